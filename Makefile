@@ -1,0 +1,59 @@
+# `make demo` and `make test` need Python 3.11 or later and nothing else; everything they
+# install goes into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test check generate format clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo      run examples/quickstart.py on the emulator"
+	@echo "make test      run the tests"
+	@echo "make check     format, lint, types, generated files, tests: all that must hold"
+	@echo "make generate  write rescalehtc/models.py and rescalehtc/api.py from openapi/htc.yaml"
+	@echo "make format    put the code in form"
+	@echo "make clean     remove .venv and caches"
+
+demo: .venv/installed
+	@$(BIN)/python -m rescalehtc.emulator -- $(BIN)/python examples/quickstart.py
+
+test: .venv/installed-dev
+	@$(BIN)/python -m pytest
+
+check: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/pyright --verifytypes rescalehtc --ignoreexternal
+	$(BIN)/openapi-spec-validator openapi/htc.yaml
+	$(BIN)/python -m codegen --check
+	$(MAKE) --no-print-directory test
+
+generate: .venv/installed-dev
+	@$(BIN)/python -m codegen
+
+format: .venv/installed-dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or later is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml requirements.txt | .venv/bin/python
+	@echo "installing rescalehtc and the emulator into .venv ..."
+	@$(PIP) install --constraint requirements.txt --editable '.[emulator]'
+	@touch $@
+
+.venv/installed-dev: .venv/installed requirements.txt
+	@echo "installing the tools for development into .venv ..."
+	@$(PIP) install --requirement requirements.txt
+	@touch $@

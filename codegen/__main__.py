@@ -1,0 +1,39 @@
+"""`python -m codegen` writes the generated files; with `--check` it only compares them."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import models, operations
+
+ROOT = Path(__file__).resolve().parent.parent
+SPEC = ROOT / "openapi" / "htc.yaml"
+
+
+def main() -> int:
+    """Write or compare rescalehtc/models.py and rescalehtc/api.py."""
+    parser = argparse.ArgumentParser(prog="python -m codegen", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a file is not current")
+    check: bool = parser.parse_args().check
+
+    generated = {
+        ROOT / "rescalehtc" / "models.py": models.generate(SPEC, ROOT),
+        ROOT / "rescalehtc" / "api.py": operations.generate(SPEC, ROOT),
+    }
+    stale = [
+        path
+        for path, text in generated.items()
+        if not path.exists() or path.read_bytes() != text.encode()
+    ]
+    for path in stale:
+        name = path.relative_to(ROOT)
+        if check:
+            print(f"{name} is not what openapi/htc.yaml says: run `make generate`", file=sys.stderr)
+        else:
+            path.write_bytes(generated[path].encode())
+            print(f"wrote {name}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,108 @@
+"""Reading openapi/htc.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@dataclass(frozen=True)
+class SpecOperation:
+    """One operation of the description, with the parameters of its path merged in."""
+
+    method: str
+    path: str
+    definition: dict[str, Any]
+    parameters: list[dict[str, Any]]
+
+    @property
+    def operation_id(self) -> str:
+        """Its operationId."""
+        return str(self.definition["operationId"])
+
+
+class Spec:
+    """The description, with references resolved where they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.raw: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+
+    def resolve(self, node: dict[str, Any]) -> dict[str, Any]:
+        """The node, or what it refers to."""
+        while "$ref" in node:
+            target: Any = self.raw
+            for key in str(node["$ref"]).removeprefix("#/").split("/"):
+                target = target[key]
+            node = target
+        return node
+
+    @cached_property
+    def operations(self) -> list[SpecOperation]:
+        """All operations in the order of the file."""
+        found: list[SpecOperation] = []
+        for path, item in self.raw["paths"].items():
+            for method in METHODS:
+                if method in item:
+                    parameters = [*item.get("parameters", []), *item[method].get("parameters", [])]
+                    resolved = [self.resolve(parameter) for parameter in parameters]
+                    found.append(SpecOperation(method.upper(), path, item[method], resolved))
+        return found
+
+    def success_schema(self, operation: SpecOperation) -> tuple[str, dict[str, Any]] | None:
+        """Media type and schema of the answer when all went well; None if it has no body."""
+        for status, answer in operation.definition["responses"].items():
+            if status.startswith("2"):
+                for media_type, content in self.resolve(answer).get("content", {}).items():
+                    return media_type, content["schema"]
+        return None
+
+    def request_components(self) -> set[str]:
+        """Names of the object components that requests are made of.
+
+        Raises:
+            ValueError: A component is used in requests and in responses, where one class
+                can't be both strict and tolerant.
+        """
+        sent: set[str] = set()
+        received: set[str] = set()
+        for operation in self.operations:
+            sent |= self._components(operation.definition.get("requestBody", {}))
+            received |= self._components(operation.definition["responses"])
+        if shared := sent & received:
+            raise ValueError(f"split for request and response: {', '.join(sorted(shared))}")
+        return sent
+
+    def _components(self, node: object) -> set[str]:
+        found: set[str] = set()
+        pending = [node]
+        while pending:
+            for reference in _references(pending.pop()):
+                name = reference.rsplit("/", 1)[-1]
+                target = self.resolve({"$ref": reference})
+                if reference.startswith("#/components/schemas/"):
+                    if name in found or target.get("type") != "object":
+                        continue
+                    found.add(name)
+                pending.append(target)
+        return found
+
+
+def _references(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():  # pyright: ignore[reportUnknownVariableType]
+            if key == "$ref":
+                yield str(value)  # pyright: ignore[reportUnknownArgumentType]
+            else:
+                yield from _references(value)  # pyright: ignore[reportUnknownArgumentType]
+    elif isinstance(node, list):
+        for value in node:  # pyright: ignore[reportUnknownVariableType]
+            yield from _references(value)  # pyright: ignore[reportUnknownArgumentType]

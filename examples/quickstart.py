@@ -1,0 +1,101 @@
+"""Count the primes below two million in 20 jobs, and put the parts together.
+
+It runs on the emulator (`make demo`) and, given an API key and an image with Python in the
+project's registry, on the service: the calls are the same.
+"""
+
+import sys
+import time
+
+from rescalehtc import HtcSession, exceptions, htcjobs, htcprojects, htctasks
+
+LIMIT = 2_000_000
+JOBS = 20
+
+# What a job runs. Its index tells it which slice of the numbers is its own.
+COUNT_PRIMES = f"""
+import os
+index = int(os.environ["AWS_BATCH_JOB_ARRAY_INDEX"])
+size = {LIMIT} // {JOBS}
+first, last = index * size, (index + 1) * size
+sieve = bytearray([1]) * last
+sieve[:2] = b"\\0\\0"
+for n in range(2, int(last**0.5) + 1):
+    if sieve[n]:
+        sieve[n * n :: n] = bytes(len(range(n * n, last, n)))
+print(f"numbers from {{first}} to {{last - 1}}")
+print(sum(sieve[first:last]))
+"""
+
+
+def main() -> None:
+    with HtcSession() as rescale:
+        if rescale.base_url.startswith("http://127.0.0.1:"):
+            rescale.status_refresh_seconds = 0.2  # the emulator is quicker than the service
+        project = htcprojects.get_projects(rescale)[0]
+        print(f"project  {project.record.project_name}, regions {project.record.regions}")
+        task = htctasks.create_task_with_name(rescale, project, "count-primes")
+        print(f"task     {task.record.task_name}, {task.record.lifecycle_status}")
+
+        batch = htcjobs.create_job_batch(
+            rescale,
+            task,
+            batch_size=JOBS,
+            priority="ON_DEMAND_ECONOMY",
+            image_name="python:3",
+            exec_timeout_seconds=300,
+            commands=["python3", "-c", COUNT_PRIMES],
+        )
+        print(f"batch    {batch.record.batch_size} jobs, parent {batch.record.parent_job_id}")
+        wait(rescale, task)
+
+        jobs = batch.to_jobs()
+        parts = [list(job.get_logs(rescale)) for job in jobs]
+        print(f"logs     {len(parts)} of them; the last one says: {' | '.join(parts[-1])}")
+        print(f"result   {sum(int(lines[-1]) for lines in parts):,} primes below {LIMIT:,}")
+
+        jobs[-1].get_update(rescale)
+        record = jobs[-1].record
+        assert record.started_at and record.completed_at and record.container
+        seconds = (record.completed_at - record.started_at).total_seconds()
+        print(f"\nrecord   {record.job_uuid}")
+        print(f"         {record.status} in {record.region}, exit code {record.container.exit_code}")
+        print(f"         {record.max_vcpus} vCPU, {record.max_memory} MiB, {seconds:.1f} s")
+
+        print("\nAnd a submission with mistakes in it:\n")
+        try:
+            htcjobs.create_job_batch(
+                rescale,
+                task,
+                batch_size=2000,
+                priority="CHEAP",
+                image_name="python:3",
+                exec_timeout_seconds=5,
+                envs=[{"name": "AWS_BATCH_JOB_ARRAY_INDEX", "value": "7"}],
+                region="AWS_EU_WEST_1",
+            )
+        except exceptions.HtcValidationError as error:
+            print(error)
+
+
+def wait(rescale: HtcSession, task: htctasks.HtcTask) -> None:
+    """Show how many jobs have ended until all of them have."""
+    line_end = "\r" if sys.stdout.isatty() else "\n"
+    shown = -1
+    while True:
+        running = task.is_still_running(rescale)
+        counts = task.get_task_summary(rescale)["jobStatuses"]
+        ended = counts["SUCCEEDED"] + counts["FAILED"]
+        if ended != shown:
+            bar = "#" * ended + "." * (JOBS - ended)
+            line = f"running  {bar} {ended}/{JOBS} ended, {counts['FAILED']} failed"
+            print(line, end=line_end, flush=True)
+            shown = ended
+        if not running:
+            break
+        time.sleep(rescale.status_refresh_seconds)
+    print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Typed SDK for Rescale's high-throughput computing service (HTC).
+
+Start with HtcSession, then htcprojects, htctasks and htcjobs. Modules are imported when
+they are first used, so `import rescalehtc` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import (
+        api,
+        bearer_token,
+        exceptions,
+        htcjobs,
+        htcprojects,
+        htcsession,
+        htctasks,
+        models,
+    )
+    from .htcsession import HtcSession
+
+__version__ = "2.0.0.dev0"
+
+__all__ = [
+    "HtcSession",
+    "api",
+    "bearer_token",
+    "exceptions",
+    "htcjobs",
+    "htcprojects",
+    "htcsession",
+    "htctasks",
+    "models",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "HtcSession":
+        return import_module(".htcsession", __name__).HtcSession
+    if name in __all__:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,117 @@
+"""Fetching a job's log: oldest line first, exact, and to a file without holding it in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import api
+from .exceptions import HtcException, HtcFileError, HtcResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator, Mapping
+    from os import PathLike
+    from typing import BinaryIO
+
+    from .htcsession import HtcSession
+
+PAGE_SIZE = 5000
+
+
+def read_lines(rescale: HtcSession, ids: Mapping[str, str], last_n_lines: int | None) -> list[str]:
+    """Return the log, or its last lines, oldest first."""
+    if last_n_lines is None:
+        return [line for page in _pages(rescale, ids, "asc", PAGE_SIZE) for line in page]
+    newest_first = [line for page in _last_pages(rescale, ids, last_n_lines) for line in page]
+    return newest_first[::-1]
+
+
+def write_lines(
+    rescale: HtcSession,
+    ids: Mapping[str, str],
+    destination: str | PathLike[str],
+    last_n_lines: int | None,
+) -> None:
+    """Write the log, or its last lines, to a file that appears whole or not at all.
+
+    Raises:
+        HtcFileError: The file can't be written.
+    """
+    with _replaced_whole(destination) as file:
+        if last_n_lines is None:
+            for page in _pages(rescale, ids, "asc", PAGE_SIZE):
+                _write(file, page)
+        else:
+            _write_reversed(file, _last_pages(rescale, ids, last_n_lines))
+
+
+def _write_reversed(file: BinaryIO, pages: Iterable[list[str]]) -> None:
+    """Write pages that come newest first: each one spooled in order, then the last one first."""
+    with tempfile.TemporaryFile() as spool:
+        sizes = [_write(spool, page[::-1]) for page in pages]
+        end = sum(sizes)
+        for size in reversed(sizes):
+            end -= size
+            spool.seek(end)
+            file.write(spool.read(size))
+
+
+def _write(file: BinaryIO, lines: list[str]) -> int:
+    # A lone half of a surrogate pair has no UTF-8; it is written as its escape sequence.
+    text = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+    return file.write(text)
+
+
+def _last_pages(
+    rescale: HtcSession, ids: Mapping[str, str], last_n_lines: int
+) -> Iterator[list[str]]:
+    """Yield pages of exactly the last lines, newest first."""
+    missing = last_n_lines
+    if missing <= 0:
+        return
+    for page in _pages(rescale, ids, "desc", min(missing, PAGE_SIZE)):
+        yield page[:missing]
+        missing -= len(page)
+        if missing <= 0:
+            return
+
+
+def _pages(
+    rescale: HtcSession, ids: Mapping[str, str], sort: str, page_size: int
+) -> Iterator[list[str]]:
+    query: dict[str, str | int] = {"pageSize": page_size, "sort": sort}
+    for page in rescale.pages(api.LIST_JOB_LOGS.call(ids, query=query)):
+        yield [_message(line) for line in page]
+
+
+def _message(line: Any) -> str:
+    match line:
+        case {"message": str(message)}:
+            return message
+        case _:
+            raise HtcResponseError("listJobLogs: a line has no message")
+
+
+@contextlib.contextmanager
+def _replaced_whole(destination: str | PathLike[str]) -> Generator[BinaryIO]:
+    """A file beside the destination that takes its place if all goes well, and else goes away."""
+    target = Path(destination).resolve()
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
+    try:
+        try:
+            with partial.open("xb") as file:
+                yield file
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        if isinstance(error, HtcException):  # HtcTimeoutError is an OSError, but not of the file
+            raise
+        failure = HtcFileError(f"{target} can't be written: {error.strerror or error}")
+        failure.errno = error.errno
+    else:
+        return
+    raise failure

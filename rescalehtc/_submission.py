@@ -1,0 +1,151 @@
+"""All that is checked of a submission before it is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import models
+from ._validation import Location, expected, inspect, rename, shown
+from .exceptions import HtcValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .htcprojects import HtcProject
+
+    Found = list[tuple[Location, str]]
+
+MAX_REQUESTS = 100
+
+# Where the arguments of create_job_batch stand in a submit request.
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "batch_size": ("batchSize",),
+    "priority": ("htcJobDefinition", "priority"),
+    "image_name": ("htcJobDefinition", "imageName"),
+    "exec_timeout_seconds": ("htcJobDefinition", "execTimeoutSeconds"),
+    "job_name": ("jobName",),
+    "max_vcpus": ("htcJobDefinition", "maxVCpus"),
+    "max_memory_mib": ("htcJobDefinition", "maxMemory"),
+    "max_swap_mib": ("htcJobDefinition", "maxSwap"),
+    "max_disk_gib": ("htcJobDefinition", "maxDiskGiB"),
+    "job_tags": ("htcJobDefinition", "tags"),
+    "batch_tags": ("tags",),
+    "commands": ("htcJobDefinition", "commands"),
+    "envs": ("htcJobDefinition", "envs"),
+    "claims": ("htcJobDefinition", "claims"),
+    "architecture": ("htcJobDefinition", "architecture"),
+}
+_NAMES: dict[Location, str] = {
+    **{location: argument for argument, location in ARGUMENTS.items()},
+    ("regions", 0): "region",
+    ("regions",): "region",
+}
+
+
+def from_arguments(
+    arguments: Mapping[str, object], region: str | None, project: HtcProject
+) -> models.HTCJobSubmitRequest:
+    """Make a submit request of create_job_batch's arguments.
+
+    Raises:
+        HtcValidationError: Arguments break rules; all of them are listed.
+    """
+    regions = _project_regions(project)
+    chosen = regions[0] if region is None and regions and len(regions) == 1 else region
+    definition: dict[str, object] = {}
+    request: dict[str, Any] = {"htcJobDefinition": definition}
+    found: Found = []
+    for argument, location in ARGUMENTS.items():
+        value = arguments[argument]
+        if isinstance(value, tuple):
+            value = list(value)  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
+        (definition if location[0] == "htcJobDefinition" else request)[str(location[-1])] = value
+        if value is None:  # None stands for "not given" in a request, not among arguments
+            words = expected(models.HTCJobSubmitRequest, location)
+            found.append((location, f"must be {words}, got None"))
+    if chosen is not None:
+        request["regions"] = [chosen]
+        provider = chosen.split("_")[0] if isinstance(chosen, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
+        if provider in models.CloudProvider.__members__:
+            request["cloudProvider"] = provider
+    else:
+        found.append((("regions",), _region_needed(regions)))
+
+    model, problems = inspect(models.HTCJobSubmitRequest, request)
+    nones = {location for location, _ in found}
+    found += [problem for problem in problems if problem[0] not in nones]
+    found += _region_problems(request, regions)
+    if found or model is None:
+        raise HtcValidationError("the arguments", rename(_in_order(found), _NAMES))
+    return model
+
+
+def from_payload(payload: object, project: HtcProject) -> list[models.HTCJobSubmitRequest]:
+    """Make submit requests of create_job_batch_raw's payload.
+
+    Raises:
+        HtcValidationError: The payload breaks rules; all of them are listed.
+    """
+    subject = "the payload"
+    if not isinstance(payload, list | tuple):
+        message = f"must be a list of submit requests, got {type(payload).__name__}"
+        raise HtcValidationError(subject, rename([((), message)], {}))
+    items: list[object] = list(payload)  # pyright: ignore[reportUnknownArgumentType]
+    found: Found = []
+    if not 1 <= len(items) <= MAX_REQUESTS:
+        message = f"must hold 1 to {MAX_REQUESTS} submit requests, has {len(items)}"
+        found.append(((), message))
+    regions = _project_regions(project)
+    requests: list[models.HTCJobSubmitRequest] = []
+    for index, item in enumerate(items):
+        model, problems = inspect(models.HTCJobSubmitRequest, item)
+        if model is not None:
+            requests.append(model)
+            item = model.to_json_dict()
+        problems += _region_problems(item, regions)
+        found += [((index, *location), message) for location, message in problems]
+    if found:
+        raise HtcValidationError(subject, rename(found, {}))
+    return requests
+
+
+def _project_regions(project: HtcProject) -> list[str] | None:
+    """The project's regions; None if its record does not carry them."""
+    regions: object = project.json.get("regions")
+    return regions if isinstance(regions, list) else None  # pyright: ignore[reportUnknownVariableType]
+
+
+def _region_needed(regions: list[str] | None) -> str:
+    if regions is None:
+        return "must be given: the project's record does not carry its regions"
+    if not regions:
+        return "can't be given: the project has no regions"
+    return f"must be one of the project's regions: {', '.join(regions)}; got None"
+
+
+def _region_problems(request: object, regions: list[str] | None) -> Found:
+    """Regions that the project does not have. What is no region at all is found elsewhere."""
+    given: object = request.get("regions") if isinstance(request, dict) else None  # pyright: ignore[reportUnknownMemberType,reportUnknownVariableType]
+    if regions is None or not isinstance(given, list):
+        return []
+    allowed = ", ".join(regions) or "it has none"
+    return [
+        (
+            ("regions", index),
+            f"must be one of the project's regions: {allowed}; got {shown(('regions',), region)}",
+        )
+        for index, region in enumerate(given)  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
+        if isinstance(region, str) and region not in regions
+    ]
+
+
+def _in_order(found: Found) -> Found:
+    """In the order of the arguments."""
+    order = list(_NAMES)
+
+    def position(problem: tuple[Location, str]) -> int:
+        location = problem[0]
+        beginnings = (location[:length] for length in range(len(location), 0, -1))
+        return next((order.index(start) for start in beginnings if start in order), len(order))
+
+    return sorted(found, key=position)

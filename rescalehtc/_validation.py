@@ -1,0 +1,219 @@
+"""Checking what is about to be sent, and saying what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+
+from . import models
+from ._model_base import Record, Request, StrEnum
+from .exceptions import HtcValidationError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic_core import ErrorDetails
+
+RequestT = TypeVar("RequestT", bound=Request)
+Location = tuple[str | int, ...]
+
+MAX_SHOWN_CHARACTERS = 80
+MAX_LISTED_VALUES = 12
+
+# Only these may be repeated in a message. Anything else may be, or hold, a secret.
+_SHOWN = frozenset(
+    {"imageName", "batchSize", "maxVCpus", "maxMemory", "maxDiskGiB", "maxSwap"}
+    | {"execTimeoutSeconds", "maxRetries", "priority", "architecture", "cloudProvider", "regions"}
+)
+
+# What a pattern means, in words.
+_PATTERNS = {"imageName": "an image name, [path/]name[:tag], such as 'solvers/cfd:2.4'"}
+
+# Where the service repeats a request, it adds fields that only it can set.
+_ANSWERED_AS: dict[type[Request], type[Record]] = {
+    models.HTCJobSubmitRequest: models.HTCJobBatch,
+    models.HTCProjectCreate: models.HTCProject,
+    models.HTCTaskCreate: models.HTCTask,
+}
+
+
+def check(
+    model: type[RequestT], value: object, names: Mapping[Location, str], subject: str
+) -> RequestT:
+    """Return the request as a model.
+
+    Args:
+        model: The request's class.
+        value: A dictionary, or a model.
+        names: What the caller calls a place in the request, such as an argument's name.
+        subject: What is being checked, for the message.
+
+    Raises:
+        HtcValidationError: It breaks rules; all of them are listed.
+    """
+    request, problems = inspect(model, value)
+    if request is None:
+        raise HtcValidationError(subject, rename(problems, names))
+    return request
+
+
+def inspect(
+    model: type[RequestT], value: object
+) -> tuple[RequestT | None, list[tuple[Location, str]]]:
+    """Return the request as a model or, if it breaks rules, None and all of the problems."""
+    try:
+        return model.model_validate(value), []
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=True)
+    except RecursionError:
+        return None, [((), "must not be nested so deeply")]
+    return None, [_problem(model, fault) for fault in faults]
+
+
+def rename(
+    problems: list[tuple[Location, str]], names: Mapping[Location, str], root: str = "payload"
+) -> list[Problem]:
+    """Say each problem's place by the longest name there is for its beginning."""
+    renamed: list[Problem] = []
+    for location, message in problems:
+        length = next((n for n in range(len(location), 0, -1) if location[:n] in names), 0)
+        place = names[location[:length]] if length else ""
+        renamed.append(Problem(place_name(location[length:], place) or root, message))
+    return renamed
+
+
+def place_name(location: Location, start: str = "") -> str:
+    """A path such as `[0].htcJobDefinition.envs[1].name`."""
+    for step in location:
+        if isinstance(step, int):
+            start += f"[{step}]"
+        else:
+            start += f".{step}" if start else step
+    return start
+
+
+def expected(model: type[Request], location: Location) -> str:
+    """What belongs at a place of a request, in words: its type and range."""
+    document = model.model_json_schema()
+    schema = document
+    owner: type[Request] | None = model
+    for step in location:
+        if isinstance(step, int):
+            schema = schema.get("items", {})
+        elif "properties" in schema:
+            schema = schema["properties"].get(_wire_name(owner, step), {})
+        else:
+            schema = schema.get("additionalProperties", {})
+        schema, owner = _dereferenced(schema, document)
+    name = next((step for step in reversed(location) if isinstance(step, str)), "")
+    return _in_words(schema, document, _wire_name(owner or model, name))
+
+
+def shown(location: Location, value: object) -> str:
+    """What was given: its value where that is no secret, its type everywhere."""
+    name = next((step for step in reversed(location) if isinstance(step, str)), "")
+    kind = type(value).__name__
+    if name not in _SHOWN or not isinstance(value, int | float | str):
+        return "None" if value is None else kind
+    text = repr(str(value) if isinstance(value, StrEnum) else value)
+    if len(text) > MAX_SHOWN_CHARACTERS:
+        text = f"{text[:MAX_SHOWN_CHARACTERS]}…"
+    return text if isinstance(value, str) else f"{text} ({kind})"
+
+
+def _problem(model: type[Request], fault: ErrorDetails) -> tuple[Location, str]:
+    location, kind = fault["loc"], fault["type"]
+    location = tuple(step for step in location if step != "[key]")
+    if kind == "extra_forbidden":
+        return location, _unknown_field(model, location)
+    if kind == "missing":
+        return location, f"is missing; must be {expected(model, location)}"
+    if kind in ("env_name", "env_name_reserved", "unique"):
+        return location, f"must be {fault['msg']}"
+    return location, f"must be {expected(model, location)}, got {shown(location, fault['input'])}"
+
+
+def _unknown_field(model: type[Request], location: Location) -> str:
+    owner = _model_at(model, location[:-1])
+    name = str(location[-1])
+    answered_as = _ANSWERED_AS.get(owner)
+    if answered_as and name in _wire_names(answered_as):
+        return "is set by the service; leave it out"
+    known = _wire_names(owner)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    folded = [wire for wire in known if wire.lower() == name.lower()]
+    hint = (
+        f"did you mean {(folded or close)[0]!r}?"
+        if folded or close
+        else (f"its fields are {', '.join(known)}")
+    )
+    return f"is not a field of {owner.__name__}; {hint}"
+
+
+def _model_at(model: type[Request], location: Location) -> type[Request]:
+    document = model.model_json_schema()
+    schema, owner = document, model
+    for step in location:
+        schema = (
+            schema["items"]
+            if isinstance(step, int)
+            else (schema["properties"][_wire_name(owner, step)])
+        )
+        schema, found = _dereferenced(schema, document)
+        owner = found or owner
+    return owner
+
+
+def _wire_names(model: type[Request] | type[Record]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _wire_name(model: type[Request] | None, name: str) -> str:
+    """The service's name of a field that may have been given by its Python name."""
+    field = model.model_fields.get(name) if model else None
+    return (field.alias or name) if field else name
+
+
+def _dereferenced(
+    schema: dict[str, Any], document: dict[str, Any]
+) -> tuple[dict[str, Any], type[Request] | None]:
+    """The schema without its null, and the class it stands for if it is an object's."""
+    for alternative in schema.get("anyOf", []):
+        if alternative.get("type") != "null":
+            schema = alternative
+            break
+    if "$ref" not in schema:
+        return schema, None
+    name = schema["$ref"].rsplit("/", 1)[-1]
+    named = getattr(models, name)
+    return document["$defs"][name], named if issubclass(named, Request) else None
+
+
+def _in_words(schema: dict[str, Any], document: dict[str, Any], name: str) -> str:
+    schema, _ = _dereferenced(schema, document)
+    if "enum" in schema:
+        values: list[str] = schema["enum"]
+        if len(values) > MAX_LISTED_VALUES:
+            return f"a name such as {values[0]!r}"
+        return f"one of {', '.join(values)}"
+    match schema.get("type"):
+        case "integer":
+            low, high = schema.get("minimum"), schema.get("maximum")
+            if high is not None:
+                return f"an integer from {low} to {high}"
+            return "an integer" if low is None else f"an integer of at least {low}"
+        case "boolean":
+            return "True or False"
+        case "string":
+            return _PATTERNS.get(name, "a string")
+        case "array":
+            return f"a list, each item {_in_words(schema['items'], document, '')}"
+        case "object" if "properties" in schema:
+            required = schema.get("required") or list(schema["properties"])
+            return f"a dictionary with {' and '.join(map(repr, required))}"
+        case "object":
+            return "a dictionary of strings"
+        case _:
+            return "valid"

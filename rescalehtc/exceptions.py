@@ -1,0 +1,177 @@
+"""Every exception that leaves this package.
+
+    HtcException
+     ├── HtcValidationError (also ValueError)      refused here, before anything was sent
+     ├── HtcCredentialsError                       no API key or token was found, or none is right
+     ├── HtcConnectionError                        no answer, or not all of it
+     │    └── HtcTimeoutError (also TimeoutError)  no answer in time
+     ├── HtcStatusError                            the service answered with an error status
+     │    ├── HtcBadRequestError                   400
+     │    ├── HtcAuthenticationError               401
+     │    ├── HtcForbiddenError                    403
+     │    ├── HtcNotFoundError                     404
+     │    ├── HtcRateLimitError                    429
+     │    └── HtcServerError                       500 and above
+     ├── HtcResponseError                          an answer that can't be understood
+     ├── HtcFileError (also OSError)               a file can't be read or written
+     └── NotFetchedError (also AttributeError)     a field that the service was not asked for
+
+Every call that reaches the service can raise HtcConnectionError, HtcStatusError,
+HtcResponseError and HtcCredentialsError. Searches by id return None when nothing is found;
+searches by name return an empty list.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class HtcException(Exception):  # noqa: N818 - the name is part of the documented interface
+    """The base of this package's exceptions.
+
+    Attributes:
+        status_code: The HTTP status if the service answered with 400 or above, else None.
+    """
+
+    def __init__(self, message: str, status_code: int | None = None) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with an argument or a payload.
+
+    Attributes:
+        where: The argument's name, such as `max_vcpus` or `envs[0].name`; or the path in a
+            payload, such as `[0].htcJobDefinition.maxVCpus`.
+        message: What would be right and, where it is no secret, what was given.
+    """
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+class HtcValidationError(HtcException, ValueError):
+    """Arguments or a payload break rules; nothing was sent.
+
+    Attributes:
+        problems: Everything that is wrong, not just the first.
+    """
+
+    def __init__(self, subject: str, problems: Iterable[Problem]) -> None:
+        self.subject = subject
+        self.problems = list(problems)
+        count = len(self.problems)
+        noun = "problem" if count == 1 else "problems"
+        lines = [f"{count} {noun} in {subject}; nothing was sent"]
+        lines += [f"  {problem}" for problem in self.problems]
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[type[HtcValidationError], tuple[str, list[Problem]]]:
+        return type(self), (self.subject, self.problems)
+
+
+class HtcCredentialsError(HtcException):
+    """No API key or refresh token was found where one is looked for, or it can't be used."""
+
+
+class HtcConnectionError(HtcException):
+    """The service could not be reached, or the connection broke before the answer was whole."""
+
+
+class HtcTimeoutError(HtcConnectionError, TimeoutError):
+    """The service did not answer in time, or what was waited for did not come about."""
+
+
+class HtcStatusError(HtcException):
+    """The service answered with an error status.
+
+    Attributes:
+        status_code: The HTTP status.
+        operation: The operation's id in openapi/htc.yaml.
+        error_type: The service's short name for the error, if it gave one.
+        description: The service's description of the error, if it gave one.
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        status_code: int,
+        error_type: str | None = None,
+        description: str | None = None,
+    ) -> None:
+        self.operation = operation
+        self.error_type = error_type
+        self.description = description
+        said = ": ".join(part for part in (error_type, description) if part)
+        message = f"{operation} was answered with HTTP {status_code}"
+        super().__init__(f"{message}: {said}" if said else message, status_code)
+
+    def __reduce__(self) -> tuple[type[HtcStatusError], tuple[object, ...]]:
+        return type(self), (self.operation, self.status_code, self.error_type, self.description)
+
+
+class HtcBadRequestError(HtcStatusError):
+    """400: the request breaks a rule of the service."""
+
+
+class HtcAuthenticationError(HtcStatusError):
+    """401: the API key or token is not valid."""
+
+
+class HtcForbiddenError(HtcStatusError):
+    """403: the token does not allow this."""
+
+
+class HtcNotFoundError(HtcStatusError):
+    """404: there is no such thing."""
+
+
+class HtcRateLimitError(HtcStatusError):
+    """429: too many requests."""
+
+
+class HtcServerError(HtcStatusError):
+    """500 or above: the service failed."""
+
+
+STATUS_ERRORS: dict[int, type[HtcStatusError]] = {
+    400: HtcBadRequestError,
+    401: HtcAuthenticationError,
+    403: HtcForbiddenError,
+    404: HtcNotFoundError,
+    429: HtcRateLimitError,
+}
+
+
+class HtcResponseError(HtcException):
+    """The service's answer is not what the operation is described to answer."""
+
+
+class HtcFileError(HtcException, OSError):
+    """A file can't be read or written."""
+
+
+class NotFetchedError(HtcException, AttributeError):
+    """A field of a record was read that the service has not been asked for.
+
+    Attributes:
+        field: The field's name.
+        fetched_by: The call that would fetch it, where there is one.
+    """
+
+    def __init__(self, record: str, field: str, fetched_by: str | None = None) -> None:
+        self.record = record
+        self.field = field
+        self.fetched_by = fetched_by
+        hint = f"; {fetched_by} fetches it" if fetched_by else ""
+        super().__init__(f"{record}.{field} was not fetched{hint}")
+
+    def __reduce__(self) -> tuple[type[NotFetchedError], tuple[str, str, str | None]]:
+        return type(self), (self.record, self.field, self.fetched_by)

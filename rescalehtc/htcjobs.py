@@ -1,0 +1,515 @@
+"""Jobs and batches of jobs: submitting, watching, and reading what they wrote."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from . import _logs, api
+from ._json_object import JsonObject, require_instance
+from .exceptions import (
+    HtcException,
+    HtcNotFoundError,
+    HtcResponseError,
+    HtcTimeoutError,
+    HtcValidationError,
+    Problem,
+)
+from .htcprojects import PAGE_SIZE
+from .htctasks import ANY, ENDED_STATUSES, RUNNING_STATUSES, HtcTask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from os import PathLike
+
+    from . import models
+    from .htcsession import HtcSession
+
+    TagLike = dict[str, str] | models.Tag
+    EnvLike = dict[str, str] | models.EnvPair
+    ClaimLike = dict[str, str] | models.ClaimPair
+
+logger = logging.getLogger("rescalehtc")
+
+IMAGE_POLL_SECONDS = 10.0
+
+
+class HtcJob(JsonObject):
+    """A job.
+
+    Attributes:
+        json: The raw dictionary, an `HTCJob` object with the service's names. A job made by
+            `HtcJobBatch.to_jobs` has `group`, `projectId`, `taskId` and `jobUUID` only,
+            until `get_update` fetches the rest.
+        task: The task it belongs to.
+
+    Raises:
+        HtcValidationError: `task` is not an HtcTask.
+    """
+
+    def __init__(self, json: dict[str, Any], task: HtcTask) -> None:
+        require_instance(task, HtcTask, "task", "HtcJob")
+        super().__init__(json)
+        self.task: HtcTask = task
+        self._fetched_at: float | None = None
+        self._log: tuple[float, int | None, list[str]] | None = None
+
+    def __repr__(self) -> str:
+        status = f", status={self.json['status']!r}" if "status" in self.json else ""
+        return f"HtcJob(jobUUID={self.json.get('jobUUID')!r}{status})"
+
+    @property
+    def record(self) -> models.HTCJob:
+        """The typed view of `json`.
+
+        Reading a field of it that was not fetched raises NotFetchedError.
+
+        Raises:
+            HtcResponseError: A field has a type that it is not described to have.
+        """
+        from . import models
+
+        return self._record(models.HTCJob)
+
+    def get_update(self, rescale: HtcSession) -> dict[str, Any]:
+        """Fetch the job's record and return it as the new `json`.
+
+        Operation getJob; within `rescale.status_refresh_seconds` (30 by default, as often as
+        the service itself looks) of the last time nothing is sent and `json` is returned.
+        To watch many jobs, ask for the task's summary instead.
+        """
+        age = None if self._fetched_at is None else time.monotonic() - self._fetched_at
+        if age is None or age >= rescale.status_refresh_seconds:
+            ids = self._ids()
+            self.json = api.get_htc_projects_tasks_jobs(
+                rescale, ids["projectId"], ids["taskId"], ids["jobId"]
+            )
+            self._fetched_at = time.monotonic()
+        return self.json
+
+    def is_still_running(self, rescale: HtcSession) -> bool:
+        """Fetch the job's record with `get_update`, and tell whether the job has not ended.
+
+        SUCCEEDED, FAILED, POD_SUCCEEDED and POD_FAILED are ends. A status that this release
+        does not know is one if the record says when the job was completed.
+
+        Raises:
+            HtcResponseError: The record has no status.
+        """
+        record = self.get_update(rescale)
+        status = record.get("status")
+        if not isinstance(status, str):
+            raise HtcResponseError(f"the record of job {record.get('jobUUID')!r} has no status")
+        if status in ENDED_STATUSES:
+            return False
+        return status in RUNNING_STATUSES or record.get("completedAt") is None
+
+    def get_logs(self, rescale: HtcSession, last_n_lines: int | None = None) -> Iterable[str]:
+        """Return an iterator over the job's log, oldest line first.
+
+        The lines are kept in memory; `get_logs_to_file` does not do so. Operation
+        listJobLogs; within `rescale.status_refresh_seconds` of the last time the same
+        question is answered without sending anything.
+
+        Args:
+            rescale: The session.
+            last_n_lines: Only so many lines of the end, at least 0; None for all of them.
+
+        Raises:
+            HtcValidationError: `last_n_lines` is not such a number.
+        """
+        _check_last_n_lines(last_n_lines, "get_logs")
+        fresh = (
+            self._log is not None
+            and self._log[1] == last_n_lines
+            and time.monotonic() - self._log[0] < rescale.status_refresh_seconds
+        )
+        if self._log is None or not fresh:
+            lines = _logs.read_lines(rescale, self._ids(), last_n_lines)
+            self._log = (time.monotonic(), last_n_lines, lines)
+        return iter(self._log[2])
+
+    def get_logs_to_file(
+        self,
+        rescale: HtcSession,
+        destination_file_path: str | PathLike[str],
+        last_n_lines: int | None = None,
+    ) -> None:
+        """Write the job's log to a file, oldest line first, in UTF-8, each line ended by LF.
+
+        The file appears, or is replaced, when the log is complete; if anything fails it stays
+        as it was. One page of lines is held in memory. Operation listJobLogs.
+
+        Args:
+            rescale: The session.
+            destination_file_path: The file; its folder must exist.
+            last_n_lines: Only so many lines of the end, at least 0; None for all of them.
+
+        Raises:
+            HtcValidationError: `last_n_lines` is not such a number.
+            HtcFileError: The file can't be written.
+        """
+        _check_last_n_lines(last_n_lines, "get_logs_to_file")
+        _logs.write_lines(rescale, self._ids(), destination_file_path, last_n_lines)
+
+    def _ids(self) -> dict[str, str]:
+        return {
+            "projectId": self.json["projectId"],
+            "taskId": self.json["taskId"],
+            "jobId": self.json["jobUUID"],
+        }
+
+
+class HtcJobBatch(JsonObject):
+    """A batch: a number of jobs made from one definition.
+
+    Attributes:
+        json: The raw dictionary, an `HTCJobSubmitRequest` object as the service answered it.
+            Of a payload with several submit requests it is the first one.
+        task: The task it belongs to.
+        batches: The batch itself; of a payload with several submit requests, one for each.
+
+    Args:
+        json: The dictionary, or a list of them for a payload with several submit requests.
+        task: The task.
+
+    Raises:
+        HtcValidationError: `task` is not an HtcTask, or there is no dictionary.
+    """
+
+    def __init__(self, json: dict[str, Any] | list[dict[str, Any]], task: HtcTask) -> None:
+        require_instance(task, HtcTask, "task", "HtcJobBatch")
+        parts = json if isinstance(json, list) else [json]
+        if not parts:
+            problem = Problem("json", "must hold at least one dictionary")
+            raise HtcValidationError("HtcJobBatch", [problem])
+        super().__init__(parts[0])
+        self.task: HtcTask = task
+        self.batches: list[HtcJobBatch] = [self, *(HtcJobBatch(part, task) for part in parts[1:])]
+
+    def __repr__(self) -> str:
+        described = [
+            f"parentJobId={batch.json.get('parentJobId')!r}, batchSize={batch.json.get('batchSize')!r}"
+            for batch in self.batches
+        ]
+        return f"HtcJobBatch({'; '.join(described)})"
+
+    @property
+    def record(self) -> models.HTCJobBatch:
+        """The typed view of `json`.
+
+        Raises:
+            HtcResponseError: A field has a type that it is not described to have.
+        """
+        from . import models
+
+        return self._record(models.HTCJobBatch)
+
+    def get_task_summary(self, rescale: HtcSession) -> dict[str, Any]:
+        """Count the jobs of the whole task, not only of this batch: `HtcTask.get_task_summary`."""
+        return self.task.get_task_summary(rescale)
+
+    def is_still_running(self, rescale: HtcSession) -> bool:
+        """Whether any job of the whole task, not only of this batch, has not ended yet."""
+        return self.task.is_still_running(rescale)
+
+    def to_jobs(self) -> list[HtcJob]:
+        """Return the batch's jobs, those of all submit requests, without asking the service.
+
+        Their `json` has `group`, `projectId`, `taskId` and `jobUUID`; `HtcJob.get_update`
+        fetches the rest.
+
+        Raises:
+            HtcResponseError: The service did not say which jobs it made.
+        """
+        return [
+            HtcJob({**shared, "jobUUID": f"{parent}:{index}"}, self.task)
+            for batch in self.batches
+            for shared, parent, size in [_made_by(batch.json)]
+            for index in range(size)
+        ]
+
+
+def _made_by(answer: dict[str, Any]) -> tuple[dict[str, Any], str, int]:
+    """What the jobs of a submit request share, their parent's id and their number."""
+    match answer:
+        case {
+            "projectId": str(),
+            "taskId": str(),
+            "parentJobId": str(parent),
+            "batchSize": int(size),
+        }:
+            shared: dict[str, Any] = {
+                k: answer[k] for k in ("group", "projectId", "taskId") if k in answer
+            }
+            return shared, parent, size
+        case _:
+            raise HtcResponseError(
+                "submitJobs: the answer lacks projectId, taskId, parentJobId or batchSize, so "
+                f"the jobs it made are not known; they are in task {answer.get('taskId')!r}"
+            )
+
+
+def iter_jobs(
+    rescale: HtcSession, task: HtcTask, job_status: str | None = "any"
+) -> Iterator[HtcJob]:
+    """Yield the jobs of a task, holding one page of them at a time.
+
+    Operation listJobs. The service leaves out jobs with another status.
+
+    Args:
+        rescale: The session.
+        task: The task.
+        job_status: A status such as SUCCEEDED; `any`, `all` or None for every status.
+
+    Raises:
+        HtcValidationError: `task` is not an HtcTask.
+    """
+    require_instance(task, HtcTask, "task", "iter_jobs")
+    call = api.LIST_JOBS.call(
+        {"projectId": task.json["projectId"], "taskId": task.json["taskId"]},
+        query={"pageSize": PAGE_SIZE, "status": None if job_status in ANY else job_status},
+    )
+    return (HtcJob(job, task) for page in rescale.pages(call) for job in page)
+
+
+def get_jobs(rescale: HtcSession, task: HtcTask, job_status: str | None = "any") -> list[HtcJob]:
+    """Return the jobs of a task. The arguments are those of `iter_jobs`."""
+    return list(iter_jobs(rescale, task, job_status))
+
+
+def get_job_with_id(rescale: HtcSession, task: HtcTask, job_id: str) -> HtcJob | None:
+    """Return the job with this id, or None if the task has none.
+
+    Operation getJob.
+
+    Raises:
+        HtcValidationError: `task` is not an HtcTask.
+    """
+    require_instance(task, HtcTask, "task", "get_job_with_id")
+    try:
+        job = api.get_htc_projects_tasks_jobs(
+            rescale, task.json["projectId"], task.json["taskId"], job_id
+        )
+    except HtcNotFoundError:
+        return None
+    return HtcJob(job, task)
+
+
+def create_single_job(
+    rescale: HtcSession,
+    task: HtcTask,
+    priority: str,
+    image_name: str,
+    exec_timeout_seconds: int,
+    job_name: str = "rescalehtc_default_jobname",
+    max_vcpus: int = 1,
+    max_memory_mib: int = 4000,
+    max_swap_mib: int = 0,
+    max_disk_gib: int = 10,
+    job_tags: dict[str, str] = {},
+    batch_tags: Sequence[TagLike] = [],
+    commands: list[str] | tuple[str, ...] = [],
+    envs: Sequence[EnvLike] = [],
+    claims: Sequence[ClaimLike] = [],
+    architecture: str = "AARCH64",
+    region: str | None = None,
+) -> HtcJob:
+    """Submit one job and fetch its record. The arguments are those of `create_job_batch`.
+
+    Operations getImageStatus, submitJobs and getJob. If the record can't be fetched, the job
+    is returned all the same, with the fields that a job of `HtcJobBatch.to_jobs` has.
+
+    Raises:
+        The same as `create_job_batch`.
+    """
+    batch = create_job_batch(
+        rescale,
+        task,
+        1,
+        priority,
+        image_name,
+        exec_timeout_seconds,
+        job_name,
+        max_vcpus,
+        max_memory_mib,
+        max_swap_mib,
+        max_disk_gib,
+        job_tags,
+        batch_tags,
+        commands,
+        envs,
+        claims,
+        architecture,
+        region,
+    )
+    job = batch.to_jobs()[0]
+    ids = job.json
+    try:
+        job.json = api.get_htc_projects_tasks_jobs(
+            rescale, ids["projectId"], ids["taskId"], ids["jobUUID"]
+        )
+    except HtcException as error:  # the job exists and costs money: its id must not be lost
+        logger.warning("job %s was submitted, its record not fetched: %s", ids["jobUUID"], error)
+    return job
+
+
+def create_job_batch(
+    rescale: HtcSession,
+    task: HtcTask,
+    batch_size: int,
+    priority: str,
+    image_name: str,
+    exec_timeout_seconds: int,
+    job_name: str = "rescalehtc_default_jobname",
+    max_vcpus: int = 1,
+    max_memory_mib: int = 4000,
+    max_swap_mib: int = 0,
+    max_disk_gib: int = 10,
+    job_tags: dict[str, str] = {},
+    batch_tags: Sequence[TagLike] = [],
+    commands: list[str] | tuple[str, ...] = [],
+    envs: Sequence[EnvLike] = [],
+    claims: Sequence[ClaimLike] = [],
+    architecture: str = "AARCH64",
+    region: str | None = None,
+) -> HtcJobBatch:
+    """Submit a batch of jobs made from one definition.
+
+    Operations getImageStatus, until the image is ready, and submitJobs. Each job finds its
+    index, from 0, in the variable AWS_BATCH_JOB_ARRAY_INDEX.
+
+    Args:
+        rescale: The session.
+        task: The task that the jobs are to belong to.
+        batch_size: Number of jobs, 1 to 1000.
+        priority: ON_DEMAND_ECONOMY (cheaper, may be interrupted) or ON_DEMAND_PRIORITY.
+        image_name: The container image in the project's registry, `[path/]name[:tag]`.
+        exec_timeout_seconds: Seconds that a container may run before it is stopped, 60 to
+            1209600 (14 days).
+        job_name: A name for people.
+        max_vcpus: Virtual CPUs for a container, 1 to 64.
+        max_memory_mib: Memory for a container in MiB, 4 to 235520.
+        max_swap_mib: Deprecated; the service ignores it. At least 0.
+        max_disk_gib: Disk for a container in GiB, 0 to 64000. Only Google Cloud heeds it.
+        job_tags: Labels of each job, name to value.
+        batch_tags: Labels of the batch: `[{"key": "study", "value": "wing"}]`.
+        commands: The program and its arguments, one string each: `["python", "solve.py"]`.
+            No shell splits them.
+        envs: Environment variables: `[{"name": "CASE", "value": "7"}]`. Names that the
+            service sets itself are refused.
+        claims: Claims for the jobs' own bearer tokens, like `envs`; there their names begin
+            with `userDefined_`, see `BearerToken.get_user_claims`.
+        architecture: AARCH64, X86 or A100.
+        region: One of the project's regions; may be None if it has only one.
+
+    Returns:
+        The batch; `to_jobs` gives its jobs.
+
+    Raises:
+        HtcValidationError: Arguments break rules. All of them are listed; nothing was sent.
+        HtcNotFoundError: The project has no such image.
+        HtcTimeoutError: The image was not ready within `rescale.image_wait_seconds`.
+    """
+    require_instance(task, HtcTask, "task", "create_job_batch")
+    from . import _submission
+
+    arguments: dict[str, object] = {
+        "batch_size": batch_size,
+        "priority": priority,
+        "image_name": image_name,
+        "exec_timeout_seconds": exec_timeout_seconds,
+        "job_name": job_name,
+        "max_vcpus": max_vcpus,
+        "max_memory_mib": max_memory_mib,
+        "max_swap_mib": max_swap_mib,
+        "max_disk_gib": max_disk_gib,
+        "job_tags": job_tags,
+        "batch_tags": batch_tags,
+        "commands": commands,
+        "envs": envs,
+        "claims": claims,
+        "architecture": architecture,
+    }
+    request = _submission.from_arguments(arguments, region, task.project)
+    return _submit(rescale, task, [request])
+
+
+def create_job_batch_raw(
+    rescale: HtcSession,
+    task: HtcTask,
+    payload: Sequence[dict[str, Any] | models.HTCJobSubmitRequest],
+) -> HtcJobBatch:
+    """Submit the batches of a payload.
+
+    Operations getImageStatus, until the images are ready, and submitJobs.
+
+    Args:
+        rescale: The session.
+        task: The task that the jobs are to belong to.
+        payload: 1 to 100 submit requests: dictionaries with the service's names, models, or
+            a mix of both.
+
+    Returns:
+        The batch; of several submit requests, `batches` has one for each, and `to_jobs` gives
+        the jobs of them all.
+
+    Raises:
+        HtcValidationError: The payload breaks rules. All of them are listed with their place
+            in it; nothing was sent.
+        HtcNotFoundError: The project has no such image.
+        HtcTimeoutError: An image was not ready within `rescale.image_wait_seconds`.
+    """
+    require_instance(task, HtcTask, "task", "create_job_batch_raw")
+    from . import _submission
+
+    return _submit(rescale, task, _submission.from_payload(payload, task.project))
+
+
+def _submit(
+    rescale: HtcSession, task: HtcTask, requests: list[models.HTCJobSubmitRequest]
+) -> HtcJobBatch:
+    for image_name in dict.fromkeys(r.htc_job_definition.image_name for r in requests):
+        _wait_for_image(rescale, task, image_name)
+    answer = api.post_htc_projects_tasks_jobs_batch(
+        rescale,
+        task.json["projectId"],
+        task.json["taskId"],
+        [request.to_json_dict() for request in requests],
+    )
+    if len(answer) != len(requests):
+        raise HtcResponseError(
+            f"submitJobs: {len(requests)} submit requests were accepted, but answered with "
+            f"{len(answer)}; the jobs are in task {task.json['taskId']}"
+        )
+    return HtcJobBatch(answer, task)
+
+
+def _wait_for_image(rescale: HtcSession, task: HtcTask, image_name: str) -> None:
+    """Return when the image is ready: the service refuses jobs of one that is still copied."""
+    started = time.monotonic()
+    while True:
+        image = api.get_htc_projects_container_registry_images(
+            rescale, task.json["projectId"], image_name
+        )
+        status = image.get("status")
+        if status == "READY":
+            return
+        if status != "PENDING":
+            raise HtcResponseError(f"getImageStatus: image {image_name} has status {status!r}")
+        left = rescale.image_wait_seconds - (time.monotonic() - started)
+        if left <= 0:
+            raise HtcTimeoutError(
+                f"image {image_name} is still PENDING after {rescale.image_wait_seconds:g} s; "
+                "nothing was submitted"
+            )
+        time.sleep(min(IMAGE_POLL_SECONDS, left))
+
+
+def _check_last_n_lines(last_n_lines: int | None, subject: str) -> None:
+    if last_n_lines is None:
+        return
+    if isinstance(last_n_lines, bool) or not isinstance(last_n_lines, int) or last_n_lines < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        message = "must be None or an integer of at least 0"
+        raise HtcValidationError(subject, [Problem("last_n_lines", message)])

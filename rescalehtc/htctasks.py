@@ -1,0 +1,226 @@
+"""Tasks: they hold jobs, and storage that the jobs share."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from . import api
+from ._json_object import JsonObject, require_instance
+from .exceptions import HtcNotFoundError
+from .htcprojects import PAGE_SIZE, HtcProject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from . import models
+    from .htcsession import HtcSession
+
+# A status that is not among these counts as still running, one added later included.
+ENDED_STATUSES = frozenset({"SUCCEEDED", "FAILED", "POD_SUCCEEDED", "POD_FAILED"})
+RUNNING_STATUSES = frozenset(
+    {"SUBMITTED_TO_RESCALE", "SUBMITTED_TO_PROVIDER", "RUNNABLE", "STARTING", "RUNNING"}
+)
+# What stands for no filter, in get_tasks as in get_jobs.
+ANY = ("any", "all", None)
+
+
+class HtcTask(JsonObject):
+    """A task.
+
+    Attributes:
+        json: The raw dictionary, an `HTCTask` object with the service's names.
+        project: The project it belongs to.
+
+    Raises:
+        HtcValidationError: `project` is not an HtcProject.
+    """
+
+    def __init__(self, json: dict[str, Any], project: HtcProject) -> None:
+        require_instance(project, HtcProject, "project", "HtcTask")
+        super().__init__(json)
+        self.project: HtcProject = project
+        self._summary: dict[str, Any] | None = None
+        self._summary_fetched_at = 0.0
+
+    def __repr__(self) -> str:
+        name, task_id = self.json.get("taskName"), self.json.get("taskId")
+        return f"HtcTask(taskName={name!r}, taskId={task_id!r})"
+
+    @property
+    def record(self) -> models.HTCTask:
+        """The typed view of `json`.
+
+        Raises:
+            HtcResponseError: A field has a type that it is not described to have.
+        """
+        from . import models
+
+        return self._record(models.HTCTask)
+
+    def get_task_summary(self, rescale: HtcSession) -> dict[str, Any]:
+        """Count the task's jobs by status.
+
+        Operation getTaskSummary; within `rescale.status_refresh_seconds` of the last time
+        nothing is sent and the same counts are returned.
+
+        Returns:
+            A `JobStatusSummary` object with a key more: `still_running`, whether any job
+            has a status other than SUCCEEDED, FAILED, POD_SUCCEEDED or POD_FAILED.
+        """
+        age = time.monotonic() - self._summary_fetched_at
+        if self._summary is None or age >= rescale.status_refresh_seconds:
+            summary = api.get_htc_projects_tasks_summary_statistics(
+                rescale, self.json["projectId"], self.json["taskId"]
+            )
+            counts: dict[str, int | None] = summary.get("jobStatuses") or {}
+            summary["still_running"] = any(
+                count for status, count in counts.items() if status not in ENDED_STATUSES
+            )
+            self._summary, self._summary_fetched_at = summary, time.monotonic()
+        return self._summary
+
+    def is_still_running(self, rescale: HtcSession) -> bool:
+        """Whether any job of the task has not ended yet, by `get_task_summary`."""
+        return bool(self.get_task_summary(rescale)["still_running"])
+
+    def delete_task(self, rescale: HtcSession) -> None:
+        """Delete this task, if it still exists, with its jobs and storage.
+
+        Operation deleteTask.
+        """
+        delete_task_with_id(rescale, self.project, self.json["taskId"])
+
+    def cancel_jobs_in_task(self, rescale: HtcSession) -> None:
+        """Ask for all jobs of this task to be cancelled; they end as FAILED.
+
+        Operation cancelJobs. That it returns does not mean that every job was cancelled.
+        """
+        api.post_htc_projects_tasks_jobs_cancel(
+            rescale, self.project.json["projectId"], self.json["taskId"]
+        )
+
+
+def iter_tasks(
+    rescale: HtcSession, project: HtcProject, lifecycle_status: str | None = "ACTIVE"
+) -> Iterator[HtcTask]:
+    """Yield the tasks of a project, holding one page of them at a time.
+
+    Operation listTasks. The service lists every lifecycle status; others are left out here.
+
+    Args:
+        rescale: The session.
+        project: The project.
+        lifecycle_status: ACTIVE, ARCHIVED or DELETED; `any`, `all` or None for every status.
+
+    Raises:
+        HtcValidationError: `project` is not an HtcProject.
+    """
+    require_instance(project, HtcProject, "project", "iter_tasks")
+    call = api.LIST_TASKS.call(
+        {"projectId": project.json["projectId"]}, query={"pageSize": PAGE_SIZE}
+    )
+    return (
+        HtcTask(task, project)
+        for page in rescale.pages(call)
+        for task in page
+        if lifecycle_status in ANY or task.get("lifecycleStatus") == lifecycle_status
+    )
+
+
+def get_tasks(
+    rescale: HtcSession, project: HtcProject, lifecycle_status: str | None = "ACTIVE"
+) -> list[HtcTask]:
+    """Return the tasks of a project. The arguments are those of `iter_tasks`."""
+    return list(iter_tasks(rescale, project, lifecycle_status))
+
+
+def get_tasks_with_name(
+    rescale: HtcSession,
+    project: HtcProject,
+    task_name: str,
+    lifecycle_status: str | None = "ACTIVE",
+) -> list[HtcTask]:
+    """Return the tasks with this name. The other arguments are those of `iter_tasks`."""
+    tasks = iter_tasks(rescale, project, lifecycle_status)
+    return [task for task in tasks if task.json.get("taskName") == task_name]
+
+
+def get_task_with_id(rescale: HtcSession, project: HtcProject, task_id: str) -> HtcTask | None:
+    """Return the task with this id, or None if the project has none.
+
+    Operation getTask.
+
+    Raises:
+        HtcValidationError: `project` is not an HtcProject.
+    """
+    require_instance(project, HtcProject, "project", "get_task_with_id")
+    try:
+        task = api.get_htc_projects_tasks(rescale, project.json["projectId"], task_id)
+    except HtcNotFoundError:
+        return None
+    return HtcTask(task, project)
+
+
+def create_task_with_name(
+    rescale: HtcSession, project: HtcProject, task_name: str, task_description: str = ""
+) -> HtcTask:
+    """Create a task. Names need not be unique.
+
+    Operation createTask.
+
+    Raises:
+        HtcValidationError: `project` is not an HtcProject, or a text is not a string.
+    """
+    from . import models
+    from ._validation import check
+
+    require_instance(project, HtcProject, "project", "create_task_with_name")
+    request = check(
+        models.HTCTaskCreate,
+        {"taskName": task_name, "taskDescription": task_description},
+        {("taskName",): "task_name", ("taskDescription",): "task_description"},
+        "create_task_with_name",
+    )
+    created = api.post_htc_projects_tasks(
+        rescale, project.json["projectId"], request.to_json_dict()
+    )
+    return HtcTask(created, project)
+
+
+def delete_tasks_with_name(
+    rescale: HtcSession, project: HtcProject, task_name: str
+) -> list[dict[str, Any]]:
+    """Delete all active tasks with this name, with their jobs and storage.
+
+    Operations listTasks and deleteTask.
+
+    Returns:
+        An `HTCTask` object for each task deleted; none if there was none.
+
+    Raises:
+        HtcValidationError: `project` is not an HtcProject.
+    """
+    tasks = get_tasks_with_name(rescale, project, task_name)
+    deleted = [delete_task_with_id(rescale, project, task.json["taskId"]) for task in tasks]
+    return [task for task in deleted if task is not None]
+
+
+def delete_task_with_id(
+    rescale: HtcSession, project: HtcProject, task_id: str
+) -> dict[str, Any] | None:
+    """Delete the task with this id, with its jobs and storage.
+
+    Operation deleteTask.
+
+    Returns:
+        The task as it was deleted, an `HTCTask` object; None if the project has none.
+
+    Raises:
+        HtcValidationError: `project` is not an HtcProject.
+    """
+    require_instance(project, HtcProject, "project", "delete_task_with_id")
+    try:
+        return api.delete_htc_projects_tasks(rescale, project.json["projectId"], task_id)
+    except HtcNotFoundError:
+        return None

@@ -1,0 +1,297 @@
+"""Paths that can't be left, pages that can't lead astray, answers that can't be misread."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import closing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rescalehtc import HtcSession, api, htcjobs, htcprojects, htctasks
+from rescalehtc.exceptions import (
+    HtcBadRequestError,
+    HtcConnectionError,
+    HtcException,
+    HtcForbiddenError,
+    HtcNotFoundError,
+    HtcRateLimitError,
+    HtcResponseError,
+    HtcServerError,
+    HtcStatusError,
+    HtcValidationError,
+)
+
+from .service import Answer, Service
+
+PROJECTS = "GET /htc/projects"
+JOBS = "GET /htc/projects/p/tasks/t/jobs"
+
+
+# ---- paths
+
+
+@pytest.mark.parametrize(
+    ("given_id", "path"),
+    [
+        ("parent:0", "/htc/projects/parent:0"),
+        ("a b", "/htc/projects/a%20b"),
+        ("../../auth/token", "/htc/projects/..%2F..%2Fauth%2Ftoken"),
+        ("a?x=1", "/htc/projects/a%3Fx%3D1"),
+        ("a#b", "/htc/projects/a%23b"),
+        ("a%2Fb", "/htc/projects/a%252Fb"),
+        ("ä\n", "/htc/projects/%C3%A4%0A"),
+        ("{taskId}", "/htc/projects/%7BtaskId%7D"),
+    ],
+)
+def test_an_id_is_quoted_so_that_it_stays_one_segment(
+    service: Service, scripted: HtcSession, given_id: str, path: str
+) -> None:
+    """In 1.1.0 `../../auth/token` reaches another operation, and `a?x=1` cuts the path."""
+    with pytest.raises(HtcNotFoundError):
+        api.get_htc_projects(scripted, given_id)
+    assert service.asked[-1].path == path
+    assert service.asked[-1].query == {}
+
+
+@pytest.mark.parametrize("given_id", ["", ".", "..", None, 5, b"a"])
+def test_an_id_that_is_none_is_refused(
+    service: Service, scripted: HtcSession, given_id: object
+) -> None:
+    with pytest.raises(HtcValidationError, match="taskId: must be a string"):
+        api.delete_htc_projects_tasks(scripted, "p", given_id)  # type: ignore[arg-type]
+    assert not service.asked
+
+
+@given(st.text())
+def test_no_id_leaves_its_operation(given_id: str) -> None:
+    try:
+        call = api.GET_JOB.call({"projectId": "p", "taskId": given_id, "jobId": "j"})
+    except HtcValidationError:
+        return
+    parts = call.target.split("/")
+    assert (len(parts), parts[:5], parts[6:]) == (
+        8,
+        ["", "htc", "projects", "p", "tasks"],
+        ["jobs", "j"],
+    )
+    assert parts[5] not in ("", ".", "..")
+    assert not set(parts[5]) & set("?#\\ \n")
+
+
+@pytest.mark.parametrize("name", ["a/../b", "../x", "a//b", "/a", "a/", "."])
+def test_an_image_name_may_have_segments_but_leads_nowhere_else(name: str) -> None:
+    with pytest.raises(HtcValidationError, match="imageName"):
+        api.GET_IMAGE_STATUS.call({"projectId": "p", "imageName": name})
+    call = api.GET_IMAGE_STATUS.call({"projectId": "p", "imageName": "a/b:1"})
+    assert call.target.endswith("/images/a/b:1")
+
+
+def test_a_payload_that_is_no_json_is_refused_before_it_is_sent(
+    service: Service, scripted: HtcSession
+) -> None:
+    loop: list[object] = []
+    loop.append(loop)
+    for payload in ({"a": {1, 2}}, {"a": float("nan")}, {"a": loop}):
+        with pytest.raises(HtcValidationError, match="payload: must be JSON"):
+            api.post_htc_projects(scripted, payload)
+    assert not service.asked
+
+
+# ---- pages
+
+
+def page(*names: str, **fields: object) -> Answer:
+    return Answer({"items": [{"projectName": name} for name in names], **fields})
+
+
+def names(rescale: HtcSession) -> list[str]:
+    return [project.json["projectName"] for project in htcprojects.get_projects(rescale)]
+
+
+@pytest.mark.parametrize("absent", [{}, {"next": None}])
+def test_a_listing_ends_where_next_is_absent_or_null(
+    service: Service, scripted: HtcSession, absent: dict[str, None]
+) -> None:
+    following = f"{service.url}/htc/projects?pageIndex=2&pageSize=500"
+    service.on(PROJECTS, page("a", "b", next=following), page("c", **absent))
+    assert names(scripted) == ["a", "b", "c"]
+    assert [asked.query for asked in service.asked_for(PROJECTS)] == [
+        {"pageSize": ["500"]},
+        {"pageIndex": ["2"], "pageSize": ["500"]},
+    ]
+
+
+@pytest.mark.parametrize("relative", ["/api/v1/htc/projects?pageIndex=2", "?pageIndex=2", "projects?pageIndex=2"])  # fmt: skip
+def test_a_relative_next_is_followed(service: Service, scripted: HtcSession, relative: str) -> None:
+    service.on(PROJECTS, page("a", next=relative), page("b"))
+    assert names(scripted) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    ["https://elsewhere.example/x", "//elsewhere.example/x", "https://127.0.0.1/x", "http://127.0.0.1:1/x", "http://localhost/x", "http://[::1", "http://127.0.0.1:x/", "javascript:x"],
+)  # fmt: skip
+def test_a_next_at_another_address_is_an_error_and_nothing_is_sent_there(
+    service: Service, scripted: HtcSession, foreign: str
+) -> None:
+    """1.1.0 returns the short listing without a word."""
+    service.on(PROJECTS, page("a", next=foreign))
+    with pytest.raises(HtcResponseError, match=r"listProjects: .* nothing was sent there"):
+        names(scripted)
+
+
+def test_a_circle_of_pages_is_an_error(service: Service, scripted: HtcSession) -> None:
+    """1.1.0 never ends."""
+    first, second = "/api/v1/htc/projects?pageIndex=1", "/api/v1/htc/projects?pageIndex=2"
+    service.on(PROJECTS, page("a", next=first), page("b", next=second), page("c", next=first))
+    with pytest.raises(HtcResponseError, match="listProjects: a page names itself"):
+        names(scripted)
+    assert len(service.asked_for(PROJECTS)) == 3
+
+
+def test_an_empty_page_may_have_a_next_one(service: Service, scripted: HtcSession) -> None:
+    service.on(PROJECTS, page(next="?pageIndex=1"), page(next="?pageIndex=2"), page("a"))
+    assert names(scripted) == ["a"]
+
+
+def test_an_error_in_the_middle_is_raised_and_not_a_short_listing(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    service.on(JOBS, Answer({"items": [{}], "next": "?pageIndex=1"}), Answer(status=500))
+    with pytest.raises(HtcServerError):
+        htcjobs.get_jobs(scripted, scripted_task)
+
+
+def test_pages_are_fetched_as_they_are_needed(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    jobs = [{"jobUUID": str(n)} for n in range(3)]
+    service.on(JOBS, *(Answer({"items": jobs, "next": f"?pageIndex={n}"}) for n in range(9)))
+    iterator = htcjobs.iter_jobs(scripted, scripted_task)
+    assert [next(iterator).json["jobUUID"] for _ in range(4)] == ["0", "1", "2", "0"]
+    assert len(service.asked_for(JOBS)) == 2
+
+
+# ---- answers
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>gateway</html>", b"{", b"null", b"7", b"[]", b"[" * 100_000, b"\xff\xfe", b'{"items": 5}', b'{"items": [], "next": 5}', b'{"other": []}'],
+)  # fmt: skip
+def test_an_answer_that_is_no_page_is_an_error_that_names_the_operation(
+    service: Service, scripted: HtcSession, body: bytes
+) -> None:
+    service.on(PROJECTS, Answer(body))
+    with pytest.raises(HtcResponseError, match="listProjects") as info:
+        names(scripted)
+    assert len(str(info.value)) < 500
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_whatever_comes_back_ends_in_an_htc_exception_or_a_page(body: bytes) -> None:
+    from rescalehtc._operation import Response, read_page
+
+    for status in (200, 204, 302, 400, 401, 418, 503):
+        try:
+            read_page(api.LIST_PROJECTS.call(), Response(status, body), "http://127.0.0.1:1/api/v1")
+        except HtcException as error:
+            assert str(error).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, HtcBadRequestError),
+        (403, HtcForbiddenError),
+        (404, HtcNotFoundError),
+        (409, HtcStatusError),
+        (429, HtcRateLimitError),
+        (500, HtcServerError),
+        (503, HtcServerError),
+    ],
+)
+def test_each_error_status_has_its_exception(
+    service: Service, scripted: HtcSession, status: int, kind: type[HtcStatusError]
+) -> None:
+    service.on(PROJECTS, Answer(status=status))
+    with pytest.raises(kind, match=f"listProjects was answered with HTTP {status}") as info:
+        names(scripted)
+    assert type(info.value) is kind
+    assert (info.value.status_code, info.value.operation) == (status, "listProjects")
+
+
+@pytest.mark.parametrize(
+    ("body", "error_type", "description"),
+    [
+        ({"error": "A", "errorDescription": "b"}, "A", "b"),
+        ({"errorType": "A", "errorDescription": "b", "message": "c"}, "A", "b"),
+        ({"error": "IMAGE_UNAVAILABLE", "message": "b"}, "IMAGE_UNAVAILABLE", "b"),
+        ({"error": None, "errorDescription": 5}, None, '{"error": null, "errorDescription": 5}'),
+        (["x"], None, '["x"]'),
+        (b"<html>\x1b[31m\n" + b"x" * 1000, None, "<html> [31m " + "x" * 188),
+        (None, None, None),
+    ],
+)
+def test_the_service_s_words_are_in_the_error_and_its_pages_are_cut(
+    service: Service,
+    scripted: HtcSession,
+    body: object,
+    error_type: str | None,
+    description: str | None,
+) -> None:
+    service.on(PROJECTS, Answer(body, 400))
+    with pytest.raises(HtcBadRequestError) as info:
+        names(scripted)
+    assert (info.value.error_type, info.value.description or None) == (error_type, description)
+
+
+def test_what_was_sent_is_not_in_the_error(service: Service, scripted: HtcSession) -> None:
+    """In 1.1.0 it is, with the values of environment variables."""
+    service.on("POST /htc/projects", Answer({"errorType": "A"}, 400))
+    with pytest.raises(HtcBadRequestError) as info:
+        api.post_htc_projects(scripted, {"projectName": "s3cret"})
+    assert "s3cret" not in str(info.value)
+
+
+def test_a_redirect_is_not_followed(service: Service, scripted: HtcSession) -> None:
+    service.on(PROJECTS, Answer(status=302, headers={"Location": f"{service.url}/elsewhere"}))
+    with pytest.raises(HtcResponseError, match="redirect"):
+        names(scripted)
+    assert not service.asked_for("GET /elsewhere")
+
+
+# ---- connections
+
+
+def test_a_service_that_is_not_there_is_an_htc_exception() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+    with (
+        HtcSession(api_key="k", base_url=f"http://127.0.0.1:{port}") as rescale,
+        pytest.raises(HtcConnectionError, match="getToken: no answer from"),
+    ):
+        names(rescale)
+
+
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{", b"\0\0\r\n\r\n"])  # fmt: skip
+def test_an_answer_that_breaks_off_is_an_htc_exception(sent: bytes) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(sent)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with (
+            HtcSession(api_key="k", base_url=url) as rescale,
+            pytest.raises(HtcConnectionError, match="getToken"),
+        ):
+            names(rescale)
+        thread.join()
