@@ -56,10 +56,14 @@ def main() -> None:
 
         jobs[-1].get_update(rescale)
         record = jobs[-1].record
-        assert record.started_at and record.completed_at and record.container
+        assert record.started_at
+        assert record.completed_at
+        assert record.container
         seconds = (record.completed_at - record.started_at).total_seconds()
         print(f"\nrecord   {record.job_uuid}")
-        print(f"         {record.status} in {record.region}, exit code {record.container.exit_code}")
+        print(
+            f"         {record.status} in {record.region}, exit code {record.container.exit_code}"
+        )
         print(f"         {record.max_vcpus} vCPU, {record.max_memory} MiB, {seconds:.1f} s")
 
         print("\nAnd a submission with mistakes in it:\n")

@@ -223,8 +223,11 @@ def _decode(operation: Operation, body: bytes) -> Any:
         return from_json(body)
     except ValueError as error:
         reason = str(error)
-    if "surrogate" in reason:  # half of a character that the service cut in two
-        return json.loads(body)
+    if b"\\ud" in body.lower():  # perhaps half of a character that the service cut in two
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError) as error:
+            reason = str(error)
     raise _not_understood(operation, body, reason)
 
 

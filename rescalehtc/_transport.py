@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import httpx
 
@@ -11,15 +12,15 @@ from ._operation import Call, Response
 from .exceptions import HtcConnectionError, HtcTimeoutError
 
 CONNECT_TIMEOUT_SECONDS = 20.0
-READ_TIMEOUT_SECONDS = 300.0
 MAX_CONNECTIONS = 10
 
 
 class Transport:
     """A pool of connections to the service. Safe to use from many threads."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, timeout_seconds: float) -> None:
         self._base_url = base_url
+        self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
         self._open_client: httpx.Client | None = None
 
@@ -29,7 +30,9 @@ class Transport:
                 self._open_client = httpx.Client(
                     headers={"User-Agent": f"rescalehtc/{__version__}"},
                     timeout=httpx.Timeout(
-                        READ_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS, pool=None
+                        self._timeout_seconds,
+                        connect=min(CONNECT_TIMEOUT_SECONDS, self._timeout_seconds),
+                        pool=None,
                     ),
                     limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
                     follow_redirects=False,
@@ -46,24 +49,29 @@ class Transport:
         headers = {"Authorization": authorization}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
+        operation = call.operation.id
+        deadline = time.monotonic() + self._timeout_seconds
         try:
-            response = self._client().request(
+            with self._client().stream(
                 call.operation.method,
                 call.url(self._base_url),
                 content=call.body,
                 headers=headers,
-            )
+            ) as response:
+                body = bytearray()
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if time.monotonic() > deadline:  # it comes, but in drops
+                        raise httpx.ReadTimeout("")
+                return Response(response.status_code, bytes(body))
         except httpx.TimeoutException:
+            within = f"within {self._timeout_seconds:g} s"
             failure: HtcConnectionError = HtcTimeoutError(
-                f"{call.operation.id}: no answer from {self._base_url} in time"
+                f"{operation}: no whole answer from {self._base_url} {within}"
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
-            failure = HtcConnectionError(
-                f"{call.operation.id}: no answer from {self._base_url}: {reason}"
-            )
-        else:
-            return Response(response.status_code, response.content)
+            failure = HtcConnectionError(f"{operation}: no answer from {self._base_url}: {reason}")
         raise failure
 
     def close(self) -> None:

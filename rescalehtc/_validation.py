@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from ._model_base import Record, Request, StrEnum
 from .exceptions import HtcValidationError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pydantic_core import ErrorDetails
 
@@ -96,36 +97,24 @@ def place_name(location: Location, start: str = "") -> str:
 
 def expected(model: type[Request], location: Location) -> str:
     """What belongs at a place of a request, in words: its type and range."""
-    document = model.model_json_schema()
-    schema = document
-    owner: type[Request] | None = model
-    for step in location:
-        if isinstance(step, int):
-            schema = schema.get("items", {})
-        elif "properties" in schema:
-            schema = schema["properties"].get(_wire_name(owner, step), {})
-        else:
-            schema = schema.get("additionalProperties", {})
-        schema, owner = _dereferenced(schema, document)
-    name = next((step for step in reversed(location) if isinstance(step, str)), "")
-    return _in_words(schema, document, _wire_name(owner or model, name))
+    *_, (schema, _) = _walk(model, location)
+    return _in_words(schema, _document(model), _name(location))
 
 
 def shown(location: Location, value: object) -> str:
     """What was given: its value where that is no secret, its type everywhere."""
-    name = next((step for step in reversed(location) if isinstance(step, str)), "")
     kind = type(value).__name__
-    if name not in _SHOWN or not isinstance(value, int | float | str):
+    if _name(location) not in _SHOWN or not isinstance(value, int | float | str):
         return "None" if value is None else kind
     text = repr(str(value) if isinstance(value, StrEnum) else value)
     if len(text) > MAX_SHOWN_CHARACTERS:
         text = f"{text[:MAX_SHOWN_CHARACTERS]}…"
-    return text if isinstance(value, str) else f"{text} ({kind})"
+    return f"{text} ({kind})" if isinstance(value, bool | float) else text
 
 
 def _problem(model: type[Request], fault: ErrorDetails) -> tuple[Location, str]:
-    location, kind = fault["loc"], fault["type"]
-    location = tuple(step for step in location if step != "[key]")
+    kind = fault["type"]
+    location = _in_wire_names(model, tuple(step for step in fault["loc"] if step != "[key]"))
     if kind == "extra_forbidden":
         return location, _unknown_field(model, location)
     if kind == "missing":
@@ -136,7 +125,7 @@ def _problem(model: type[Request], fault: ErrorDetails) -> tuple[Location, str]:
 
 
 def _unknown_field(model: type[Request], location: Location) -> str:
-    owner = _model_at(model, location[:-1])
+    owner = [found for _, found in _walk(model, location[:-1]) if found][-1]
     name = str(location[-1])
     answered_as = _ANSWERED_AS.get(owner)
     if answered_as and name in _wire_names(answered_as):
@@ -152,28 +141,51 @@ def _unknown_field(model: type[Request], location: Location) -> str:
     return f"is not a field of {owner.__name__}; {hint}"
 
 
-def _model_at(model: type[Request], location: Location) -> type[Request]:
-    document = model.model_json_schema()
-    schema, owner = document, model
+@functools.cache
+def _document(model: type[Request]) -> dict[str, Any]:
+    return model.model_json_schema()
+
+
+def _walk(
+    model: type[Request], location: Location
+) -> Iterator[tuple[dict[str, Any], type[Request] | None]]:
+    """The JSON schemas from the request down to a place, each with its class if it has one."""
+    document = _document(model)
+    schema = document
+    owner: type[Request] | None = model
+    yield schema, owner
     for step in location:
-        schema = (
-            schema["items"]
-            if isinstance(step, int)
-            else (schema["properties"][_wire_name(owner, step)])
-        )
-        schema, found = _dereferenced(schema, document)
-        owner = found or owner
-    return owner
+        if isinstance(step, int):
+            schema = schema.get("items", {})
+        elif "properties" in schema:
+            schema = schema["properties"].get(_wire_name(owner, step), {})
+        else:
+            schema = schema.get("additionalProperties", {})
+        schema, owner = _dereferenced(schema, document)
+        yield schema, owner
 
 
-def _wire_names(model: type[Request] | type[Record]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
+def _in_wire_names(model: type[Request], location: Location) -> Location:
+    owners = [owner for _, owner in _walk(model, location)]
+    return tuple(
+        _wire_name(owner, step) if isinstance(step, str) else step
+        for owner, step in zip(owners, location, strict=False)
+    )
 
 
 def _wire_name(model: type[Request] | None, name: str) -> str:
     """The service's name of a field that may have been given by its Python name."""
     field = model.model_fields.get(name) if model else None
     return (field.alias or name) if field else name
+
+
+def _wire_names(model: type[Request] | type[Record]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _name(location: Location) -> str:
+    """The last name in a path: of `envs[0]`, `envs`."""
+    return next((step for step in reversed(location) if isinstance(step, str)), "")
 
 
 def _dereferenced(

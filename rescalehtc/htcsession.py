@@ -46,6 +46,7 @@ class HtcSession:
             are answered from memory after they were fetched. The service itself refreshes
             them every 30 seconds.
         image_wait_seconds: How long a submission waits for its image to become ready.
+        timeout_seconds: How long a request may take from its sending to the end of its answer.
 
     Attributes:
         workspace: The workspace's name as given.
@@ -65,6 +66,7 @@ class HtcSession:
         base_url: str | None = None,
         status_refresh_seconds: float = 30.0,
         image_wait_seconds: float = 300.0,
+        timeout_seconds: float = 300.0,
     ) -> None:
         self.workspace = workspace
         self.base_url = _checked_url(
@@ -76,7 +78,7 @@ class HtcSession:
         config_folder = Path(config_folder_override or CONFIG_FOLDER).expanduser()
         credential = find_credential(api_key, workspace, config_folder, os.environ)
         self._tokens = TokenSource(credential, self.base_url, self._fetch_token)
-        self._transport = Transport(self.base_url)
+        self._transport = Transport(self.base_url, timeout_seconds)
 
     def __repr__(self) -> str:
         return f"HtcSession(workspace={self.workspace!r}, base_url={self.base_url!r})"

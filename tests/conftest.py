@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
 from rescalehtc import HtcSession, htcprojects, htctasks
 
 from .service import Service

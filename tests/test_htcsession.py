@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from rescalehtc import HtcSession, api, htcprojects
 from rescalehtc.exceptions import (
     HtcAuthenticationError,
@@ -195,21 +196,13 @@ def test_fifty_threads_renew_once(service: Service, scripted: HtcSession) -> Non
     """1.1.0 renews once for each of them."""
     service.on(PROJECTS, NO_PROJECTS)
     start = threading.Barrier(50)
-    failures: list[BaseException] = []
 
-    def call() -> None:
-        try:
-            start.wait()
-            htcprojects.get_projects(scripted)
-        except BaseException as error:
-            failures.append(error)
+    def call(_: int) -> list[htcprojects.HtcProject]:
+        start.wait()
+        return htcprojects.get_projects(scripted)
 
-    threads = [threading.Thread(target=call) for _ in range(50)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    with ThreadPoolExecutor(50) as threads:
+        assert list(threads.map(call, range(50))) == [[]] * 50
     assert len(service.asked_for("GET /auth/token")) == 1
     assert len(service.asked_for(PROJECTS)) == 50
 
@@ -272,7 +265,10 @@ def test_a_token_is_kept_for_the_next_process_for_the_owner_s_eyes_only(
     with HtcSession(base_url=service.url) as rescale:
         rescale.reauthenticate_if_needed()
     assert len(service.asked_for("GET /auth/token")) == 1
-    assert sorted(os.listdir(folder)) == ["rescale_api_token.txt", "rescale_bearer_token.json"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "rescale_api_token.txt",
+        "rescale_bearer_token.json",
+    ]
 
 
 def test_a_token_kept_by_1_1_0_is_used(service: Service, empty_home: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rescalehtc import HtcSession, api, htcjobs, htcprojects, htctasks
 from rescalehtc.exceptions import (
     HtcBadRequestError,
@@ -20,6 +21,7 @@ from rescalehtc.exceptions import (
     HtcResponseError,
     HtcServerError,
     HtcStatusError,
+    HtcTimeoutError,
     HtcValidationError,
 )
 
@@ -274,6 +276,36 @@ def test_a_service_that_is_not_there_is_an_htc_exception() -> None:
         pytest.raises(HtcConnectionError, match="getToken: no answer from"),
     ):
         names(rescale)
+
+
+@pytest.mark.parametrize(
+    "drip", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"], ids=["silent", "in drops"]
+)
+def test_an_answer_that_takes_too_long_is_an_htc_exception(drip: bytes) -> None:
+    """1.1.0 reads a body that comes in drops for ever."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        over = threading.Event()
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.sendall(drip)
+                while not over.wait(0.05):
+                    connection.sendall(b"x" if drip else b"")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with (
+            HtcSession(api_key="k", base_url=url, timeout_seconds=0.4) as rescale,
+            pytest.raises(
+                HtcTimeoutError, match=r"getToken: no whole answer .* within 0\.4 s"
+            ) as info,
+        ):
+            names(rescale)
+        assert isinstance(info.value, TimeoutError)
+        over.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{", b"\0\0\r\n\r\n"])  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import pytest
+
 from rescalehtc import htcjobs
 
 REQUIRED = inspect.Parameter.empty

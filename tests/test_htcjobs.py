@@ -1,0 +1,381 @@
+"""Jobs and batches, as people use them: on the emulator, with real processes."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rescalehtc import HtcSession, api, htcjobs, htctasks, models
+from rescalehtc.exceptions import (
+    HtcBadRequestError,
+    HtcNotFoundError,
+    HtcResponseError,
+    HtcServerError,
+    HtcTimeoutError,
+    NotFetchedError,
+)
+
+from .service import Answer, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from rescalehtc.emulator import Emulator
+
+    Until = Callable[[Callable[[], bool]], None]
+
+JOB = "GET /htc/projects/p/tasks/t/jobs/j"
+JOBS = "GET /htc/projects/p/tasks/t/jobs"
+IMAGE = "GET /htc/projects/p/container-registry/images/image"
+SUBMIT = "POST /htc/projects/p/tasks/t/jobs/batch"
+
+
+def submit(
+    rescale: HtcSession, task: htctasks.HtcTask, *command: str, batch_size: int = 1, **more: Any
+) -> htcjobs.HtcJobBatch:
+    return htcjobs.create_job_batch(
+        rescale, task, batch_size, "ON_DEMAND_ECONOMY", "image", 60, commands=list(command), **more
+    )
+
+
+@pytest.fixture
+def job(scripted_task: htctasks.HtcTask) -> htcjobs.HtcJob:
+    return htcjobs.HtcJob({"projectId": "p", "taskId": "t", "jobUUID": "j"}, scripted_task)
+
+
+# ---- on the emulator
+
+
+def test_a_batch_runs_and_every_job_tells_its_part(
+    rescale: HtcSession, task: htctasks.HtcTask, until: Until
+) -> None:
+    batch = submit(rescale, task, "sh", "-c", "echo part $AWS_BATCH_JOB_ARRAY_INDEX", batch_size=5)
+    assert batch.record.batch_size == 5
+    assert batch.is_still_running(rescale) in (True, False)
+    until(lambda: not batch.is_still_running(rescale))
+    assert batch.get_task_summary(rescale)["jobStatuses"]["SUCCEEDED"] == 5
+    parts = [list(job.get_logs(rescale)) for job in batch.to_jobs()]
+    assert parts == [[f"part {index}"] for index in range(5)]
+
+
+def test_a_job_of_to_jobs_has_four_fields_and_the_rest_after_an_update(
+    rescale: HtcSession, task: htctasks.HtcTask, until: Until
+) -> None:
+    job = submit(rescale, task, "true").to_jobs()[0]
+    assert set(job.json) == {"group", "projectId", "taskId", "jobUUID"}
+    assert job.record.job_uuid == job.json["jobUUID"]
+    with pytest.raises(NotFetchedError, match="status"):
+        _ = job.record.status
+    until(lambda: not job.is_still_running(rescale))
+    assert job.record.status is models.RescaleJobStatus.SUCCEEDED
+    assert job.record.container is not None
+    assert job.record.container.exit_code == 0
+    assert job.record.failure_code is None
+    assert job.json["status"] == "SUCCEEDED"
+
+
+def test_a_single_job_has_its_whole_record(
+    rescale: HtcSession, task: htctasks.HtcTask, until: Until
+) -> None:
+    job = htcjobs.create_single_job(
+        rescale,
+        task,
+        "ON_DEMAND_PRIORITY",
+        "tools/image:1.0",
+        3600,
+        commands=["sh", "-c", 'echo "$GREETING"; exit 3'],
+        envs=[{"name": "GREETING", "value": "hellö"}],
+        max_vcpus=2,
+        max_memory_mib=512,
+        architecture="X86",
+    )
+    record = job.record
+    assert (record.max_vcpus, record.max_memory, record.architecture) == (2, 512, "X86")
+    assert (record.image_name, record.exec_timeout_seconds) == ("tools/image:1.0", 3600)
+    until(lambda: not job.is_still_running(rescale))
+    assert job.record.status == "FAILED"
+    assert job.record.failure_code == "ErrorNonZeroContainerExitCode"
+    assert job.record.container is not None
+    assert job.record.container.exit_code == 3
+    assert list(job.get_logs(rescale)) == ["hellö"]
+
+
+def test_jobs_are_filtered_by_status(
+    rescale: HtcSession, task: htctasks.HtcTask, until: Until
+) -> None:
+    submit(rescale, task, "true", batch_size=2)
+    submit(rescale, task, "false")
+    until(lambda: not task.is_still_running(rescale))
+    assert len(htcjobs.get_jobs(rescale, task)) == 3
+    for any_status in ("any", "all", None):
+        assert len(list(htcjobs.iter_jobs(rescale, task, any_status))) == 3
+    failed = htcjobs.get_jobs(rescale, task, "FAILED")
+    assert [job.record.status for job in failed] == ["FAILED"]
+    assert htcjobs.get_jobs(rescale, task, models.RescaleJobStatus.RUNNING) == []
+
+
+def test_a_status_that_the_service_refuses_is_an_error(
+    rescale: HtcSession, task: htctasks.HtcTask
+) -> None:
+    with pytest.raises(HtcBadRequestError):
+        htcjobs.get_jobs(rescale, task, "DONE")
+
+
+def test_a_job_is_found_by_id_or_is_none(rescale: HtcSession, task: htctasks.HtcTask) -> None:
+    made = htcjobs.create_single_job(rescale, task, "ON_DEMAND_ECONOMY", "image", 60)
+    found = htcjobs.get_job_with_id(rescale, task, made.record.job_uuid)
+    assert found is not None
+    assert found.json["jobUUID"] == made.json["jobUUID"]
+    assert found.task is task
+    assert htcjobs.get_job_with_id(rescale, task, "no-such:0") is None
+
+
+def test_jobs_are_cancelled(rescale: HtcSession, task: htctasks.HtcTask, until: Until) -> None:
+    batch = submit(rescale, task, "sleep", "600", batch_size=6)
+    until(lambda: task.get_task_summary(rescale)["jobStatuses"]["RUNNING"] > 0)
+    task.cancel_jobs_in_task(rescale)
+    until(lambda: not batch.is_still_running(rescale))
+    assert task.get_task_summary(rescale)["jobStatuses"]["FAILED"] == 6
+
+
+def test_claims_are_in_the_job_s_own_token(
+    rescale: HtcSession, task: htctasks.HtcTask, until: Until
+) -> None:
+    """A job that uses this package finds its refresh token, the service and its claims."""
+    program = (
+        "from rescalehtc import HtcSession\n"
+        "with HtcSession() as rescale: print(rescale.get_bearer_token().get_user_claims())"
+    )
+    import sys
+
+    import rescalehtc
+
+    root = rescalehtc.__file__.rsplit("/", 2)[0]
+    batch = submit(
+        rescale,
+        task,
+        sys.executable,
+        "-c",
+        program,
+        claims=[{"name": "case", "value": "7"}],
+        envs=[{"name": "PYTHONPATH", "value": root}],
+    )
+    until(lambda: not batch.is_still_running(rescale))
+    assert list(batch.to_jobs()[0].get_logs(rescale)) == ["{'case': '7'}"]
+
+
+def test_an_image_that_is_not_there_is_an_error_before_the_submission(
+    rescale: HtcSession, task: htctasks.HtcTask, emulator: Emulator
+) -> None:
+    emulator.set_image_status("absent", "UNKNOWN")
+    with pytest.raises(HtcNotFoundError, match="getImageStatus"):
+        htcjobs.create_job_batch(rescale, task, 1, "ON_DEMAND_ECONOMY", "absent", 60)
+    assert htcjobs.get_jobs(rescale, task) == []
+
+
+def test_every_page_of_a_listing_is_fetched(rescale: HtcSession, task: htctasks.HtcTask) -> None:
+    batch = submit(rescale, task, "true", batch_size=1000)
+    more = submit(rescale, task, "true", batch_size=7)
+    listed = [job.json["jobUUID"] for job in htcjobs.get_jobs(rescale, task)]
+    assert listed == [job.json["jobUUID"] for b in (batch, more) for job in b.to_jobs()]
+    small = api.get_htc_projects_tasks_jobs(
+        rescale, task.json["projectId"], task.json["taskId"], page_size=300
+    )
+    assert [job["jobUUID"] for job in small] == listed
+    task.cancel_jobs_in_task(rescale)
+
+
+# ---- what is sent, and what is made of what comes back
+
+
+def test_a_listing_asks_the_service_to_filter_and_for_large_pages(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    """1.1.0 fetches everything, a hundred jobs a page, and filters afterwards."""
+    service.on(JOBS, Answer({"items": []}))
+    htcjobs.get_jobs(scripted, scripted_task, "SUCCEEDED")
+    htcjobs.get_jobs(scripted, scripted_task)
+    asked = [a.query for a in service.asked_for(JOBS)]
+    assert asked == [{"pageSize": ["500"], "status": ["SUCCEEDED"]}, {"pageSize": ["500"]}]
+
+
+def test_an_error_is_not_taken_for_nothing_found(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    """In 1.1.0 every error is None."""
+    service.on(JOB, Answer(status=500))
+    with pytest.raises(HtcServerError):
+        htcjobs.get_job_with_id(scripted, scripted_task, "j")
+
+
+def test_an_update_within_the_interval_sends_nothing(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob
+) -> None:
+    scripted.status_refresh_seconds = 1000
+    service.on(JOB, Answer({**job.json, "status": "RUNNING"}))
+    first = job.get_update(scripted)
+    assert job.get_update(scripted) is first
+    assert job.is_still_running(scripted)
+    assert job.json is first
+    assert len(service.asked_for(JOB)) == 1
+    scripted.status_refresh_seconds = 0
+    job.get_update(scripted)
+    assert len(service.asked_for(JOB)) == 2
+
+
+def test_the_interval_is_the_documented_one() -> None:
+    assert HtcSession(api_key="k").status_refresh_seconds == 30.0
+
+
+@pytest.mark.parametrize(
+    ("record", "running"),
+    [
+        *(({"status": s.value}, True) for s in list(models.RescaleJobStatus)[:5]),
+        *(({"status": s.value}, False) for s in list(models.RescaleJobStatus)[5:]),
+        ({"status": "HIBERNATING"}, True),
+        ({"status": "HIBERNATING", "completedAt": None}, True),
+        ({"status": "EVAPORATED", "completedAt": "2026-01-01T00:00:00Z"}, False),
+    ],
+)
+def test_running_or_not_by_status_also_a_new_one(
+    service: Service,
+    scripted: HtcSession,
+    job: htcjobs.HtcJob,
+    record: dict[str, Any],
+    running: bool,
+) -> None:
+    """1.1.0 raises at a status it does not know."""
+    service.on(JOB, Answer({**job.json, **record}))
+    assert job.is_still_running(scripted) is running
+
+
+def test_a_record_without_a_status_is_an_htc_exception(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob
+) -> None:
+    """In 1.1.0 it is a KeyError."""
+    service.on(JOB, Answer(job.json))
+    with pytest.raises(HtcResponseError, match="no status"):
+        job.is_still_running(scripted)
+
+
+def test_the_record_follows_the_dictionary(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob
+) -> None:
+    before = job.record
+    assert job.record is before
+    service.on(JOB, Answer({**job.json, "status": "RUNNING"}))
+    job.get_update(scripted)
+    assert job.record.status == "RUNNING"
+    assert not hasattr(before, "status")
+
+
+def test_a_job_survives_pickle(job: htcjobs.HtcJob) -> None:
+    again = pickle.loads(pickle.dumps(job))
+    assert again.json == job.json
+    assert again.record == job.record
+    assert again.task.json == job.task.json
+
+
+def test_reprs_are_short_and_hold_no_secret(scripted_task: htctasks.HtcTask) -> None:
+    job = htcjobs.HtcJob(
+        {"jobUUID": "j", "status": "RUNNING", "envs": [{"name": "A", "value": "s3cret"}]},
+        scripted_task,
+    )
+    assert repr(job) == "HtcJob(jobUUID='j', status='RUNNING')"
+    batch = htcjobs.HtcJobBatch([{"parentJobId": "a", "batchSize": 2}, {}], scripted_task)
+    assert repr(batch) == (
+        "HtcJobBatch(parentJobId='a', batchSize=2; parentJobId=None, batchSize=None)"
+    )
+
+
+def test_a_batch_without_a_group_has_jobs_without_one(scripted_task: htctasks.HtcTask) -> None:
+    """In 1.1.0 it has none at all."""
+    ids = {"projectId": "p", "taskId": "t"}
+    batch = htcjobs.HtcJobBatch({**ids, "parentJobId": "j", "batchSize": 2}, scripted_task)
+    assert [job.json for job in batch.to_jobs()] == [
+        {**ids, "jobUUID": "j:0"},
+        {**ids, "jobUUID": "j:1"},
+    ]
+
+
+@pytest.mark.parametrize("lacking", ["projectId", "taskId", "parentJobId", "batchSize"])
+def test_an_answer_that_does_not_name_its_jobs_is_an_htc_exception(
+    scripted_task: htctasks.HtcTask, lacking: str
+) -> None:
+    answer = {"projectId": "p", "taskId": "t", "parentJobId": "j", "batchSize": 2}
+    del answer[lacking]
+    with pytest.raises(HtcResponseError, match="the jobs it made are not known"):
+        htcjobs.HtcJobBatch(answer, scripted_task).to_jobs()
+
+
+def test_a_submission_answered_short_is_an_htc_exception(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    service.on(IMAGE, Answer({"status": "READY"}))
+    service.on(SUBMIT, Answer([]))
+    with pytest.raises(HtcResponseError, match="1 submit requests were accepted.* in task t"):
+        submit(scripted, scripted_task, "true")
+
+
+def test_a_job_whose_record_can_not_be_fetched_is_not_lost(
+    service: Service,
+    scripted: HtcSession,
+    scripted_task: htctasks.HtcTask,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answer = {"projectId": "p", "taskId": "t", "group": "g", "parentJobId": "j", "batchSize": 1}
+    service.on(IMAGE, Answer({"status": "READY"}))
+    service.on(SUBMIT, Answer([answer]))
+    service.on("GET /htc/projects/p/tasks/t/jobs/j:0", Answer(status=500))
+    job = htcjobs.create_single_job(scripted, scripted_task, "ON_DEMAND_ECONOMY", "image", 60)
+    assert job.json["jobUUID"] == "j:0"
+    assert "job j:0 was submitted" in caplog.text
+
+
+def test_a_pending_image_is_waited_for(
+    service: Service,
+    scripted: HtcSession,
+    scripted_task: htctasks.HtcTask,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(htcjobs, "IMAGE_POLL_SECONDS", 0.01)
+    answer = {"projectId": "p", "taskId": "t", "parentJobId": "j", "batchSize": 1}
+    service.on(IMAGE, *[Answer({"status": "PENDING"})] * 3, Answer({"status": "READY"}))
+    service.on(SUBMIT, Answer([answer]))
+    submit(scripted, scripted_task, "true")
+    assert len(service.asked_for(IMAGE)) == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [("PENDING", HtcTimeoutError), ("ROTTEN", HtcResponseError)]
+)
+def test_an_image_that_does_not_become_ready_is_not_submitted(
+    service: Service,
+    scripted: HtcSession,
+    scripted_task: htctasks.HtcTask,
+    status: str,
+    error: type[Exception],
+) -> None:
+    scripted.image_wait_seconds = 0.05
+    service.on(IMAGE, Answer({"status": status}))
+    with pytest.raises(error, match="image"):
+        submit(scripted, scripted_task, "true")
+    assert not service.asked_for(SUBMIT)
+
+
+def test_multi_byte_text_at_the_borders_of_buffers_is_kept(
+    rescale: HtcSession, task: htctasks.HtcTask, until: Until, tmp_path: Path
+) -> None:
+    """1.1.0 fails on it when it reads a log back to reverse it."""
+    batch = submit(rescale, task, "sh", "-c", "for i in $(seq 400); do echo 漢字$i漢字$i; done")
+    job = batch.to_jobs()[0]
+    until(lambda: not job.is_still_running(rescale))
+    wanted = [f"漢字{n}漢字{n}" for n in range(1, 401)]
+    assert list(job.get_logs(rescale)) == wanted
+    for last in (None, 399):
+        job.get_logs_to_file(rescale, tmp_path / "log", last)
+        lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+        assert lines == wanted[-(last or 400) :]

@@ -1,0 +1,227 @@
+"""Logs: oldest first, exact for any text and any number of lines, and files whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tracemalloc
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rescalehtc import HtcSession, htcjobs, htctasks
+from rescalehtc.exceptions import HtcFileError, HtcResponseError, HtcServerError, HtcValidationError
+
+from .service import Answer, Asked, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LOGS = "GET /htc/projects/p/tasks/t/jobs/j/logs"
+AWKWARD = ["first", "", "  \t", "ünïcödé 漢字 🚀", "a\rb", "a\nb\n", "\x1b[31mred\0", "'\"\\", ""]
+
+
+def paged(lines: list[str], cap: int) -> Callable[[Asked], Answer]:
+    """The service's paging over a log, with pages of at most `cap` lines, some of them empty."""
+
+    def answer(asked: Asked) -> Answer:
+        newest_first = asked.query.get("sort", ["desc"]) == ["desc"]
+        ordered = lines[::-1] if newest_first else lines
+        place = int(asked.query.get("pageIndex", ["0"])[0])
+        start, empty = divmod(place, 2)
+        size = min(int(asked.query["pageSize"][0]), cap)
+        items = [] if empty else ordered[start : start + size]
+        following = place + 1 if not empty and start % 3 == 0 else 2 * (start + size)
+        if empty:
+            following = place - 1 + 2 * size
+        done = start + size >= len(ordered) and (empty or start % 3)
+        query = f"?pageIndex={following}&pageSize={asked.query['pageSize'][0]}&sort={asked.query['sort'][0]}"
+        return Answer(
+            {
+                "items": [{"timestamp": "2026-01-01T00:00:00Z", "message": m} for m in items],
+                **({} if done else {"next": query}),
+            }
+        )
+
+    return answer
+
+
+@pytest.fixture
+def job(scripted_task: htctasks.HtcTask) -> htcjobs.HtcJob:
+    return htcjobs.HtcJob({"projectId": "p", "taskId": "t", "jobUUID": "j"}, scripted_task)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[tuple[Service, HtcSession]]:
+    """A scripted service for the many examples of a property."""
+    with (
+        Service() as service,
+        HtcSession(api_key="k", base_url=service.url, status_refresh_seconds=0.0) as rescale,
+    ):
+        yield service, rescale
+
+
+@given(
+    lines=st.lists(st.text(st.characters(codec="utf-8")), max_size=12),
+    cap=st.integers(1, 5),
+    last=st.none() | st.integers(0, 15),
+)
+def test_any_log_is_read_exactly_through_any_paging(
+    shared: tuple[Service, HtcSession], lines: list[str], cap: int, last: int | None
+) -> None:
+    """All of it or its last lines, for every number of them, to memory and to a file."""
+    service, rescale = shared
+    service.asked.clear()
+    service.on(LOGS, paged(lines, cap))
+    task = htctasks.HtcTask({}, htctasks.HtcProject({}))
+    job = htcjobs.HtcJob({"projectId": "p", "taskId": "t", "jobUUID": "j"}, task)
+    wanted = lines if last is None else lines[max(0, len(lines) - last) :]
+    assert list(job.get_logs(rescale, last)) == wanted
+    path = Path(os.environ["HOME"]) / "log"
+    job.get_logs_to_file(rescale, str(path), last)
+    assert path.read_bytes() == "".join(f"{line}\n" for line in wanted).encode()
+
+
+@pytest.mark.parametrize("last", [None, *range(12)])
+def test_awkward_lines_are_kept(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob, tmp_path: Path, last: int | None
+) -> None:
+    """1.1.0 drops blank lines and reverses the lines inside a message when it writes a file."""
+    service.on(LOGS, paged(AWKWARD, 4))
+    wanted = AWKWARD if last is None else AWKWARD[max(0, len(AWKWARD) - last) :]
+    assert list(job.get_logs(scripted, last)) == wanted
+    job.get_logs_to_file(scripted, tmp_path / "log", last)
+    assert (tmp_path / "log").read_bytes() == "".join(f"{line}\n" for line in wanted).encode()
+
+
+@pytest.mark.parametrize("last", [4999, 5000, 5001, 9999, 10001])
+def test_the_last_lines_are_exact_around_the_size_of_a_page(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob, last: int
+) -> None:
+    """1.1.0 fetches the whole log from 5000 on, and is short where the service caps a page."""
+    lines = [str(n) for n in range(10_000)]
+    service.on(LOGS, paged(lines, 3000))
+    assert list(job.get_logs(scripted, last)) == lines[-last:]
+
+
+def test_no_line_is_asked_for_with_zero(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob, tmp_path: Path
+) -> None:
+    """1.1.0 returns 5000 lines."""
+    assert list(job.get_logs(scripted, 0)) == []
+    job.get_logs_to_file(scripted, tmp_path / "log", 0)
+    assert (tmp_path / "log").read_bytes() == b""
+    assert not service.asked_for(LOGS)
+
+
+@pytest.mark.parametrize("last", [-1, 1.0, "1", True])
+def test_another_number_of_lines_is_refused(
+    scripted: HtcSession, job: htcjobs.HtcJob, tmp_path: Path, last: object
+) -> None:
+    with pytest.raises(HtcValidationError, match="last_n_lines"):
+        job.get_logs(scripted, last)  # type: ignore[arg-type]
+    with pytest.raises(HtcValidationError, match="last_n_lines"):
+        job.get_logs_to_file(scripted, tmp_path / "log", last)  # type: ignore[arg-type]
+    assert not (tmp_path / "log").exists()
+
+
+def test_half_a_character_is_kept_in_memory_and_escaped_in_a_file(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob, tmp_path: Path
+) -> None:
+    service.on(LOGS, Answer(rb'{"items": [{"message": "cut \ud83d"}]}'))
+    assert list(job.get_logs(scripted)) == ["cut \ud83d"]
+    job.get_logs_to_file(scripted, tmp_path / "log")
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "cut \\ud83d\n"
+
+
+def test_a_call_within_the_interval_sends_nothing_and_answers_the_same_question_only(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob
+) -> None:
+    """In 1.1.0 a second call gets the first one's lines whatever `last_n_lines` says."""
+    scripted.status_refresh_seconds = 1000
+    service.on(LOGS, paged(AWKWARD, 100))
+    assert list(job.get_logs(scripted, 2)) == AWKWARD[-2:]
+    asked = len(service.asked_for(LOGS))
+    assert list(job.get_logs(scripted, 2)) == AWKWARD[-2:]
+    assert len(service.asked_for(LOGS)) == asked
+    assert list(job.get_logs(scripted, 3)) == AWKWARD[-3:]
+    assert list(job.get_logs(scripted)) == AWKWARD
+
+
+def test_the_iterator_is_fresh_at_every_call(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob
+) -> None:
+    scripted.status_refresh_seconds = 1000
+    service.on(LOGS, paged(["a", "b"], 100))
+    assert next(iter(job.get_logs(scripted))) == "a"
+    assert list(job.get_logs(scripted)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("last", [None, 5])
+@pytest.mark.parametrize("failure", [Answer(status=500), Answer({"items": [{"timestamp": ""}]})])
+def test_a_failure_leaves_the_old_file_or_none(
+    service: Service,
+    scripted: HtcSession,
+    job: htcjobs.HtcJob,
+    tmp_path: Path,
+    last: int | None,
+    failure: Answer,
+) -> None:
+    """1.1.0 leaves an empty file."""
+    page = Answer({"items": [{"message": "new"}], "next": "?pageIndex=1"})
+    (tmp_path / "old").write_text("old")
+    for name in ("old", "none"):
+        service.on(LOGS, page, failure)
+        with pytest.raises((HtcServerError, HtcResponseError)):
+            job.get_logs_to_file(scripted, tmp_path / name, last)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["home", "old"]
+    assert (tmp_path / "old").read_text() == "old"
+
+
+def test_a_file_that_can_not_be_written_is_named(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob, tmp_path: Path
+) -> None:
+    service.on(LOGS, paged(["a"], 5))
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "missing" / "log", tmp_path / "folder"):
+        with pytest.raises(HtcFileError, match=path.name) as info:
+            job.get_logs_to_file(scripted, path)
+        assert isinstance(info.value, OSError)
+        assert info.value.errno
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "home"]
+
+
+def test_the_file_has_the_usual_permissions_and_a_link_keeps_leading_to_it(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob, tmp_path: Path
+) -> None:
+    service.on(LOGS, paged(["a"], 5))
+    (tmp_path / "link").symlink_to(tmp_path / "log")
+    job.get_logs_to_file(scripted, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "log").read_text() == "a\n"
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("last", [None, 10**9])
+def test_memory_does_not_grow_with_the_log(
+    service: Service,
+    scripted: HtcSession,
+    job: htcjobs.HtcJob,
+    tmp_path: Path,
+    last: int | None,
+) -> None:
+    """In 1.1.0 the whole log is held."""
+    page = Answer({"items": [{"message": "x" * 199}] * 500}).encoded()[:-1]
+    answers = [Answer(page + b', "next": "?pageIndex=%d"}' % n) for n in range(200)]
+    service.on(LOGS, *answers, Answer({"items": []}))
+    tracemalloc.start()
+    job.get_logs_to_file(scripted, tmp_path / "log", last)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (tmp_path / "log").stat().st_size == 20_000_000
+    assert peak < 4_000_000
