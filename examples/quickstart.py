@@ -33,7 +33,9 @@ def main() -> None:
         if rescale.base_url.startswith("http://127.0.0.1:"):
             rescale.status_refresh_seconds = 0.2  # the emulator is quicker than the service
         project = htcprojects.get_projects(rescale)[0]
-        print(f"project  {project.record.project_name}, regions {project.record.regions}")
+        print(
+            f"project  {project.record.project_name} in {', '.join(project.record.regions or [])}"
+        )
         task = htctasks.create_task_with_name(rescale, project, "count-primes")
         print(f"task     {task.record.task_name}, {task.record.lifecycle_status}")
 

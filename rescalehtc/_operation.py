@@ -143,15 +143,14 @@ def read_page(call: Call, response: Response, base_url: str) -> Page:
     here = call.url(base_url)
     try:
         address = urljoin(here, following)
-        same = origin(address) == origin(here)
+        if origin(address) == origin(here):
+            return Page(items, replace(call, target=address))
     except ValueError:
-        same = False
-    if not same:
-        raise HtcResponseError(
-            f"{call.operation.id}: the next page is said to be at another address than "
-            f"{base_url}; nothing was sent there"
-        )
-    return Page(items, replace(call, target=address))
+        pass  # no address at all
+    raise HtcResponseError(
+        f"{call.operation.id}: the next page is said to be at another address than "
+        f"{base_url}; nothing was sent there"
+    )
 
 
 def origin(url: str) -> tuple[str, str, int]:

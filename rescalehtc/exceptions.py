@@ -38,7 +38,7 @@ class HtcException(Exception):  # noqa: N818 - the name is part of the documente
 
     def __init__(self, message: str, status_code: int | None = None) -> None:
         super().__init__(message)
-        self.status_code = status_code
+        self.status_code: int | None = status_code
 
 
 class Problem(NamedTuple):
@@ -65,8 +65,8 @@ class HtcValidationError(HtcException, ValueError):
     """
 
     def __init__(self, subject: str, problems: Iterable[Problem]) -> None:
-        self.subject = subject
-        self.problems = list(problems)
+        self.subject: str = subject
+        self.problems: list[Problem] = list(problems)
         count = len(self.problems)
         noun = "problem" if count == 1 else "problems"
         lines = [f"{count} {noun} in {subject}; nothing was sent"]
@@ -106,9 +106,9 @@ class HtcStatusError(HtcException):
         error_type: str | None = None,
         description: str | None = None,
     ) -> None:
-        self.operation = operation
-        self.error_type = error_type
-        self.description = description
+        self.operation: str = operation
+        self.error_type: str | None = error_type
+        self.description: str | None = description
         said = ": ".join(part for part in (error_type, description) if part)
         message = f"{operation} was answered with HTTP {status_code}"
         super().__init__(f"{message}: {said}" if said else message, status_code)
@@ -167,9 +167,9 @@ class NotFetchedError(HtcException, AttributeError):
     """
 
     def __init__(self, record: str, field: str, fetched_by: str | None = None) -> None:
-        self.record = record
-        self.field = field
-        self.fetched_by = fetched_by
+        self.record: str = record
+        self.field: str = field
+        self.fetched_by: str | None = fetched_by
         hint = f"; {fetched_by} fetches it" if fetched_by else ""
         super().__init__(f"{record}.{field} was not fetched{hint}")
 

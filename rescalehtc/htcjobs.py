@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     EnvLike = dict[str, str] | models.EnvPair
     ClaimLike = dict[str, str] | models.ClaimPair
 
-logger = logging.getLogger("rescalehtc")
+_logger = logging.getLogger("rescalehtc")
 
 IMAGE_POLL_SECONDS = 10.0
 
@@ -47,6 +47,8 @@ class HtcJob(JsonObject):
     Raises:
         HtcValidationError: `task` is not an HtcTask.
     """
+
+    json: dict[str, Any]
 
     def __init__(self, json: dict[str, Any], task: HtcTask) -> None:
         require_instance(task, HtcTask, "task", "HtcJob")
@@ -351,7 +353,7 @@ def create_single_job(
             rescale, ids["projectId"], ids["taskId"], ids["jobUUID"]
         )
     except HtcException as error:  # the job exists and costs money: its id must not be lost
-        logger.warning("job %s was submitted, its record not fetched: %s", ids["jobUUID"], error)
+        _logger.warning("job %s was submitted, its record not fetched: %s", ids["jobUUID"], error)
     return job
 
 

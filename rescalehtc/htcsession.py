@@ -68,13 +68,13 @@ class HtcSession:
         image_wait_seconds: float = 300.0,
         timeout_seconds: float = 300.0,
     ) -> None:
-        self.workspace = workspace
-        self.base_url = _checked_url(
+        self.workspace: str = workspace
+        self.base_url: str = _checked_url(
             base_url or os.environ.get(BASE_URL_VARIABLE) or SERVICE_URL,
             "base_url" if base_url else BASE_URL_VARIABLE,
         )
-        self.status_refresh_seconds = status_refresh_seconds
-        self.image_wait_seconds = image_wait_seconds
+        self.status_refresh_seconds: float = status_refresh_seconds
+        self.image_wait_seconds: float = image_wait_seconds
         config_folder = Path(config_folder_override or CONFIG_FOLDER).expanduser()
         credential = find_credential(api_key, workspace, config_folder, os.environ)
         self._tokens = TokenSource(credential, self.base_url, self._fetch_token)

@@ -69,7 +69,7 @@ class Service:
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one  # noqa: N815
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass
 
         class Server(ThreadingHTTPServer):

@@ -316,7 +316,7 @@ def test_a_submission_answered_short_is_an_htc_exception(
 ) -> None:
     service.on(IMAGE, Answer({"status": "READY"}))
     service.on(SUBMIT, Answer([]))
-    with pytest.raises(HtcResponseError, match="1 submit requests were accepted.* in task t"):
+    with pytest.raises(HtcResponseError, match=r"1 submit requests were accepted.* in task t"):
         submit(scripted, scripted_task, "true")
 
 

@@ -1,0 +1,202 @@
+"""A local stand-in for the service, which runs jobs as processes on this machine.
+
+    with Emulator() as emulator, emulator.session() as rescale:
+        projects = htcprojects.get_projects(rescale)
+
+It needs the extra packages of `pip install "rescalehtc[emulator]"`. It is not a sandbox: a
+job's command can do whatever the user who started the emulator can do.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import os
+import socket
+import tempfile
+import threading
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+from ..exceptions import HtcException, HtcFileError
+
+try:
+    import uvicorn
+
+    from .app import BASE_PATH, Service, create_app
+    from .executor import Executor
+    from .store import Store
+    from .tokens import Tokens
+except ModuleNotFoundError as _error:
+    raise ModuleNotFoundError(
+        f'the emulator needs {_error.name}: pip install "rescalehtc[emulator]"', name=_error.name
+    ) from _error
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from types import TracebackType
+
+    from starlette.applications import Starlette
+
+    from .. import HtcSession
+
+__all__ = ["Emulator"]
+
+# The service refreshes a status every 30 s. Here one may change within milliseconds.
+SESSION_REFRESH_SECONDS: Final = 0.2
+KEEP_ALIVE_SECONDS: Final = 60
+
+
+class Emulator:
+    """The service on this machine, for as long as the `with` block runs.
+
+    At its end, jobs that run are ended with all their processes.
+
+    Args:
+        host: The address to listen on. Whoever reaches it and knows the API key can run
+            commands here.
+        port: The port, or 0 for any that is free.
+        data: A folder to keep everything in, made if it is not there, so that the next
+            emulator on it goes on where this one ended. None for a temporary one.
+        slots: How many jobs run at once; None for the number of processors.
+        clock_rate: How many emulated seconds pass in a second, where timeouts of jobs and
+            lifetimes of tokens are concerned.
+
+    Attributes:
+        url: The base URL, in the `with` block.
+        api_key: The API key, in the `with` block.
+
+    Raises:
+        HtcFileError: The folder can't be used, or another emulator uses it.
+        HtcException: The address can't be listened on.
+    """
+
+    url: str
+    api_key: str
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        data: str | Path | None = None,
+        slots: int | None = None,
+        clock_rate: float = 1.0,
+    ) -> None:
+        if slots is not None and slots < 1:
+            raise ValueError("slots must be at least 1")
+        if not clock_rate > 0:
+            raise ValueError("clock_rate must be above 0")
+        self._host = host
+        self._port = port
+        self._data = data
+        self._slots = slots or os.cpu_count() or 1
+        self._clock_rate = clock_rate
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            folder = stack.enter_context(_folder(self._data))
+            listener = stack.enter_context(_listener(self._host, self._port))
+            self.url = f"{_origin(listener)}{BASE_PATH}"
+            self._store = stack.enter_context(Store(folder / "state.sqlite3"))
+            self.api_key = self._store.api_key
+            tokens = Tokens(self._store.signing_key, self._clock_rate)
+            executor = stack.enter_context(
+                Executor(self._store, tokens, folder, self._slots, self._clock_rate, self.url)
+            )
+            app = create_app(Service(self._store, executor, tokens), self._host)
+            stack.enter_context(_served(app, listener))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def session(self) -> HtcSession:
+        """Make a session with this emulator."""
+        from .. import HtcSession
+
+        return HtcSession(
+            base_url=self.url,
+            api_key=self.api_key,
+            status_refresh_seconds=SESSION_REFRESH_SECONDS,
+        )
+
+    def set_image_status(
+        self, image_name: str, status: Literal["READY", "PENDING", "UNKNOWN"]
+    ) -> None:
+        """Set what the service says of an image; every other image is READY."""
+        self._store.set_image_status(image_name, status)
+
+
+@contextmanager
+def _folder(data: str | Path | None) -> Generator[Path]:
+    if data is None:
+        with tempfile.TemporaryDirectory(prefix="rescalehtc-emulator-") as temporary:
+            yield Path(temporary).resolve()
+        return
+    folder = Path(data).resolve()
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = stack.enter_context((folder / "lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HtcFileError(f"another emulator uses {folder}") from error
+        except OSError as error:
+            raise HtcFileError(f"can't keep data in {folder}: {error.strerror}") from error
+        yield folder
+
+
+@contextmanager
+def _listener(host: str, port: int) -> Generator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise HtcException(f"can't listen on {host}, port {port}: {reason}") from error
+    with listener:
+        # Without this an answer's body waits 40 ms for its header to be acknowledged.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield listener
+
+
+def _origin(listener: socket.socket) -> str:
+    address, port = listener.getsockname()[:2]
+    host = ipaddress.ip_address(address)
+    if host.is_unspecified:  # every address of this machine, the loopback one among them
+        host = ipaddress.ip_address("127.0.0.1" if host.version == 4 else "::1")
+    return f"http://[{host}]:{port}" if host.version == 6 else f"http://{host}:{port}"
+
+
+@contextmanager
+def _served(app: Starlette, listener: socket.socket) -> Generator[None]:
+    config = uvicorn.Config(
+        app,
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(
+        target=server.run, kwargs={"sockets": [listener]}, name="emulator", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -1,0 +1,97 @@
+"""Run the emulator: `python -m rescalehtc.emulator`, alone or for as long as a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from queue import SimpleQueue
+
+from ..exceptions import HtcException
+from . import Emulator
+
+
+def main() -> int:
+    """Serve until SIGINT or SIGTERM, or until the command that was given ends."""
+    arguments = _parser().parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    received: SimpleQueue[int] = SimpleQueue()  # unlike an Event, safe in a signal handler
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _frame: received.put(number))
+    try:
+        with Emulator(
+            host=arguments.host, port=arguments.port, data=arguments.data, slots=arguments.slots
+        ) as emulator:
+            if arguments.command:
+                return _run(arguments.command, emulator, received)
+            print(f"export RESCALE_API_BASE_URL={shlex.quote(emulator.url)}")
+            print(f"export RESCALE_API_KEY={shlex.quote(emulator.api_key)}")
+            print("# The emulator runs until Ctrl-C or SIGTERM.", flush=True)
+            received.get()
+    except HtcException as error:
+        print(f"rescalehtc.emulator: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(command: list[str], emulator: Emulator, received: SimpleQueue[int]) -> int:
+    """Run a command whose sessions are with the emulator, and return its exit status."""
+    environment = {
+        **os.environ,
+        "RESCALE_API_BASE_URL": emulator.url,
+        "RESCALE_API_KEY": emulator.api_key,
+    }
+    environment.pop("RESCALE_HTC_REFRESH_TOKEN", None)  # it would come before the key
+    try:
+        process = subprocess.Popen(command, env=environment)  # noqa: S603 - what it is for
+    except OSError as error:
+        raise HtcException(f"can't run {command[0]}: {error.strerror}") from error
+    with process:
+        while True:
+            try:
+                status = process.wait(0.1)
+                return status if status >= 0 else 128 - status
+            except subprocess.TimeoutExpired:
+                if not received.empty():
+                    process.terminate()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m rescalehtc.emulator",
+        description="Emulate the service: jobs run as processes on this machine. Not a sandbox.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=_port, default=0, help="port to listen on (any free one)")
+    parser.add_argument("--data", type=Path, help="folder to keep everything in (a temporary one)")
+    parser.add_argument("--slots", type=_slots, help="jobs that run at once (one a processor)")
+    parser.add_argument(
+        "command",
+        nargs="*",
+        metavar="-- COMMAND",
+        help="run this with the address and the key in its environment, then stop",
+    )
+    return parser
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError("a port is 0 to 65535")
+    return number
+
+
+def _slots(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,422 @@
+"""Runs jobs: each command as a process group of its own, its output kept as the job's log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from json import JSONEncoder
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+from . import lifecycle
+from .store import now
+from .tokens import CLAIM_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+
+    from .lifecycle import Ending
+    from .store import Job, Store
+    from .tokens import Tokens
+
+_log = logging.getLogger("rescalehtc.emulator")
+
+# A job that has to end gets TERM, and KILL so many seconds later.
+GRACE_SECONDS: Final = 2.0
+# How long output is waited for that a process outside the group may still write.
+DRAIN_SECONDS: Final = 1.0
+# What strays start while they are killed is found in the next round.
+STRAY_ROUNDS: Final = 20
+# How often a job is looked at while it writes nothing.
+TICK_SECONDS: Final = 0.05
+# After a fault of the emulator itself, such as a full disk.
+FAULT_PAUSE_SECONDS: Final = 1.0
+# Output reaches the log at least so often, and a line is split at this length.
+FLUSH_SECONDS: Final = 0.1
+FLUSH_BYTES: Final = 1 << 20
+MAX_LINE_BYTES: Final = 256 << 10
+READ_BYTES: Final = 64 << 10
+
+_INHERITED: Final = ("PATH", "LANG", "TZ")
+
+CLOSED: Final = "the emulator stopped while the job ran"
+
+# Why a running job is made to end.
+Stop = Literal["cancelled", "timeout", "closing"]
+
+
+class _Run:
+    """A job that a worker has taken."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.stop: Stop | None = None
+
+
+class Executor:
+    """Runs the store's waiting jobs, in the order of their submission.
+
+    Args:
+        store: Where the jobs are.
+        tokens: Issues the jobs' own tokens.
+        folder: Where working directories and shared folders are made.
+        slots: How many jobs run at once.
+        clock_rate: How many emulated seconds pass in a second.
+        base_url: The emulator's address, for the jobs.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        tokens: Tokens,
+        folder: Path,
+        slots: int,
+        clock_rate: float,
+        base_url: str,
+    ) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._folder = folder
+        self._clock_rate = clock_rate
+        self._base_url = base_url
+        self._changed = threading.Condition()
+        self._closing = False
+        self._runs: dict[int, _Run] = {}
+        self._workers = [
+            threading.Thread(
+                target=self._work, args=(f"emulator-{slot}",), name=f"job slot {slot}", daemon=True
+            )
+            for slot in range(slots)
+        ]
+
+    def __enter__(self) -> Self:
+        _end_strays(self._marker)
+        _remove(self._folder / "jobs")
+        self._store.fail_started(CLOSED)
+        for worker in self._workers:
+            worker.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._changed:
+            self._closing = True
+            for run in self._runs.values():
+                run.stop = run.stop or "closing"
+            self._changed.notify_all()
+        for worker in self._workers:
+            worker.join()
+        _end_strays(self._marker)
+
+    def wake(self) -> None:
+        """Look for waiting jobs."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def cancel(self, task_id: str, group: str | None = None) -> None:
+        """Cancel the jobs of a task, or of one of its groups, that have not ended."""
+        with self._changed:
+            self._store.cancel_waiting(task_id, group)
+            for run in self._runs.values():
+                if run.job.task_id == task_id and group in (None, run.job.group):
+                    run.stop = run.stop or "cancelled"
+
+    def delete_storage(self, task_id: str) -> None:
+        """Remove the folder that a task's jobs share."""
+        _remove(self._task_folder(task_id))
+
+    @property
+    def _marker(self) -> str:
+        # In the environment of every job of this emulator, and of no other process.
+        return f"TASK_SHARED_FOLDER={self._folder}{os.sep}"
+
+    def _task_folder(self, task_id: str) -> Path:
+        return self._folder / "tasks" / task_id
+
+    def _work(self, instance_id: str) -> None:
+        while True:
+            try:
+                run = self._take(instance_id)
+                if run is None:
+                    return
+                self._run(run)
+            except Exception:  # noqa: BLE001 - a worker that ended would leave its slot empty
+                _log.exception("a job could not be run")
+                time.sleep(FAULT_PAUSE_SECONDS)
+
+    def _take(self, instance_id: str) -> _Run | None:
+        with self._changed:
+            while not self._closing:
+                job = self._store.take_job(instance_id)
+                if job is not None:
+                    run = self._runs[job.number] = _Run(job)
+                    return run
+                self._changed.wait()
+            return None
+
+    def _run(self, run: _Run) -> None:
+        try:
+            self._attempt_and_retry(run)
+        except Exception as error:
+            reason = f"the emulator failed: {type(error).__name__}"
+            self._store.end_job(run.job.number, lifecycle.interrupted(reason))
+            raise
+        finally:
+            with self._changed:
+                del self._runs[run.job.number]
+
+    def _attempt_and_retry(self, run: _Run) -> None:
+        retries: int = run.job.request.get("retryStrategy", {}).get("maxRetries", 0)
+        log = _Log(self._store, run.job.number)
+        ending = self._attempt(run, log)
+        for _ in range(retries):
+            if not ending.may_retry:
+                break
+            self._store.retry_job(run.job.number, ending)
+            ending = self._attempt(run, log)
+        self._store.end_job(run.job.number, ending)
+
+    def _attempt(self, run: _Run, log: _Log) -> Ending:
+        job = run.job
+        if run.stop is not None:
+            return _stopped(run.stop, job)
+        definition: Mapping[str, Any] = job.request["htcJobDefinition"]
+        commands: list[str] | None = definition.get("commands")
+        if not commands:
+            return lifecycle.not_started(
+                "the job has no commands, and the emulator has no image whose own it could run"
+            )
+        folder = self._folder / "jobs" / job.id.replace(":", "-")
+        environment = self._environment(job, folder)
+        try:
+            process = _start(commands, folder, definition.get("workingDir", ""), environment)
+        except (OSError, ValueError) as error:  # ValueError: a NUL among the commands or envs
+            _remove(folder)
+            reason = (isinstance(error, OSError) and error.strerror) or str(error)
+            return lifecycle.not_started(f"can't start {commands[0][:200]!r}: {reason}")
+        try:
+            with process:
+                log.follow(process)
+                try:
+                    self._store.job_runs(job.number)
+                    stop = self._watch(run, process, log)
+                finally:
+                    _signal(process, signal.SIGKILL)  # whatever is left of the group
+                if log.read_on(4 * TICK_SECONDS):
+                    # A process that left the group still holds the pipe.
+                    token = environment["RESCALE_HTC_BEARER_TOKEN"]
+                    _end_strays(f"RESCALE_HTC_BEARER_TOKEN={token}")
+                    log.read_on(DRAIN_SECONDS)
+                log.end()
+        finally:
+            _remove(folder)
+        if stop is not None:
+            return _stopped(stop, job, process.returncode)
+        return lifecycle.exited(process.returncode)
+
+    def _environment(self, job: Job, folder: Path) -> dict[str, str]:
+        definition = job.request["htcJobDefinition"]
+        claims = {
+            "jobId": job.id,
+            "taskId": job.task_id,
+            "projectId": job.project_id,
+            **{CLAIM_PREFIX + c["name"]: c["value"] for c in definition.get("claims", [])},
+        }
+        shared = self._folder / "projects" / job.project_id, self._task_folder(job.task_id)
+        for shared_folder in shared:
+            shared_folder.mkdir(parents=True, exist_ok=True)
+        host = {
+            name: value
+            for name, value in os.environ.items()
+            if name in _INHERITED or name.startswith("LC_")
+        }
+        return {
+            "PATH": os.defpath,
+            **host,
+            "HOME": str(folder),
+            "TMPDIR": str(folder),
+            "AWS_BATCH_JOB_ARRAY_INDEX": str(job.position),
+            "RESCALE_HTC_PROJECT_ID": job.project_id,
+            "RESCALE_HTC_TASK_ID": job.task_id,
+            "RESCALE_HTC_REGION": job.region,
+            "RESCALE_HTC_BEARER_TOKEN": self._tokens.issue(claims),
+            "RESCALE_HTC_REFRESH_TOKEN": self._tokens.issue(claims, "refresh"),
+            "RESCALE_API_BASE_URL": self._base_url,
+            "PROJECT_SHARED_FOLDER": str(shared[0]),
+            "TASK_SHARED_FOLDER": str(shared[1]),
+            **{pair["name"]: pair["value"] for pair in definition.get("envs", [])},
+        }
+
+    def _watch(self, run: _Run, process: subprocess.Popen[bytes], log: _Log) -> Stop | None:
+        """Keep the log until the command ends, and return why it was made to end, if it was."""
+        seconds = run.job.request["htcJobDefinition"].get("execTimeoutSeconds", float("inf"))
+        deadline = time.monotonic() + seconds / self._clock_rate
+        stop: Stop | None = None
+        kill_at = 0.0
+        while process.poll() is None:
+            at = time.monotonic()
+            if stop is None:
+                stop = run.stop or ("timeout" if at >= deadline else None)
+                if stop is not None:
+                    _signal(process, signal.SIGTERM)
+                    kill_at = at + GRACE_SECONDS
+            elif at >= kill_at:
+                _signal(process, signal.SIGKILL)
+            if not log.read(TICK_SECONDS):  # the command closed its output and goes on
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(TICK_SECONDS)
+        return stop
+
+
+class _Log:
+    """Turns a job's output into lines in the store."""
+
+    def __init__(self, store: Store, job: int) -> None:
+        self._store = store
+        self._job = job
+        self._written = 0
+        self._pending: list[str] = []
+        self._pending_bytes = 0
+        self._flushed_at = 0.0
+        self._rest = b""
+        self._encode = JSONEncoder(ensure_ascii=False).encode
+
+    def follow(self, process: subprocess.Popen[bytes]) -> None:
+        """Read the output of this process from now on."""
+        assert process.stdout is not None
+        self._output = process.stdout.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._output, select.POLLIN)
+        self._is_open = True
+
+    def read(self, seconds: float) -> bool:
+        """Wait for output and take it in. Returns whether any process can still write."""
+        if self._is_open and self._poll.poll(seconds * 1000):
+            chunk = os.read(self._output, READ_BYTES)
+            self._is_open = bool(chunk)
+            *lines, self._rest = (self._rest + chunk).split(b"\n")
+            self._add(lines)
+            if len(self._rest) > MAX_LINE_BYTES:
+                *pieces, self._rest = _pieces(self._rest)
+                self._add(pieces)
+        due = time.monotonic() - self._flushed_at >= FLUSH_SECONDS
+        if self._pending and (due or self._pending_bytes >= FLUSH_BYTES):
+            self._flush()
+        return self._is_open
+
+    def read_on(self, seconds: float) -> bool:
+        """Read until no process can write any more, or so long. Returns whether one can."""
+        until = time.monotonic() + seconds
+        while self._is_open and time.monotonic() < until:
+            self.read(TICK_SECONDS)
+        return self._is_open
+
+    def end(self) -> None:
+        """Write what is left; a last line need not have an end."""
+        if self._rest:
+            self._add([self._rest])
+            self._rest = b""
+        self._flush()
+
+    def _add(self, lines: list[bytes]) -> None:
+        time_read = now()
+        for line in lines:
+            for piece in _pieces(line):
+                message = self._encode(piece.decode("utf-8", "replace"))
+                self._pending.append(f'{{"timestamp":"{time_read}","message":{message}}}')
+                self._pending_bytes += len(piece)
+
+    def _flush(self) -> None:
+        if self._pending:
+            self._store.add_lines(self._job, self._written + 1, self._pending)
+            self._written += len(self._pending)
+            self._pending = []
+            self._pending_bytes = 0
+        self._flushed_at = time.monotonic()
+
+
+def _pieces(line: bytes) -> Iterator[bytes]:
+    while len(line) > MAX_LINE_BYTES:
+        end = MAX_LINE_BYTES
+        while end > MAX_LINE_BYTES - 4 and line[end] & 0xC0 == 0x80:  # inside a character
+            end -= 1
+        yield line[:end]
+        line = line[end:]
+    yield line
+
+
+def _start(
+    commands: list[str], folder: Path, working_folder: str, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    # An absolute path begins at the job's own folder, and none leads out of it.
+    inside = os.path.normpath(f"/{working_folder}").lstrip("/")
+    cwd = folder / inside
+    cwd.mkdir(parents=True)
+    return subprocess.Popen(  # noqa: S603 - running what users submit is the purpose
+        commands,
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        bufsize=0,
+        start_new_session=True,
+    )
+
+
+def _stopped(stop: Stop, job: Job, returncode: int | None = None) -> Ending:
+    match stop:
+        case "cancelled":
+            return lifecycle.cancelled(returncode)
+        case "timeout":
+            seconds = job.request["htcJobDefinition"]["execTimeoutSeconds"]
+            return lifecycle.timed_out(seconds, returncode)
+        case "closing":
+            return lifecycle.interrupted(CLOSED, returncode)
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # the whole group has ended
+        os.killpg(process.pid, number)
+
+
+def _end_strays(variable: str) -> None:
+    """Kill every process with this in its environment, `NAME=value` or the beginning of it.
+
+    This finds what left its job's process group, or outlived an emulator that was killed. It
+    needs /proc; elsewhere such processes go on.
+    """
+    wanted = os.fsencode(variable)
+    for _ in range(STRAY_ROUNDS):
+        found = False
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if any(entry.startswith(wanted) for entry in environment.read_bytes().split(b"\0")):
+                    os.kill(int(environment.parent.name), signal.SIGKILL)
+                    found = True
+            except (ProcessLookupError, FileNotFoundError, PermissionError):
+                continue  # it has ended, or is another user's
+        if not found:
+            return
+        time.sleep(TICK_SECONDS)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        _log.warning("%s can't be removed: %s", folder, error)

@@ -1,0 +1,151 @@
+"""An emulator for each test module, and a user of it who speaks plain HTTP."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from rescalehtc.emulator import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+DEADLINE_SECONDS = 60.0
+ENDED = ("SUCCEEDED", "FAILED")
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Wait for a condition to hold and return what it returned."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        time.sleep(0.02)
+    pytest.fail(f"waited in vain until {what}")
+
+
+class User:
+    """Calls an emulator. A task is its path here."""
+
+    def __init__(self, url: str, api_key: str) -> None:
+        self.url = url
+        self.api_key = api_key
+        self.http = httpx.Client(base_url=url, timeout=DEADLINE_SECONDS)
+        answer = self.http.get("/auth/token", headers={"Authorization": f"Token {api_key}"})
+        self.token: str = answer.json()["tokenValue"]
+        self.http.headers["Authorization"] = f"Bearer {self.token}"
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The JSON of an answer that is no error."""
+        answer = self.http.get(path, params=query or None)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def project(self) -> dict[str, Any]:
+        return self.get("/htc/projects")["items"][0]
+
+    def new_task(self, project_id: str | None = None) -> str:
+        path = f"/htc/projects/{project_id or self.project()['projectId']}/tasks"
+        answer = self.http.post(path, json={"taskName": "test", "taskDescription": ""})
+        assert answer.status_code == 200, answer.text
+        return f"{path}/{answer.json()['taskId']}"
+
+    def send_batch(self, task: str, *requests: Any, **query: Any) -> httpx.Response:
+        return self.http.post(f"{task}/jobs/batch", json=requests, params=query)
+
+    def submit(
+        self,
+        task: str,
+        commands: Sequence[str] | None = ("true",),
+        *,
+        group: str | None = None,
+        size: int = 1,
+        retries: int = 0,
+        **definition: Any,
+    ) -> list[str]:
+        """Submit one batch and return its jobs' ids."""
+        request = {
+            "batchSize": size,
+            "retryStrategy": {"maxRetries": retries},
+            "htcJobDefinition": {"imageName": "image", "commands": commands, **definition},
+        }
+        answer = self.send_batch(task, request, **({"group": group} if group else {}))
+        assert answer.status_code == 200, answer.text
+        return [f"{answer.json()[0]['parentJobId']}:{i}" for i in range(size)]
+
+    def job(self, task: str, job_id: str) -> dict[str, Any]:
+        return self.get(f"{task}/jobs/{job_id}")
+
+    def wait(self, task: str, job_id: str) -> dict[str, Any]:
+        """Wait until a job has ended and return its record."""
+        return until(
+            lambda: (job := self.job(task, job_id))["status"] in ENDED and job, f"{job_id} ended"
+        )
+
+    def wait_for_all(self, task: str) -> dict[str, int]:
+        """Wait until all jobs of a task have ended and return their counts."""
+
+        def counts() -> dict[str, int]:
+            return self.get(f"{task}/summary-statistics")["jobStatuses"]
+
+        until(lambda: sum(counts().values()) == sum(counts()[s] for s in ENDED), "all jobs ended")
+        return counts()
+
+    def run(self, commands: Sequence[str] | None, **arguments: Any) -> tuple[dict[str, Any], str]:
+        """Run one job in a new task; return its record, and its path."""
+        task = self.new_task()
+        (job_id,) = self.submit(task, commands, **arguments)
+        return self.wait(task, job_id), f"{task}/jobs/{job_id}"
+
+    def pages(self, path: str, **query: Any) -> Iterator[list[Any]]:
+        page = self.get(path, **query)
+        yield page["items"]
+        while "next" in page:
+            page = self.get(page["next"])
+            yield page["items"]
+
+    def items(self, path: str, **query: Any) -> list[Any]:
+        return [item for page in self.pages(path, **query) for item in page]
+
+    def log(self, job: str, **query: Any) -> list[str]:
+        """The messages of a log, oldest first unless asked otherwise."""
+        query = {"sort": "asc", "pageSize": 10000, **query}
+        return [line["message"] for line in self.items(f"{job}/logs", **query)]
+
+    def output(self, code: str, **arguments: Any) -> list[str]:
+        """The log of a shell command that succeeds."""
+        job, path = self.run(["sh", "-c", code], **arguments)
+        assert job["status"] == "SUCCEEDED", (job, self.log(path))
+        return self.log(path)
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    with Emulator(slots=2) as running:
+        yield running
+
+
+@pytest.fixture
+def make_user() -> Iterator[Callable[[str, str], User]]:
+    users: list[User] = []
+
+    def make(url: str, api_key: str) -> User:
+        users.append(User(url, api_key))
+        return users[-1]
+
+    yield make
+    for user in users:
+        user.http.close()
+
+
+@pytest.fixture
+def user(emulator: Emulator, make_user: Callable[[str, str], User]) -> User:
+    return make_user(emulator.url, emulator.api_key)
+
+
+@pytest.fixture(name="until")
+def _until() -> Callable[[Callable[[], Any], str], Any]:
+    return until

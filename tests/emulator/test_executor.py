@@ -1,0 +1,434 @@
+import os
+import re
+import sys
+import time
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from rescalehtc import models
+from rescalehtc.emulator import Emulator
+from rescalehtc.emulator.executor import GRACE_SECONDS, MAX_LINE_BYTES
+
+PATH_OF_A_JOB = [
+    *("SUBMITTED_TO_RESCALE", "SUBMITTED_TO_PROVIDER", "RUNNABLE", "STARTING", "RUNNING")
+]
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended and was not yet collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.fixture
+def hurried(make_user):
+    """A user of an emulator where execTimeoutSeconds=60 ends after half a second."""
+    with Emulator(slots=2, clock_rate=120) as emulator:
+        yield make_user(emulator.url, emulator.api_key)
+
+
+# ---- statuses, events, records
+
+
+def test_a_job_walks_the_documented_path_with_an_event_for_each_status(user):
+    job, path = user.run(["true"])
+    events = user.items(f"{path}/events", pageSize=1)
+    assert [event["status"] for event in events] == [*PATH_OF_A_JOB, "SUCCEEDED"]
+    times = [event["dateTime"] for event in events]
+    assert times == sorted(times)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", time) for time in times)
+    assert job["createdAt"] == times[0]
+    assert job["startedAt"] == times[4]
+    assert job["updatedAt"] == job["completedAt"] == times[5]
+    assert len({event["eventId"] for event in events}) == 6
+    assert {event["jobId"] for event in events} == {job["jobUUID"]}
+    for event in events:
+        models.RescaleJobStatusEvent.model_validate(event)
+    record = models.HTCJob.model_validate(job)
+    assert record.container is not None
+    assert (record.container.exit_code, record.failure_code) == (0, None)
+
+
+def test_a_running_job_has_no_end_and_no_container(user, until):
+    task = user.new_task()
+    (job_id,) = user.submit(task, ["sleep", "600"])
+    running = until(
+        lambda: (job := user.job(task, job_id))["status"] == "RUNNING" and job, "the job ran"
+    )
+    assert running["startedAt"] >= running["createdAt"]
+    for name in ("completedAt", "container", "failureCode", "statusReason"):
+        assert running[name] is None
+    user.http.post(f"{task}/jobs/cancel")
+    user.wait(task, job_id)
+
+
+def test_a_thousand_jobs_end_without_a_lost_status_or_event(user):
+    task = user.new_task()
+    jobs = user.submit(task, ["true"], size=1000)
+    assert user.wait_for_all(task)["SUCCEEDED"] == 1000
+    assert [job["jobUUID"] for job in user.items(f"{task}/jobs", pageSize=333)] == jobs
+    for job_id in jobs:
+        events = user.get(f"{task}/jobs/{job_id}/events")["items"]
+        assert [event["status"] for event in events] == [*PATH_OF_A_JOB, "SUCCEEDED"]
+
+
+def test_no_more_jobs_run_at_once_than_there_are_slots(user):
+    task = user.new_task()
+    jobs = user.submit(task, ["sh", "-c", "date +%s%N; sleep 0.1; date +%s%N"], size=8)
+    user.wait_for_all(task)
+    spans = [tuple(map(int, user.log(f"{task}/jobs/{job_id}"))) for job_id in jobs]
+    assert all(sum(a <= begin < b for a, b in spans) <= 2 for begin, _ in spans)
+    instances = Counter(job["instanceId"] for job in user.items(f"{task}/jobs"))
+    assert set(instances) == {"emulator-0", "emulator-1"}
+
+
+# ---- exit codes
+
+
+@pytest.mark.parametrize("code", [1, 2, 127, 255])
+def test_a_nonzero_exit_code_fails_the_job(user, code):
+    job, path = user.run(["sh", "-c", f"exit {code}"])
+    assert (job["status"], job["failureCode"]) == ("FAILED", "ErrorNonZeroContainerExitCode")
+    assert job["container"]["exitCode"] == code
+    assert str(code) in job["statusReason"]
+    assert user.items(f"{path}/events")[-1]["container"] == job["container"]
+
+
+def test_a_signal_is_an_exit_code_above_128(user):
+    job, _ = user.run(["sh", "-c", "kill -SEGV $$"])
+    assert (job["status"], job["failureCode"]) == ("FAILED", "ErrorNonZeroContainerExitCode")
+    assert job["container"]["exitCode"] == 128 + 11
+    assert "SIGSEGV" in job["statusReason"]
+
+
+@pytest.mark.parametrize(
+    ("commands", "definition", "reason"),
+    [
+        (["no-such-program"], {}, "no-such-program"),
+        ([""], {}, "''"),
+        (["/"], {}, "Permission denied"),
+        (["true", "a\0b"], {}, "null"),
+        (["true"], {"envs": [{"name": "A", "value": "a\0b"}]}, "null"),
+        (["true"], {"workingDir": "x" * 300}, "too long"),
+        ([], {}, "no commands"),
+        (None, {}, "no commands"),
+    ],
+)
+def test_a_command_that_cannot_be_started_fails_with_a_reason(user, commands, definition, reason):
+    job, path = user.run(commands, **definition)
+    assert (job["status"], job["failureCode"]) == ("FAILED", "ErrorStartingContainer")
+    assert reason in job["statusReason"]
+    assert job["startedAt"] is None
+    assert [event["status"] for event in user.items(f"{path}/events")] == [
+        *PATH_OF_A_JOB[:4],
+        "FAILED",
+    ]
+
+
+def test_no_shell_reads_the_commands(user):
+    job, path = user.run(["printf", "%s\n", "$HOME; echo `id` > x", "*"])
+    assert job["status"] == "SUCCEEDED"
+    assert user.log(path) == ["$HOME; echo `id` > x", "*"]
+
+
+# ---- retries
+
+
+def test_a_failed_job_is_run_again_until_it_succeeds(user):
+    code = (
+        'echo try >> "$TASK_SHARED_FOLDER/n"; cat "$TASK_SHARED_FOLDER/n" | wc -l; ls; touch here;'
+    )
+    job, path = user.run(
+        ["sh", "-c", code + ' test "$(wc -l < "$TASK_SHARED_FOLDER/n")" -ge 3'], retries=5
+    )
+    assert job["status"] == "SUCCEEDED"
+    assert (job["statusReason"], job["container"]["exitCode"]) == (None, 0)
+    # Each attempt starts in an empty folder; the log goes on.
+    assert [line.strip() for line in user.log(path)] == ["1", "2", "3"]
+    again = ["RUNNABLE", "STARTING", "RUNNING"]
+    events = user.items(f"{path}/events")
+    assert [e["status"] for e in events] == [*PATH_OF_A_JOB, *again, *again, "SUCCEEDED"]
+    assert events[5]["container"]["exitCode"] == 1
+    assert events[5]["statusReason"]
+
+
+def test_a_job_is_run_again_so_often_and_no_more(user):
+    job, path = user.run(["false"], retries=2)
+    assert job["status"] == "FAILED"
+    statuses = [event["status"] for event in user.items(f"{path}/events")]
+    assert statuses.count("RUNNING") == 3
+    assert statuses.count("FAILED") == 1
+
+
+# ---- timeouts and cancelling
+
+
+def test_a_job_that_runs_too_long_is_ended(hurried):
+    started = time.monotonic()
+    job, path = hurried.run(["sh", "-c", "echo on; sleep 600"], execTimeoutSeconds=60, retries=3)
+    assert time.monotonic() - started < 30
+    assert (job["status"], job["failureCode"]) == ("FAILED", "ErrorTimeout")
+    assert "60 s" in job["statusReason"]
+    assert job["container"]["exitCode"] == 128 + 15
+    assert hurried.log(path) == ["on"]
+    assert len(hurried.items(f"{path}/events")) == 6
+
+
+def test_a_job_may_tidy_up_at_term_and_is_still_timed_out(hurried):
+    code = "trap 'echo tidy; exit 0' TERM; echo on; while :; do sleep 0.05; done"
+    job, path = hurried.run(["sh", "-c", code], execTimeoutSeconds=60)
+    assert (job["failureCode"], job["container"]["exitCode"]) == ("ErrorTimeout", 0)
+    assert hurried.log(path)[-1] == "tidy"
+
+
+def test_a_job_that_ignores_term_is_killed_with_its_group(hurried):
+    code = "trap '' TERM; sleep 600 & echo $!; echo $$; wait; sleep 600"
+    started = time.monotonic()
+    job, path = hurried.run(["sh", "-c", code], execTimeoutSeconds=60)
+    assert GRACE_SECONDS <= time.monotonic() - started < 30
+    assert (job["failureCode"], job["container"]["exitCode"]) == ("ErrorTimeout", 128 + 9)
+    assert not any(alive(int(pid)) for pid in hurried.log(path))
+
+
+def test_cancelling_ends_waiting_and_running_jobs(user, until):
+    task = user.new_task()
+    running = user.submit(task, ["sh", "-c", "echo on; sleep 600"], size=2, retries=3)
+    waiting = user.submit(task, ["true"], size=3)
+    for job_id in running:
+        assert until(lambda job_id=job_id: user.log(f"{task}/jobs/{job_id}"), "it ran") == ["on"]
+    answer = user.http.post(f"{task}/jobs/cancel")
+    assert (answer.status_code, answer.content) == (200, b"")
+    for job_id in running + waiting:
+        job = user.wait(task, job_id)
+        assert (job["status"], job["statusReason"]) == ("FAILED", "cancelled by user")
+        assert job["completedAt"] is not None
+        *earlier, last = user.items(f"{task}/jobs/{job_id}/events")
+        assert last["userCancelledEvent"] is True
+        assert not any(event["userCancelledEvent"] for event in earlier)
+        expected = PATH_OF_A_JOB if job_id in running else PATH_OF_A_JOB[:1]
+        assert [event["status"] for event in earlier] == expected
+    assert user.job(task, waiting[0])["startedAt"] is None
+
+
+def test_cancelling_a_group_leaves_the_others(user):
+    task = user.new_task()
+    ended = user.submit(task, ["true"], group="ended")
+    user.wait_for_all(task)
+    user.submit(task, ["sleep", "600"], group="a", size=3)
+    others = user.submit(task, ["true"], group="b", size=2)
+    user.http.post(f"{task}/jobs/cancel", params={"group": "a"})
+    user.wait_for_all(task)
+    reasons = Counter((job["group"], job["statusReason"]) for job in user.items(f"{task}/jobs"))
+    assert reasons == {("a", "cancelled by user"): 3, ("b", None): 2, ("ended", None): 1}
+    assert user.job(task, others[0])["status"] == user.job(task, ended[0])["status"] == "SUCCEEDED"
+
+
+# ---- process groups
+
+
+def test_what_a_job_leaves_in_its_group_is_killed(user):
+    job, path = user.run(["sh", "-c", "trap '' TERM; sleep 600 & echo $!"])
+    assert job["status"] == "SUCCEEDED"
+    assert not alive(int(user.log(path)[0]))
+
+
+DAEMON = "import os, time; os.setsid(); print(os.getpid(), flush=True); {}time.sleep(600)"
+
+
+@pytest.mark.parametrize("closes", ["", "os.close(1); os.close(2); "], ids=["holds", "closes"])
+def test_a_process_that_left_the_group_does_not_hold_the_job(make_user, until, closes):
+    """One that holds the job's output is killed with the job, any other one with the emulator."""
+    with Emulator(slots=1) as emulator:
+        user = make_user(emulator.url, emulator.api_key)
+        started = time.monotonic()
+        code = f"{sys.executable} -c '{DAEMON.format(closes)}' & sleep 1; echo done"
+        job, path = user.run(["sh", "-c", code])
+        assert time.monotonic() - started < 20
+        assert job["status"] == "SUCCEEDED"
+        pid, done = user.log(path)
+        assert done == "done"
+        if not closes:
+            assert not alive(int(pid))
+    assert not alive(int(pid))
+
+
+def test_a_job_that_closes_its_output_goes_on(user):
+    job, path = user.run(["sh", "-c", "echo on; exec >&- 2>&-; sleep 0.3; exit 3"])
+    assert job["container"]["exitCode"] == 3
+    assert user.log(path) == ["on"]
+
+
+def test_closing_the_emulator_ends_its_jobs(make_user, until):
+    with Emulator(slots=1) as emulator:
+        user = make_user(emulator.url, emulator.api_key)
+        task = user.new_task()
+        (job_id,) = user.submit(task, ["sh", "-c", "sleep 600 & echo $!; echo $$; pwd; wait"])
+        *ids, folder = until(
+            lambda: len(log := user.log(f"{task}/jobs/{job_id}")) == 3 and log, "the job ran"
+        )
+        assert all(alive(pid) for pid in ids)
+    assert not any(alive(pid) for pid in ids)
+    assert not Path(folder).parent.parent.exists()
+
+
+# ---- what a job finds
+
+
+def test_the_environment_is_the_documented_one_and_the_jobs_own(user, monkeypatch):
+    monkeypatch.setenv("CANARY", "host")
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    task = user.new_task()
+    envs = [
+        {"name": "A", "value": "1"},
+        {"name": "EMPTY", "value": ""},
+        {"name": "A", "value": "2"},
+    ]
+    jobs = user.submit(
+        task, [sys.executable, "-c", "import os; print(dict(os.environ))"], size=2, envs=envs
+    )
+    user.wait_for_all(task)
+    found = eval(user.log(f"{task}/jobs/{jobs[1]}")[0])
+    assert found["AWS_BATCH_JOB_ARRAY_INDEX"] == "1"
+    assert (
+        task
+        == f"/htc/projects/{found['RESCALE_HTC_PROJECT_ID']}/tasks/{found['RESCALE_HTC_TASK_ID']}"
+    )
+    assert found["RESCALE_HTC_REGION"] == "AWS_US_EAST_1"
+    assert found["RESCALE_API_BASE_URL"] == user.url
+    assert (found["A"], found["EMPTY"]) == ("2", "")
+    assert (found["PATH"], found["TZ"]) == (os.environ["PATH"], "Asia/Tokyo")
+    assert set(found) - {"LANG", "LC_CTYPE"} == {
+        *("PATH", "TZ", "LC_ALL", "HOME", "TMPDIR", "A", "EMPTY", "AWS_BATCH_JOB_ARRAY_INDEX"),
+        *("RESCALE_HTC_PROJECT_ID", "RESCALE_HTC_TASK_ID", "RESCALE_HTC_REGION"),
+        *("RESCALE_HTC_BEARER_TOKEN", "RESCALE_HTC_REFRESH_TOKEN", "RESCALE_API_BASE_URL"),
+        *("PROJECT_SHARED_FOLDER", "TASK_SHARED_FOLDER"),
+    }
+
+
+def test_a_job_starts_in_an_empty_folder_of_its_own_that_is_removed(user):
+    folder, home, tmp, count = user.output('pwd; echo "$HOME"; echo "$TMPDIR"; ls -A | wc -l')
+    assert folder == home == tmp
+    assert count.strip() == "0"
+    assert not Path(folder).exists()
+    assert user.output("pwd")[0] != folder
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [("a/b", "a/b"), ("/work", "work"), ("../../x", "x"), ("a/../../../y", "y"), ("//z", "z")],
+)
+def test_the_working_dir_is_below_the_jobs_own_folder(user, asked, found):
+    folder, home = user.output('pwd; echo "$HOME"', workingDir=asked)
+    assert folder == f"{home}/{found}"
+
+
+def test_jobs_share_the_folder_of_their_task_and_of_their_project(user):
+    first, second = user.new_task(), user.new_task()
+    write = 'echo a > "$TASK_SHARED_FOLDER/$1"; echo b > "$PROJECT_SHARED_FOLDER/$1"'
+    read = 'ls "$TASK_SHARED_FOLDER"; echo --; ls "$PROJECT_SHARED_FOLDER" | grep mine'
+    user.wait(first, user.submit(first, ["sh", "-c", write, "sh", "mine"])[0])
+    for task, expected in ((first, ["mine", "--", "mine"]), (second, ["--", "mine"])):
+        (job_id,) = user.submit(task, ["sh", "-c", read])
+        user.wait(task, job_id)
+        assert user.log(f"{task}/jobs/{job_id}") == expected
+
+
+def test_a_job_reads_nothing(user):
+    assert user.output("wc -c")[0].strip() == "0"
+
+
+# ---- logs
+
+
+@pytest.mark.parametrize(
+    ("written", "lines"),
+    [
+        (b"", []),
+        (b"\n", [""]),
+        (b"a\n\n\nb\n", ["a", "", "", "b"]),
+        (b"no end", ["no end"]),
+        (b"a\r\nb\rc\n", ["a\r", "b\rc"]),
+        ("grün 漢字 😀\n\u2028\x85\x0b\x0c|\n".encode(), ["grün 漢字 😀", "\u2028\x85\x0b\x0c|"]),
+        (b"\xff\xfea\xc3\n\xa9\n", ["\ufffd\ufffda\ufffd", "\ufffd"]),
+        (b'\x00\x1b[31m"\\\n', ['\x00\x1b[31m"\\']),
+        (b"  indented \t\n", ["  indented \t"]),
+    ],
+)
+def test_a_log_is_what_was_written_line_by_line(user, written, lines):
+    code = f"import sys; sys.stdout.buffer.write({written!r})"
+    job, path = user.run([sys.executable, "-c", code])
+    assert job["status"] == "SUCCEEDED"
+    assert user.log(path) == lines
+
+
+def test_stdout_and_stderr_share_the_log_in_order(user):
+    assert user.output("echo 1; echo 2 >&2; echo 3; echo 4 >&2") == ["1", "2", "3", "4"]
+
+
+def test_a_character_that_comes_in_pieces_is_whole(user):
+    code = "printf '\\303'; sleep 0.2; printf '\\251\\nx'; sleep 0.2; printf 'y'"
+    assert user.output(code) == ["é", "xy"]
+
+
+def test_a_line_without_end_is_split(user):
+    size = MAX_LINE_BYTES * 2 + 10
+    code = f"import sys; sys.stdout.write('x' + 'é' * {size // 2} + '\\nshort\\n')"
+    _, path = user.run([sys.executable, "-c", code])
+    *pieces, short = user.log(path)
+    assert short == "short"
+    assert "".join(pieces) == "x" + "é" * (size // 2)
+    assert [len(piece.encode()) for piece in pieces] == [MAX_LINE_BYTES - 1, MAX_LINE_BYTES, 12]
+
+
+def test_lines_can_be_read_while_the_job_runs(user, until):
+    task = user.new_task()
+    (job_id,) = user.submit(task, ["sh", "-c", "echo first; sleep 600"])
+    log = f"{task}/jobs/{job_id}"
+    assert until(lambda: user.log(log), "a line came") == ["first"]
+    assert user.job(task, job_id)["status"] == "RUNNING"
+    user.http.post(f"{task}/jobs/cancel")
+    user.wait(task, job_id)
+
+
+def test_a_log_comes_newest_first_unless_asked(user):
+    _, job = user.run(["seq", "150"])
+    page = user.get(f"{job}/logs")
+    assert [line["message"] for line in page["items"]] == [str(n) for n in range(150, 50, -1)]
+    assert user.log(job, sort="desc", pageSize=100) == [str(n) for n in range(150, 0, -1)]
+    for line in page["items"]:
+        record = models.HTCLogEvent.model_validate(line)
+        assert isinstance(record.timestamp, datetime)
+
+
+def test_pages_of_a_log_hold_every_line_once(user):
+    _, job = user.run(["seq", "10001"])
+    numbers = [str(n) for n in range(1, 10002)]
+    for size in (997, 1000, 5000, 10000):
+        assert user.log(job, pageSize=size) == numbers
+        assert user.log(job, pageSize=size, sort="desc") == numbers[::-1]
+    assert [len(p) for p in user.pages(f"{job}/logs", pageSize=5000)] == [5000, 5000, 1]
+    assert [len(p) for p in user.pages(f"{job}/logs?pageSize=10000")] == [10000, 1]
+
+
+def test_lines_that_come_meanwhile_disturb_no_page(user, until):
+    task = user.new_task()
+    (job_id,) = user.submit(task, ["sh", "-c", "while echo x; do sleep 0.01; done"])
+    log = f"{task}/jobs/{job_id}/logs"
+    first = until(
+        lambda: len((page := user.get(log, pageSize=7))["items"]) == 7 and page, "lines came"
+    )
+    seen = len(user.items(log, sort="asc", pageSize=1000))
+    backwards, page = len(first["items"]), first
+    while "next" in page:
+        page = user.get(page["next"])
+        backwards += len(page["items"])
+    assert 7 <= backwards <= seen
+    user.http.post(f"{task}/jobs/cancel")
+    user.wait(task, job_id)
+    assert len(user.items(log)) >= seen

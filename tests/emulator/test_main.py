@@ -1,0 +1,177 @@
+"""`python -m rescalehtc.emulator`, in a process of its own."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "rescalehtc.emulator"]
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@contextmanager
+def running(*arguments, make_user):
+    """The process, and a user of it that knows only what it printed."""
+    with subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        try:
+            assert process.stdout is not None
+            shown = "".join(process.stdout.readline() for _ in range(3))
+            url, key = re.findall(r"^export RESCALE_API_(?:BASE_URL|KEY)=(\S+)$", shown, re.M)
+            yield process, make_user(url, key), shown
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly_with_its_jobs(make_user, until, number):
+    with running("--slots", 1, make_user=make_user) as (process, user, shown):
+        assert "Ctrl-C" in shown
+        task = user.new_task()
+        (job_id,) = user.submit(task, ["sh", "-c", "sleep 600 & echo $!; echo $$; pwd; wait"])
+        *pids, folder = until(
+            lambda: len(log := user.log(f"{task}/jobs/{job_id}")) == 3 and log, "the job ran"
+        )
+        process.send_signal(number)
+        assert process.communicate(timeout=30) == ("", "")
+        assert process.returncode == 0
+        assert not any(alive(pid) for pid in pids)
+        assert not Path(folder).parent.parent.exists()
+
+
+def test_what_it_prints_can_be_copied_into_a_shell(make_user):
+    with running(make_user=make_user) as (_, user, shown):
+        env = subprocess.run(
+            ["sh", "-c", f'{shown}\necho "$RESCALE_API_BASE_URL $RESCALE_API_KEY"'],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PATH": os.environ["PATH"]},
+        )
+        assert env.stdout == f"{user.url} {user.api_key}\n"
+        assert user.url.startswith("http://127.0.0.1:")
+
+
+def test_a_killed_emulator_loses_nothing_acknowledged_and_repeats_nothing(
+    tmp_path, make_user, until
+):
+    with running("--data", tmp_path, "--slots", 1, make_user=make_user) as (process, user, _):
+        task = user.new_task()
+        mark = ["sh", "-c", 'echo "$AWS_BATCH_JOB_ARRAY_INDEX" >> "$TASK_SHARED_FOLDER/ran"']
+        first = user.submit(task, mark, size=3)
+        user.wait_for_all(task)
+        (active,) = user.submit(task, ["sh", "-c", "echo $$; sleep 600"])
+        (pid,) = until(lambda: user.log(f"{task}/jobs/{active}"), "the job ran")
+        waiting = user.submit(task, mark, size=4)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert alive(pid)
+
+    with running("--data", tmp_path, "--slots", 1, make_user=make_user) as (process, again, _):
+        assert again.api_key == user.api_key
+        assert not alive(pid)
+        failed = again.job(task, active)
+        assert (failed["status"], failed["failureCode"]) == ("FAILED", "ErrorInfrastructureFault")
+        assert failed["statusReason"]
+        assert [e["status"] for e in again.items(f"{task}/jobs/{active}/events")][-2:] == [
+            "RUNNING",
+            "FAILED",
+        ]
+        assert again.wait_for_all(task)["SUCCEEDED"] == 7
+        listed = [job["jobUUID"] for job in again.items(f"{task}/jobs")]
+        assert listed == [*first, active, *waiting]
+        (read,) = again.submit(task, ["sh", "-c", 'cat "$TASK_SHARED_FOLDER/ran"'])
+        again.wait(task, read)
+        assert again.log(f"{task}/jobs/{read}") == ["0", "1", "2", "0", "1", "2", "3"]
+
+
+def failure(*arguments):
+    started = time.monotonic()
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert time.monotonic() - started < 30
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+def test_a_port_that_is_taken_is_told_in_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, said = failure("--port", taken.getsockname()[1])
+    assert code == 1
+    assert said.count("\n") == 1
+    assert "can't listen on 127.0.0.1" in said
+
+
+def test_a_folder_in_use_or_unusable_is_told_in_one_line(tmp_path, make_user):
+    with running("--data", tmp_path / "data", make_user=make_user):
+        code, said = failure("--data", tmp_path / "data")
+        assert code == 1
+        assert said.count("\n") == 1
+        assert "another emulator uses" in said
+    (tmp_path / "file").touch()
+    code, said = failure("--data", tmp_path / "file" / "below")
+    assert code == 1
+    assert said.count("\n") == 1
+    assert "can't keep data in" in said
+
+
+def test_a_command_runs_with_the_address_and_the_key_and_its_status_is_returned(monkeypatch):
+    monkeypatch.setenv("RESCALE_HTC_REFRESH_TOKEN", "another service's")
+    code = (
+        "import httpx, os, sys; env = os.environ; assert 'RESCALE_HTC_REFRESH_TOKEN' not in env;"
+        "key = {'Authorization': 'Token ' + env['RESCALE_API_KEY']};"
+        "url = env['RESCALE_API_BASE_URL'] + '/auth/whoami';"
+        "sys.exit(7 if httpx.get(url, headers=key).status_code == 200 else 1)"
+    )
+    assert failure("--slots", 1, "--", sys.executable, "-c", code) == (7, "")
+    assert failure("--", "sh", "-c", "kill -TERM $$") == (128 + 15, "")
+    code, said = failure("--", "no-such-program")
+    assert code == 1
+    assert said.count("\n") == 1
+    assert "no-such-program" in said
+
+
+def test_a_signal_ends_the_command_too():
+    with subprocess.Popen(
+        [*COMMAND, "--", "sh", "-c", "echo $$; exec sleep 600"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        process.terminate()
+        assert process.wait(30) == 128 + 15
+        assert not alive(pid)
+
+
+@pytest.mark.parametrize("arguments", [["--slots", "0"], ["--port", "x"], ["--port", "65536"]])
+def test_an_argument_that_cannot_be_right_is_refused(arguments):
+    code, said = failure(*arguments)
+    assert code == 2
+    assert arguments[0] in said
