@@ -3,9 +3,12 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-cache-dir --quiet
+# pip's own subprocesses must not write into the home either.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_CACHE_DIR := 1
+PIP := $(BIN)/python -m pip --quiet
 
-.PHONY: help demo test check generate format clean
+.PHONY: help demo test check generate format fuzz drift clean
 .DELETE_ON_ERROR:
 
 help:
@@ -14,6 +17,8 @@ help:
 	@echo "make check     format, lint, types, generated files, tests: all that must hold"
 	@echo "make generate  write rescalehtc/models.py and rescalehtc/api.py from openapi/htc.yaml"
 	@echo "make format    put the code in form"
+	@echo "make fuzz      ask the emulator many more odd things than make test does"
+	@echo "make drift VENDOR=...  compare a published description (a path or URL) with ours"
 	@echo "make clean     remove .venv and caches"
 
 demo: .venv/installed
@@ -38,6 +43,13 @@ generate: .venv/installed-dev
 format: .venv/installed-dev
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+fuzz: .venv/installed-dev
+	@FUZZ_EXAMPLES=300 $(BIN)/python -m pytest tests/test_conformance.py
+
+drift: .venv/installed-dev
+	@test -n "$(VENDOR)" || { echo "name a published description: make drift VENDOR=path-or-URL"; exit 2; }
+	@$(BIN)/python -m codegen.drift "$(VENDOR)"
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

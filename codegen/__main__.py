@@ -4,14 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import models, operations
+from . import models, operations, pages
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = ROOT / "openapi" / "htc.yaml"
 
 
 def main() -> int:
-    """Write or compare rescalehtc/models.py and rescalehtc/api.py."""
+    """Write or compare the generated files."""
     parser = argparse.ArgumentParser(prog="python -m codegen", description=__doc__)
     parser.add_argument("--check", action="store_true", help="exit with 1 if a file is not current")
     check: bool = parser.parse_args().check
@@ -19,6 +19,7 @@ def main() -> int:
     generated = {
         ROOT / "rescalehtc" / "models.py": models.generate(SPEC, ROOT),
         ROOT / "rescalehtc" / "api.py": operations.generate(SPEC, ROOT),
+        ROOT / "docs" / "operations.md": pages.generate(SPEC, ROOT),
     }
     stale = [
         path
@@ -28,8 +29,9 @@ def main() -> int:
     for path in stale:
         name = path.relative_to(ROOT)
         if check:
-            print(f"{name} is not what openapi/htc.yaml says: run `make generate`", file=sys.stderr)
+            print(f"{name} is not current: run `make generate`", file=sys.stderr)
         else:
+            path.parent.mkdir(exist_ok=True)
             path.write_bytes(generated[path].encode())
             print(f"wrote {name}")
     return 1 if check and stale else 0

@@ -60,6 +60,7 @@ class Parameter:
     name: str
     annotation: str
     description: str
+    required: bool
 
 
 def generate(spec_path: Path, root: Path) -> str:
@@ -84,7 +85,9 @@ def generate(spec_path: Path, root: Path) -> str:
 
 
 def function_name(operation: SpecOperation) -> str:
-    """The function's name by the documented rule."""
+    """The function's name by the documented rule, unless the description says otherwise."""
+    if given := operation.definition.get("x-python-function"):
+        return str(given)
     words = [part for part in operation.path.split("/") if part and not part.startswith("{")]
     path = "_".join(words).replace(".json", "").strip(".")
     return f"{operation.method.lower()}_{re.sub(r'[^a-z0-9]+', '_', path)}"
@@ -103,13 +106,23 @@ def snake_case(name: str) -> str:
 def _constant(spec: Spec, operation: SpecOperation) -> str:
     path = operation.path
     for parameter in operation.parameters:
-        if parameter.get("x-path-segments") == "many":
-            path = path.replace(f"{{{parameter['name']}}}", f"{{{parameter['name']}:path}}")
+        kind = (
+            "path"
+            if parameter.get("x-path-segments") == "many"
+            else parameter["schema"].get("type")
+        )
+        if parameter["in"] == "path" and kind in ("path", "integer"):
+            suffix = "path" if kind == "path" else "int"
+            path = path.replace(f"{{{parameter['name']}}}", f"{{{parameter['name']}:{suffix}}}")
     arguments = [repr(operation.operation_id), repr(operation.method), repr(path)]
     if (answer := _answer(spec, operation)) != "object":
         arguments.append(f"answer={answer!r}")
     if _takes_authorization(operation):
         arguments.append('authorization="given"')
+    elif authorization := operation.definition.get("x-authorization"):
+        arguments.append(f"authorization={authorization!r}")
+    elif operation.definition.get("security") == []:
+        arguments.append('authorization="none"')
     return f"{constant_name(operation)}: Final = Operation({', '.join(arguments)})"
 
 
@@ -117,14 +130,26 @@ def _answer(spec: Spec, operation: SpecOperation) -> str:
     content = spec.success_schema(operation)
     if content is None:
         return "nothing"
-    schema = spec.resolve(content[1])
-    if {"items", "next"} <= schema.get("properties", {}).keys():
-        return "page"
-    return "array" if schema["type"] == "array" else "object"
+    media_type, schema = content
+    if media_type == "text/plain":
+        return "text"
+    if _page(spec, schema):
+        return "page_or_array" if "anyOf" in schema else "page"
+    if "anyOf" in schema:
+        return "json"
+    return "array" if schema.get("type") == "array" else "object"
+
+
+def _page(spec: Spec, schema: dict[str, Any]) -> dict[str, Any] | None:
+    """The schema of a page, if the answer is or can be one."""
+    alternatives = [spec.resolve(one) for one in schema.get("anyOf", [schema])]
+    pages = (s for s in alternatives if {"items", "next"} <= s.get("properties", {}).keys())
+    return next(pages, None)
 
 
 def _takes_authorization(operation: SpecOperation) -> bool:
-    return {"token": []} in operation.definition.get("security", [])
+    definition = operation.definition
+    return {"token": []} in definition.get("security", []) and "x-authorization" not in definition
 
 
 def _annotation(spec: Spec, schema: dict[str, Any]) -> str:
@@ -141,6 +166,7 @@ def _parameters(spec: Spec, operation: SpecOperation, where: str) -> list[Parame
             name=parameter.get("x-python-name", snake_case(parameter["name"])),
             annotation=_annotation(spec, parameter["schema"]),
             description=parameter["description"],
+            required=parameter.get("required", False),
         )
         for parameter in operation.parameters
         if parameter["in"] == where and parameter["name"] not in UNEXPOSED
@@ -156,12 +182,35 @@ def _return_type(spec: Spec, operation: SpecOperation) -> tuple[str, str]:
     if content is None:
         return "None", "None."
     schema = content[1]
-    if _answer(spec, operation) == "page":
-        item = spec.resolve(schema)["properties"]["items"]["items"]
+    answer = _answer(spec, operation)
+    if page := _page(spec, schema):
+        item = page["properties"]["items"]["items"]
+        if "$ref" not in item:
+            return "list[str]", "The items of all pages: strings."
         return "list[dict[str, Any]]", f"The items of all pages: `{_record(item)}` objects."
+    if answer == "text":
+        return "str", "The text."
+    if answer == "json":
+        return "Any", " Or: ".join(_described(one) for one in schema["anyOf"])
+    if answer == "array":
+        return "list[dict[str, Any]]", _described(schema)
+    return "dict[str, Any]", _described(schema)
+
+
+def return_description(spec: Spec, operation: SpecOperation) -> str:
+    """What an operation answers, in words."""
+    return _return_type(spec, operation)[1].rstrip(".")
+
+
+def _described(schema: dict[str, Any]) -> str:
     if schema.get("type") == "array":
-        return "list[dict[str, Any]]", f"`{_record(schema['items'])}` objects."
-    return "dict[str, Any]", f"A `{_record(schema)}` object."
+        return f"`{_record(schema['items'])}` objects."
+    return f"{_with_article(_record(schema))} object."
+
+
+def _with_article(record: str) -> str:
+    article = "An" if record.startswith(("HTC", "A", "E", "I", "O")) else "A"
+    return f"{article} `{record}`"
 
 
 def _record(schema: dict[str, Any]) -> str:
@@ -182,7 +231,7 @@ def _function(spec: Spec, name: str, operations: list[SpecOperation]) -> str:
     signature = _signature(
         spec, name, operations, (f"{last.name}: {last.annotation} | None = None",)
     )
-    branch = textwrap.indent(_send(spec, listing), "    ")
+    branch = textwrap.indent(_send(spec, listing, "listed"), "    ")
     return "\n".join(
         [
             *overloads,
@@ -211,7 +260,9 @@ def _signature(
     query = [p for o in operations for p in _parameters(spec, o, "query") if p.name not in extra]
     if query:
         parameters.append("*")
-        parameters += [f"{p.name}: {p.annotation} | None = None" for p in query]
+        parameters += [
+            f"{p.name}: {p.annotation}" + ("" if p.required else " | None = None") for p in query
+        ]
     returns = dict.fromkeys(_return_type(spec, operation)[0] for operation in operations)
     return f"def {name}({', '.join(parameters)}) -> {' | '.join(returns)}:"
 
@@ -233,7 +284,7 @@ def _docstring(spec: Spec, operations: list[SpecOperation]) -> str:
             many = schema.get("type") == "array"
             record = _record(schema["items"] if many else schema)
             documented["payload"] = (
-                f"`{record}` objects, 1 to 100." if many else f"A `{record}` object."
+                f"`{record}` objects." if many else f"{_with_article(record)} object."
             )
         if _takes_authorization(operation):
             scheme = spec.raw["components"]["securitySchemes"]["token"]
@@ -258,7 +309,7 @@ def _docstring(spec: Spec, operations: list[SpecOperation]) -> str:
     return textwrap.indent(f'"""{text}\n"""', "    ", lambda line: bool(line.strip()))
 
 
-def _send(spec: Spec, operation: SpecOperation) -> str:
+def _send(spec: Spec, operation: SpecOperation, variable: str = "answer") -> str:
     arguments: list[str] = []
     if path := _parameters(spec, operation, "path"):
         arguments.append("{" + ", ".join(f"{p.wire!r}: {p.name}" for p in path) + "}")
@@ -274,5 +325,4 @@ def _send(spec: Spec, operation: SpecOperation) -> str:
     returned = _return_type(spec, operation)[0]
     if returned == "None":
         return f"    rescale.send({call}{limit})"
-    variable = "listed" if _answer(spec, operation) == "page" else "answer"
     return f"    {variable}: {returned} = rescale.send({call}{limit})\n    return {variable}"

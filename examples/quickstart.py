@@ -91,16 +91,17 @@ def wait(rescale: HtcSession, task: htctasks.HtcTask) -> None:
     while True:
         running = task.is_still_running(rescale)
         counts = task.get_task_summary(rescale)["jobStatuses"]
-        ended = counts["SUCCEEDED"] + counts["FAILED"]
+        failed = sum(counts.get(status) or 0 for status in ("FAILED", "POD_FAILED"))
+        ended = failed + sum(counts.get(status) or 0 for status in ("SUCCEEDED", "POD_SUCCEEDED"))
         if ended != shown:
             bar = "#" * ended + "." * (JOBS - ended)
-            line = f"running  {bar} {ended}/{JOBS} ended, {counts['FAILED']} failed"
+            line = f"running  {bar} {ended}/{JOBS} ended, {failed} failed"
             print(line, end=line_end, flush=True)
             shown = ended
         if not running:
             break
         time.sleep(rescale.status_refresh_seconds)
-    print()
+    print("\n" if line_end == "\r" else "")
 
 
 if __name__ == "__main__":

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from . import (
         api,
         bearer_token,
+        container_registry,
         exceptions,
         htcjobs,
         htcprojects,
         htcsession,
         htctasks,
+        htcworkspaces,
         models,
     )
     from .htcsession import HtcSession
@@ -26,11 +28,13 @@ __all__ = [
     "HtcSession",
     "api",
     "bearer_token",
+    "container_registry",
     "exceptions",
     "htcjobs",
     "htcprojects",
     "htcsession",
     "htctasks",
+    "htcworkspaces",
     "models",
 ]
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import secrets
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .exceptions import HtcAuthenticationError, HtcCredentialsError, HtcResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
+    from typing import Self
 
+SERVICE_URL = "https://htc.rescale.com/api/v1"
 DEFAULT_WORKSPACE = "default"
 KEY_FILE = "rescale_api_token.txt"
 TOKEN_FILE = "rescale_bearer_token.json"  # noqa: S105 - a file's name
@@ -26,6 +30,11 @@ API_KEY_VARIABLES = ("RESCALE_API_KEY", "RESCALE_API_TOKEN")
 # A token is renewed when this part of its lifetime is left, so that it outlives what it is
 # handed to, whether it is valid for minutes or a day.
 RENEWAL_FRACTION = 0.2
+# A longer lifetime is not believed.
+MAX_LIFETIME_SECONDS = 30 * 24 * 3600.0
+# For so long a process waits for another one that renews the token they share.
+LOCK_WAIT_SECONDS = 30.0
+LOCK_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -36,18 +45,24 @@ class Credential:
         scheme: `Token` for an API key, `Refresh` for a refresh token.
         secret: The key or token.
         found_in: Where it was found, for messages.
-        token_file: Where the bearer token is kept between processes, if anywhere.
+        folder: The folder of the key's file, where the bearer token is kept between
+            processes; None if the credential was not in a file.
     """
 
     scheme: Literal["Token", "Refresh"]
     secret: str = field(repr=False)
     found_in: str
-    token_file: Path | None = None
+    folder: Path | None = None
 
     @property
     def authorization(self) -> str:
         """The header's value."""
         return f"{self.scheme} {self.secret}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells credentials apart without telling what they are."""
+        return hashlib.sha256(self.authorization.encode()).hexdigest()[:16]
 
 
 def find_credential(
@@ -62,54 +77,88 @@ def find_credential(
         HtcCredentialsError: There is none, or it can't be one.
     """
     if api_key is not None:
-        return _checked("Token", api_key, "the argument api_key")
+        return checked_credential("Token", api_key, "the argument api_key")
     if REFRESH_TOKEN_VARIABLE in environ:
-        return _checked("Refresh", environ[REFRESH_TOKEN_VARIABLE], REFRESH_TOKEN_VARIABLE)
+        return checked_credential(
+            "Refresh", environ[REFRESH_TOKEN_VARIABLE], REFRESH_TOKEN_VARIABLE
+        )
     looked_in = ["the argument api_key", f"the variable {REFRESH_TOKEN_VARIABLE}"]
     if workspace == DEFAULT_WORKSPACE:
         for name in API_KEY_VARIABLES:
             if name in environ:
-                return _checked("Token", environ[name], name)
+                return checked_credential("Token", environ[name], name)
         looked_in += [f"the variable {name}" for name in API_KEY_VARIABLES]
-    folder = config_folder / workspace
-    key_file = folder / KEY_FILE
+    key_file = config_folder / workspace / KEY_FILE
     try:
-        text = key_file.read_text(encoding="utf-8")
+        # Where the link `default` leads to is settled once: the token stays beside its key.
+        folder = Path(os.path.realpath(key_file.parent))
+        text = (folder / KEY_FILE).read_text(encoding="utf-8")
     except FileNotFoundError:
         looked_in.append(f"the file {key_file}")
         unreadable = None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         unreadable = f"the file {key_file} can't be read: {reason}"
     else:
-        return _checked("Token", text, f"the file {key_file}", folder / TOKEN_FILE)
+        return checked_credential("Token", text, f"the file {key_file}", folder)
     if unreadable:
         raise HtcCredentialsError(unreadable)
-    places = "\n".join(f"  {place}" for place in looked_in)
-    raise HtcCredentialsError(f"no API key or refresh token was found in\n{places}")
+    lines = ["no API key or refresh token was found"]
+    lines += [f"  in {place}" for place in looked_in]
+    raise HtcCredentialsError("\n".join([*lines, "rauthenticate --interactive writes that file"]))
 
 
-def _checked(
-    scheme: Literal["Token", "Refresh"], secret: str, found_in: str, token_file: Path | None = None
+def checked_credential(
+    scheme: Literal["Token", "Refresh"], secret: str, found_in: str, folder: Path | None = None
 ) -> Credential:
+    """Return the credential without the blanks around it.
+
+    Raises:
+        HtcCredentialsError: It can't be one. The message does not show it.
+    """
     secret = secret.strip()
     if not secret:
         raise HtcCredentialsError(f"{found_in} is empty")
-    if not secret.isascii() or not secret.isprintable() or " " in secret:
+    if not is_secret_text(secret):
         raise HtcCredentialsError(
             f"{found_in} holds characters that no key or token has; its value is not shown here"
         )
-    return Credential(scheme, secret, found_in, token_file)
+    return Credential(scheme, secret, found_in, folder)
+
+
+def is_secret_text(text: str) -> bool:
+    """Whether this can be a key, token or password: printable ASCII without a blank."""
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
 @dataclass(frozen=True)
-class _Token:
+class ExpiringSecret:
+    """A token or password, and when to ask for another one.
+
+    Attributes:
+        value: The secret.
+        renew_at: When it is due, in seconds of the monotonic clock.
+        renew_at_time: The same in seconds since 1970. The monotonic clock stands still while
+            a machine sleeps, this one can be set back: it is due when either says so.
+    """
+
     value: str = field(repr=False)
-    renew_at: float  # monotonic seconds
+    renew_at: float
+    renew_at_time: float
+
+    @classmethod
+    def usable_for(cls, value: str, seconds: float) -> Self:
+        """Make one that is due after so many seconds from now."""
+        return cls(value, time.monotonic() + seconds, time.time() + seconds)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to ask for another one."""
+        return time.monotonic() >= self.renew_at or time.time() >= self.renew_at_time
 
 
 class TokenSource:
-    """Gives a valid bearer token. One thread renews it while the others wait.
+    """Gives a valid bearer token. One thread of one process renews it while the others wait.
 
     Args:
         credential: What to ask with.
@@ -124,88 +173,188 @@ class TokenSource:
         self._base_url = base_url
         self._fetch = fetch
         self._lock = threading.Lock()
-        self._token: _Token | None = None
+        self._token: ExpiringSecret | None = None
 
     def get(self) -> str:
         """Return a token, renewed if it expires soon."""
         with self._lock:
-            if self._token is None:
-                self._token = self._read_file()
-            if self._token is None or time.monotonic() >= self._token.renew_at:
-                self._token = self._ask()
+            if self._token is None or self._token.is_due:
+                self._token = self._kept_after(self._token) or self._renewed(self._token)
             return self._token.value
 
     def renew(self, refused: str | None = None) -> str:
-        """Return a new token; if one was refused, only unless another thread has renewed it."""
+        """Return a new token; if one was refused, only unless somebody else has renewed it."""
         with self._lock:
-            if refused is None or self._token is None or self._token.value == refused:
+            if refused is None or self._token is None:
                 self._token = self._ask()
+            elif self._token.value == refused:
+                self._token = self._renewed(self._token)
             return self._token.value
 
-    def _ask(self) -> _Token:
+    def _kept_after(self, old: ExpiringSecret | None) -> ExpiringSecret | None:
+        """The token that another process kept; where there is an old one, only a later one."""
+        kept = self._read_file()
+        if kept and old and (kept.value == old.value or kept.renew_at <= old.renew_at):
+            return None
+        return kept
+
+    def _renewed(self, old: ExpiringSecret | None) -> ExpiringSecret:
+        """Ask for a token, unless another process has done so when it is this one's turn."""
+        folder = self._credential.folder
+        with _turn(folder / KEY_FILE) if folder else contextlib.nullcontext():
+            return self._kept_after(old) or self._ask()
+
+    def _ask(self) -> ExpiringSecret:
+        asked_at = time.monotonic()
         try:
             answer = self._fetch(self._credential.authorization)
         except HtcAuthenticationError as error:
             status = error.status_code
         else:
-            return self._read_answer(answer)
+            return self._read_answer(answer, time.monotonic() - asked_at)
         raise HtcCredentialsError(
             f"the service at {self._base_url} refuses the credential in "
             f"{self._credential.found_in}",
             status,
         )
 
-    def _read_answer(self, answer: object) -> _Token:
+    def _read_answer(self, answer: object, age: float) -> ExpiringSecret:
         match answer:
-            case {"tokenValue": str(value), "expiresIn": int() | float() as lifetime} if value:
-                self._write_file(value, lifetime)
-                return _Token(value, time.monotonic() + lifetime * (1 - RENEWAL_FRACTION))
+            case {
+                "tokenValue": str(value),
+                "expiresIn": int() | float() as given,
+            } if is_secret_text(value):
+                lifetime = seconds_from(given, MAX_LIFETIME_SECONDS)
             case _:
-                raise HtcResponseError("getToken: the answer has no tokenValue and expiresIn")
+                value, lifetime = "", None
+        if lifetime is None:
+            raise HtcResponseError("getToken: the answer has no tokenValue and expiresIn")
+        self._write_file(value, lifetime, lifetime - age)
+        return ExpiringSecret.usable_for(value, lifetime * (1 - RENEWAL_FRACTION) - age)
 
-    def _read_file(self) -> _Token | None:
-        """The token kept by an earlier process, unless it is near its end or unreadable."""
-        if self._credential.token_file is None:
+    def _read_file(self) -> ExpiringSecret | None:
+        """The token kept by another process, unless it is near its end or unreadable."""
+        if self._credential.folder is None:
             return None
         try:
-            kept: Any = json.loads(self._credential.token_file.read_bytes())
+            kept: Any = json.loads((self._credential.folder / TOKEN_FILE).read_bytes())
         except (OSError, ValueError, RecursionError):
             return None
         match kept:
             case {
                 "tokenValue": str(value),
-                "expiresIn": int() | float() as lifetime,
+                "expiresIn": int() | float() as given,
                 "expiresAt": str(end),
             }:
-                if kept.get("baseUrl", self._base_url) != self._base_url:
-                    return None
-                try:
-                    expires_at = datetime.fromisoformat(end)
-                    left = (expires_at - datetime.now(expires_at.tzinfo)).total_seconds()
-                except (ValueError, OverflowError):
-                    return None
-                usable = min(left, lifetime) - lifetime * RENEWAL_FRACTION
-                return _Token(value, time.monotonic() + usable) if usable > 0 else None
+                lifetime = seconds_from(given, MAX_LIFETIME_SECONDS)
             case _:
                 return None
+        if lifetime is None or not is_secret_text(value):
+            return None
+        # 1.1.0 writes neither of the two: it knows one service, and keeps a token after its key.
+        if kept.get("baseUrl", SERVICE_URL) != self._base_url:
+            return None
+        fingerprint = self._credential.fingerprint
+        if kept.get("credential", fingerprint if self._is_after_key() else None) != fingerprint:
+            return None
+        try:
+            # Without a zone it is local time.
+            left = datetime.fromisoformat(end).timestamp() - time.time()
+        except (ValueError, OverflowError, OSError):
+            return None
+        usable = min(left, lifetime) - lifetime * RENEWAL_FRACTION
+        return ExpiringSecret.usable_for(value, usable) if usable > 0 else None
 
-    def _write_file(self, value: str, lifetime: float) -> None:
-        """Keep the token for later processes, whole or not at all, for the owner's eyes only."""
-        path = self._credential.token_file
-        if path is None:
+    def _is_after_key(self) -> bool:
+        """Whether the kept token was written after the key was."""
+        folder = self._credential.folder
+        assert folder is not None
+        try:
+            return (folder / TOKEN_FILE).stat().st_mtime >= (folder / KEY_FILE).stat().st_mtime
+        except OSError:
+            return False
+
+    def _write_file(self, value: str, lifetime: float, left: float) -> None:
+        """Keep the token for other processes."""
+        if self._credential.folder is None:
             return
-        expires_at = datetime.now() + timedelta(seconds=lifetime)  # local time, as 1.1.0 reads it
         kept = {
             "tokenValue": value,
             "expiresIn": lifetime,
-            "expiresAt": expires_at.isoformat(),
+            # In local time, without a zone, as 1.1.0 reads it.
+            "expiresAt": datetime.fromtimestamp(time.time() + left).isoformat(),
             "baseUrl": self._base_url,
+            "credential": self._credential.fingerprint,
         }
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        try:
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(kept, file)
-            partial.replace(path)
-        except OSError:  # a home that can't be written to only costs the next process a request
+        # A home that can't be written to only costs the next process a request.
+        with contextlib.suppress(OSError):
+            write_private(self._credential.folder / TOKEN_FILE, json.dumps(kept))
+
+
+def seconds_from(given: float, longest: float) -> float | None:
+    """A number of seconds somebody else gives: 0 where it makes no sense, None for no number."""
+    if isinstance(given, bool):  # Python counts it as a number
+        return None
+    return min(max(0, given), longest)  # this way round max gives 0 for NaN
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file whole or not at all, for the owner's eyes only.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
             partial.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _turn(path: Path) -> Generator[None]:
+    """Wait for a turn among processes, for a time; go on without where locks can't be had.
+
+    The file is the key's own, so that none more has to be made: nothing is written to it.
+    The system takes the lock from a process that dies.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not POSIX
+        yield
+        return
+    descriptor = _open_for_lock(path)
+    if descriptor is None:
+        yield
+        return
+    try:
+        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    break
+            except OSError:  # a file system without locks
+                break
+            time.sleep(LOCK_POLL_SECONDS)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may hold the descriptor too
+        os.close(descriptor)
+
+
+def _open_for_lock(path: Path) -> int | None:
+    for mode in (os.O_RDWR, os.O_RDONLY):  # NFS locks only what is open for writing
+        with contextlib.suppress(OSError):
+            return os.open(path, mode)
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from .exceptions import HtcResponseError, HtcValidationError, Problem
 
@@ -18,15 +18,19 @@ class JsonObject:
     """An object of the service.
 
     Attributes:
-        json: The raw dictionary, with the service's names.
+        json: The raw dictionary, with the service's names. The record is made of it on first
+            use and again when it is replaced; a change inside it does not change the record.
     """
 
     def __init__(self, json: dict[str, Any]) -> None:
         self.json: dict[str, Any] = json
         self._validated: tuple[dict[str, Any], Record] | None = None
 
+    # What a pickle does not carry: it is made again, or means nothing in another process.
+    _not_pickled: ClassVar[tuple[str, ...]] = ("_validated",)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_validated": None}
+        return {**self.__dict__, **dict.fromkeys(self._not_pickled)}
 
     def _record(self, model: type[RecordT]) -> RecordT:
         """Validate `json` on first use, and again when it was replaced by another dictionary."""

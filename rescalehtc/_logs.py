@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import secrets
+import stat
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import api
@@ -32,7 +34,7 @@ def read_lines(rescale: HtcSession, ids: Mapping[str, str], last_n_lines: int | 
 def write_lines(
     rescale: HtcSession,
     ids: Mapping[str, str],
-    destination: str | PathLike[str],
+    destination: str | bytes | PathLike[str],
     last_n_lines: int | None,
 ) -> None:
     """Write the log, or its last lines, to a file that appears whole or not at all.
@@ -96,22 +98,39 @@ def _message(line: Any) -> str:
 
 
 @contextlib.contextmanager
-def _replaced_whole(destination: str | PathLike[str]) -> Generator[BinaryIO]:
-    """A file beside the destination that takes its place if all goes well, and else goes away."""
-    target = Path(destination).resolve()
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
+def _replaced_whole(destination: str | bytes | PathLike[str]) -> Generator[BinaryIO]:
+    """A file beside the destination that takes its place if all goes well, and else goes away.
+
+    What is there and no file, such as a device or a pipe, is written to as it is.
+    """
     try:
-        try:
-            with partial.open("xb") as file:
+        path = os.fsdecode(destination)
+        before = os.stat(path) if os.path.exists(path) else None
+        if before and not stat.S_ISREG(before.st_mode):
+            with open(path, "wb") as file:
                 yield file
-            partial.replace(target)
+            return
+        if before and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if path.endswith(os.sep):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        target = os.path.realpath(path)
+        partial = os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.partial")
+        try:
+            with open(partial, "xb") as file:
+                if before:
+                    os.chmod(partial, stat.S_IMODE(before.st_mode))
+                yield file
+            os.replace(partial, target)
         finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        if isinstance(error, HtcException):  # HtcTimeoutError is an OSError, but not of the file
-            raise
-        failure = HtcFileError(f"{target} can't be written: {error.strerror or error}")
-        failure.errno = error.errno
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial)
+    except HtcException:  # HtcTimeoutError is an OSError, but not one of the file
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = error.strerror if isinstance(error, OSError) else error
+        failure = HtcFileError(f"{destination!a} can't be written: {reason}")
+        failure.errno = getattr(error, "errno", None) or errno.EINVAL
     else:
         return
     raise failure

@@ -73,8 +73,10 @@ class Request(_Masked):
 
     @field_validator("*")
     @classmethod
-    def _check_members(cls, value: object) -> object:
-        """Refuse a member that is not listed, and members that are listed twice."""
+    def _check_what_types_allow(cls, value: object) -> object:
+        """Refuse text that can't be sent, members that are not listed or listed twice."""
+        if not _has_utf8(value):
+            raise PydanticCustomError("utf8", "text that has a UTF-8 form")
         if isinstance(value, StrEnum) and not value.is_listed and not _is_region(value):
             raise PydanticCustomError("enum", "one of {members}", {"members": list(type(value))})
         if isinstance(value, list):
@@ -86,6 +88,18 @@ class Request(_Masked):
     def to_json_dict(self) -> dict[str, Any]:
         """The dictionary to send, with the service's names and without what was not given."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+def _has_utf8(value: object) -> bool:
+    """Whether the texts here can be sent: half a surrogate pair has no UTF-8 form."""
+    if isinstance(value, str):
+        return value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
+    if isinstance(value, list):
+        return all(_has_utf8(item) for item in cast("list[object]", value))
+    if isinstance(value, dict):
+        pairs = cast("dict[object, object]", value).items()
+        return all(_has_utf8(key) and _has_utf8(item) for key, item in pairs)
+    return True
 
 
 def _is_region(value: StrEnum) -> bool:
@@ -115,7 +129,7 @@ class Record(_Masked):
         attributes: Any = self.__dict__
         if len(sent) < len(attributes):
             for name in type(self).__pydantic_fields__.keys() - sent:
-                del attributes[name]
+                attributes.pop(name, None)
 
     if not TYPE_CHECKING:
 
@@ -132,6 +146,10 @@ _SECRETS = {
     "ClaimPair": "value",
     "NameValuePair": "value",
     "HTCToken": "token_value",
+    "OAuth2Token": "access_token",
+    "PresignedPutUrlResponse": "url",
+    "RegionalStore": "credentials",
+    "StorageAccessToken": "credentials",
 }
 
 # Which call returns a record whole.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote, urlencode, urljoin, urlsplit
@@ -31,22 +32,31 @@ class Operation:
     Attributes:
         id: Its operationId.
         method: The HTTP method.
-        path: The path, with `{name}` for a parameter of one segment and `{name:path}` for
-            one that may have several.
-        answer: What comes back when all went well: a JSON object, a JSON array, a page
-            `{items, next}` of a listing, or nothing.
-        authorization: A bearer token of the session's, or a header that the caller gives.
+        path: The path, with `{name}` for a parameter of one segment, `{name:path}` for one
+            that may have several, and `{name:int}` for a number.
+        answer: What comes back when all went well: a JSON object, a JSON array, any JSON, a
+            page `{items, next}` of a listing, such a page or an array that is the whole
+            listing, text, or nothing.
+        authorization: A bearer token, the session's credential itself, a header that the
+            caller gives, or none.
     """
 
     id: str
     method: str
     path: str
-    answer: Literal["object", "array", "page", "nothing"] = "object"
-    authorization: Literal["bearer", "given"] = "bearer"
+    answer: Literal["object", "array", "json", "page", "page_or_array", "text", "nothing"] = (
+        "object"
+    )
+    authorization: Literal["bearer", "session", "given", "none"] = "bearer"
+
+    @property
+    def is_listing(self) -> bool:
+        """Whether the answer comes in pages."""
+        return self.answer in ("page", "page_or_array")
 
     def call(
         self,
-        path: Mapping[str, str] | None = None,
+        path: Mapping[str, str | int] | None = None,
         *,
         query: Mapping[str, QueryValue] | None = None,
         body: object = None,
@@ -59,15 +69,25 @@ class Operation:
                 the operation's path; or the body is not JSON.
         """
         target = self.path
+        names = re.findall(r"{(\w+)", self.path)
+        for name in {*names} ^ {*(path or {})}:
+            raise _wrong_parameter(self, name, "given" if name in names else "left out")
         for name, value in (path or {}).items():
-            placeholder = f"{{{name}:path}}" if f"{{{name}:path}}" in target else f"{{{name}}}"
-            segments = "/" if placeholder.endswith(":path}") else ""
-            target = target.replace(placeholder, _path_value(self, name, value, segments))
+            for suffix, quoted in (("", _segment), (":path", _segments), (":int", _number)):
+                placeholder = f"{{{name}{suffix}}}"
+                if placeholder in self.path:
+                    target = target.replace(placeholder, quoted(self, name, value))
         given = {name: value for name, value in (query or {}).items() if value is not None}
         if given:
-            target += "?" + urlencode(
-                {name: _query_value(value) for name, value in given.items()}, doseq=True
-            )
+            for name in [name for name, text in given.items() if text == ""]:
+                # To the service it might mean everything.
+                raise _wrong_parameter(self, name, "left out, or not empty")
+            try:
+                target += "?" + urlencode(
+                    {name: _query_value(value) for name, value in given.items()}, doseq=True
+                )
+            except UnicodeEncodeError:
+                raise _wrong_parameter(self, "query", "text that has a UTF-8 form") from None
         return Call(self, target, _encode(self, body), authorization)
 
 
@@ -113,15 +133,17 @@ def read(call: Call, response: Response) -> Any:
         HtcStatusError: The status is an error.
         HtcResponseError: The body is not what the operation answers.
     """
-    _raise_for_status(call.operation, response)
-    if call.operation.answer == "nothing":
+    raise_for_status(call.operation.id, response, may_show=_may_show(call))
+    kind = call.operation.answer
+    if kind == "nothing":
         return None
-    answer = _decode(call.operation, response.body)
-    expected = list if call.operation.answer == "array" else dict
-    if not isinstance(answer, expected):
-        kind = "array" if expected is list else "object"
-        raise _not_understood(call.operation, response.body, f"it is no JSON {kind}")
-    return answer  # pyright: ignore[reportUnknownVariableType]
+    if kind == "text":
+        return response.body.decode("utf-8", "replace")
+    answer = _decode(call, response.body)
+    allowed = _JSON_TYPES.get(kind)
+    if allowed and not isinstance(answer, allowed):
+        raise _not_understood(call, response.body, f"it is no JSON {kind}")
+    return answer
 
 
 def read_page(call: Call, response: Response, base_url: str) -> Page:
@@ -131,10 +153,14 @@ def read_page(call: Call, response: Response, base_url: str) -> Page:
         HtcStatusError: The status is an error.
         HtcResponseError: This is no page, or its next page is not where the service is.
     """
-    answer: dict[str, Any] = read(call, response)
+    answer: Any = read(call, response)
+    if isinstance(answer, list):
+        return Page(answer, None)  # pyright: ignore[reportUnknownArgumentType]
     items: Any = answer.get("items")
     if not isinstance(items, list):
-        raise _not_understood(call.operation, response.body, "a page has an array named items")
+        raise _not_understood(call, response.body, "a page has an array named items")
+    if call.operation.answer == "page" and not all(isinstance(item, dict) for item in items):  # pyright: ignore[reportUnknownVariableType]
+        raise _not_understood(call, response.body, "an item of the page is no JSON object")
     following: object = answer.get("next")
     if following is None:
         return Page(items, None)
@@ -142,6 +168,7 @@ def read_page(call: Call, response: Response, base_url: str) -> Page:
         raise HtcResponseError(f"{call.operation.id}: the address of the next page is no string")
     here = call.url(base_url)
     try:
+        following.encode()
         address = urljoin(here, following)
         if origin(address) == origin(here):
             return Page(items, replace(call, target=address))
@@ -153,6 +180,14 @@ def read_page(call: Call, response: Response, base_url: str) -> Page:
     )
 
 
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "page": (dict,),
+    "page_or_array": (dict, list),
+}
+
+
 def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port of an address.
 
@@ -160,20 +195,41 @@ def origin(url: str) -> tuple[str, str, int]:
         ValueError: It is no address of HTTP.
     """
     parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise ValueError("a user and password in the address would take the token's place")
     default = {"http": 80, "https": 443}.get(parts.scheme)
     if default is None or not parts.hostname:
         raise ValueError("no address of HTTP")
     return parts.scheme, parts.hostname, parts.port or default
 
 
-def _path_value(operation: Operation, name: str, value: object, safe: str) -> str:
-    segments = value.split("/") if safe and isinstance(value, str) else [value]
-    if not isinstance(value, str) or any(segment in ("", ".", "..") for segment in segments):
-        expected = "a name, or several with '/' between them" if safe else "a string, not empty"
-        raise HtcValidationError(
-            operation.id, [Problem(name, f"must be {expected}, not '.' or '..'")]
-        )
-    return quote(value, safe=f":{safe}", errors="replace")
+def _segment(operation: Operation, name: str, value: object) -> str:
+    if not isinstance(value, str) or value in ("", ".", ".."):
+        raise _wrong_parameter(operation, name, "a string, not empty and not '.' or '..'")
+    return _quoted(operation, name, value, ":")
+
+
+def _segments(operation: Operation, name: str, value: object) -> str:
+    if not isinstance(value, str) or {"", ".", ".."} & set(value.split("/")):
+        raise _wrong_parameter(operation, name, "a name, or several with '/' between them")
+    return _quoted(operation, name, value, ":/")
+
+
+def _number(operation: Operation, name: str, value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _wrong_parameter(operation, name, "an integer")
+    return str(value)
+
+
+def _quoted(operation: Operation, name: str, value: str, safe: str) -> str:
+    try:
+        return quote(value, safe=safe)
+    except UnicodeEncodeError:
+        raise _wrong_parameter(operation, name, "text that has a UTF-8 form") from None
+
+
+def _wrong_parameter(operation: Operation, name: str, expected: str) -> HtcValidationError:
+    return HtcValidationError(operation.id, [Problem(name, f"must be {expected}")])
 
 
 def _query_value(value: QueryValue) -> object:
@@ -190,13 +246,24 @@ def _encode(operation: Operation, body: object) -> bytes | None:
     raise HtcValidationError(operation.id, [Problem("payload", reason)])
 
 
-def _raise_for_status(operation: Operation, response: Response) -> None:
+def raise_for_status(operation: str, response: Response, *, may_show: bool) -> None:
+    """Raise the exception of an error status.
+
+    Args:
+        operation: What was asked.
+        response: The answer.
+        may_show: Whether a body that is no JSON may be in the message.
+
+    Raises:
+        HtcStatusError: The status is an error.
+        HtcResponseError: The status is a redirect, which is not followed.
+    """
     status = response.status
     if status < 300:
         return
     if status < 400:
         raise HtcResponseError(
-            f"{operation.id} was answered with a redirect (HTTP {status}), which is not followed"
+            f"{operation} was answered with a redirect (HTTP {status}), which is not followed"
         )
     fallback = HtcServerError if status >= 500 else HtcStatusError
     try:
@@ -204,8 +271,10 @@ def _raise_for_status(operation: Operation, response: Response) -> None:
     except (ValueError, RecursionError):
         said = None
     kind = _first_text(said, "errorType", "error")
-    description = _first_text(said, "errorDescription", "message") or _excerpt(response.body)
-    raise STATUS_ERRORS.get(status, fallback)(operation.id, status, kind, description)
+    description = _first_text(said, "errorDescription", "message")
+    if said is None and may_show:
+        description = _excerpt(response.body) or None
+    raise STATUS_ERRORS.get(status, fallback)(operation, status, kind, description)
 
 
 def _first_text(said: Any, *names: str) -> str | None:
@@ -215,7 +284,7 @@ def _first_text(said: Any, *names: str) -> str | None:
     return next((text for text in texts if text and isinstance(text, str)), None)
 
 
-def _decode(operation: Operation, body: bytes) -> Any:
+def _decode(call: Call, body: bytes) -> Any:
     from pydantic_core import from_json
 
     try:
@@ -227,16 +296,24 @@ def _decode(operation: Operation, body: bytes) -> Any:
             return json.loads(body)
         except (ValueError, RecursionError) as error:
             reason = str(error)
-    raise _not_understood(operation, body, reason)
+    raise _not_understood(call, body, reason)
 
 
-def _not_understood(operation: Operation, body: bytes, reason: str) -> HtcResponseError:
-    excerpt = _excerpt(body)
-    began = f"it begins {excerpt!r}" if excerpt else "it is empty"
-    return HtcResponseError(f"{operation.id}: the answer can't be understood ({reason}); {began}")
+def _not_understood(call: Call, body: bytes, reason: str) -> HtcResponseError:
+    message = f"{call.operation.id}: the answer of {len(body)} bytes can't be understood: {reason}"
+    if _may_show(call) and (excerpt := _excerpt(body)):
+        message += f"; it begins {excerpt!r}"
+    return HtcResponseError(message)
+
+
+def _may_show(call: Call) -> bool:
+    """Whether a body that is no JSON may be shown: not where it may repeat what was sent."""
+    return call.body is None and call.operation.authorization == "bearer"
 
 
 def _excerpt(body: bytes) -> str:
     text = body[: 4 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
+    if text.lstrip().startswith(("{", "[", '"')):  # JSON, or half of it, may hold secrets
+        return ""
     printable = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(printable.split())[:EXCERPT_CHARACTERS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import models
 from ._validation import Location, expected, inspect, rename, shown
@@ -35,6 +35,10 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "claims": ("htcJobDefinition", "claims"),
     "architecture": ("htcJobDefinition", "architecture"),
 }
+_SET_BY_SERVICE = frozenset(
+    {"taskId", "projectId", "parentJobId", "createdBy", "workspaceId", "group"}
+    | {"rescaleTimeReceived", "jobDefinitionName"}
+)
 _NAMES: dict[Location, str] = {
     **{location: argument for argument, location in ARGUMENTS.items()},
     ("regions", 0): "region",
@@ -74,7 +78,7 @@ def from_arguments(
     model, problems = inspect(models.HTCJobSubmitRequest, request)
     nones = {location for location, _ in found}
     found += [problem for problem in problems if problem[0] not in nones]
-    found += _region_problems(request, regions)
+    found += _region_problems(model.to_json_dict() if model else request, regions)
     if found or model is None:
         raise HtcValidationError("the arguments", rename(_in_order(found), _NAMES))
     return model
@@ -98,11 +102,17 @@ def from_payload(payload: object, project: HtcProject) -> list[models.HTCJobSubm
     regions = _project_regions(project)
     requests: list[models.HTCJobSubmitRequest] = []
     for index, item in enumerate(items):
+        if isinstance(item, dict):  # the answer to a submission may be submitted again
+            given = cast("dict[object, object]", item)
+            item = {name: value for name, value in given.items() if name not in _SET_BY_SERVICE}
         model, problems = inspect(models.HTCJobSubmitRequest, item)
         if model is not None:
             requests.append(model)
             item = model.to_json_dict()
         problems += _region_problems(item, regions)
+        if regions and len(regions) > 1 and not _regions_given(item):
+            names = ", ".join(regions)
+            problems.append((("regions",), f"must be given, one or more of the project's: {names}"))
         found += [((index, *location), message) for location, message in problems]
     if found:
         raise HtcValidationError(subject, rename(found, {}))
@@ -112,7 +122,9 @@ def from_payload(payload: object, project: HtcProject) -> list[models.HTCJobSubm
 def _project_regions(project: HtcProject) -> list[str] | None:
     """The project's regions; None if its record does not carry them."""
     regions: object = project.json.get("regions")
-    return regions if isinstance(regions, list) else None  # pyright: ignore[reportUnknownVariableType]
+    if not isinstance(regions, list):
+        return None
+    return [region for region in regions if isinstance(region, str)]  # pyright: ignore[reportUnknownVariableType]
 
 
 def _region_needed(regions: list[str] | None) -> str:
@@ -123,10 +135,15 @@ def _region_needed(regions: list[str] | None) -> str:
     return f"must be one of the project's regions: {', '.join(regions)}; got None"
 
 
+def _regions_given(request: object) -> list[Any]:
+    given = cast("dict[object, Any]", request) if isinstance(request, dict) else {}
+    regions = given.get("regions")
+    return regions if isinstance(regions, list) else []  # pyright: ignore[reportUnknownVariableType]
+
+
 def _region_problems(request: object, regions: list[str] | None) -> Found:
     """Regions that the project does not have. What is no region at all is found elsewhere."""
-    given: object = request.get("regions") if isinstance(request, dict) else None  # pyright: ignore[reportUnknownMemberType,reportUnknownVariableType]
-    if regions is None or not isinstance(given, list):
+    if regions is None:
         return []
     allowed = ", ".join(regions) or "it has none"
     return [
@@ -134,7 +151,7 @@ def _region_problems(request: object, regions: list[str] | None) -> Found:
             ("regions", index),
             f"must be one of the project's regions: {allowed}; got {shown(('regions',), region)}",
         )
-        for index, region in enumerate(given)  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
+        for index, region in enumerate(_regions_given(request))
         if isinstance(region, str) and region not in regions
     ]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from . import models
-from ._model_base import Record, Request, StrEnum
+from ._model_base import Record, Request
 from .exceptions import HtcValidationError, Problem
 
 if TYPE_CHECKING:
@@ -41,22 +41,24 @@ _ANSWERED_AS: dict[type[Request], type[Record]] = {
 
 
 def check(
-    model: type[RequestT], value: object, names: Mapping[Location, str], subject: str
+    model: type[RequestT], value: object, subject: str, names: Mapping[str, str], start: str = ""
 ) -> RequestT:
     """Return the request as a model.
 
     Args:
         model: The request's class.
         value: A dictionary, or a model.
-        names: What the caller calls a place in the request, such as an argument's name.
         subject: What is being checked, for the message.
+        names: What the caller calls the request's fields.
+        start: What the caller calls the request itself.
 
     Raises:
         HtcValidationError: It breaks rules; all of them are listed.
     """
     request, problems = inspect(model, value)
     if request is None:
-        raise HtcValidationError(subject, rename(problems, names))
+        places: dict[Location, str] = {(field,): name for field, name in names.items()}
+        raise HtcValidationError(subject, rename(problems, {(): start, **places}))
     return request
 
 
@@ -79,8 +81,8 @@ def rename(
     """Say each problem's place by the longest name there is for its beginning."""
     renamed: list[Problem] = []
     for location, message in problems:
-        length = next((n for n in range(len(location), 0, -1) if location[:n] in names), 0)
-        place = names[location[:length]] if length else ""
+        length = next((n for n in range(len(location), -1, -1) if location[:n] in names), 0)
+        place = names.get(location[:length], "")
         renamed.append(Problem(place_name(location[length:], place) or root, message))
     return renamed
 
@@ -106,7 +108,9 @@ def shown(location: Location, value: object) -> str:
     kind = type(value).__name__
     if _name(location) not in _SHOWN or not isinstance(value, int | float | str):
         return "None" if value is None else kind
-    text = repr(str(value) if isinstance(value, StrEnum) else value)
+    if isinstance(value, int) and value.bit_length() > MAX_SHOWN_CHARACTERS:
+        return "one far outside of that"
+    text = str.__repr__(value) if isinstance(value, str) else repr(value)
     if len(text) > MAX_SHOWN_CHARACTERS:
         text = f"{text[:MAX_SHOWN_CHARACTERS]}…"
     return f"{text} ({kind})" if isinstance(value, bool | float) else text
@@ -114,12 +118,14 @@ def shown(location: Location, value: object) -> str:
 
 def _problem(model: type[Request], fault: ErrorDetails) -> tuple[Location, str]:
     kind = fault["type"]
-    location = _in_wire_names(model, tuple(step for step in fault["loc"] if step != "[key]"))
+    location = _in_wire_names(model, fault["loc"])
     if kind == "extra_forbidden":
         return location, _unknown_field(model, location)
+    if location[-1:] == ("[key]",):  # pydantic's mark for the key of a dictionary
+        return location[:-2], "must have strings as its keys"
     if kind == "missing":
         return location, f"is missing; must be {expected(model, location)}"
-    if kind in ("env_name", "env_name_reserved", "unique"):
+    if kind in ("env_name", "env_name_reserved", "unique", "utf8"):
         return location, f"must be {fault['msg']}"
     return location, f"must be {expected(model, location)}, got {shown(location, fault['input'])}"
 
@@ -127,10 +133,12 @@ def _problem(model: type[Request], fault: ErrorDetails) -> tuple[Location, str]:
 def _unknown_field(model: type[Request], location: Location) -> str:
     owner = [found for _, found in _walk(model, location[:-1]) if found][-1]
     name = str(location[-1])
+    known = _wire_names(owner)
+    if name in known:
+        return "is given twice, under both of its names"
     answered_as = _ANSWERED_AS.get(owner)
     if answered_as and name in _wire_names(answered_as):
         return "is set by the service; leave it out"
-    known = _wire_names(owner)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     folded = [wire for wire in known if wire.lower() == name.lower()]
     hint = (

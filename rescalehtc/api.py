@@ -21,21 +21,110 @@ if TYPE_CHECKING:
 
     from .htcsession import HtcSession
 
+GET_JSON_WEB_KEYS: Final = Operation(
+    "getJsonWebKeys", "GET", "/.well-known/jwks.json", authorization="none"
+)
+CREATE_OAUTH_TOKEN: Final = Operation(
+    "createOAuthToken", "POST", "/oauth2/token", authorization="session"
+)
 GET_TOKEN: Final = Operation("getToken", "GET", "/auth/token", authorization="given")
 GET_TOKEN_PAYLOAD: Final = Operation("getTokenPayload", "GET", "/auth/token/whoami")
 GET_USER: Final = Operation("getUser", "GET", "/auth/whoami", authorization="given")
+GET_METRICS: Final = Operation("getMetrics", "GET", "/htc/metrics", answer="text")
+LIST_REGIONS: Final = Operation("listRegions", "GET", "/htc/regions", answer="json")
+GET_REGION: Final = Operation("getRegion", "GET", "/htc/regions/{region}")
+GET_GCP_CLUSTERS: Final = Operation("getGcpClusters", "GET", "/htc/gcp/clusters/{workspaceId}")
+LIST_STORAGES: Final = Operation("listStorages", "GET", "/htc/storage", answer="array")
+GET_STORAGE: Final = Operation("getStorage", "GET", "/htc/storage/region/{region}")
+GET_WORKSPACE_DIMENSIONS: Final = Operation(
+    "getWorkspaceDimensions", "GET", "/htc/workspaces/{workspaceId}/dimensions", answer="array"
+)
+GET_WORKSPACE_LIMIT: Final = Operation(
+    "getWorkspaceLimit", "GET", "/htc/workspaces/{workspaceId}/limits"
+)
+GET_WORKSPACE_RETENTION_POLICY: Final = Operation(
+    "getWorkspaceRetentionPolicy", "GET", "/htc/workspaces/{workspaceId}/task-retention-policy"
+)
+SET_WORKSPACE_RETENTION_POLICY: Final = Operation(
+    "setWorkspaceRetentionPolicy", "PUT", "/htc/workspaces/{workspaceId}/task-retention-policy"
+)
 LIST_PROJECTS: Final = Operation("listProjects", "GET", "/htc/projects", answer="page")
 CREATE_PROJECT: Final = Operation("createProject", "POST", "/htc/projects")
 GET_PROJECT: Final = Operation("getProject", "GET", "/htc/projects/{projectId}")
+UPDATE_PROJECT: Final = Operation("updateProject", "PATCH", "/htc/projects/{projectId}")
+LIST_IMAGES: Final = Operation(
+    "listImages", "GET", "/htc/projects/{projectId}/container-registry/images"
+)
 GET_IMAGE_STATUS: Final = Operation(
     "getImageStatus", "GET", "/htc/projects/{projectId}/container-registry/images/{imageName:path}"
+)
+CREATE_REPOSITORY: Final = Operation(
+    "createRepository", "POST", "/htc/projects/{projectId}/container-registry/repo/{repoName:path}"
+)
+GET_REGISTRY_TOKEN: Final = Operation(
+    "getRegistryToken", "GET", "/htc/projects/{projectId}/container-registry/token", answer="text"
+)
+GET_PROJECT_DIMENSIONS: Final = Operation(
+    "getProjectDimensions", "GET", "/htc/projects/{projectId}/dimensions", answer="array"
+)
+SET_PROJECT_DIMENSIONS: Final = Operation(
+    "setProjectDimensions", "PUT", "/htc/projects/{projectId}/dimensions", answer="array"
+)
+LIST_PROJECT_LIMITS: Final = Operation(
+    "listProjectLimits", "GET", "/htc/projects/{projectId}/limits", answer="array"
+)
+CREATE_PROJECT_LIMIT: Final = Operation(
+    "createProjectLimit", "POST", "/htc/projects/{projectId}/limits"
+)
+DELETE_ALL_PROJECT_LIMITS: Final = Operation(
+    "deleteAllProjectLimits", "DELETE", "/htc/projects/{projectId}/limits", answer="nothing"
+)
+GET_PROJECT_LIMIT: Final = Operation(
+    "getProjectLimit", "GET", "/htc/projects/{projectId}/limits/{id:int}"
+)
+UPDATE_PROJECT_LIMIT: Final = Operation(
+    "updateProjectLimit", "PATCH", "/htc/projects/{projectId}/limits/{id:int}"
+)
+DELETE_PROJECT_LIMIT: Final = Operation(
+    "deleteProjectLimit", "DELETE", "/htc/projects/{projectId}/limits/{id:int}", answer="nothing"
+)
+GET_PROJECT_PRESIGNED_URL: Final = Operation(
+    "getProjectPresignedUrl", "GET", "/htc/projects/{projectId}/storage/presigned-url"
+)
+GET_PROJECT_STORAGE_TOKEN: Final = Operation(
+    "getProjectStorageToken", "GET", "/htc/projects/{projectId}/storage/token"
+)
+GET_PROJECT_STORAGE_TOKEN_FOR_REGION: Final = Operation(
+    "getProjectStorageTokenForRegion", "GET", "/htc/projects/{projectId}/storage/token/{region}"
+)
+GET_PROJECT_STORAGE_TOKENS: Final = Operation(
+    "getProjectStorageTokens", "GET", "/htc/projects/{projectId}/storage/tokens"
+)
+GET_PROJECT_RETENTION_POLICY: Final = Operation(
+    "getProjectRetentionPolicy", "GET", "/htc/projects/{projectId}/task-retention-policy"
+)
+SET_PROJECT_RETENTION_POLICY: Final = Operation(
+    "setProjectRetentionPolicy", "PUT", "/htc/projects/{projectId}/task-retention-policy"
+)
+DELETE_PROJECT_RETENTION_POLICY: Final = Operation(
+    "deleteProjectRetentionPolicy",
+    "DELETE",
+    "/htc/projects/{projectId}/task-retention-policy",
+    answer="nothing",
 )
 LIST_TASKS: Final = Operation("listTasks", "GET", "/htc/projects/{projectId}/tasks", answer="page")
 CREATE_TASK: Final = Operation("createTask", "POST", "/htc/projects/{projectId}/tasks")
 GET_TASK: Final = Operation("getTask", "GET", "/htc/projects/{projectId}/tasks/{taskId}")
+UPDATE_TASK: Final = Operation("updateTask", "PATCH", "/htc/projects/{projectId}/tasks/{taskId}")
 DELETE_TASK: Final = Operation("deleteTask", "DELETE", "/htc/projects/{projectId}/tasks/{taskId}")
-GET_TASK_SUMMARY: Final = Operation(
-    "getTaskSummary", "GET", "/htc/projects/{projectId}/tasks/{taskId}/summary-statistics"
+LIST_GROUP_SUMMARIES: Final = Operation(
+    "listGroupSummaries",
+    "GET",
+    "/htc/projects/{projectId}/tasks/{taskId}/group-summary-statistics",
+    answer="page",
+)
+LIST_GROUPS: Final = Operation(
+    "listGroups", "GET", "/htc/projects/{projectId}/tasks/{taskId}/groups", answer="page_or_array"
 )
 LIST_JOBS: Final = Operation(
     "listJobs", "GET", "/htc/projects/{projectId}/tasks/{taskId}/jobs", answer="page"
@@ -59,6 +148,58 @@ LIST_JOB_LOGS: Final = Operation(
     "/htc/projects/{projectId}/tasks/{taskId}/jobs/{jobId}/logs",
     answer="page",
 )
+GET_TASK_PRESIGNED_URL: Final = Operation(
+    "getTaskPresignedUrl", "GET", "/htc/projects/{projectId}/tasks/{taskId}/storage/presigned-url"
+)
+GET_TASK_REGIONAL_STORAGE: Final = Operation(
+    "getTaskRegionalStorage",
+    "GET",
+    "/htc/projects/{projectId}/tasks/{taskId}/storage/regional-storage",
+)
+GET_TASK_STORAGE_TOKEN: Final = Operation(
+    "getTaskStorageToken", "GET", "/htc/projects/{projectId}/tasks/{taskId}/storage/token"
+)
+GET_TASK_STORAGE_TOKEN_FOR_REGION: Final = Operation(
+    "getTaskStorageTokenForRegion",
+    "GET",
+    "/htc/projects/{projectId}/tasks/{taskId}/storage/token/{region}",
+)
+GET_TASK_STORAGE_TOKENS: Final = Operation(
+    "getTaskStorageTokens", "GET", "/htc/projects/{projectId}/tasks/{taskId}/storage/tokens"
+)
+GET_TASK_SUMMARY: Final = Operation(
+    "getTaskSummary", "GET", "/htc/projects/{projectId}/tasks/{taskId}/summary-statistics"
+)
+
+
+def get_well_known_jwks(rescale: HtcSession) -> dict[str, Any]:
+    """Get the public keys that bearer tokens are signed with.
+
+    Operation getJsonWebKeys: `GET /.well-known/jwks.json`.
+
+    Args:
+        rescale: The session.
+
+    Returns:
+        A `JsonWebKeySet` object.
+    """
+    answer: dict[str, Any] = rescale.send(GET_JSON_WEB_KEYS.call())
+    return answer
+
+
+def post_oauth_token(rescale: HtcSession) -> dict[str, Any]:
+    """Exchange the session's API key or refresh token for an OAuth access token.
+
+    Operation createOAuthToken: `POST /oauth2/token`.
+
+    Args:
+        rescale: The session.
+
+    Returns:
+        An `OAuth2Token` object.
+    """
+    answer: dict[str, Any] = rescale.send(CREATE_OAUTH_TOKEN.call())
+    return answer
 
 
 def get_auth_token(rescale: HtcSession, authorization_header: str) -> dict[str, Any]:
@@ -72,7 +213,7 @@ def get_auth_token(rescale: HtcSession, authorization_header: str) -> dict[str, 
             job.
 
     Returns:
-        A `HTCToken` object.
+        An `HTCToken` object.
     """
     answer: dict[str, Any] = rescale.send(GET_TOKEN.call(authorization=authorization_header))
     return answer
@@ -87,7 +228,7 @@ def get_auth_token_whoami(rescale: HtcSession) -> dict[str, Any]:
         rescale: The session.
 
     Returns:
-        A `HTCTokenPayload` object.
+        An `HTCTokenPayload` object.
     """
     answer: dict[str, Any] = rescale.send(GET_TOKEN_PAYLOAD.call())
     return answer
@@ -107,6 +248,185 @@ def get_auth_whoami(rescale: HtcSession, authorization_header: str) -> dict[str,
         A `WhoAmI` object.
     """
     answer: dict[str, Any] = rescale.send(GET_USER.call(authorization=authorization_header))
+    return answer
+
+
+def get_htc_metrics(rescale: HtcSession) -> str:
+    """Get the metrics of the workspace in the OpenMetrics text format.
+
+    Operation getMetrics: `GET /htc/metrics`.
+
+    Args:
+        rescale: The session.
+
+    Returns:
+        The text.
+    """
+    answer: str = rescale.send(GET_METRICS.call())
+    return answer
+
+
+@overload
+def get_htc_regions(
+    rescale: HtcSession,
+    region: None = None,
+    *,
+    cloud_provider: str | None = None,
+    enabled: bool | None = None,
+) -> Any: ...
+@overload
+def get_htc_regions(rescale: HtcSession, region: str) -> dict[str, Any]: ...
+def get_htc_regions(
+    rescale: HtcSession,
+    region: str | None = None,
+    *,
+    cloud_provider: str | None = None,
+    enabled: bool | None = None,
+) -> Any | dict[str, Any]:
+    """List the settings of all regions.
+
+    Operation listRegions: `GET /htc/regions`.
+
+    Get the settings of one region.
+
+    Operation getRegion: `GET /htc/regions/{region}`.
+
+    Args:
+        rescale: The session.
+        cloud_provider: Only regions of this cloud.
+        enabled: Only regions that are enabled, or only those that are not.
+        region: The region's name.
+
+    Returns:
+        `HTCRegionAdminSettings` objects. Or: An `HTCInfraResource` object. Or: An
+        `HTCRegionAdminSettings` object.
+    """
+    if region is None:
+        listed: Any = rescale.send(
+            LIST_REGIONS.call(query={"cloudProvider": cloud_provider, "enabled": enabled})
+        )
+        return listed
+    answer: dict[str, Any] = rescale.send(GET_REGION.call({"region": region}))
+    return answer
+
+
+def get_htc_gcp_clusters(rescale: HtcSession, workspace_id: str) -> dict[str, Any]:
+    """List the Google Cloud clusters that can run jobs of a workspace.
+
+    Operation getGcpClusters: `GET /htc/gcp/clusters/{workspaceId}`.
+
+    Args:
+        rescale: The session.
+        workspace_id: The workspace's id.
+
+    Returns:
+        An `HTCClusterStatusResponse` object.
+    """
+    answer: dict[str, Any] = rescale.send(GET_GCP_CLUSTERS.call({"workspaceId": workspace_id}))
+    return answer
+
+
+def get_htc_storage(rescale: HtcSession) -> list[dict[str, Any]]:
+    """List the storages of all enabled regions.
+
+    Operation listStorages: `GET /htc/storage`.
+
+    Args:
+        rescale: The session.
+
+    Returns:
+        `RegionStorageOption` objects.
+    """
+    answer: list[dict[str, Any]] = rescale.send(LIST_STORAGES.call())
+    return answer
+
+
+def get_htc_storage_region(rescale: HtcSession, region: str) -> dict[str, Any]:
+    """Get the storage of one region.
+
+    Operation getStorage: `GET /htc/storage/region/{region}`.
+
+    Args:
+        rescale: The session.
+        region: The region's name.
+
+    Returns:
+        A `RegionStorageOption` object.
+    """
+    answer: dict[str, Any] = rescale.send(GET_STORAGE.call({"region": region}))
+    return answer
+
+
+def get_htc_workspaces_dimensions(rescale: HtcSession, workspace_id: str) -> list[dict[str, Any]]:
+    """List the computing environments that a workspace has.
+
+    Operation getWorkspaceDimensions: `GET /htc/workspaces/{workspaceId}/dimensions`.
+
+    Args:
+        rescale: The session.
+        workspace_id: The workspace's id.
+
+    Returns:
+        `HTCComputeEnvironment` objects.
+    """
+    answer: list[dict[str, Any]] = rescale.send(
+        GET_WORKSPACE_DIMENSIONS.call({"workspaceId": workspace_id})
+    )
+    return answer
+
+
+def get_htc_workspaces_limits(rescale: HtcSession, workspace_id: str) -> dict[str, Any]:
+    """Get the limit of a workspace.
+
+    Operation getWorkspaceLimit: `GET /htc/workspaces/{workspaceId}/limits`.
+
+    Args:
+        rescale: The session.
+        workspace_id: The workspace's id.
+
+    Returns:
+        An `HTCWorkspaceLimit` object.
+    """
+    answer: dict[str, Any] = rescale.send(GET_WORKSPACE_LIMIT.call({"workspaceId": workspace_id}))
+    return answer
+
+
+def get_htc_task_retention_policy(rescale: HtcSession, workspace_id: str) -> dict[str, Any]:
+    """Get the retention policy of a workspace.
+
+    Operation getWorkspaceRetentionPolicy: `GET /htc/workspaces/{workspaceId}/task-retention-policy`.
+
+    Args:
+        rescale: The session.
+        workspace_id: The workspace's id.
+
+    Returns:
+        A `WorkspaceTaskRetentionPolicy` object.
+    """
+    answer: dict[str, Any] = rescale.send(
+        GET_WORKSPACE_RETENTION_POLICY.call({"workspaceId": workspace_id})
+    )
+    return answer
+
+
+def put_htc_task_retention_policy(
+    rescale: HtcSession, workspace_id: str, payload: dict[str, Any]
+) -> dict[str, Any]:
+    """Set the retention policy of a workspace.
+
+    Operation setWorkspaceRetentionPolicy: `PUT /htc/workspaces/{workspaceId}/task-retention-policy`.
+
+    Args:
+        rescale: The session.
+        payload: A `TaskRetentionPolicyUpdate` object.
+        workspace_id: The workspace's id.
+
+    Returns:
+        A `WorkspaceTaskRetentionPolicy` object.
+    """
+    answer: dict[str, Any] = rescale.send(
+        SET_WORKSPACE_RETENTION_POLICY.call({"workspaceId": workspace_id}, body=payload)
+    )
     return answer
 
 
@@ -142,7 +462,7 @@ def get_htc_projects(
         project_id: The project's id.
 
     Returns:
-        The items of all pages: `HTCProject` objects. Or: A `HTCProject` object.
+        The items of all pages: `HTCProject` objects. Or: An `HTCProject` object.
     """
     if project_id is None:
         listed: list[dict[str, Any]] = rescale.send(
@@ -160,19 +480,52 @@ def post_htc_projects(rescale: HtcSession, payload: dict[str, Any]) -> dict[str,
 
     Args:
         rescale: The session.
-        payload: A `HTCProjectCreate` object.
+        payload: An `HTCProjectCreate` object.
 
     Returns:
-        A `HTCProject` object.
+        An `HTCProject` object.
     """
     answer: dict[str, Any] = rescale.send(CREATE_PROJECT.call(body=payload))
     return answer
 
 
+def patch_htc_projects(
+    rescale: HtcSession, project_id: str, payload: dict[str, Any]
+) -> dict[str, Any]:
+    """Change the regions that the project's jobs may run in.
+
+    Operation updateProject: `PATCH /htc/projects/{projectId}`.
+
+    Args:
+        rescale: The session.
+        payload: An `HTCProjectUpdate` object.
+        project_id: The project's id.
+
+    Returns:
+        An `HTCProject` object.
+    """
+    answer: dict[str, Any] = rescale.send(
+        UPDATE_PROJECT.call({"projectId": project_id}, body=payload)
+    )
+    return answer
+
+
+@overload
+def get_htc_projects_container_registry_images(
+    rescale: HtcSession, project_id: str, image_name: None = None
+) -> dict[str, Any]: ...
+@overload
 def get_htc_projects_container_registry_images(
     rescale: HtcSession, project_id: str, image_name: str
+) -> dict[str, Any]: ...
+def get_htc_projects_container_registry_images(
+    rescale: HtcSession, project_id: str, image_name: str | None = None
 ) -> dict[str, Any]:
-    """Tell whether an image can be run yet.
+    """List the images of a project.
+
+    Operation listImages: `GET /htc/projects/{projectId}/container-registry/images`.
+
+    Tell whether an image can be run yet.
 
     READY once every cloud of the project holds the image, PENDING while it is being copied.
     An image that was never pushed answers 404.
@@ -186,12 +539,340 @@ def get_htc_projects_container_registry_images(
             path.
 
     Returns:
-        A `HTCImageStatus` object.
+        An `HTCImages` object. Or: An `HTCImageStatus` object.
     """
+    if image_name is None:
+        listed: dict[str, Any] = rescale.send(LIST_IMAGES.call({"projectId": project_id}))
+        return listed
     answer: dict[str, Any] = rescale.send(
         GET_IMAGE_STATUS.call({"projectId": project_id, "imageName": image_name})
     )
     return answer
+
+
+def post_htc_projects_container_registry_repo(
+    rescale: HtcSession, project_id: str, repo_name: str
+) -> dict[str, Any]:
+    """Create a repository for images; harmless if there is one of this name.
+
+    Operation createRepository: `POST /htc/projects/{projectId}/container-registry/repo/{repoName}`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+        repo_name: The repository's name, `[path/]name` in lower case; its slashes are part of
+            the URL's path.
+
+    Returns:
+        An `HTCRepository` object.
+    """
+    answer: dict[str, Any] = rescale.send(
+        CREATE_REPOSITORY.call({"projectId": project_id, "repoName": repo_name})
+    )
+    return answer
+
+
+def get_htc_projects_container_registry_token(rescale: HtcSession, project_id: str) -> str:
+    """Get a password for the project's container registry; the user is AWS.
+
+    Operation getRegistryToken: `GET /htc/projects/{projectId}/container-registry/token`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+
+    Returns:
+        The text.
+    """
+    answer: str = rescale.send(GET_REGISTRY_TOKEN.call({"projectId": project_id}))
+    return answer
+
+
+def get_htc_projects_dimensions(rescale: HtcSession, project_id: str) -> list[dict[str, Any]]:
+    """List the computing environments that the project's jobs may run in.
+
+    Operation getProjectDimensions: `GET /htc/projects/{projectId}/dimensions`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+
+    Returns:
+        `HTCComputeEnvironment` objects.
+    """
+    answer: list[dict[str, Any]] = rescale.send(
+        GET_PROJECT_DIMENSIONS.call({"projectId": project_id})
+    )
+    return answer
+
+
+def put_htc_projects_dimensions(
+    rescale: HtcSession, project_id: str, payload: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Replace the computing environments that the project's jobs may run in.
+
+    An empty list takes all of them away. Only administrators may do this.
+
+    Operation setProjectDimensions: `PUT /htc/projects/{projectId}/dimensions`.
+
+    Args:
+        rescale: The session.
+        payload: `HTCComputeEnvironmentUpdate` objects.
+        project_id: The project's id.
+
+    Returns:
+        `HTCComputeEnvironment` objects.
+    """
+    answer: list[dict[str, Any]] = rescale.send(
+        SET_PROJECT_DIMENSIONS.call({"projectId": project_id}, body=payload)
+    )
+    return answer
+
+
+@overload
+def get_htc_projects_limits(
+    rescale: HtcSession, project_id: str, id: None = None
+) -> list[dict[str, Any]]: ...
+@overload
+def get_htc_projects_limits(rescale: HtcSession, project_id: str, id: int) -> dict[str, Any]: ...
+def get_htc_projects_limits(
+    rescale: HtcSession, project_id: str, id: int | None = None
+) -> list[dict[str, Any]] | dict[str, Any]:
+    """List the limits of a project.
+
+    Operation listProjectLimits: `GET /htc/projects/{projectId}/limits`.
+
+    Get one limit of a project.
+
+    Operation getProjectLimit: `GET /htc/projects/{projectId}/limits/{id}`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+        id: The limit's id.
+
+    Returns:
+        `HTCProjectLimit` objects. Or: An `HTCProjectLimit` object.
+    """
+    if id is None:
+        listed: list[dict[str, Any]] = rescale.send(
+            LIST_PROJECT_LIMITS.call({"projectId": project_id})
+        )
+        return listed
+    answer: dict[str, Any] = rescale.send(
+        GET_PROJECT_LIMIT.call({"projectId": project_id, "id": id})
+    )
+    return answer
+
+
+def post_htc_projects_limits(
+    rescale: HtcSession, project_id: str, payload: dict[str, Any]
+) -> dict[str, Any]:
+    """Set the limit of a role, in place of the one it has.
+
+    Jobs of the project wait in SUBMITTED_TO_RESCALE while more virtual CPUs than the lowest
+    of its and the workspace's limits would run.
+
+    Operation createProjectLimit: `POST /htc/projects/{projectId}/limits`.
+
+    Args:
+        rescale: The session.
+        payload: An `HTCLimitCreate` object.
+        project_id: The project's id.
+
+    Returns:
+        An `HTCProjectLimit` object.
+    """
+    answer: dict[str, Any] = rescale.send(
+        CREATE_PROJECT_LIMIT.call({"projectId": project_id}, body=payload)
+    )
+    return answer
+
+
+def delete_all_htc_projects_limits(rescale: HtcSession, project_id: str) -> None:
+    """Delete all limits of a project.
+
+    Operation deleteAllProjectLimits: `DELETE /htc/projects/{projectId}/limits`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+
+    Returns:
+        None.
+    """
+    rescale.send(DELETE_ALL_PROJECT_LIMITS.call({"projectId": project_id}))
+
+
+def patch_htc_projects_limits(
+    rescale: HtcSession, project_id: str, id: int, payload: dict[str, Any]
+) -> dict[str, Any]:
+    """Change one limit of a project.
+
+    Operation updateProjectLimit: `PATCH /htc/projects/{projectId}/limits/{id}`.
+
+    Args:
+        rescale: The session.
+        payload: An `HTCLimitUpdate` object.
+        project_id: The project's id.
+        id: The limit's id.
+
+    Returns:
+        An `HTCProjectLimit` object.
+    """
+    answer: dict[str, Any] = rescale.send(
+        UPDATE_PROJECT_LIMIT.call({"projectId": project_id, "id": id}, body=payload)
+    )
+    return answer
+
+
+def delete_htc_projects_limits(rescale: HtcSession, project_id: str, id: int) -> None:
+    """Delete one limit of a project.
+
+    Operation deleteProjectLimit: `DELETE /htc/projects/{projectId}/limits/{id}`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+        id: The limit's id.
+
+    Returns:
+        None.
+    """
+    rescale.send(DELETE_PROJECT_LIMIT.call({"projectId": project_id, "id": id}))
+
+
+def get_htc_projects_storage_presigned_url(
+    rescale: HtcSession, project_id: str, *, file_path: str
+) -> dict[str, Any]:
+    """Get an address that one file can be uploaded to, in the storage of the project.
+
+    Operation getProjectPresignedUrl: `GET /htc/projects/{projectId}/storage/presigned-url`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+        file_path: Where the file is to be stored, below the folder of the project or task.
+
+    Returns:
+        A `PresignedPutUrlResponse` object.
+    """
+    answer: dict[str, Any] = rescale.send(
+        GET_PROJECT_PRESIGNED_URL.call({"projectId": project_id}, query={"filePath": file_path})
+    )
+    return answer
+
+
+@overload
+def get_htc_projects_storage_token(
+    rescale: HtcSession, project_id: str, region: None = None
+) -> dict[str, Any]: ...
+@overload
+def get_htc_projects_storage_token(
+    rescale: HtcSession, project_id: str, region: str
+) -> dict[str, Any]: ...
+def get_htc_projects_storage_token(
+    rescale: HtcSession, project_id: str, region: str | None = None
+) -> dict[str, Any]:
+    """Get credentials for the storage of the project in its default region.
+
+    Operation getProjectStorageToken: `GET /htc/projects/{projectId}/storage/token`.
+
+    Get credentials for the storage of the project in one region.
+
+    Operation getProjectStorageTokenForRegion: `GET /htc/projects/{projectId}/storage/token/{region}`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+        region: The region's name.
+
+    Returns:
+        A `StorageAccessToken` object.
+    """
+    if region is None:
+        listed: dict[str, Any] = rescale.send(
+            GET_PROJECT_STORAGE_TOKEN.call({"projectId": project_id})
+        )
+        return listed
+    answer: dict[str, Any] = rescale.send(
+        GET_PROJECT_STORAGE_TOKEN_FOR_REGION.call({"projectId": project_id, "region": region})
+    )
+    return answer
+
+
+def get_htc_projects_storage_tokens(rescale: HtcSession, project_id: str) -> dict[str, Any]:
+    """Get credentials for the storage of the project in all its regions.
+
+    Operation getProjectStorageTokens: `GET /htc/projects/{projectId}/storage/tokens`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+
+    Returns:
+        A `StorageAccessTokens` object.
+    """
+    answer: dict[str, Any] = rescale.send(
+        GET_PROJECT_STORAGE_TOKENS.call({"projectId": project_id})
+    )
+    return answer
+
+
+def get_htc_projects_task_retention_policy(rescale: HtcSession, project_id: str) -> dict[str, Any]:
+    """Get the retention policy of a project.
+
+    A project without one answers 404; the policy of its workspace applies.
+
+    Operation getProjectRetentionPolicy: `GET /htc/projects/{projectId}/task-retention-policy`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+
+    Returns:
+        A `TaskRetentionPolicy` object.
+    """
+    answer: dict[str, Any] = rescale.send(
+        GET_PROJECT_RETENTION_POLICY.call({"projectId": project_id})
+    )
+    return answer
+
+
+def put_htc_projects_task_retention_policy(
+    rescale: HtcSession, project_id: str, payload: dict[str, Any]
+) -> dict[str, Any]:
+    """Set the retention policy of a project.
+
+    Operation setProjectRetentionPolicy: `PUT /htc/projects/{projectId}/task-retention-policy`.
+
+    Args:
+        rescale: The session.
+        payload: A `TaskRetentionPolicyUpdate` object.
+        project_id: The project's id.
+
+    Returns:
+        A `TaskRetentionPolicy` object.
+    """
+    answer: dict[str, Any] = rescale.send(
+        SET_PROJECT_RETENTION_POLICY.call({"projectId": project_id}, body=payload)
+    )
+    return answer
+
+
+def delete_htc_projects_task_retention_policy(rescale: HtcSession, project_id: str) -> None:
+    """Delete the retention policy of a project; that of its workspace applies.
+
+    Operation deleteProjectRetentionPolicy: `DELETE /htc/projects/{projectId}/task-retention-policy`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+
+    Returns:
+        None.
+    """
+    rescale.send(DELETE_PROJECT_RETENTION_POLICY.call({"projectId": project_id}))
 
 
 @overload
@@ -224,7 +905,7 @@ def get_htc_projects_tasks(
         task_id: The task's id.
 
     Returns:
-        The items of all pages: `HTCTask` objects. Or: A `HTCTask` object.
+        The items of all pages: `HTCTask` objects. Or: An `HTCTask` object.
     """
     if task_id is None:
         listed: list[dict[str, Any]] = rescale.send(
@@ -246,13 +927,38 @@ def post_htc_projects_tasks(
 
     Args:
         rescale: The session.
-        payload: A `HTCTaskCreate` object.
+        payload: An `HTCTaskCreate` object.
         project_id: The project's id.
 
     Returns:
-        A `HTCTask` object.
+        An `HTCTask` object.
     """
     answer: dict[str, Any] = rescale.send(CREATE_TASK.call({"projectId": project_id}, body=payload))
+    return answer
+
+
+def patch_htc_projects_tasks(
+    rescale: HtcSession, project_id: str, task_id: str, payload: dict[str, Any]
+) -> dict[str, Any]:
+    """Archive a task, or make an archived one active again.
+
+    Only an active task with no running jobs can be archived. An archived task keeps its
+    storage and takes no jobs.
+
+    Operation updateTask: `PATCH /htc/projects/{projectId}/tasks/{taskId}`.
+
+    Args:
+        rescale: The session.
+        payload: An `HTCTaskUpdate` object.
+        project_id: The project's id.
+        task_id: The task's id.
+
+    Returns:
+        An `HTCTask` object.
+    """
+    answer: dict[str, Any] = rescale.send(
+        UPDATE_TASK.call({"projectId": project_id, "taskId": task_id}, body=payload)
+    )
     return answer
 
 
@@ -267,7 +973,7 @@ def delete_htc_projects_tasks(rescale: HtcSession, project_id: str, task_id: str
         task_id: The task's id.
 
     Returns:
-        A `HTCTask` object.
+        An `HTCTask` object.
     """
     answer: dict[str, Any] = rescale.send(
         DELETE_TASK.call({"projectId": project_id, "taskId": task_id})
@@ -275,23 +981,57 @@ def delete_htc_projects_tasks(rescale: HtcSession, project_id: str, task_id: str
     return answer
 
 
-def get_htc_projects_tasks_summary_statistics(
-    rescale: HtcSession, project_id: str, task_id: str
-) -> dict[str, Any]:
-    """Count the jobs of a task by status.
+def get_htc_projects_tasks_group_summary_statistics(
+    rescale: HtcSession,
+    project_id: str,
+    task_id: str,
+    *,
+    groups: Sequence[str] | None = None,
+    page_size: int | None = None,
+) -> list[dict[str, Any]]:
+    """Count the jobs of each group of a task by status.
 
-    Operation getTaskSummary: `GET /htc/projects/{projectId}/tasks/{taskId}/summary-statistics`.
+    Operation listGroupSummaries: `GET /htc/projects/{projectId}/tasks/{taskId}/group-summary-statistics`.
 
     Args:
         rescale: The session.
         project_id: The project's id.
         task_id: The task's id.
+        groups: Only these groups; may be given many times.
+        page_size: Items a page, at least 1.
 
     Returns:
-        A `JobStatusSummary` object.
+        The items of all pages: `JobStatusSummary` objects.
     """
-    answer: dict[str, Any] = rescale.send(
-        GET_TASK_SUMMARY.call({"projectId": project_id, "taskId": task_id})
+    answer: list[dict[str, Any]] = rescale.send(
+        LIST_GROUP_SUMMARIES.call(
+            {"projectId": project_id, "taskId": task_id},
+            query={"group": groups, "pageSize": page_size},
+        )
+    )
+    return answer
+
+
+def get_htc_projects_tasks_groups(
+    rescale: HtcSession, project_id: str, task_id: str, *, page_size: int | None = None
+) -> list[str]:
+    """List the names of the groups of a task.
+
+    Operation listGroups: `GET /htc/projects/{projectId}/tasks/{taskId}/groups`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+        task_id: The task's id.
+        page_size: Items a page, at least 1.
+
+    Returns:
+        The items of all pages: strings.
+    """
+    answer: list[str] = rescale.send(
+        LIST_GROUPS.call(
+            {"projectId": project_id, "taskId": task_id}, query={"pageSize": page_size}
+        )
     )
     return answer
 
@@ -345,7 +1085,7 @@ def get_htc_projects_tasks_jobs(
         job_id: The job's id, `<parent job id>:<index>`.
 
     Returns:
-        The items of all pages: `HTCJob` objects. Or: A `HTCJob` object.
+        The items of all pages: `HTCJob` objects. Or: An `HTCJob` object.
     """
     if job_id is None:
         listed: list[dict[str, Any]] = rescale.send(
@@ -384,7 +1124,7 @@ def post_htc_projects_tasks_jobs_batch(
 
     Args:
         rescale: The session.
-        payload: `HTCJobSubmitRequest` objects, 1 to 100.
+        payload: `HTCJobSubmitRequest` objects.
         project_id: The project's id.
         task_id: The task's id.
         group: The name of a group of jobs in the task.
@@ -441,13 +1181,13 @@ def get_htc_projects_tasks_jobs_events(
     Returns:
         The items of all pages: `RescaleJobStatusEvent` objects.
     """
-    listed: list[dict[str, Any]] = rescale.send(
+    answer: list[dict[str, Any]] = rescale.send(
         LIST_JOB_EVENTS.call(
             {"projectId": project_id, "taskId": task_id, "jobId": job_id},
             query={"pageSize": page_size},
         )
     )
-    return listed
+    return answer
 
 
 def get_htc_projects_tasks_jobs_logs(
@@ -476,11 +1216,139 @@ def get_htc_projects_tasks_jobs_logs(
     Returns:
         The items of all pages: `HTCLogEvent` objects.
     """
-    listed: list[dict[str, Any]] = rescale.send(
+    answer: list[dict[str, Any]] = rescale.send(
         LIST_JOB_LOGS.call(
             {"projectId": project_id, "taskId": task_id, "jobId": job_id},
             query={"pageSize": page_size, "sort": sort},
         ),
         max_items=max_items,
     )
-    return listed
+    return answer
+
+
+def get_htc_projects_tasks_storage_presigned_url(
+    rescale: HtcSession, project_id: str, task_id: str, *, file_path: str
+) -> dict[str, Any]:
+    """Get an address that one file can be uploaded to, in the storage of the task.
+
+    Operation getTaskPresignedUrl: `GET /htc/projects/{projectId}/tasks/{taskId}/storage/presigned-url`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+        task_id: The task's id.
+        file_path: Where the file is to be stored, below the folder of the project or task.
+
+    Returns:
+        A `PresignedPutUrlResponse` object.
+    """
+    answer: dict[str, Any] = rescale.send(
+        GET_TASK_PRESIGNED_URL.call(
+            {"projectId": project_id, "taskId": task_id}, query={"filePath": file_path}
+        )
+    )
+    return answer
+
+
+def get_htc_projects_tasks_storage_regional_storage(
+    rescale: HtcSession, project_id: str, task_id: str
+) -> dict[str, Any]:
+    """Get the storages of the task in all regions, with their credentials.
+
+    Operation getTaskRegionalStorage: `GET /htc/projects/{projectId}/tasks/{taskId}/storage/regional-storage`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+        task_id: The task's id.
+
+    Returns:
+        A `RegionalStorageResponse` object.
+    """
+    answer: dict[str, Any] = rescale.send(
+        GET_TASK_REGIONAL_STORAGE.call({"projectId": project_id, "taskId": task_id})
+    )
+    return answer
+
+
+@overload
+def get_htc_projects_tasks_storage_token(
+    rescale: HtcSession, project_id: str, task_id: str, region: None = None
+) -> dict[str, Any]: ...
+@overload
+def get_htc_projects_tasks_storage_token(
+    rescale: HtcSession, project_id: str, task_id: str, region: str
+) -> dict[str, Any]: ...
+def get_htc_projects_tasks_storage_token(
+    rescale: HtcSession, project_id: str, task_id: str, region: str | None = None
+) -> dict[str, Any]:
+    """Get credentials for the storage of the task in its default region.
+
+    Operation getTaskStorageToken: `GET /htc/projects/{projectId}/tasks/{taskId}/storage/token`.
+
+    Get credentials for the storage of the task in one region.
+
+    Operation getTaskStorageTokenForRegion: `GET /htc/projects/{projectId}/tasks/{taskId}/storage/token/{region}`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+        task_id: The task's id.
+        region: The region's name.
+
+    Returns:
+        A `StorageAccessToken` object.
+    """
+    if region is None:
+        listed: dict[str, Any] = rescale.send(
+            GET_TASK_STORAGE_TOKEN.call({"projectId": project_id, "taskId": task_id})
+        )
+        return listed
+    answer: dict[str, Any] = rescale.send(
+        GET_TASK_STORAGE_TOKEN_FOR_REGION.call(
+            {"projectId": project_id, "taskId": task_id, "region": region}
+        )
+    )
+    return answer
+
+
+def get_htc_projects_tasks_storage_tokens(
+    rescale: HtcSession, project_id: str, task_id: str
+) -> dict[str, Any]:
+    """Get credentials for the storage of the task in all its regions.
+
+    Operation getTaskStorageTokens: `GET /htc/projects/{projectId}/tasks/{taskId}/storage/tokens`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+        task_id: The task's id.
+
+    Returns:
+        A `StorageAccessTokens` object.
+    """
+    answer: dict[str, Any] = rescale.send(
+        GET_TASK_STORAGE_TOKENS.call({"projectId": project_id, "taskId": task_id})
+    )
+    return answer
+
+
+def get_htc_projects_tasks_summary_statistics(
+    rescale: HtcSession, project_id: str, task_id: str
+) -> dict[str, Any]:
+    """Count the jobs of a task by status.
+
+    Operation getTaskSummary: `GET /htc/projects/{projectId}/tasks/{taskId}/summary-statistics`.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
+        task_id: The task's id.
+
+    Returns:
+        A `JobStatusSummary` object.
+    """
+    answer: dict[str, Any] = rescale.send(
+        GET_TASK_SUMMARY.call({"projectId": project_id, "taskId": task_id})
+    )
+    return answer

@@ -5,15 +5,20 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .exceptions import HtcException
+from . import api
+from .exceptions import HtcException, HtcResponseError
+
+if TYPE_CHECKING:
+    from .htcsession import HtcSession
 
 _USER_PREFIX = "userDefined_"
+_ALGORITHM = "RS256"
 
 
 class BearerToken:
-    """A decoded token. Its signature is not checked.
+    """A decoded token. Its signature is checked by `verify`, and by nothing else.
 
     Attributes:
         header: The token's header.
@@ -36,6 +41,90 @@ class BearerToken:
             for name, value in self.payload.items()
             if name.startswith(_USER_PREFIX)
         }
+
+    def verify(self, rescale: HtcSession) -> None:
+        """Return if the token is signed with a key of the service (RS256) and has not expired.
+
+        Needs the extra `rescalehtc[verify]`. Operation getJsonWebKeys.
+
+        Raises:
+            HtcException: The token is not valid, and why; or the extra is not installed.
+            HtcResponseError: The service publishes no key of this kind.
+        """
+        try:
+            from jwt.algorithms import has_crypto
+        except ImportError:
+            has_crypto = False
+        if not has_crypto:
+            raise HtcException(
+                "checking a token's signature takes more packages: pip install 'rescalehtc[verify]'"
+            )
+        key_id = self.header.get("kid")
+        reason = f"its signature is by none of the keys that {rescale.base_url} publishes"
+        for key in _published_keys(rescale):
+            if key_id is None or key.get("kid") in (None, key_id):
+                fault = _fault(self, key)
+                if fault is None:
+                    return
+                reason = fault or reason
+        raise HtcException(f"the bearer token is not valid: {reason}")
+
+
+def _published_keys(rescale: HtcSession) -> list[dict[str, Any]]:
+    """The service's keys that tokens may be signed with."""
+    answer = api.get_well_known_jwks(rescale)
+    keys: list[dict[str, Any]] = []
+    for listed in (answer.get("keys"), answer.get("jsonWebKeys")):
+        if isinstance(listed, list):
+            keys += filter(_is_usable, listed)  # pyright: ignore[reportUnknownArgumentType]
+    if not keys:
+        raise HtcResponseError(f"getJsonWebKeys: there is no key for {_ALGORITHM} in the answer")
+    return keys
+
+
+def _is_usable(key: Any) -> bool:
+    match key:
+        case {"kty": "RSA", "n": str(), "e": str()}:
+            return key.get("use") in (None, "sig") and key.get("alg") in (None, _ALGORITHM)
+        case _:
+            return False
+
+
+def _fault(token: BearerToken, key: dict[str, Any]) -> str | None:
+    """Why the token is not valid: None if it is, nothing if it is not signed with this key."""
+    import jwt
+
+    try:
+        signed = jwt.decode_complete(
+            token.encoded_token,
+            jwt.PyJWK({name: key[name] for name in ("kty", "n", "e")}, _ALGORITHM),
+            algorithms=[_ALGORITHM],
+            options={
+                "require": ["exp"],
+                "enforce_minimum_key_length": True,
+                # How the service fills in these is not documented.
+                "verify_aud": False,
+                "verify_iat": False,
+                "verify_iss": False,
+                "verify_jti": False,
+                "verify_sub": False,
+            },
+        )
+    except (jwt.InvalidSignatureError, jwt.InvalidKeyError):
+        return ""
+    except jwt.InvalidAlgorithmError:
+        return f"it is not signed with {_ALGORITHM}"
+    except jwt.ExpiredSignatureError:
+        return "it has expired"
+    except jwt.ImmatureSignatureError:
+        return "it is not valid yet"
+    except jwt.MissingRequiredClaimError:
+        return "it does not say when it expires"
+    except (jwt.PyJWTError, ValueError):
+        return "it is not formed as a token has to be"
+    if (signed["header"], signed["payload"]) != (token.header, token.payload):
+        return "its header or claims here are not those that were signed"
+    return None
 
 
 def token_from_str(data: str) -> BearerToken:

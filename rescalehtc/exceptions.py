@@ -12,13 +12,14 @@
      │    ├── HtcNotFoundError                     404
      │    ├── HtcRateLimitError                    429
      │    └── HtcServerError                       500 and above
+     ├── HtcImagePendingError (also TimeoutError)  an image did not become ready
      ├── HtcResponseError                          an answer that can't be understood
      ├── HtcFileError (also OSError)               a file can't be read or written
      └── NotFetchedError (also AttributeError)     a field that the service was not asked for
 
 Every call that reaches the service can raise HtcConnectionError, HtcStatusError,
-HtcResponseError and HtcCredentialsError. Searches by id return None when nothing is found;
-searches by name return an empty list.
+HtcResponseError and HtcCredentialsError. What is looked up by its id and is not there is None,
+not an exception.
 """
 
 from __future__ import annotations
@@ -86,7 +87,11 @@ class HtcConnectionError(HtcException):
 
 
 class HtcTimeoutError(HtcConnectionError, TimeoutError):
-    """The service did not answer in time, or what was waited for did not come about."""
+    """The service did not answer in time."""
+
+
+class HtcImagePendingError(HtcException, TimeoutError):
+    """An image did not become ready within the session's `image_wait_seconds`."""
 
 
 class HtcStatusError(HtcException):

@@ -7,12 +7,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from . import _logs, api
-from ._json_object import JsonObject, require_instance
+from ._json_object import JsonObject, require_instance, validated
 from .exceptions import (
     HtcException,
+    HtcImagePendingError,
     HtcNotFoundError,
     HtcResponseError,
-    HtcTimeoutError,
     HtcValidationError,
     Problem,
 )
@@ -49,6 +49,7 @@ class HtcJob(JsonObject):
     """
 
     json: dict[str, Any]
+    _not_pickled = ("_validated", "_fetched_at", "_log")
 
     def __init__(self, json: dict[str, Any], task: HtcTask) -> None:
         require_instance(task, HtcTask, "task", "HtcJob")
@@ -84,14 +85,19 @@ class HtcJob(JsonObject):
         age = None if self._fetched_at is None else time.monotonic() - self._fetched_at
         if age is None or age >= rescale.status_refresh_seconds:
             ids = self._ids()
-            self.json = api.get_htc_projects_tasks_jobs(
+            fetched = api.get_htc_projects_tasks_jobs(
                 rescale, ids["projectId"], ids["taskId"], ids["jobId"]
             )
+            if fetched.get("jobUUID") != ids["jobId"]:
+                raise HtcResponseError(f"getJob: the answer is not about job {ids['jobId']}")
+            self.json = {"projectId": ids["projectId"], "taskId": ids["taskId"], **fetched}
             self._fetched_at = time.monotonic()
         return self.json
 
     def is_still_running(self, rescale: HtcSession) -> bool:
         """Fetch the job's record with `get_update`, and tell whether the job has not ended.
+
+        Operation getJob.
 
         SUCCEEDED, FAILED, POD_SUCCEEDED and POD_FAILED are ends. A status that this release
         does not know is one if the record says when the job was completed.
@@ -135,7 +141,7 @@ class HtcJob(JsonObject):
     def get_logs_to_file(
         self,
         rescale: HtcSession,
-        destination_file_path: str | PathLike[str],
+        destination_file_path: str | bytes | PathLike[str],
         last_n_lines: int | None = None,
     ) -> None:
         """Write the job's log to a file, oldest line first, in UTF-8, each line ended by LF.
@@ -154,6 +160,25 @@ class HtcJob(JsonObject):
         """
         _check_last_n_lines(last_n_lines, "get_logs_to_file")
         _logs.write_lines(rescale, self._ids(), destination_file_path, last_n_lines)
+
+    def iter_events(self, rescale: HtcSession) -> Iterator[models.RescaleJobStatusEvent]:
+        """Yield the changes of the job's status, in the order the service has them.
+
+        Operation listJobEvents.
+        """
+        from . import models
+
+        call = api.LIST_JOB_EVENTS.call(self._ids(), query={"pageSize": PAGE_SIZE})
+        for page in rescale.pages(call):
+            for event in page:
+                yield validated(models.RescaleJobStatusEvent, event)
+
+    def events(self, rescale: HtcSession) -> list[models.RescaleJobStatusEvent]:
+        """Return the changes of the job's status, in the order the service has them.
+
+        Operation listJobEvents.
+        """
+        return list(self.iter_events(rescale))
 
     def _ids(self) -> dict[str, str]:
         return {
@@ -209,11 +234,17 @@ class HtcJobBatch(JsonObject):
         return self._record(models.HTCJobBatch)
 
     def get_task_summary(self, rescale: HtcSession) -> dict[str, Any]:
-        """Count the jobs of the whole task, not only of this batch: `HtcTask.get_task_summary`."""
+        """Count the jobs of the whole task, not only of this batch: `HtcTask.get_task_summary`.
+
+        Operation getTaskSummary.
+        """
         return self.task.get_task_summary(rescale)
 
     def is_still_running(self, rescale: HtcSession) -> bool:
-        """Whether any job of the whole task, not only of this batch, has not ended yet."""
+        """Whether any job of the whole task, not only of this batch, has not ended yet.
+
+        Operation getTaskSummary.
+        """
         return self.task.is_still_running(rescale)
 
     def to_jobs(self) -> list[HtcJob]:
@@ -228,12 +259,12 @@ class HtcJobBatch(JsonObject):
         return [
             HtcJob({**shared, "jobUUID": f"{parent}:{index}"}, self.task)
             for batch in self.batches
-            for shared, parent, size in [_made_by(batch.json)]
+            for shared, parent, size in [_made_by(batch.json, self.task)]
             for index in range(size)
         ]
 
 
-def _made_by(answer: dict[str, Any]) -> tuple[dict[str, Any], str, int]:
+def _made_by(answer: dict[str, Any], task: HtcTask) -> tuple[dict[str, Any], str, int]:
     """What the jobs of a submit request share, their parent's id and their number."""
     match answer:
         case {
@@ -249,7 +280,7 @@ def _made_by(answer: dict[str, Any]) -> tuple[dict[str, Any], str, int]:
         case _:
             raise HtcResponseError(
                 "submitJobs: the answer lacks projectId, taskId, parentJobId or batchSize, so "
-                f"the jobs it made are not known; they are in task {answer.get('taskId')!r}"
+                f"the jobs it made are not known; they are in task {task.json.get('taskId')}"
             )
 
 
@@ -277,7 +308,10 @@ def iter_jobs(
 
 
 def get_jobs(rescale: HtcSession, task: HtcTask, job_status: str | None = "any") -> list[HtcJob]:
-    """Return the jobs of a task. The arguments are those of `iter_jobs`."""
+    """Return the jobs of a task. The arguments are those of `iter_jobs`.
+
+    Operation listJobs.
+    """
     return list(iter_jobs(rescale, task, job_status))
 
 
@@ -287,9 +321,10 @@ def get_job_with_id(rescale: HtcSession, task: HtcTask, job_id: str) -> HtcJob |
     Operation getJob.
 
     Raises:
-        HtcValidationError: `task` is not an HtcTask.
+        HtcValidationError: `task` is not an HtcTask, or `job_id` not a string.
     """
     require_instance(task, HtcTask, "task", "get_job_with_id")
+    require_instance(job_id, str, "job_id", "get_job_with_id")
     try:
         job = api.get_htc_projects_tasks_jobs(
             rescale, task.json["projectId"], task.json["taskId"], job_id
@@ -412,7 +447,7 @@ def create_job_batch(
     Raises:
         HtcValidationError: Arguments break rules. All of them are listed; nothing was sent.
         HtcNotFoundError: The project has no such image.
-        HtcTimeoutError: The image was not ready within `rescale.image_wait_seconds`.
+        HtcImagePendingError: The image was not ready within `rescale.image_wait_seconds`.
     """
     require_instance(task, HtcTask, "task", "create_job_batch")
     from . import _submission
@@ -451,7 +486,8 @@ def create_job_batch_raw(
         rescale: The session.
         task: The task that the jobs are to belong to.
         payload: 1 to 100 submit requests: dictionaries with the service's names, models, or
-            a mix of both.
+            a mix of both. `regions` may be left out if the project has only one.
+            What only the service sets, as in the `json` of a batch, is left out.
 
     Returns:
         The batch; of several submit requests, `batches` has one for each, and `to_jobs` gives
@@ -461,7 +497,7 @@ def create_job_batch_raw(
         HtcValidationError: The payload breaks rules. All of them are listed with their place
             in it; nothing was sent.
         HtcNotFoundError: The project has no such image.
-        HtcTimeoutError: An image was not ready within `rescale.image_wait_seconds`.
+        HtcImagePendingError: An image was not ready within `rescale.image_wait_seconds`.
     """
     require_instance(task, HtcTask, "task", "create_job_batch_raw")
     from . import _submission
@@ -480,10 +516,10 @@ def _submit(
         task.json["taskId"],
         [request.to_json_dict() for request in requests],
     )
-    if len(answer) != len(requests):
+    if len(answer) != len(requests) or not all(isinstance(one, dict) for one in answer):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise HtcResponseError(
-            f"submitJobs: {len(requests)} submit requests were accepted, but answered with "
-            f"{len(answer)}; the jobs are in task {task.json['taskId']}"
+            f"submitJobs: {len(requests)} submit requests were accepted, but the answer does "
+            f"not say what became of each; the jobs are in task {task.json['taskId']}"
         )
     return HtcJobBatch(answer, task)
 
@@ -502,7 +538,7 @@ def _wait_for_image(rescale: HtcSession, task: HtcTask, image_name: str) -> None
             raise HtcResponseError(f"getImageStatus: image {image_name} has status {status!r}")
         left = rescale.image_wait_seconds - (time.monotonic() - started)
         if left <= 0:
-            raise HtcTimeoutError(
+            raise HtcImagePendingError(
                 f"image {image_name} is still PENDING after {rescale.image_wait_seconds:g} s; "
                 "nothing was submitted"
             )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import api
-from ._json_object import JsonObject
-from .exceptions import HtcException, HtcNotFoundError
+from ._json_object import require_instance, validated
+from ._storage import StorageOperations, StoredObject
+from .exceptions import HtcException, HtcNotFoundError, HtcValidationError, Problem
+from .htcworkspaces import retention_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from . import models
     from .htcsession import HtcSession
@@ -17,12 +19,20 @@ if TYPE_CHECKING:
 PAGE_SIZE = 500
 
 
-class HtcProject(JsonObject):
+class HtcProject(StoredObject):
     """A project.
 
     Attributes:
         json: The raw dictionary, an `HTCProject` object with the service's names.
     """
+
+    json: dict[str, Any]
+    _storage = StorageOperations(
+        token=api.GET_PROJECT_STORAGE_TOKEN,
+        token_for_region=api.GET_PROJECT_STORAGE_TOKEN_FOR_REGION,
+        tokens=api.GET_PROJECT_STORAGE_TOKENS,
+        presigned_url=api.GET_PROJECT_PRESIGNED_URL,
+    )
 
     def __repr__(self) -> str:
         name, project_id = self.json.get("projectName"), self.json.get("projectId")
@@ -38,6 +48,160 @@ class HtcProject(JsonObject):
         from . import models
 
         return self._record(models.HTCProject)
+
+    def _ids(self) -> dict[str, Any]:
+        return {"projectId": self.json["projectId"]}
+
+    def set_regions(self, rescale: HtcSession, regions: Sequence[str]) -> None:
+        """Change the regions that the project's jobs may run in, and with them `json`.
+
+        Operation updateProject.
+
+        Raises:
+            HtcValidationError: The regions are no list of different names.
+        """
+        from . import models
+        from ._validation import check
+
+        given = {"regions": list(regions) if isinstance(regions, tuple) else regions}
+        update = check(models.HTCProjectUpdate, given, "set_regions", {})
+        self.json = api.patch_htc_projects(rescale, self.json["projectId"], update.to_json_dict())
+
+    def get_limits(self, rescale: HtcSession) -> list[dict[str, Any]]:
+        """Return the project's limits, an `HTCProjectLimit` object for each.
+
+        Operation listProjectLimits.
+        """
+        return api.get_htc_projects_limits(rescale, self.json["projectId"])
+
+    def set_vcpu_limit(
+        self, rescale: HtcSession, modifier_role: str, vcpu_limit: int
+    ) -> dict[str, Any]:
+        """Set how many virtual CPUs of the project may be in use at once.
+
+        Operation createProjectLimit. The limit takes the place of the one that the role has;
+        the lowest of all limits counts.
+
+        Args:
+            rescale: The session.
+            modifier_role: The lowest role that may change the limit: PROJECT_ADMIN or
+                WORKSPACE_ADMIN.
+            vcpu_limit: Virtual CPUs, 1 to 999999.
+
+        Returns:
+            The limit, an `HTCProjectLimit` object.
+
+        Raises:
+            HtcValidationError: An argument can't be right.
+        """
+        from . import models
+        from ._validation import check
+
+        names = {"vCPUs": "vcpu_limit", "modifierRole": "modifier_role"}
+        given = {"vCPUs": vcpu_limit, "modifierRole": modifier_role}
+        limit = check(models.HTCLimitCreate, given, "set_vcpu_limit", names)
+        if limit.vcpus == 0:  # the service takes it, but it would hold every job back
+            message = "must be an integer from 1 to 999999, got 0"
+            raise HtcValidationError("set_vcpu_limit", [Problem("vcpu_limit", message)])
+        return api.post_htc_projects_limits(rescale, self.json["projectId"], limit.to_json_dict())
+
+    def delete_limit(self, rescale: HtcSession, limit_id: int) -> None:
+        """Delete one of the project's limits.
+
+        Operation deleteProjectLimit.
+
+        Args:
+            rescale: The session.
+            limit_id: The limit's `id`.
+        """
+        api.delete_htc_projects_limits(rescale, self.json["projectId"], limit_id)
+
+    def delete_all_limits(self, rescale: HtcSession) -> None:
+        """Delete all of the project's limits.
+
+        Operation deleteAllProjectLimits.
+        """
+        api.delete_all_htc_projects_limits(rescale, self.json["projectId"])
+
+    def get_dimensions(self, rescale: HtcSession) -> list[models.HTCComputeEnvironment]:
+        """Fetch the computing environments that the project's jobs may run in.
+
+        Operation getProjectDimensions.
+        """
+        from . import models
+
+        found = api.get_htc_projects_dimensions(rescale, self.json["projectId"])
+        return [validated(models.HTCComputeEnvironment, one) for one in found]
+
+    def set_dimensions(
+        self,
+        rescale: HtcSession,
+        dimensions: Sequence[dict[str, Any] | models.HTCComputeEnvironmentUpdate],
+    ) -> list[models.HTCComputeEnvironment]:
+        """Replace the computing environments that the project's jobs may run in.
+
+        Operation setProjectDimensions. An empty list takes all of them away.
+
+        Raises:
+            HtcValidationError: An environment breaks a rule.
+        """
+        from . import models
+        from ._validation import check
+
+        model = models.HTCComputeEnvironmentUpdate
+        payload = [
+            check(model, one, "set_dimensions", {}, f"dimensions[{index}]").to_json_dict()
+            for index, one in enumerate(dimensions)
+        ]
+        found = api.put_htc_projects_dimensions(rescale, self.json["projectId"], payload)
+        return [validated(models.HTCComputeEnvironment, one) for one in found]
+
+    def get_retention_policy(self, rescale: HtcSession) -> models.TaskRetentionPolicy | None:
+        """Fetch when tasks are archived and deleted by themselves.
+
+        Operation getProjectRetentionPolicy. None if the project has no policy of its own;
+        that of its workspace applies.
+        """
+        from . import models
+
+        try:
+            policy = api.get_htc_projects_task_retention_policy(rescale, self.json["projectId"])
+        except HtcNotFoundError:
+            return None
+        return validated(models.TaskRetentionPolicy, policy)
+
+    def set_retention_policy(
+        self, rescale: HtcSession, archive_after_hours: int, delete_after_hours: int
+    ) -> models.TaskRetentionPolicy:
+        """Set when tasks are archived and deleted by themselves.
+
+        Operation setProjectRetentionPolicy.
+
+        Args:
+            rescale: The session.
+            archive_after_hours: Hours without use after which an active task is archived, at
+                least 0; 0 for never.
+            delete_after_hours: Hours after which an archived task is deleted, at least 0; 0
+                for never.
+
+        Raises:
+            HtcValidationError: A number can't be right.
+        """
+        from . import models
+
+        policy = api.put_htc_projects_task_retention_policy(
+            rescale,
+            self.json["projectId"],
+            retention_payload(archive_after_hours, delete_after_hours),
+        )
+        return validated(models.TaskRetentionPolicy, policy)
+
+    def delete_retention_policy(self, rescale: HtcSession) -> None:
+        """Delete the project's own policy; that of its workspace applies.
+
+        Operation deleteProjectRetentionPolicy.
+        """
+        api.delete_htc_projects_task_retention_policy(rescale, self.json["projectId"])
 
 
 def iter_projects(rescale: HtcSession) -> Iterator[HtcProject]:
@@ -77,8 +241,45 @@ def get_project_with_id(rescale: HtcSession, project_id: str) -> HtcProject | No
     """Return the project with this id, or None if there is none.
 
     Operation getProject.
+
+    Raises:
+        HtcValidationError: `project_id` is not a string.
     """
+    require_instance(project_id, str, "project_id", "get_project_with_id")
     try:
         return HtcProject(api.get_htc_projects(rescale, project_id))
     except HtcNotFoundError:
         return None
+
+
+def create_project(
+    rescale: HtcSession,
+    project_name: str,
+    project_description: str = "",
+    regions: Sequence[str] | None = None,
+) -> HtcProject:
+    """Create a project.
+
+    Operation createProject.
+
+    Args:
+        rescale: The session.
+        project_name: A name for people.
+        project_description: What the project is for.
+        regions: Regions that its jobs may run in; None to leave them to the service.
+
+    Raises:
+        HtcValidationError: A text is not a string, or the regions are no list of different
+            names.
+    """
+    from . import models
+    from ._validation import check
+
+    given = {
+        "projectName": project_name,
+        "projectDescription": project_description,
+        "regions": list(regions) if isinstance(regions, tuple) else regions,
+    }
+    names = {"projectName": "project_name", "projectDescription": "project_description"}
+    request = check(models.HTCProjectCreate, given, "create_project", names)
+    return HtcProject(api.post_htc_projects(rescale, request.to_json_dict()))

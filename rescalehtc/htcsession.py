@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import api
-from ._credentials import DEFAULT_WORKSPACE, TokenSource, find_credential
-from ._operation import Call, Response, origin, read, read_page
+from ._credentials import DEFAULT_WORKSPACE, SERVICE_URL, TokenSource, find_credential
+from ._json_object import require_instance
+from ._operation import Call, Response, origin, raise_for_status, read, read_page
 from ._transport import Transport
 from .bearer_token import BearerToken, token_from_str
 from .exceptions import HtcResponseError, HtcValidationError, Problem
@@ -16,9 +18,8 @@ from .exceptions import HtcResponseError, HtcValidationError, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
-    from typing import Self
+    from typing import BinaryIO, Self
 
-SERVICE_URL = "https://htc.rescale.com/api/v1"
 BASE_URL_VARIABLE = "RESCALE_API_BASE_URL"
 CONFIG_FOLDER = "~/.config/rescalehtc"
 
@@ -46,7 +47,8 @@ class HtcSession:
             are answered from memory after they were fetched. The service itself refreshes
             them every 30 seconds.
         image_wait_seconds: How long a submission waits for its image to become ready.
-        timeout_seconds: How long a request may take from its sending to the end of its answer.
+        timeout_seconds: How long the service may be silent, and how long its answer may take
+            from its first byte to its last.
 
     Attributes:
         workspace: The workspace's name as given.
@@ -68,16 +70,22 @@ class HtcSession:
         image_wait_seconds: float = 300.0,
         timeout_seconds: float = 300.0,
     ) -> None:
+        for name, value in (("workspace", workspace), ("api_key", api_key or "")):
+            require_instance(value, str, name, "HtcSession")
         self.workspace: str = workspace
         self.base_url: str = _checked_url(
             base_url or os.environ.get(BASE_URL_VARIABLE) or SERVICE_URL,
             "base_url" if base_url else BASE_URL_VARIABLE,
         )
+        _check_seconds("status_refresh_seconds", status_refresh_seconds, 0.0)
+        _check_seconds("image_wait_seconds", image_wait_seconds, 0.0)
+        _check_seconds("timeout_seconds", timeout_seconds, 0.001)
         self.status_refresh_seconds: float = status_refresh_seconds
         self.image_wait_seconds: float = image_wait_seconds
-        config_folder = Path(config_folder_override or CONFIG_FOLDER).expanduser()
-        credential = find_credential(api_key, workspace, config_folder, os.environ)
-        self._tokens = TokenSource(credential, self.base_url, self._fetch_token)
+        # os.path's leaves a home that is not known as it is, where pathlib's raises.
+        config_folder = Path(os.path.expanduser(config_folder_override or CONFIG_FOLDER))  # noqa: PTH111
+        self._credential = find_credential(api_key, workspace, config_folder, os.environ)
+        self._tokens = TokenSource(self._credential, self.base_url, self._fetch_token)
         self._transport = Transport(self.base_url, timeout_seconds)
 
     def __repr__(self) -> str:
@@ -116,7 +124,10 @@ class HtcSession:
         self._tokens.renew()
 
     def reauthenticate_if_needed(self) -> None:
-        """Renew the bearer token if it expires soon. Calls do this by themselves."""
+        """Renew the bearer token if it expires soon. Calls do this by themselves.
+
+        Operation getToken.
+        """
         self._tokens.get()
 
     def send(self, call: Call, max_items: int | None = None) -> Any:
@@ -130,7 +141,7 @@ class HtcSession:
             HtcConnectionError, HtcStatusError, HtcResponseError: see rescalehtc.exceptions.
             HtcCredentialsError: The service refuses the credential.
         """
-        if call.operation.answer != "page":
+        if not call.operation.is_listing:
             return read(call, self._exchange(call))
         items: list[Any] = []
         if max_items is not None and max_items <= 0:
@@ -150,18 +161,34 @@ class HtcSession:
         following: Call | None = call
         seen: set[str] = set()
         while following is not None:
-            if following.target in seen:
+            address = following.url(self.base_url)
+            if address in seen:
                 raise HtcResponseError(
                     f"{call.operation.id}: a page names itself or an earlier one as next"
                 )
-            seen.add(following.target)
+            seen.add(address)
             page = read_page(following, self._exchange(following), self.base_url)
             yield page.items
             following = page.next
 
+    def upload(self, url: str, file: BinaryIO) -> None:
+        """Send a file to a presigned address, which need not be the service's.
+
+        Args:
+            url: The address. No credential of the session goes there.
+            file: The file, from where it stands.
+
+        Raises:
+            HtcConnectionError, HtcStatusError: see rescalehtc.exceptions.
+        """
+        raise_for_status("upload", self._transport.upload(url, file), may_show=True)
+
     def _exchange(self, call: Call) -> Response:
-        if call.operation.authorization == "given":
-            return self._transport.send(call, call.authorization or "")
+        if call.operation.authorization != "bearer":
+            given = call.authorization
+            if call.operation.authorization == "session":
+                given = self._credential.authorization
+            return self._transport.send(call, given)
         token = self._tokens.get()
         response = self._transport.send(call, f"Bearer {token}")
         if response.status == 401:  # expired earlier than it said, or withdrawn
@@ -175,12 +202,20 @@ class HtcSession:
 
 
 def _checked_url(url: str, name: str) -> str:
+    require_instance(url, str, name, "HtcSession")
     try:
         origin(url)
-        right = "?" not in url and "#" not in url
+        right = url.isascii() and "?" not in url and "#" not in url
     except ValueError:
         right = False
     if not right:
-        example = f"must be an address such as {SERVICE_URL}"
+        example = f"must be an address such as {SERVICE_URL}, without a user or password"
         raise HtcValidationError("HtcSession", [Problem(name, example)])
     return url.rstrip("/")
+
+
+def _check_seconds(name: str, value: object, least: float) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not least <= value <= threading.TIMEOUT_MAX:  # type: ignore[operator]
+        message = f"must be a number of seconds of at least {least:g}"
+        raise HtcValidationError("HtcSession", [Problem(name, message)])

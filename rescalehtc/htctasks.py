@@ -6,12 +6,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from . import api
-from ._json_object import JsonObject, require_instance
-from .exceptions import HtcNotFoundError
+from ._json_object import require_instance, validated
+from ._storage import StorageOperations, StoredObject
+from .exceptions import HtcNotFoundError, HtcResponseError
 from .htcprojects import PAGE_SIZE, HtcProject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from . import models
     from .htcsession import HtcSession
@@ -25,7 +26,7 @@ RUNNING_STATUSES = frozenset(
 ANY = ("any", "all", None)
 
 
-class HtcTask(JsonObject):
+class HtcTask(StoredObject):
     """A task.
 
     Attributes:
@@ -35,6 +36,15 @@ class HtcTask(JsonObject):
     Raises:
         HtcValidationError: `project` is not an HtcProject.
     """
+
+    json: dict[str, Any]
+    _not_pickled = ("_validated", "_summary")
+    _storage = StorageOperations(
+        token=api.GET_TASK_STORAGE_TOKEN,
+        token_for_region=api.GET_TASK_STORAGE_TOKEN_FOR_REGION,
+        tokens=api.GET_TASK_STORAGE_TOKENS,
+        presigned_url=api.GET_TASK_PRESIGNED_URL,
+    )
 
     def __init__(self, json: dict[str, Any], project: HtcProject) -> None:
         require_instance(project, HtcProject, "project", "HtcTask")
@@ -58,6 +68,88 @@ class HtcTask(JsonObject):
 
         return self._record(models.HTCTask)
 
+    def _ids(self) -> dict[str, Any]:
+        return {"projectId": self.json["projectId"], "taskId": self.json["taskId"]}
+
+    def archive(self, rescale: HtcSession) -> None:
+        """Archive the task, and update `json`. It keeps its storage and takes no jobs.
+
+        Operation updateTask.
+
+        Raises:
+            HtcBadRequestError: The task is not active, or has jobs that run.
+        """
+        self._set_lifecycle_status(rescale, "ARCHIVED")
+
+    def unarchive(self, rescale: HtcSession) -> None:
+        """Make an archived task active again, and update `json`.
+
+        Operation updateTask.
+
+        Raises:
+            HtcBadRequestError: The task is deleted.
+        """
+        self._set_lifecycle_status(rescale, "ACTIVE")
+
+    def _set_lifecycle_status(self, rescale: HtcSession, status: str) -> None:
+        self.json = api.patch_htc_projects_tasks(
+            rescale, self.json["projectId"], self.json["taskId"], {"lifecycleStatus": status}
+        )
+
+    def iter_groups(self, rescale: HtcSession) -> Iterator[str]:
+        """Yield the names of the groups that jobs were submitted with.
+
+        Operation listGroups.
+        """
+        for page in rescale.pages(api.LIST_GROUPS.call(self._ids(), query={"pageSize": PAGE_SIZE})):
+            yield from page
+
+    def get_groups(self, rescale: HtcSession) -> list[str]:
+        """Return the names of the groups that jobs were submitted with.
+
+        Operation listGroups.
+        """
+        return list(self.iter_groups(rescale))
+
+    def iter_group_summaries(
+        self, rescale: HtcSession, groups: Sequence[str] | None = None
+    ) -> Iterator[models.JobStatusSummary]:
+        """Yield the number of jobs by status for each group.
+
+        Operation listGroupSummaries.
+
+        Args:
+            rescale: The session.
+            groups: Only these groups; None for all of them.
+        """
+        from . import models
+
+        query = {"group": groups, "pageSize": PAGE_SIZE}
+        for page in rescale.pages(api.LIST_GROUP_SUMMARIES.call(self._ids(), query=query)):
+            for summary in page:
+                yield validated(models.JobStatusSummary, summary)
+
+    def get_group_summaries(
+        self, rescale: HtcSession, groups: Sequence[str] | None = None
+    ) -> list[models.JobStatusSummary]:
+        """Return the number of jobs by status for each group: see `iter_group_summaries`.
+
+        Operation listGroupSummaries.
+        """
+        return list(self.iter_group_summaries(rescale, groups))
+
+    def get_regional_storage(self, rescale: HtcSession) -> models.RegionalStorageResponse:
+        """Fetch the task's storages in all regions, with their credentials.
+
+        Operation getTaskRegionalStorage.
+        """
+        from . import models
+
+        answer = api.get_htc_projects_tasks_storage_regional_storage(
+            rescale, self.json["projectId"], self.json["taskId"]
+        )
+        return validated(models.RegionalStorageResponse, answer)
+
     def get_task_summary(self, rescale: HtcSession) -> dict[str, Any]:
         """Count the task's jobs by status.
 
@@ -73,7 +165,9 @@ class HtcTask(JsonObject):
             summary = api.get_htc_projects_tasks_summary_statistics(
                 rescale, self.json["projectId"], self.json["taskId"]
             )
-            counts: dict[str, int | None] = summary.get("jobStatuses") or {}
+            if not isinstance(summary.get("jobStatuses"), dict):
+                raise HtcResponseError("getTaskSummary: the answer has no jobStatuses")
+            counts: dict[str, Any] = summary["jobStatuses"]
             summary["still_running"] = any(
                 count for status, count in counts.items() if status not in ENDED_STATUSES
             )
@@ -81,7 +175,10 @@ class HtcTask(JsonObject):
         return self._summary
 
     def is_still_running(self, rescale: HtcSession) -> bool:
-        """Whether any job of the task has not ended yet, by `get_task_summary`."""
+        """Whether any job of the task has not ended yet, by `get_task_summary`.
+
+        Operation getTaskSummary.
+        """
         return bool(self.get_task_summary(rescale)["still_running"])
 
     def delete_task(self, rescale: HtcSession) -> None:
@@ -131,7 +228,10 @@ def iter_tasks(
 def get_tasks(
     rescale: HtcSession, project: HtcProject, lifecycle_status: str | None = "ACTIVE"
 ) -> list[HtcTask]:
-    """Return the tasks of a project. The arguments are those of `iter_tasks`."""
+    """Return the tasks of a project. The arguments are those of `iter_tasks`.
+
+    Operation listTasks.
+    """
     return list(iter_tasks(rescale, project, lifecycle_status))
 
 
@@ -141,7 +241,10 @@ def get_tasks_with_name(
     task_name: str,
     lifecycle_status: str | None = "ACTIVE",
 ) -> list[HtcTask]:
-    """Return the tasks with this name. The other arguments are those of `iter_tasks`."""
+    """Return the tasks with this name. The other arguments are those of `iter_tasks`.
+
+    Operation listTasks.
+    """
     tasks = iter_tasks(rescale, project, lifecycle_status)
     return [task for task in tasks if task.json.get("taskName") == task_name]
 
@@ -152,9 +255,10 @@ def get_task_with_id(rescale: HtcSession, project: HtcProject, task_id: str) -> 
     Operation getTask.
 
     Raises:
-        HtcValidationError: `project` is not an HtcProject.
+        HtcValidationError: `project` is not an HtcProject, or `task_id` not a string.
     """
     require_instance(project, HtcProject, "project", "get_task_with_id")
+    require_instance(task_id, str, "task_id", "get_task_with_id")
     try:
         task = api.get_htc_projects_tasks(rescale, project.json["projectId"], task_id)
     except HtcNotFoundError:
@@ -179,8 +283,8 @@ def create_task_with_name(
     request = check(
         models.HTCTaskCreate,
         {"taskName": task_name, "taskDescription": task_description},
-        {("taskName",): "task_name", ("taskDescription",): "task_description"},
         "create_task_with_name",
+        {"taskName": "task_name", "taskDescription": "task_description"},
     )
     created = api.post_htc_projects_tasks(
         rescale, project.json["projectId"], request.to_json_dict()

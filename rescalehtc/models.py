@@ -16,6 +16,15 @@ class Architecture(StrEnum):
     A100 = "A100"
 
 
+class AutoscalingProfile(StrEnum):
+    """How a cluster grows and shrinks. Only Google Cloud heeds it."""
+
+    PROFILE_UNSPECIFIED = "PROFILE_UNSPECIFIED"
+    OPTIMIZE_UTILIZATION = "OPTIMIZE_UTILIZATION"
+    BALANCED = "BALANCED"
+    UNRECOGNIZED = "UNRECOGNIZED"
+
+
 class CloudProvider(StrEnum):
     """The cloud that runs a job; it follows from the beginning of the region's name."""
 
@@ -57,12 +66,26 @@ class JobPriority(StrEnum):
     ON_DEMAND_ECONOMY = "ON_DEMAND_ECONOMY"
 
 
+class InfraResourceStatus(StrEnum):
+    """Whether a resource passed its check."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+
+
 class LifecycleStatus(StrEnum):
     """An ACTIVE task takes jobs, an ARCHIVED one does not; DELETED is final."""
 
     DELETED = "DELETED"
     ACTIVE = "ACTIVE"
     ARCHIVED = "ARCHIVED"
+
+
+class ModifierRole(StrEnum):
+    """The lowest role that may change a limit."""
+
+    WORKSPACE_ADMIN = "WORKSPACE_ADMIN"
+    PROJECT_ADMIN = "PROJECT_ADMIN"
 
 
 class RescaleJobStatus(StrEnum):
@@ -226,6 +249,88 @@ class ExperimentalFields(Request):
     privileged_mode: Annotated[bool | None, Field(alias="privilegedMode")] = None
     """
     Run the container with extended privileges.
+    """
+
+
+class HTCProjectUpdate(Request):
+    """What is to change in a project."""
+
+    regions: list[RescaleRegion] | None = None
+    """
+    Regions that the project's jobs may run in.
+    """
+
+
+class HTCTaskUpdate(Request):
+    """What is to change in a task."""
+
+    lifecycle_status: Annotated[LifecycleStatus, Field(alias="lifecycleStatus")]
+    """
+    ARCHIVED, or ACTIVE to make an archived task active again.
+    """
+
+
+class HTCLimitCreate(Request):
+    """A limit to be set."""
+
+    vcpus: Annotated[int, Field(alias="vCPUs", ge=0, le=999999)]
+    """
+    Virtual CPUs that may be in use at once, 0 to 999999.
+    """
+    modifier_role: Annotated[ModifierRole, Field(alias="modifierRole")]
+    """
+    The lowest role that may change the limit.
+    """
+
+
+class HTCLimitUpdate(Request):
+    """What is to change in a limit."""
+
+    vcpus: Annotated[int, Field(alias="vCPUs", ge=0, le=999999)]
+    """
+    Virtual CPUs that may be in use at once, 0 to 999999.
+    """
+
+
+class HTCComputeEnvironmentUpdate(Request):
+    """A computing environment that a project's jobs may run in."""
+
+    machine_type: Annotated[
+        str | None, Field(alias="machineType", examples=["t2d-standard-16"])
+    ] = None
+    """
+    The cloud's name for the kind of machine.
+    """
+    priority: JobPriority | None = None
+    """
+    What the machine costs, and whether it may be taken away.
+    """
+    region: RescaleRegion | None = None
+    """
+    The region.
+    """
+    compute_scaling_policy: Annotated[
+        AutoscalingProfile | None, Field(alias="computeScalingPolicy")
+    ] = None
+    """
+    How the cluster grows and shrinks. Only Google Cloud heeds it.
+    """
+    hyperthreading: bool | None = None
+    """
+    Whether a core runs two threads.
+    """
+
+
+class TaskRetentionPolicyUpdate(Request):
+    """When tasks are archived and deleted by themselves."""
+
+    delete_after: Annotated[int, Field(alias="deleteAfter", examples=[24], ge=0)]
+    """
+    Hours after which an archived task is deleted; 0 for never.
+    """
+    archive_after: Annotated[int, Field(alias="archiveAfter", examples=[168], ge=0)]
+    """
+    Hours without use after which an active task is archived; 0 for never.
     """
 
 
@@ -715,6 +820,412 @@ class HTCLogEventPage(Record):
     """
 
 
+class PublicKey(Record):
+    """A key in an encoding of its own."""
+
+    algorithm: str | None = None
+    """
+    The algorithm.
+    """
+    format: str | None = None
+    """
+    The encoding.
+    """
+    encoded: str | None = None
+    """
+    The key.
+    """
+
+
+class OAuth2Token(Record):
+    """An access token."""
+
+    access_token: str
+    """
+    The token. A secret.
+    """
+    token_type: str | None = None
+    """
+    How to send it.
+    """
+    expires_in: int | None = None
+    """
+    Seconds that it is valid for.
+    """
+
+
+class HTCImages(Record):
+    """The images of a project."""
+
+    container_registry: Annotated[str | None, Field(alias="containerRegistry")] = None
+    """
+    Address of the container registry.
+    """
+    images: list[str] | None = None
+    """
+    The images, `name:tag`.
+    """
+
+
+class HTCRepository(Record):
+    """A repository for images."""
+
+    repository_name: Annotated[str | None, Field(alias="repositoryName")] = None
+    """
+    The repository's name.
+    """
+    successfully_created: Annotated[bool | None, Field(alias="successfullyCreated")] = None
+    """
+    Whether it was made now; false if there was one.
+    """
+    project_id: Annotated[str | None, Field(alias="projectId")] = None
+    """
+    Id of its project.
+    """
+    created_by: Annotated[str | None, Field(alias="createdBy")] = None
+    """
+    Id of the user who made it.
+    """
+    workspace_id: Annotated[str | None, Field(alias="workspaceId")] = None
+    """
+    Id of its workspace.
+    """
+    registry_uri: Annotated[str | None, Field(alias="registryURI")] = None
+    """
+    Address of the container registry.
+    """
+
+
+class HTCProjectLimit(Record):
+    """How many virtual CPUs of a project may be in use at once."""
+
+    created_by: Annotated[str | None, Field(alias="createdBy")] = None
+    """
+    Id of the user who made it.
+    """
+    vcpus: Annotated[int, Field(alias="vCPUs")]
+    """
+    Virtual CPUs that may be in use at once.
+    """
+    updated_by: Annotated[str | None, Field(alias="updatedBy")] = None
+    """
+    Id of the user who changed it last.
+    """
+    updated_at: Annotated[datetime | None, Field(alias="updatedAt")] = None
+    """
+    When it was changed last.
+    """
+    created_at: Annotated[datetime | None, Field(alias="createdAt")] = None
+    """
+    When it was made.
+    """
+    workspace_id: Annotated[str | None, Field(alias="workspaceId")] = None
+    """
+    Id of the workspace.
+    """
+    id: int | None = None
+    """
+    The limit's id.
+    """
+    project_id: Annotated[str | None, Field(alias="projectId")] = None
+    """
+    Id of its project.
+    """
+    modifier_role: Annotated[ModifierRole | None, Field(alias="modifierRole")] = None
+    """
+    The lowest role that may change it.
+    """
+
+
+class HTCWorkspaceLimit(Record):
+    """How many virtual CPUs of a workspace may be in use at once."""
+
+    created_by: Annotated[str | None, Field(alias="createdBy")] = None
+    """
+    Id of the user who made it.
+    """
+    vcpus: Annotated[int, Field(alias="vCPUs")]
+    """
+    Virtual CPUs that may be in use at once.
+    """
+    updated_by: Annotated[str | None, Field(alias="updatedBy")] = None
+    """
+    Id of the user who changed it last.
+    """
+    updated_at: Annotated[datetime | None, Field(alias="updatedAt")] = None
+    """
+    When it was changed last.
+    """
+    created_at: Annotated[datetime | None, Field(alias="createdAt")] = None
+    """
+    When it was made.
+    """
+    workspace_id: Annotated[str | None, Field(alias="workspaceId")] = None
+    """
+    Id of the workspace.
+    """
+
+
+class DerivedComputeAttributes(Record):
+    """What a kind of machine has."""
+
+    architecture: Architecture | None = None
+    """
+    The processor or accelerator.
+    """
+    vcpus: Annotated[int | None, Field(alias="vCPUs")] = None
+    """
+    Virtual CPUs.
+    """
+    memory: float | None = None
+    """
+    Memory; the unit is not documented.
+    """
+    swap: bool | None = None
+    """
+    Whether swap is enabled. Google Cloud only.
+    """
+
+
+class TaskRetentionPolicy(Record):
+    """When tasks of a project are archived and deleted by themselves."""
+
+    project_id: Annotated[str | None, Field(alias="projectId")] = None
+    """
+    Id of the project.
+    """
+    delete_after: Annotated[int, Field(alias="deleteAfter")]
+    """
+    Hours after which an archived task is deleted; 0 for never.
+    """
+    archive_after: Annotated[int, Field(alias="archiveAfter")]
+    """
+    Hours without use after which an active task is archived; 0 for never.
+    """
+    created_at: Annotated[datetime | None, Field(alias="createdAt")] = None
+    """
+    When it was set.
+    """
+
+
+class WorkspaceTaskRetentionPolicy(Record):
+    """When tasks of a workspace are archived and deleted by themselves."""
+
+    workspace_id: Annotated[str | None, Field(alias="workspaceId")] = None
+    """
+    Id of the workspace.
+    """
+    delete_after: Annotated[int, Field(alias="deleteAfter")]
+    """
+    Hours after which an archived task is deleted; 0 for never.
+    """
+    archive_after: Annotated[int, Field(alias="archiveAfter")]
+    """
+    Hours without use after which an active task is archived; 0 for never.
+    """
+    created_at: Annotated[datetime | None, Field(alias="createdAt")] = None
+    """
+    When it was set.
+    """
+
+
+class GroupPage(Record):
+    """A page of names of groups."""
+
+    items: list[str]
+    """
+    What the page holds.
+    """
+    next: str | None = None
+    """
+    Address of the next page; none on the last.
+    """
+
+
+class HTCRegionAdminSettings(Record):
+    """The settings of a region."""
+
+    region: RescaleRegion | None = None
+    """
+    The region.
+    """
+    enabled: bool | None = None
+    """
+    Whether jobs may run there.
+    """
+    weight: float | None = None
+    """
+    Its share where jobs are spread over regions.
+    """
+    updated_by: Annotated[str | None, Field(alias="updatedBy")] = None
+    """
+    Id of the user who changed them last.
+    """
+    updated_at: Annotated[datetime | None, Field(alias="updatedAt")] = None
+    """
+    When they were changed last.
+    """
+    supported_architectures: Annotated[
+        list[Architecture] | None, Field(alias="supportedArchitectures")
+    ] = None
+    """
+    What jobs can run on there.
+    """
+    cloud_provider: Annotated[CloudProvider | None, Field(alias="cloudProvider")] = None
+    """
+    The cloud.
+    """
+
+
+class HTCInfraResource(Record):
+    """A resource and its check."""
+
+    name: str | None = None
+    """
+    Its name.
+    """
+    resource_id: Annotated[str | None, Field(alias="resourceId")] = None
+    """
+    Its id.
+    """
+    resource_status: Annotated[InfraResourceStatus | None, Field(alias="resourceStatus")] = None
+    """
+    Whether it passed.
+    """
+
+
+class AutoscalingConfig(Record):
+    """How far a pool of machines grows and shrinks."""
+
+    enabled: bool | None = None
+    """
+    Whether it does.
+    """
+    min_node_count: Annotated[int | None, Field(alias="minNodeCount")] = None
+    """
+    The fewest machines.
+    """
+    max_node_count: Annotated[int | None, Field(alias="maxNodeCount")] = None
+    """
+    The most machines.
+    """
+
+
+class StorageAccessToken(Record):
+    """Credentials for a storage."""
+
+    project_shared_storage_path: Annotated[str | None, Field(alias="projectSharedStoragePath")] = (
+        None
+    )
+    """
+    Address of the folder that the project shares.
+    """
+    project_id: Annotated[str | None, Field(alias="projectId")] = None
+    """
+    Id of the project.
+    """
+    storage_name: Annotated[str | None, Field(alias="storageName")] = None
+    """
+    The storage's name.
+    """
+    region: RescaleRegion | None = None
+    """
+    The region.
+    """
+    user: str | None = None
+    """
+    Whom they are for.
+    """
+    expiration: datetime | None = None
+    """
+    When they expire.
+    """
+    credentials: dict[str, Any] | None = None
+    """
+    The credentials, name to value. Secrets.
+    """
+    provider: CloudProvider | None = None
+    """
+    The cloud.
+    """
+
+
+class StorageAccessTokens(Record):
+    """Credentials for storages."""
+
+    default_region: Annotated[RescaleRegion | None, Field(alias="defaultRegion")] = None
+    """
+    The region used where none is named.
+    """
+    region_stores: Annotated[list[StorageAccessToken] | None, Field(alias="regionStores")] = None
+    """
+    The credentials for each region.
+    """
+
+
+class RegionalStore(Record):
+    """A storage of a task."""
+
+    region: RescaleRegion | None = None
+    """
+    The region.
+    """
+    project_path: Annotated[str | None, Field(alias="projectPath")] = None
+    """
+    Address of the project's folder.
+    """
+    task_path: Annotated[str | None, Field(alias="taskPath")] = None
+    """
+    Address of the task's folder.
+    """
+    credentials: dict[str, Any] | None = None
+    """
+    The credentials, name to value. Secrets.
+    """
+    provider: CloudProvider | None = None
+    """
+    The cloud.
+    """
+
+
+class RegionStorageOption(Record):
+    """A storage."""
+
+    storage_name: Annotated[str | None, Field(alias="storageName")] = None
+    """
+    Its name.
+    """
+    region: RescaleRegion | None = None
+    """
+    The region.
+    """
+    provider: CloudProvider | None = None
+    """
+    The cloud.
+    """
+
+
+class PresignedPutUrlResponse(Record):
+    """An address that one file can be uploaded to."""
+
+    url: str | dict[str, Any] | None = None
+    """
+    The address. A secret. The published description has an object with its parts here; both are taken.
+    """
+    storage_name: Annotated[str | None, Field(alias="storageName")] = None
+    """
+    The storage's name.
+    """
+    region: RescaleRegion | None = None
+    """
+    The region.
+    """
+    expiration: datetime | None = None
+    """
+    When it expires.
+    """
+
+
 class HTCRegionSettings(Request):
     """A compute region and the region of its storage."""
 
@@ -1103,6 +1614,145 @@ class HTCJobBatch(Record):
     """
 
 
+class JsonWebKey(Record):
+    """A public key. Which of the names are used is not known for sure."""
+
+    kty: str | None = None
+    """
+    The kind of key.
+    """
+    kid: str | None = None
+    """
+    The key's id.
+    """
+    alg: str | None = None
+    """
+    The algorithm of its signatures.
+    """
+    use: str | None = None
+    """
+    What the key is for.
+    """
+    n: str | None = None
+    """
+    The modulus of an RSA key.
+    """
+    e: str | None = None
+    """
+    The exponent of an RSA key.
+    """
+    key_id: Annotated[str | None, Field(alias="keyId")] = None
+    """
+    The key's id.
+    """
+    algorithm: str | None = None
+    """
+    The algorithm of its signatures.
+    """
+    key_ops: Annotated[list[str] | None, Field(alias="keyOps")] = None
+    """
+    What the key is for.
+    """
+    key_type: Annotated[str | None, Field(alias="keyType")] = None
+    """
+    The kind of key.
+    """
+    other_parameters: Annotated[dict[str, Any] | None, Field(alias="otherParameters")] = None
+    """
+    Whatever else there is.
+    """
+    key: PublicKey | None = None
+    """
+    The key.
+    """
+    public_key: Annotated[PublicKey | None, Field(alias="publicKey")] = None
+    """
+    The key.
+    """
+
+
+class HTCComputeEnvironment(Record):
+    """A computing environment."""
+
+    derived: DerivedComputeAttributes | None = None
+    """
+    What the kind of machine has.
+    """
+    machine_type: Annotated[str | None, Field(alias="machineType")] = None
+    """
+    The cloud's name for the kind of machine.
+    """
+    priority: JobPriority | None = None
+    """
+    What the machine costs, and whether it may be taken away.
+    """
+    region: RescaleRegion | None = None
+    """
+    The region.
+    """
+    compute_scaling_policy: Annotated[
+        AutoscalingProfile | None, Field(alias="computeScalingPolicy")
+    ] = None
+    """
+    How the cluster grows and shrinks.
+    """
+    hyperthreading: bool | None = None
+    """
+    Whether a core runs two threads.
+    """
+
+
+class JobStatusSummaryPage(Record):
+    """A page of counts."""
+
+    items: list[JobStatusSummary]
+    """
+    What the page holds.
+    """
+    next: str | None = None
+    """
+    Address of the next page; none on the last.
+    """
+
+
+class HTCNodePool(Record):
+    """A pool of machines."""
+
+    name: str | None = None
+    """
+    Its name.
+    """
+    version: str | None = None
+    """
+    Its version.
+    """
+    instance_type: Annotated[str | None, Field(alias="instanceType")] = None
+    """
+    The cloud's name for the kind of machine.
+    """
+    status: str | None = None
+    """
+    Its status.
+    """
+    autoscaling: AutoscalingConfig | None = None
+    """
+    How far it grows and shrinks.
+    """
+
+
+class RegionalStorageResponse(Record):
+    """The storages of a task."""
+
+    rescale_region: Annotated[RescaleRegion | None, Field(alias="rescaleRegion")] = None
+    """
+    The region used where none is named.
+    """
+    regional_stores: Annotated[list[RegionalStore] | None, Field(alias="regionalStores")] = None
+    """
+    The storage of each region.
+    """
+
+
 class HTCProjectCreate(Request):
     """A project to be made."""
 
@@ -1243,4 +1893,63 @@ class HTCProjectPage(Record):
     next: str | None = None
     """
     Address of the next page; none on the last.
+    """
+
+
+class JsonWebKeySet(Record):
+    """The public keys that bearer tokens are signed with."""
+
+    keys: list[JsonWebKey] | None = None
+    """
+    The keys.
+    """
+    json_web_keys: Annotated[list[JsonWebKey] | None, Field(alias="jsonWebKeys")] = None
+    """
+    The keys once more.
+    """
+
+
+class HTCCluster(Record):
+    """A cluster."""
+
+    name: str | None = None
+    """
+    Its name.
+    """
+    region: RescaleRegion | None = None
+    """
+    The region.
+    """
+    version: str | None = None
+    """
+    Its version.
+    """
+    status: str | None = None
+    """
+    Its status.
+    """
+    node_pools: Annotated[list[HTCNodePool] | None, Field(alias="nodePools")] = None
+    """
+    Its pools of machines.
+    """
+    subnetwork: str | None = None
+    """
+    Its network.
+    """
+    autoscaling: AutoscalingProfile | None = None
+    """
+    How it grows and shrinks.
+    """
+
+
+class HTCClusterStatusResponse(Record):
+    """The Google Cloud clusters of a workspace."""
+
+    gcp_project_id: Annotated[str | None, Field(alias="gcpProjectId")] = None
+    """
+    Id of the Google Cloud project.
+    """
+    clusters: list[HTCCluster] | None = None
+    """
+    The clusters.
     """

@@ -10,10 +10,11 @@ import pytest
 from rescalehtc import HtcSession, api, htcjobs, htctasks, models
 from rescalehtc.exceptions import (
     HtcBadRequestError,
+    HtcImagePendingError,
     HtcNotFoundError,
     HtcResponseError,
     HtcServerError,
-    HtcTimeoutError,
+    HtcValidationError,
     NotFetchedError,
 )
 
@@ -54,7 +55,6 @@ def test_a_batch_runs_and_every_job_tells_its_part(
 ) -> None:
     batch = submit(rescale, task, "sh", "-c", "echo part $AWS_BATCH_JOB_ARRAY_INDEX", batch_size=5)
     assert batch.record.batch_size == 5
-    assert batch.is_still_running(rescale) in (True, False)
     until(lambda: not batch.is_still_running(rescale))
     assert batch.get_task_summary(rescale)["jobStatuses"]["SUCCEEDED"] == 5
     parts = [list(job.get_logs(rescale)) for job in batch.to_jobs()]
@@ -131,6 +131,8 @@ def test_a_job_is_found_by_id_or_is_none(rescale: HtcSession, task: htctasks.Htc
     assert found.json["jobUUID"] == made.json["jobUUID"]
     assert found.task is task
     assert htcjobs.get_job_with_id(rescale, task, "no-such:0") is None
+    with pytest.raises(HtcValidationError, match="job_id: must be of type str, got NoneType"):
+        htcjobs.get_job_with_id(rescale, task, None)  # type: ignore[arg-type]
 
 
 def test_jobs_are_cancelled(rescale: HtcSession, task: htctasks.HtcTask, until: Until) -> None:
@@ -226,6 +228,17 @@ def test_an_update_within_the_interval_sends_nothing(
     assert len(service.asked_for(JOB)) == 2
 
 
+@pytest.mark.parametrize("answer", [{}, {"status": "RUNNING"}, {"jobUUID": "another"}])
+def test_an_answer_about_no_or_another_job_leaves_the_job_as_it_was(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob, answer: dict[str, str]
+) -> None:
+    service.on(JOB, Answer(answer))
+    before = dict(job.json)
+    with pytest.raises(HtcResponseError, match="not about job j"):
+        job.get_update(scripted)
+    assert job.json == before
+
+
 def test_the_interval_is_the_documented_one() -> None:
     assert HtcSession(api_key="k").status_refresh_seconds == 30.0
 
@@ -261,6 +274,26 @@ def test_a_record_without_a_status_is_an_htc_exception(
         job.is_still_running(scripted)
 
 
+@pytest.mark.parametrize(("elapsed", "asked"), [(29.9, 1), (30.0, 2)])
+def test_thirty_seconds_after_the_last_time_the_service_is_asked_again(
+    service: Service,
+    job: htcjobs.HtcJob,
+    monkeypatch: pytest.MonkeyPatch,
+    elapsed: float,
+    asked: int,
+) -> None:
+    service.on(JOB, Answer({**job.json, "status": "RUNNING"}))
+    service.on(f"{JOB}/logs", Answer({"items": []}))
+    with HtcSession(api_key="k", base_url=service.url) as rescale:
+        for moment in (1000.0, 1000.0 + elapsed):
+            monkeypatch.setattr(htcjobs.time, "monotonic", lambda moment=moment: moment)
+            job.get_update(rescale)
+            job.get_logs(rescale)
+        monkeypatch.undo()
+    assert len(service.asked_for(JOB)) == asked
+    assert len(service.asked_for(f"{JOB}/logs")) == asked
+
+
 def test_the_record_follows_the_dictionary(
     service: Service, scripted: HtcSession, job: htcjobs.HtcJob
 ) -> None:
@@ -277,6 +310,28 @@ def test_a_job_survives_pickle(job: htcjobs.HtcJob) -> None:
     assert again.json == job.json
     assert again.record == job.record
     assert again.task.json == job.task.json
+
+
+def test_a_job_from_a_pickle_asks_again(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob, scripted_task: htctasks.HtcTask
+) -> None:
+    """Its clock may be another machine's, and its memory as old as the file."""
+    scripted.status_refresh_seconds = 1000
+    summary = "GET /htc/projects/p/tasks/t/summary-statistics"
+    service.on(JOB, Answer({**job.json, "status": "RUNNING"}))
+    service.on(f"{JOB}/logs", Answer({"items": []}))
+    service.on(summary, Answer({"jobStatuses": {}}))
+    for one in (job, pickle.loads(pickle.dumps(job))):
+        one.get_update(scripted)
+        one.get_logs(scripted)
+        one.task.get_task_summary(scripted)
+        job = one
+    again = pickle.loads(pickle.dumps(job))
+    again.get_update(scripted)
+    again.get_logs(scripted)
+    again.task.get_task_summary(scripted)
+    for operation in (JOB, f"{JOB}/logs", summary):
+        assert len(service.asked_for(operation)) == 3
 
 
 def test_reprs_are_short_and_hold_no_secret(scripted_task: htctasks.HtcTask) -> None:
@@ -311,11 +366,12 @@ def test_an_answer_that_does_not_name_its_jobs_is_an_htc_exception(
         htcjobs.HtcJobBatch(answer, scripted_task).to_jobs()
 
 
-def test_a_submission_answered_short_is_an_htc_exception(
-    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+@pytest.mark.parametrize("answer", [[], [None], ["x"], [{}, {}]])
+def test_a_submission_answered_otherwise_is_an_htc_exception(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, answer: object
 ) -> None:
     service.on(IMAGE, Answer({"status": "READY"}))
-    service.on(SUBMIT, Answer([]))
+    service.on(SUBMIT, Answer(answer))
     with pytest.raises(HtcResponseError, match=r"1 submit requests were accepted.* in task t"):
         submit(scripted, scripted_task, "true")
 
@@ -350,7 +406,7 @@ def test_a_pending_image_is_waited_for(
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [("PENDING", HtcTimeoutError), ("ROTTEN", HtcResponseError)]
+    ("status", "error"), [("PENDING", HtcImagePendingError), ("ROTTEN", HtcResponseError)]
 )
 def test_an_image_that_does_not_become_ready_is_not_submitted(
     service: Service,
@@ -364,6 +420,21 @@ def test_an_image_that_does_not_become_ready_is_not_submitted(
     with pytest.raises(error, match="image"):
         submit(scripted, scripted_task, "true")
     assert not service.asked_for(SUBMIT)
+
+
+def test_events_tell_the_way_of_a_job(
+    rescale: HtcSession, task: htctasks.HtcTask, until: Until
+) -> None:
+    job = submit(rescale, task, "false").to_jobs()[0]
+    until(lambda: not job.is_still_running(rescale))
+    events = job.events(rescale)
+    assert [event.status for event in events] == [
+        *("SUBMITTED_TO_RESCALE", "SUBMITTED_TO_PROVIDER", "RUNNABLE", "STARTING", "RUNNING"),
+        "FAILED",
+    ]
+    assert all(event.job_id == job.json["jobUUID"] for event in events)
+    assert events[-1].container is not None
+    assert events[-1].container.exit_code == 1
 
 
 def test_multi_byte_text_at_the_borders_of_buffers_is_kept(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rescalehtc import HtcSession, api, htcprojects
+from rescalehtc import HtcSession, _credentials, api, htcprojects
 from rescalehtc.exceptions import (
     HtcAuthenticationError,
     HtcCredentialsError,
@@ -20,7 +22,7 @@ from rescalehtc.exceptions import (
     HtcValidationError,
 )
 
-from .service import TOKEN, Answer, Service
+from .service import TOKEN, Answer, Asked, Service
 
 PROJECTS = "GET /htc/projects"
 NO_PROJECTS = Answer({"items": []})
@@ -159,10 +161,29 @@ def test_the_base_url_is_the_argument_else_the_variable_else_the_service_s(
     assert HtcSession(api_key="k", base_url="http://[::1]:2/x").base_url == "http://[::1]:2/x"
 
 
-@pytest.mark.parametrize("url", ["ftp://host", "host:80", "http://", "https://h/?q=1", "http://h:99999", "http://[::1"])  # fmt: skip
+@pytest.mark.parametrize("url", ["ftp://host", "host:80", "http://", "https://h/?q=1", "http://h:99999", "http://[::1", "http://u:p@h", "http://hä"])  # fmt: skip
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(HtcValidationError, match="base_url"):
         HtcSession(api_key="k", base_url=url)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"timeout_seconds": value} for value in (None, "5", 0, -1, float("nan"), float("inf"), True)]
+    + [{"status_refresh_seconds": -1.0}, {"image_wait_seconds": "x"}, {"workspace": None}]
+    + [{"api_key": 5}, {"api_key": b"k"}, {"base_url": 5}],
+)
+def test_an_argument_that_can_not_be_right_is_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(HtcValidationError, match=next(iter(arguments))):
+        HtcSession(**{"api_key": "k", **arguments})
+
+
+def test_a_home_that_is_not_known_matters_only_if_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    HtcSession(api_key="k", config_folder_override="~nobody-has-this-name/x")
+    with pytest.raises(HtcCredentialsError, match="nobody-has-this-name"):
+        HtcSession(config_folder_override="~nobody-has-this-name/x")
 
 
 def test_one_token_serves_many_calls(service: Service, scripted: HtcSession) -> None:
@@ -215,6 +236,25 @@ def test_a_refused_token_is_renewed_once_and_the_call_sent_again(
     assert htcprojects.get_projects(scripted) == []
     sent = [asked.headers["authorization"] for asked in service.asked_for(PROJECTS)]
     assert sent == ["Bearer token-1", "Bearer token-2"]
+
+
+def test_many_threads_whose_token_is_refused_renew_once(
+    service: Service, scripted: HtcSession
+) -> None:
+    renewed = Answer({**TOKEN, "tokenValue": "token-2"})
+    service.on("GET /auth/token", Answer(TOKEN), renewed)
+    start = threading.Barrier(10)  # as many as there are connections
+
+    def answer(asked: Asked) -> Answer:
+        if asked.headers["authorization"] == "Bearer token-1":
+            start.wait(60)  # all of them are refused before the first one renews
+            return Answer(status=401)
+        return NO_PROJECTS
+
+    service.on(PROJECTS, answer)
+    with ThreadPoolExecutor(10) as threads:
+        assert list(threads.map(htcprojects.get_projects, [scripted] * 10)) == [[]] * 10
+    assert len(service.asked_for("GET /auth/token")) == 2
 
 
 def test_a_token_that_is_always_refused_is_an_error(service: Service, scripted: HtcSession) -> None:
@@ -271,12 +311,30 @@ def test_a_token_is_kept_for_the_next_process_for_the_owner_s_eyes_only(
     ]
 
 
-def test_a_token_kept_by_1_1_0_is_used(service: Service, empty_home: Path) -> None:
+def test_a_token_kept_by_1_1_0_is_used_for_the_service_and_sent_nowhere_else(
+    service: Service, empty_home: Path
+) -> None:
     token_file(key_file(empty_home))
     service.on(PROJECTS, NO_PROJECTS)
     with HtcSession(base_url=service.url) as rescale:
         htcprojects.get_projects(rescale)
-    assert service.asked_for(PROJECTS)[0].headers["authorization"] == "Bearer kept"
+    assert service.asked_for(PROJECTS)[0].headers["authorization"] == "Bearer token-1"
+
+
+def test_a_token_kept_by_1_1_0_is_used_unless_the_key_is_newer(empty_home: Path) -> None:
+    folder = key_file(empty_home)
+    path = token_file(folder)
+
+    def fetch(_: str) -> object:
+        return {"tokenValue": "fetched", "expiresIn": 1000}
+
+    def source() -> _credentials.TokenSource:
+        found = _credentials.find_credential(None, "default", folder.parent, {})
+        return _credentials.TokenSource(found, _credentials.SERVICE_URL, fetch)
+
+    assert source().get() == "kept"
+    os.utime(path, (1, 1))
+    assert source().get() == "fetched"
 
 
 @pytest.mark.parametrize(
@@ -293,7 +351,7 @@ def test_a_token_kept_by_1_1_0_is_used(service: Service, empty_home: Path) -> No
 def test_a_kept_token_that_is_over_broken_or_another_service_s_is_passed_over(
     service: Service, empty_home: Path, fields: dict[str, object]
 ) -> None:
-    token_file(key_file(empty_home), **fields)
+    token_file(key_file(empty_home), **{"baseUrl": service.url, **fields})
     service.on(PROJECTS, NO_PROJECTS)
     with HtcSession(base_url=service.url) as rescale:
         htcprojects.get_projects(rescale)

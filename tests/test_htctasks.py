@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from rescalehtc import HtcSession, htcprojects, htctasks
-from rescalehtc.exceptions import HtcServerError, HtcValidationError, NotFetchedError
+from rescalehtc import HtcSession, api, htcjobs, htcprojects, htctasks
+from rescalehtc.exceptions import (
+    HtcBadRequestError,
+    HtcResponseError,
+    HtcServerError,
+    HtcValidationError,
+    NotFetchedError,
+)
 
 from .service import Answer, Service
 
@@ -59,6 +65,8 @@ def test_a_task_deletes_itself(rescale: HtcSession, task: htctasks.HtcTask) -> N
 def test_what_is_not_found_is_none(rescale: HtcSession, project: htcprojects.HtcProject) -> None:
     assert htctasks.get_task_with_id(rescale, project, "no-such-task") is None
     assert htctasks.delete_task_with_id(rescale, project, "no-such-task") is None
+    with pytest.raises(HtcValidationError, match="task_id"):
+        htctasks.get_task_with_id(rescale, project, None)  # type: ignore[arg-type]
 
 
 def test_an_error_is_not_taken_for_nothing_found(
@@ -101,6 +109,15 @@ def test_still_running_needs_no_particular_keys(
     assert scripted_task.is_still_running(scripted) is running
 
 
+@pytest.mark.parametrize("answer", [{}, {"jobStatuses": None}, {"jobStatuses": []}])
+def test_a_summary_without_counts_is_no_end(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, answer: object
+) -> None:
+    service.on(SUMMARY, Answer(answer))
+    with pytest.raises(HtcResponseError, match="jobStatuses"):
+        scripted_task.is_still_running(scripted)
+
+
 def test_a_summary_within_the_interval_sends_nothing(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:
@@ -136,3 +153,58 @@ def test_a_partial_task_says_what_would_fetch_the_rest() -> None:
     task = htctasks.HtcTask({"taskId": "t", "projectId": "p"}, project)
     with pytest.raises(NotFetchedError, match="get_task_with_id"):
         _ = task.record.task_name
+
+
+# ---- lifecycle, groups, storage
+
+
+def test_a_task_is_archived_and_made_active_again(
+    rescale: HtcSession, task: htctasks.HtcTask
+) -> None:
+    task.archive(rescale)
+    assert task.record.lifecycle_status == "ARCHIVED"
+    assert task.record.archived_at is not None
+    assert task.json["taskId"] not in ids(htctasks.get_tasks(rescale, task.project))
+    assert task.json["taskId"] in ids(htctasks.get_tasks(rescale, task.project, "ARCHIVED"))
+    with pytest.raises(HtcBadRequestError):
+        htcjobs.create_job_batch(rescale, task, 1, "ON_DEMAND_ECONOMY", "image", 60)
+    task.unarchive(rescale)
+    assert task.record.lifecycle_status == "ACTIVE"
+    assert task.record.archived_at is None
+    task.delete_task(rescale)
+    with pytest.raises(HtcBadRequestError):
+        task.unarchive(rescale)
+
+
+def test_groups_and_their_counts(rescale: HtcSession, task: htctasks.HtcTask) -> None:
+    definition = {"imageName": "image", "commands": ["true"]}
+    for group, size in (("a", 2), ("b/ä", 3)):
+        payload = [{"batchSize": size, "htcJobDefinition": definition}]
+        api.post_htc_projects_tasks_jobs_batch(
+            rescale, task.json["projectId"], task.json["taskId"], payload, group=group
+        )
+    assert sorted(task.get_groups(rescale)) == ["a", "b/ä"]
+    counts = {}
+    for summary in task.get_group_summaries(rescale):
+        numbers = summary.job_statuses.model_dump()
+        counts[summary.group] = sum(numbers.values())
+    assert counts == {"a": 2, "b/ä": 3}
+    only = task.get_group_summaries(rescale, ["b/ä"])
+    assert [summary.group for summary in only] == ["b/ä"]
+
+
+def test_groups_may_come_as_a_plain_list(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    service.on("GET /htc/projects/p/tasks/t/groups", Answer(["a", "b"]))
+    assert scripted_task.get_groups(scripted) == ["a", "b"]
+
+
+def test_a_task_has_a_storage_in_each_region(rescale: HtcSession, task: htctasks.HtcTask) -> None:
+    assert task.get_storage_token(rescale).credentials
+    assert task.get_storage_token(rescale, "AWS_US_EAST_1").region == "AWS_US_EAST_1"
+    assert task.get_storage_tokens(rescale).default_region == "AWS_US_EAST_1"
+    stores = task.get_regional_storage(rescale).regional_stores
+    assert stores
+    assert stores[0].task_path
+    assert str(stores[0].credentials) not in repr(stores[0])

@@ -45,6 +45,7 @@ def test_the_exported_names_are_sorted_and_others_are_not_there() -> None:
 def test_the_names_of_1_1_0_are_importable() -> None:
     statement = (
         "from rescalehtc import HtcSession, htcprojects, htctasks, htcjobs, api, exceptions\n"
+        "from rescalehtc.container_registry import HtcContainerRegistry, get_container_registry\n"
         "from rescalehtc.htcsession import HtcSession\n"
         "from rescalehtc.bearer_token import BearerToken, token_from_str\n"
         "from rescalehtc.exceptions import HtcException\n"

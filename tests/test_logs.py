@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -101,10 +103,21 @@ def test_awkward_lines_are_kept(
 def test_the_last_lines_are_exact_around_the_size_of_a_page(
     service: Service, scripted: HtcSession, job: htcjobs.HtcJob, last: int
 ) -> None:
-    """1.1.0 fetches the whole log from 5000 on, and is short where the service caps a page."""
+    """1.1.0 reads everything where 5000 or more are asked for, and too little of small pages."""
     lines = [str(n) for n in range(10_000)]
     service.on(LOGS, paged(lines, 3000))
     assert list(job.get_logs(scripted, last)) == lines[-last:]
+
+
+def test_no_more_is_asked_for_than_is_wanted(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob
+) -> None:
+    service.on(LOGS, paged(["a"] * 50, 5000))
+    job.get_logs(scripted, 7)
+    job.get_logs(scripted)
+    sizes = [asked.query["pageSize"] for asked in service.asked_for(LOGS)]
+    assert sizes[0] == ["7"]
+    assert sizes[-1] == ["5000"]
 
 
 def test_no_line_is_asked_for_with_zero(
@@ -192,6 +205,78 @@ def test_a_file_that_can_not_be_written_is_named(
         assert isinstance(info.value, OSError)
         assert info.value.errno
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "home"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_a_file_keeps_its_permissions_and_a_read_only_one_its_content(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob, tmp_path: Path, mode: int
+) -> None:
+    service.on(LOGS, paged(["new"], 5))
+    path = tmp_path / "log"
+    path.write_text("old\n")
+    path.chmod(mode)
+    if os.access(path, os.W_OK):  # root may write to all of them
+        job.get_logs_to_file(scripted, path)
+        assert path.read_text() == "new\n"
+    else:
+        with pytest.raises(HtcFileError):
+            job.get_logs_to_file(scripted, path)
+        assert path.read_text() == "old\n"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_what_is_no_file_is_written_to_and_not_replaced(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob, tmp_path: Path
+) -> None:
+    service.on(LOGS, paged(["a", "b"], 5))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        job.get_logs_to_file(scripted, pipe)
+        assert os.read(reader, 100) == b"a\nb\n"
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.parametrize("name", ["a" * 255, b"bytes", "\N{SNOWMAN}"])
+def test_any_name_that_a_file_can_have_will_do(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob, tmp_path: Path, name: Any
+) -> None:
+    service.on(LOGS, paged(["a"], 5))
+    folder = os.fsencode(tmp_path) if isinstance(name, bytes) else str(tmp_path)
+    path = folder + (b"/" if isinstance(name, bytes) else "/") + name  # type: ignore[operator]
+    job.get_logs_to_file(scripted, path)
+    assert Path(os.fsdecode(path)).read_text() == "a\n"
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 256, "new/"])
+def test_a_name_that_no_file_can_have_is_an_htc_exception(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob, tmp_path: Path, name: str
+) -> None:
+    service.on(LOGS, paged(["a"], 5))
+    with pytest.raises(HtcFileError):
+        job.get_logs_to_file(scripted, f"{tmp_path}/{name}")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["home"]
+
+
+def test_the_locale_does_not_matter(
+    service: Service, scripted: HtcSession, job: htcjobs.HtcJob, tmp_path: Path
+) -> None:
+    """1.1.0 writes in the locale's encoding."""
+    service.on(LOGS, paged(["漢字"], 5))
+    program = (
+        "import sys; from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks\n"
+        "task = htctasks.HtcTask({}, htcprojects.HtcProject({}))\n"
+        "job = htcjobs.HtcJob({'projectId': 'p', 'taskId': 't', 'jobUUID': 'j'}, task)\n"
+        "job.get_logs_to_file(HtcSession(api_key='k', base_url=sys.argv[1]), sys.argv[2])"
+    )
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    path = tmp_path / "log"
+    command = [sys.executable, "-c", program, service.url, str(path)]
+    subprocess.run(command, env=environment, check=True)
+    assert path.read_bytes() == "漢字\n".encode()
 
 
 def test_the_file_has_the_usual_permissions_and_a_link_keeps_leading_to_it(

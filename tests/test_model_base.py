@@ -334,6 +334,12 @@ def test_a_request_is_checked_when_it_is_changed_and_when_it_is_used() -> None:
         models.HTCJobSubmitRequest(htc_job_definition=broken)
 
 
+def test_a_record_made_without_validation_has_what_it_was_given() -> None:
+    record = models.HTCJob.model_construct(job_uuid="j")
+    assert record.job_uuid == "j"
+    assert not hasattr(record, "status")
+
+
 def test_a_region_newer_than_this_release_may_be_asked_for_but_not_twice() -> None:
     definition = {"imageName": "a"}
     request = {"htcJobDefinition": definition, "regions": ["AWS_MARS_1"]}

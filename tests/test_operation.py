@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import closing, suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from rescalehtc import HtcSession, api, htcjobs, htcprojects, htctasks
 from rescalehtc.exceptions import (
     HtcBadRequestError,
     HtcConnectionError,
+    HtcCredentialsError,
     HtcException,
     HtcForbiddenError,
     HtcNotFoundError,
@@ -90,6 +92,72 @@ def test_an_image_name_may_have_segments_but_leads_nowhere_else(name: str) -> No
     assert call.target.endswith("/images/a/b:1")
 
 
+def test_a_call_needs_its_path_parameters_and_no_others() -> None:
+    with pytest.raises(HtcValidationError, match=r"(task|job)Id: must be given"):
+        api.GET_JOB.call({"projectId": "p"})
+    with pytest.raises(HtcValidationError, match="taskId: must be left out"):
+        api.GET_PROJECT.call({"projectId": "p", "taskId": "t"})
+
+
+def test_an_empty_group_is_refused_because_it_might_mean_all(
+    service: Service, scripted: HtcSession
+) -> None:
+    with pytest.raises(HtcValidationError, match="group: must be left out, or not empty"):
+        api.post_htc_projects_tasks_jobs_cancel(scripted, "p", "t", group="")
+    assert not service.asked
+
+
+WIRE = [
+    (lambda r: api.get_htc_projects(r, only_my_projects=True, page_size=7), "GET /htc/projects",
+     {"onlyMyProjects": ["true"], "pageSize": ["7"]}),
+    (lambda r: api.get_htc_projects(r, only_my_projects=False), "GET /htc/projects",
+     {"onlyMyProjects": ["false"]}),
+    (lambda r: api.get_htc_projects_tasks_jobs(r, "p", "t", group="a b&c", job_ids=["j:0", "j:1"],
+                                               status="FAILED", view_type="SIMPLE"), JOBS,
+     {"group": ["a b&c"], "jobId": ["j:0", "j:1"], "status": ["FAILED"], "viewType": ["SIMPLE"]}),
+    (lambda r: api.post_htc_projects_tasks_jobs_cancel(r, "p", "t", group="g"), f"POST {JOBS[4:]}/cancel",
+     {"group": ["g"]}),
+    (lambda r: api.post_htc_projects_tasks_jobs_batch(r, "p", "t", [], group="g"), f"POST {JOBS[4:]}/batch",
+     {"group": ["g"]}),
+    (lambda r: api.get_htc_projects_tasks_jobs_logs(r, "p", "t", "j", 3, 5, sort="asc"), f"{JOBS}/j/logs",
+     {"pageSize": ["5"], "sort": ["asc"]}),
+    (lambda r: api.get_htc_projects_tasks_jobs_logs(r, "p", "t", "j"), f"{JOBS}/j/logs",
+     {"pageSize": ["5000"]}),
+    (lambda r: api.get_htc_projects_tasks_group_summary_statistics(r, "p", "t", groups=["a", "b"]),
+     "GET /htc/projects/p/tasks/t/group-summary-statistics", {"group": ["a", "b"]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "operation", "query"), WIRE)
+def test_parameters_are_sent_under_the_service_s_names(
+    service: Service, scripted: HtcSession, call: Any, operation: str, query: dict[str, list[str]]
+) -> None:
+    service.on(operation, Answer({"items": []} if operation.startswith("GET") else []))
+    call(scripted)
+    assert service.asked_for(operation)[0].query == query
+
+
+def test_a_body_is_sent_as_json(service: Service, scripted: HtcSession) -> None:
+    service.on("POST /htc/projects", Answer({"projectId": "p"}))
+    api.post_htc_projects(scripted, {"projectName": "ünï"})
+    sent = service.asked_for("POST /htc/projects")[0]
+    assert sent.headers["content-type"] == "application/json"
+    assert sent.json == {"projectName": "ünï"}
+
+
+@pytest.mark.parametrize("wanted", [0, 1, 2, 3, 4, 5, 9, None])
+def test_at_most_so_many_items_are_returned_and_no_page_too_many_fetched(
+    service: Service, scripted: HtcSession, wanted: int | None
+) -> None:
+    logs = f"{JOBS}/j/logs"
+    pages = [Answer({"items": [{"message": str(n)}] * 2, "next": f"?pageIndex={n}"}) for n in "12"]
+    service.on(logs, *pages, Answer({"items": [{"message": "3"}] * 2}))
+    lines = api.get_htc_projects_tasks_jobs_logs(scripted, "p", "t", "j", wanted)
+    count = 6 if wanted is None else min(wanted, 6)
+    assert [line["message"] for line in lines] == list("112233")[:count]
+    assert len(service.asked_for(logs)) == (count + 1) // 2
+
+
 def test_a_payload_that_is_no_json_is_refused_before_it_is_sent(
     service: Service, scripted: HtcSession
 ) -> None:
@@ -125,6 +193,23 @@ def test_a_listing_ends_where_next_is_absent_or_null(
     ]
 
 
+def test_a_page_that_names_itself_is_read_once(service: Service, scripted: HtcSession) -> None:
+    service.on(PROJECTS, page("a", next=f"{service.url}/htc/projects?pageSize=500"))
+    read: list[str] = []
+    with pytest.raises(HtcResponseError, match="names itself"):
+        read += [project.json["projectName"] for project in htcprojects.iter_projects(scripted)]
+    assert len(service.asked_for(PROJECTS)) == 1
+
+
+@pytest.mark.parametrize("item", [None, 5, "x", []])
+def test_an_item_that_is_no_object_is_an_error(
+    service: Service, scripted: HtcSession, item: object
+) -> None:
+    service.on(PROJECTS, Answer({"items": [item]}))
+    with pytest.raises(HtcResponseError, match=r"listProjects: .* no JSON object"):
+        htcprojects.get_projects(scripted)
+
+
 @pytest.mark.parametrize("relative", ["/api/v1/htc/projects?pageIndex=2", "?pageIndex=2", "projects?pageIndex=2"])  # fmt: skip
 def test_a_relative_next_is_followed(service: Service, scripted: HtcSession, relative: str) -> None:
     service.on(PROJECTS, page("a", next=relative), page("b"))
@@ -133,7 +218,7 @@ def test_a_relative_next_is_followed(service: Service, scripted: HtcSession, rel
 
 @pytest.mark.parametrize(
     "foreign",
-    ["https://elsewhere.example/x", "//elsewhere.example/x", "https://127.0.0.1/x", "http://127.0.0.1:1/x", "http://localhost/x", "http://[::1", "http://127.0.0.1:x/", "javascript:x"],
+    ["https://elsewhere.example/x", "//elsewhere.example/x", "https://127.0.0.1/x", "http://127.0.0.1:1/x", "http://localhost/x", "http://[::1", "http://127.0.0.1:x/", "javascript:x", "http://u:p@127.0.0.1/x", "\ud800"],
 )  # fmt: skip
 def test_a_next_at_another_address_is_an_error_and_nothing_is_sent_there(
     service: Service, scripted: HtcSession, foreign: str
@@ -231,8 +316,9 @@ def test_each_error_status_has_its_exception(
         ({"error": "A", "errorDescription": "b"}, "A", "b"),
         ({"errorType": "A", "errorDescription": "b", "message": "c"}, "A", "b"),
         ({"error": "IMAGE_UNAVAILABLE", "message": "b"}, "IMAGE_UNAVAILABLE", "b"),
-        ({"error": None, "errorDescription": 5}, None, '{"error": null, "errorDescription": 5}'),
-        (["x"], None, '["x"]'),
+        ({"error": None, "errorDescription": 5}, None, None),
+        (["x"], None, None),
+        ({"error": "A"}, "A", None),
         (b"<html>\x1b[31m\n" + b"x" * 1000, None, "<html> [31m " + "x" * 188),
         (None, None, None),
     ],
@@ -258,6 +344,45 @@ def test_what_was_sent_is_not_in_the_error(service: Service, scripted: HtcSessio
     assert "s3cret" not in str(info.value)
 
 
+SECRET_BODIES = [
+    ("GET /auth/token", b'{"tokenValue":"s3cret"'),
+    ("GET /auth/token", b"s3cret"),
+    ("POST /htc/projects", b"you sent s3cret"),
+    ("POST /htc/projects", b'[{"name":"A","value":"s3cret"}'),
+    (PROJECTS, b'{"items": [{"name":"PASSWORD","value":"s3cret"}]'),
+    (PROJECTS, b' "s3cret'),
+]
+
+
+@pytest.mark.parametrize(("operation", "body"), SECRET_BODIES)
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_body_that_may_hold_a_secret_is_not_shown(
+    service: Service, scripted: HtcSession, operation: str, body: bytes, status: int
+) -> None:
+    service.on(operation, Answer(body, status))
+    create = operation.startswith("POST")
+    with pytest.raises(HtcException) as info:
+        api.post_htc_projects(scripted, {}) if create else names(scripted)
+    assert "s3cret" not in str(info.value)
+
+
+@pytest.mark.parametrize("header", ["Token s3cret\n", "Token s3crét", "Token s3cret\0"])
+def test_a_header_that_can_not_be_sent_is_not_shown(scripted: HtcSession, header: str) -> None:
+    with pytest.raises(HtcCredentialsError) as info:
+        api.get_auth_token(scripted, header)
+    assert "s3c" not in str(info.value)
+
+
+def test_text_without_a_utf_8_form_is_refused(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    with pytest.raises(HtcValidationError, match="UTF-8"):
+        htcjobs.get_jobs(scripted, scripted_task, "\ud800")
+    with pytest.raises(HtcValidationError, match="projectId: must be text that has a UTF-8"):
+        api.get_htc_projects(scripted, "\ud800")
+    assert not service.asked
+
+
 def test_a_redirect_is_not_followed(service: Service, scripted: HtcSession) -> None:
     service.on(PROJECTS, Answer(status=302, headers={"Location": f"{service.url}/elsewhere"}))
     with pytest.raises(HtcResponseError, match="redirect"):
@@ -274,6 +399,21 @@ def test_a_service_that_is_not_there_is_an_htc_exception() -> None:
     with (
         HtcSession(api_key="k", base_url=f"http://127.0.0.1:{port}") as rescale,
         pytest.raises(HtcConnectionError, match="getToken: no answer from"),
+    ):
+        names(rescale)
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
+def test_no_proxy_leads_to_this_machine(
+    service: Service, scripted: HtcSession, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    service.on(PROJECTS, page("a"))
+    assert names(scripted) == ["a"]
+    with (
+        HtcSession(api_key="k", base_url="http://service.invalid") as rescale,
+        pytest.raises(HtcConnectionError, match=r"getToken: no answer from|can be set up"),
     ):
         names(rescale)
 

@@ -47,7 +47,20 @@ DOCUMENTED = {
     "create_job_batch": {**SESSION_AND_TASK, "batch_size": REQUIRED, **SUBMISSION},
     "create_job_batch_raw": {**SESSION_AND_TASK, "payload": REQUIRED},
 }
-DOCUMENTED_ATTRIBUTES = {"HtcJob": "json", "HtcJobBatch": "json"}
+RETURNED = {
+    "HtcJob.get_update": "dict[str, Any]",
+    "HtcJob.is_still_running": "bool",
+    "HtcJob.get_logs": "Iterable[str]",
+    "HtcJob.get_logs_to_file": "None",
+    "HtcJobBatch.get_task_summary": "dict[str, Any]",
+    "HtcJobBatch.is_still_running": "bool",
+    "HtcJobBatch.to_jobs": "list[HtcJob]",
+    "get_jobs": "list[HtcJob]",
+    "get_job_with_id": "HtcJob | None",
+    "create_single_job": "HtcJob",
+    "create_job_batch": "HtcJobBatch",
+    "create_job_batch_raw": "HtcJobBatch",
+}
 
 
 @pytest.mark.parametrize("entry", DOCUMENTED)
@@ -56,10 +69,21 @@ def test_a_documented_signature_is_kept(entry: str) -> None:
     target: object = htcjobs
     for name in entry.split("."):
         target = getattr(target, name)
-    parameters = inspect.signature(target).parameters.values()  # type: ignore[arg-type]
+    signature = inspect.signature(target)  # type: ignore[arg-type]
+    parameters = signature.parameters.values()
+    if not isinstance(target, type):
+        assert signature.return_annotation == RETURNED[entry]
     positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert [(p.name, p.default) for p in positional] == list(DOCUMENTED[entry].items())
     assert all(p.kind is p.KEYWORD_ONLY for p in parameters if p not in positional)
+
+
+@pytest.mark.parametrize("kind", [htcjobs.HtcJob, htcjobs.HtcJobBatch])
+def test_json_and_task_are_what_was_given(kind: type, task: object) -> None:
+    given = {"jobUUID": "j"}
+    made = kind(given, task)
+    assert made.json is given
+    assert made.task is task
 
 
 def test_no_default_is_shared_and_changed(task: object, rescale: object) -> None:

@@ -8,7 +8,7 @@ import traceback
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rescalehtc import HtcSession, _submission, htcjobs, models
@@ -95,6 +95,12 @@ ARGUMENT_PROBLEMS = [
     ({"architecture": "x86"}, "architecture", "one of AARCH64, X86, A100, got 'x86'"),
     ({"region": "AWS_US_EAST_1"}, "region", "AWS_EU_WEST_1; got 'AWS_US_EAST_1'"),
     ({"region": 5}, "region", "got 5"),
+    ({"region": b"AWS_US_EAST_1"}, "region", "got 'AWS_US_EAST_1'"),
+    ({"batch_size": 10**5000}, "batch_size", "got one far outside of that"),
+    ({"job_tags": {1: "a"}}, "job_tags", "must have strings as its keys"),
+    ({"job_tags": {"\ud800": "1"}}, "job_tags", "text that has a UTF-8 form"),
+    ({"commands": ["\ud800"]}, "commands", "text that has a UTF-8 form"),
+    ({"envs": [{"name": "A", "value": "\ud800"}]}, "envs[0].value", "a UTF-8 form"),
 ]
 
 
@@ -238,7 +244,6 @@ REQUEST: dict[str, Any] = {"htcJobDefinition": DEFINITION}
         ([{**REQUEST, "batchSize": 0}], "[0].batchSize", "an integer from 1 to 1000, got 0"),
         ([{**REQUEST, "batchsize": 1}], "[0].batchsize", "did you mean 'batchSize'?"),
         ([{**REQUEST, "region": "X"}], "[0].region", "did you mean 'regions'?"),
-        ([{**REQUEST, "parentJobId": "X"}], "[0].parentJobId", "is set by the service"),
         ([{**REQUEST, "regions": ["X_Y"]}], "[0].regions[0]", "AWS_EU_WEST_1; got 'X_Y'"),
         ([{**REQUEST, "regions": ["AWS_EU_WEST_1"] * 2}], "[0].regions", "without repetitions"),
         ([{**REQUEST, "retryStrategy": {"maxRetries": 11}}], "[0].retryStrategy.maxRetries", "0 to 10, got 11"),
@@ -246,6 +251,7 @@ REQUEST: dict[str, Any] = {"htcJobDefinition": DEFINITION}
         ([{"htcJobDefinition": {**DEFINITION, "zzz": 1}}], "[0].htcJobDefinition.zzz", "its fields are imageName, maxVCpus"),
         ([{"htcJobDefinition": {**DEFINITION, "envs": [{"name": "A", "value": SECRET, "x": SECRET}]}}], "[0].htcJobDefinition.envs[0].x", "is not a field of EnvPair"),
         ([models.HTCJobSubmitRequest.model_construct(htc_job_definition=models.HTCJobDefinition.model_construct(image_name="A"))], "[0].htcJobDefinition.imageName", "got 'A'"),
+        ([{**REQUEST, "htc_job_definition": DEFINITION}], "[0].htcJobDefinition", "is given twice"),
         ([models.HTCJobDefinition(image_name="a")], "[0]", "a dictionary with 'htcJobDefinition', got HTCJobDefinition"),
     ],
 )  # fmt: skip
@@ -256,6 +262,16 @@ def test_a_wrong_payload_is_named_by_its_path(
     assert list(found) == [where]
     assert message in found[where]
     assert not service.asked
+
+
+@pytest.mark.parametrize("regions", [{}, {"regions": []}, {"regions": None}])
+def test_a_payload_names_regions_unless_the_project_has_just_one(
+    accepting: Service, scripted: HtcSession, regions: dict[str, Any]
+) -> None:
+    found = raw_problems(scripted, task_in("A_1", "B_1"), [{**REQUEST, **regions}])
+    assert found == {"[0].regions": "must be given, one or more of the project's: A_1, B_1"}
+    payload = [{**REQUEST, **regions, "batchSize": 1}]
+    htcjobs.create_job_batch_raw(scripted, task_in("A_1"), payload)
 
 
 def test_all_problems_of_a_payload_are_reported_together(scripted: HtcSession) -> None:
@@ -273,7 +289,7 @@ def test_a_payload_may_mix_dictionaries_and_models_and_loses_no_job(
     )
     mixed = {"batchSize": 3, "htcJobDefinition": models.HTCJobDefinition(image_name="image")}
     payload = [{**REQUEST, "batchSize": 1}, model, mixed]
-    batch = htcjobs.create_job_batch_raw(scripted, task_in("A", "B"), payload)
+    batch = htcjobs.create_job_batch_raw(scripted, task_in("AWS_EU_WEST_1"), payload)
     assert accepting.asked_for(SUBMIT)[0].json == [
         {"batchSize": size, "htcJobDefinition": DEFINITION} for size in (1, 2, 3)
     ]
@@ -281,6 +297,17 @@ def test_a_payload_may_mix_dictionaries_and_models_and_loses_no_job(
     assert jobs == ["j0:0", "j1:0", "j1:1", "j2:0", "j2:1", "j2:2"]
     assert [part.record.batch_size for part in batch.batches] == [1, 2, 3]
     assert batch.json["parentJobId"] == "j0"
+
+
+def test_the_answer_to_a_submission_can_be_submitted_again(
+    accepting: Service, scripted: HtcSession
+) -> None:
+    """What only the service sets is left out, as it ignores it."""
+    batch = htcjobs.create_job_batch_raw(scripted, task_in("A"), [{**REQUEST, "batchSize": 2}])
+    assert "parentJobId" in batch.json
+    htcjobs.create_job_batch_raw(scripted, task_in("A"), [batch.json])
+    first, second = accepting.asked_for(SUBMIT)
+    assert first.json == second.json
 
 
 def test_the_payload_is_not_changed(accepting: Service, scripted: HtcSession) -> None:
@@ -353,6 +380,8 @@ PAYLOADS = st.lists(st.dictionaries(KEYS | st.text(), JSON | st.dictionaries(KEY
 
 
 @given(PAYLOADS | JSON)
+@example([{"[key]": 1}])
+@example([{"htcJobDefinition": {"imageName": "a", "tags": {"[key]": 1, 2: "a"}}}])
 def test_any_payload_makes_requests_or_an_htc_validation_error(payload: Any) -> None:
     try:
         _submission.from_payload(payload, task_in("AWS_EU_WEST_1").project)

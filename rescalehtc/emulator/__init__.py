@@ -24,10 +24,12 @@ from ..exceptions import HtcException, HtcFileError
 try:
     import uvicorn
 
-    from .app import BASE_PATH, Service, create_app
+    from .app import BASE_PATH, create_app
     from .executor import Executor
+    from .folders import Folders
+    from .handlers.received import Service
     from .store import Store
-    from .tokens import Tokens
+    from .tokens import WORKSPACE_ID, Tokens
 except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
         f'the emulator needs {_error.name}: pip install "rescalehtc[emulator]"', name=_error.name
@@ -60,8 +62,8 @@ class Emulator:
         data: A folder to keep everything in, made if it is not there, so that the next
             emulator on it goes on where this one ended. None for a temporary one.
         slots: How many jobs run at once; None for the number of processors.
-        clock_rate: How many emulated seconds pass in a second, where timeouts of jobs and
-            lifetimes of tokens are concerned.
+        clock_rate: How many emulated seconds pass in a second, where timeouts of jobs,
+            lifetimes of tokens, retention of tasks and images that become ready are concerned.
 
     Attributes:
         url: The base URL, in the `with` block.
@@ -102,10 +104,12 @@ class Emulator:
             self._store = stack.enter_context(Store(folder / "state.sqlite3"))
             self.api_key = self._store.api_key
             tokens = Tokens(self._store.signing_key, self._clock_rate)
-            executor = stack.enter_context(
-                Executor(self._store, tokens, folder, self._slots, self._clock_rate, self.url)
+            folders = Folders(folder)
+            self._executor = stack.enter_context(
+                Executor(self._store, tokens, folders, self._slots, self._clock_rate, self.url)
             )
-            app = create_app(Service(self._store, executor, tokens), self._host)
+            service = Service(self._store, self._executor, tokens, folders, self._clock_rate)
+            app = create_app(service, self._host)
             stack.enter_context(_served(app, listener))
             self._stack = stack.pop_all()
         return self
@@ -129,10 +133,34 @@ class Emulator:
         )
 
     def set_image_status(
-        self, image_name: str, status: Literal["READY", "PENDING", "UNKNOWN"]
+        self,
+        image_name: str,
+        status: Literal["READY", "PENDING", "UNKNOWN"],
+        *,
+        ready_after_seconds: float | None = None,
     ) -> None:
-        """Set what the service says of an image; every other image is READY."""
-        self._store.set_image_status(image_name, status)
+        """Set what the service says of an image; every other image is READY.
+
+        Args:
+            image_name: The image; without a tag, its tag is `latest`.
+            status: The status. UNKNOWN is answered with 404.
+            ready_after_seconds: The image becomes READY after so many emulated seconds.
+        """
+        after = None if ready_after_seconds is None else ready_after_seconds / self._clock_rate
+        self._store.set_image_status(image_name, status, after)
+
+    def set_workspace_limit(self, vcpus: int | None) -> None:
+        """Set how many virtual CPUs all projects together may use at once; None for any number.
+
+        Jobs that run go on.
+        """
+        if vcpus is None:
+            self._store.delete_limits(WORKSPACE_ID)
+        elif vcpus < 0:
+            raise ValueError("vcpus must not be negative")
+        else:
+            self._store.set_limit(WORKSPACE_ID, None, vcpus)
+        self._executor.wake()
 
 
 @contextmanager

@@ -17,11 +17,11 @@ from . import Emulator
 
 
 def main() -> int:
-    """Serve until SIGINT or SIGTERM, or until the command that was given ends."""
+    """Serve until a signal to end, or until the command that was given ends."""
     arguments = _parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     received: SimpleQueue[int] = SimpleQueue()  # unlike an Event, safe in a signal handler
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _frame: received.put(number))
     try:
         with Emulator(
@@ -51,14 +51,19 @@ def _run(command: list[str], emulator: Emulator, received: SimpleQueue[int]) -> 
         process = subprocess.Popen(command, env=environment)  # noqa: S603 - what it is for
     except OSError as error:
         raise HtcException(f"can't run {command[0]}: {error.strerror}") from error
+    interrupted = False
     with process:
         while True:
             try:
                 status = process.wait(0.1)
                 return status if status >= 0 else 128 - status
             except subprocess.TimeoutExpired:
-                if not received.empty():
-                    process.terminate()
+                while not received.empty():
+                    number = received.get()
+                    # The first Ctrl-C reaches the command from the terminal as well.
+                    if number != signal.SIGINT or interrupted:
+                        process.send_signal(number)
+                    interrupted = interrupted or number == signal.SIGINT
 
 
 def _parser() -> argparse.ArgumentParser:

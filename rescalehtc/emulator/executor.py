@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import select
-import shutil
 import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from json import JSONEncoder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from . import lifecycle
+from .folders import remove
 from .store import now
 from .tokens import CLAIM_PREFIX
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import TracebackType
 
+    from .folders import Folders
     from .lifecycle import Ending
     from .store import Job, Store
     from .tokens import Tokens
@@ -67,7 +69,7 @@ class Executor:
     Args:
         store: Where the jobs are.
         tokens: Issues the jobs' own tokens.
-        folder: Where working directories and shared folders are made.
+        folders: Where working directories and shared folders are made.
         slots: How many jobs run at once.
         clock_rate: How many emulated seconds pass in a second.
         base_url: The emulator's address, for the jobs.
@@ -77,14 +79,14 @@ class Executor:
         self,
         store: Store,
         tokens: Tokens,
-        folder: Path,
+        folders: Folders,
         slots: int,
         clock_rate: float,
         base_url: str,
     ) -> None:
         self._store = store
         self._tokens = tokens
-        self._folder = folder
+        self._folders = folders
         self._clock_rate = clock_rate
         self._base_url = base_url
         self._changed = threading.Condition()
@@ -99,7 +101,7 @@ class Executor:
 
     def __enter__(self) -> Self:
         _end_strays(self._marker)
-        _remove(self._folder / "jobs")
+        self._folders.clear()
         self._store.fail_started(CLOSED)
         for worker in self._workers:
             worker.start()
@@ -132,18 +134,23 @@ class Executor:
             for run in self._runs.values():
                 if run.job.task_id == task_id and group in (None, run.job.group):
                     run.stop = run.stop or "cancelled"
+            self._changed.notify_all()  # what waited behind the cancelled ones may start
 
-    def delete_storage(self, task_id: str) -> None:
-        """Remove the folder that a task's jobs share."""
-        _remove(self._task_folder(task_id))
+    def running_vcpus(self) -> Mapping[str, int]:
+        """How many virtual CPUs of each project run."""
+        with self._changed:
+            return self._running_vcpus()
+
+    def _running_vcpus(self) -> Mapping[str, int]:
+        running: Counter[str] = Counter()
+        for run in self._runs.values():
+            running[run.job.project_id] += run.job.vcpus
+        return running
 
     @property
     def _marker(self) -> str:
         # In the environment of every job of this emulator, and of no other process.
-        return f"TASK_SHARED_FOLDER={self._folder}{os.sep}"
-
-    def _task_folder(self, task_id: str) -> Path:
-        return self._folder / "tasks" / task_id
+        return f"TASK_SHARED_FOLDER={self._folders.root}{os.sep}"
 
     def _work(self, instance_id: str) -> None:
         while True:
@@ -159,7 +166,7 @@ class Executor:
     def _take(self, instance_id: str) -> _Run | None:
         with self._changed:
             while not self._closing:
-                job = self._store.take_job(instance_id)
+                job = self._store.take_job(instance_id, self._running_vcpus())
                 if job is not None:
                     run = self._runs[job.number] = _Run(job)
                     return run
@@ -176,6 +183,7 @@ class Executor:
         finally:
             with self._changed:
                 del self._runs[run.job.number]
+                self._changed.notify_all()  # what this one's end lets start may be many
 
     def _attempt_and_retry(self, run: _Run) -> None:
         retries: int = run.job.request.get("retryStrategy", {}).get("maxRetries", 0)
@@ -198,12 +206,12 @@ class Executor:
             return lifecycle.not_started(
                 "the job has no commands, and the emulator has no image whose own it could run"
             )
-        folder = self._folder / "jobs" / job.id.replace(":", "-")
+        folder = self._folders.jobs / job.id.replace(":", "-")
         environment = self._environment(job, folder)
         try:
             process = _start(commands, folder, definition.get("workingDir", ""), environment)
         except (OSError, ValueError) as error:  # ValueError: a NUL among the commands or envs
-            _remove(folder)
+            remove(folder)
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
             return lifecycle.not_started(f"can't start {commands[0][:200]!r}: {reason}")
         try:
@@ -221,7 +229,7 @@ class Executor:
                     log.read_on(DRAIN_SECONDS)
                 log.end()
         finally:
-            _remove(folder)
+            remove(folder)
         if stop is not None:
             return _stopped(stop, job, process.returncode)
         return lifecycle.exited(process.returncode)
@@ -234,9 +242,6 @@ class Executor:
             "projectId": job.project_id,
             **{CLAIM_PREFIX + c["name"]: c["value"] for c in definition.get("claims", [])},
         }
-        shared = self._folder / "projects" / job.project_id, self._task_folder(job.task_id)
-        for shared_folder in shared:
-            shared_folder.mkdir(parents=True, exist_ok=True)
         host = {
             name: value
             for name, value in os.environ.items()
@@ -254,8 +259,8 @@ class Executor:
             "RESCALE_HTC_BEARER_TOKEN": self._tokens.issue(claims),
             "RESCALE_HTC_REFRESH_TOKEN": self._tokens.issue(claims, "refresh"),
             "RESCALE_API_BASE_URL": self._base_url,
-            "PROJECT_SHARED_FOLDER": str(shared[0]),
-            "TASK_SHARED_FOLDER": str(shared[1]),
+            "PROJECT_SHARED_FOLDER": str(self._folders.project(job.project_id)),
+            "TASK_SHARED_FOLDER": str(self._folders.task(job.task_id)),
             **{pair["name"]: pair["value"] for pair in definition.get("envs", [])},
         }
 
@@ -411,12 +416,3 @@ def _end_strays(variable: str) -> None:
         if not found:
             return
         time.sleep(TICK_SECONDS)
-
-
-def _remove(folder: Path) -> None:
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        _log.warning("%s can't be removed: %s", folder, error)

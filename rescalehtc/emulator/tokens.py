@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import time
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import (
+    RSAPrivateKey,
+    RSAPublicKey,
+    generate_private_key,
+)
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -17,11 +24,14 @@ from cryptography.hazmat.primitives.serialization import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Use = Literal["bearer", "refresh"]
+Use = Literal["bearer", "refresh", "upload"]
 
 BEARER_SECONDS: Final = 21600
 # Longer than any job can run.
 REFRESH_SECONDS: Final = 30 * 24 * 3600
+# As long as the clouds' own usually live.
+STORAGE_SECONDS: Final = 3600
+REGISTRY_SECONDS: Final = 12 * 3600
 
 ALGORITHM: Final = "RS256"
 CLAIM_PREFIX: Final = "userDefined_"
@@ -55,9 +65,12 @@ class Tokens:
         assert isinstance(key, RSAPrivateKey)
         self._private = key
         self._public = key.public_key()
+        self._clock_rate = clock_rate
+        self._key_id, self._jwk = _public_jwk(self._public)
         self._seconds: Mapping[Use, int] = {
-            "bearer": max(1, round(BEARER_SECONDS / clock_rate)),
-            "refresh": max(1, round(REFRESH_SECONDS / clock_rate)),
+            "bearer": self.lifetime(BEARER_SECONDS),
+            "refresh": self.lifetime(REFRESH_SECONDS),
+            "upload": self.lifetime(STORAGE_SECONDS),
         }
 
     @property
@@ -65,17 +78,34 @@ class Tokens:
         """Seconds that a bearer token is valid for."""
         return self._seconds["bearer"]
 
+    @property
+    def key_set(self) -> dict[str, list[dict[str, str]]]:
+        """The public key that tokens are signed with, as a JSON Web Key Set."""
+        return {"keys": [self._jwk]}
+
+    def lifetime(self, seconds: int) -> int:
+        """Turn emulated seconds into real ones, at least one."""
+        return max(1, round(seconds / self._clock_rate))
+
     def issue(self, claims: Mapping[str, Any], use: Use = "bearer") -> str:
         """Make a token with the user's claims and these."""
-        now = int(time.time())
+        return self._signed({**USER, **claims}, use, int(time.time()))
+
+    def issue_for_upload(self, path: str) -> tuple[str, int]:
+        """Make a token to upload one file with, and tell when it expires."""
+        issued_at = int(time.time())
+        token = self._signed({"path": path}, "upload", issued_at)
+        return token, issued_at + self._seconds["upload"]
+
+    def _signed(self, claims: Mapping[str, Any], use: Use, issued_at: int) -> str:
         payload = {
-            **USER,
             **claims,
             "tokenUse": use,
-            "iat": now,
-            "exp": now + self._seconds[use],
+            "iat": issued_at,
+            "exp": issued_at + self._seconds[use],
         }
-        return jwt.encode(payload, self._private, algorithm=ALGORITHM)
+        headers = {"kid": self._key_id}
+        return jwt.encode(payload, self._private, algorithm=ALGORITHM, headers=headers)
 
     def read(self, token: str, use: Use = "bearer") -> dict[str, Any]:
         """Return a token's claims.
@@ -101,3 +131,17 @@ def new_signing_key() -> str:
     """Make a private key in PEM form."""
     key = generate_private_key(public_exponent=65537, key_size=2048)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def _public_jwk(key: RSAPublicKey) -> tuple[str, dict[str, str]]:
+    """A key's id and its JSON Web Key. The id is the thumbprint of RFC 7638."""
+    numbers = key.public_numbers()
+    required = {"e": _encoded(numbers.e), "kty": "RSA", "n": _encoded(numbers.n)}
+    thumbprint = hashlib.sha256(json.dumps(required, separators=(",", ":")).encode()).digest()
+    key_id = base64.urlsafe_b64encode(thumbprint).rstrip(b"=").decode()
+    return key_id, {**required, "kid": key_id, "alg": ALGORITHM, "use": "sig"}
+
+
+def _encoded(number: int) -> str:
+    octets = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()

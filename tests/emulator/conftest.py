@@ -47,6 +47,13 @@ class User:
     def project(self) -> dict[str, Any]:
         return self.get("/htc/projects")["items"][0]
 
+    def new_project(self, *regions: str) -> str:
+        """Make a project and return its path."""
+        body = {"projectName": "test", "projectDescription": "", "regions": regions}
+        answer = self.http.post("/htc/projects", json=body)
+        assert answer.status_code == 200, answer.text
+        return f"/htc/projects/{answer.json()['projectId']}"
+
     def new_task(self, project_id: str | None = None) -> str:
         path = f"/htc/projects/{project_id or self.project()['projectId']}/tasks"
         answer = self.http.post(path, json={"taskName": "test", "taskDescription": ""})

@@ -23,7 +23,7 @@ def concrete(operation):
 
 def test_every_operation_has_a_handler_and_no_other_has():
     assert set(HANDLERS) == set(OPERATIONS)
-    assert len(OPERATIONS) > 15
+    assert len(OPERATIONS) == 57
 
 
 @pytest.mark.parametrize("operation", BEARER, ids=lambda operation: operation.id)
@@ -123,6 +123,22 @@ def test_what_is_not_there_is_404_with_a_documented_body(user, path):
     answer = user.http.get(path.format(project=project, task=user.new_task()))
     assert answer.status_code == 404
     assert set(answer.json()) == {"errorType", "errorDescription"}
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [operation for operation in BEARER if "{projectId}" in operation.path],
+    ids=lambda operation: operation.id,
+)
+def test_whatever_is_asked_of_a_project_or_task_that_is_not_there_is_404(user, operation):
+    path = concrete(operation)
+    paths = [path]
+    if "{taskId}" in operation.path:
+        paths.append(path.replace("projectId", user.project()["projectId"]))
+    for one in paths:
+        answer = user.http.request(operation.method, one, content=b"{")
+        assert answer.status_code == 404
+        assert set(answer.json()) == {"errorType", "errorDescription"}
 
 
 def test_a_job_is_found_in_its_own_task_and_project_only(user):

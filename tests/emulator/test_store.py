@@ -91,3 +91,32 @@ def test_a_submission_that_cannot_be_written_is_not_acknowledged(tmp_path, make_
         assert user.get(f"{task}/jobs") == {"items": []}
         (job_id,) = user.submit(task)
         assert user.wait(task, job_id)["status"] == "SUCCEEDED"
+
+
+def test_what_an_older_emulator_kept_is_taken_over(tmp_path, make_user):
+    """The layout that had no limits and no groups."""
+    with Emulator(data=tmp_path, slots=1) as emulator:
+        user = make_user(emulator.url, emulator.api_key)
+        emulator.set_workspace_limit(0)
+        emulator.set_image_status("a", "PENDING")
+        task = user.new_task()
+        (big,) = user.submit(task, maxVCpus=5, group="g")
+        (small,) = user.submit(task, group="h")
+    older = sqlite3.connect(tmp_path / "state.sqlite3")
+    older.executescript(
+        "DROP TABLE groups; DROP TABLE limits; DROP TABLE documents; DROP TABLE used_images;"
+        "ALTER TABLE jobs DROP COLUMN vcpus; ALTER TABLE images DROP COLUMN ready_at;"
+        "UPDATE images SET name = 'a'; DELETE FROM settings WHERE name = 'created_at';"
+        "DROP INDEX jobs_waiting_of_project;"
+        "CREATE INDEX jobs_waiting ON jobs (status) WHERE status = 'SUBMITTED_TO_RESCALE';"
+    )
+    older.close()
+    with Emulator(data=tmp_path, slots=1) as emulator:
+        user = make_user(emulator.url, emulator.api_key)
+        assert user.items(f"{task}/groups") == ["g", "h"]
+        assert user.wait(task, big)["status"] == user.wait(task, small)["status"] == "SUCCEEDED"
+        path = f"/htc/projects/{user.project()['projectId']}/container-registry/images/a"
+        assert user.get(path) == {"status": "PENDING"}
+    connection = sqlite3.connect(tmp_path / "state.sqlite3")
+    assert connection.execute("SELECT vcpus FROM jobs ORDER BY number").fetchall() == [(5,), (1,)]
+    connection.close()

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, assert_type
 
-from rescalehtc import HtcSession, api, htcjobs, htcprojects, htctasks, models
+from rescalehtc import (
+    HtcSession,
+    api,
+    container_registry,
+    htcjobs,
+    htcprojects,
+    htctasks,
+    htcworkspaces,
+    models,
+)
 from rescalehtc.bearer_token import BearerToken
 from rescalehtc.exceptions import HtcException, HtcValidationError, NotFetchedError, Problem
 
@@ -105,6 +114,23 @@ def operations(rescale: HtcSession) -> None:
     assert_type(api.get_htc_projects_tasks_jobs(rescale, "p", "t", "j"), dict[str, Any])
     assert_type(api.get_htc_projects_tasks_jobs_logs(rescale, "p", "t", "j"), list[dict[str, Any]])
     assert_type(api.post_htc_projects_tasks_jobs_cancel(rescale, "p", "t"), None)
+
+
+def registries(rescale: HtcSession, project: htcprojects.HtcProject) -> None:
+    registry = container_registry.get_container_registry(rescale, project)
+    assert_type(registry, container_registry.HtcContainerRegistry)
+    assert_type(registry.get_images(rescale), list[str])
+    assert_type(registry.is_image_ready(rescale, "image"), bool)
+    assert_type(registry.push_docker_image(rescale, "image:1"), str)
+
+
+def workspaces(rescale: HtcSession, project: htcprojects.HtcProject) -> None:
+    workspace = htcworkspaces.get_workspace(rescale)
+    assert_type(workspace.get_limit(rescale), models.HTCWorkspaceLimit | None)
+    assert_type(workspace.get_regions(rescale), list[models.HTCRegionAdminSettings])
+    assert_type(project.get_retention_policy(rescale), models.TaskRetentionPolicy | None)
+    assert_type(project.get_storage_token(rescale), models.StorageAccessToken)
+    assert_type(project.get_limits(rescale), list[dict[str, Any]])
 
 
 def errors(error: HtcValidationError, missing: NotFetchedError) -> None:

@@ -1,88 +1,24 @@
-"""All that the emulator knows, in one SQLite file. Safe to use from many threads."""
+"""Jobs: their records, events and logs, and the order in which they are started."""
 
 # ruff: noqa: S608 - what is put into a query's text is written in this file; values are bound
 
 from __future__ import annotations
 
 import json
-import secrets
-import sqlite3
-import threading
 import uuid
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final
 
-from ..exceptions import HtcFileError
-from ..models import RescaleJobStatus as Status
-from .lifecycle import STARTED, WAITING, Ending, cancelled, check_step, interrupted
-from .tokens import USER, USER_ID, WORKSPACE_ID, new_signing_key
+from ...models import RescaleJobStatus as Status
+from ..clouds import cloud_provider
+from ..lifecycle import STARTED, WAITING, Ending, cancelled, check_step, interrupted
+from ..tokens import USER_ID, WORKSPACE_ID
+from .database import Row, now
+from .projects import Projects
+from .tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-    from pathlib import Path
-    from types import TracebackType
-
-DEFAULT_REGION: Final = "AWS_US_EAST_1"
-
-_SCHEMA: Final = f"""
-CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS images (name TEXT PRIMARY KEY, status TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS projects (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, record TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS tasks (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, record TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS tasks_of_project ON tasks (project);
-CREATE TABLE IF NOT EXISTS batches (
-    number INTEGER PRIMARY KEY,
-    request TEXT NOT NULL,       -- the submit request
-    full_record TEXT NOT NULL,   -- what the records of all its jobs have in common
-    simple_record TEXT NOT NULL  -- the same for a SIMPLE listing
-);
-CREATE TABLE IF NOT EXISTS jobs (
-    number INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    position INTEGER NOT NULL,   -- in its batch
-    batch INTEGER NOT NULL,
-    project TEXT NOT NULL,
-    task TEXT NOT NULL,
-    job_group TEXT NOT NULL,
-    region TEXT NOT NULL,
-    status TEXT NOT NULL,
-    reason TEXT,
-    failure_code TEXT,
-    container TEXT,
-    provider_id TEXT,
-    instance_id TEXT,
-    environment TEXT,
-    labels TEXT,
-    updated_at TEXT NOT NULL,
-    started_at TEXT,
-    completed_at TEXT
-);
-CREATE INDEX IF NOT EXISTS jobs_of_task ON jobs (task);
-CREATE INDEX IF NOT EXISTS jobs_with_status ON jobs (task, status);
-CREATE INDEX IF NOT EXISTS jobs_of_group ON jobs (task, job_group);
-CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (status) WHERE status = '{WAITING}';
-CREATE TABLE IF NOT EXISTS events (
-    number INTEGER PRIMARY KEY,
-    job INTEGER NOT NULL,
-    time TEXT NOT NULL,
-    status TEXT NOT NULL,
-    reason TEXT,
-    container TEXT,
-    instance_id TEXT,
-    labels TEXT,
-    cancelled INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX IF NOT EXISTS events_of_job ON events (job);
-CREATE TABLE IF NOT EXISTS lines (
-    job INTEGER NOT NULL, number INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY (job, number)
-) WITHOUT ROWID;
-"""
+    from collections.abc import Iterable, Mapping, Sequence
 
 # A job's record is written by SQLite itself: building a dictionary for each job of a long
 # listing would take most of the time. The rest of the record is the batch's.
@@ -106,13 +42,15 @@ _EVENTS: Final = """
         'instanceLabels', json(events.labels),
         'userCancelledEvent', json(iif(cancelled, 'true', 'false')))
     FROM events JOIN jobs ON jobs.number = events.job"""
-
-
-class Row(NamedTuple):
-    """An item of a listing: its number, which grows along the listing, and its JSON."""
-
-    number: int
-    text: str
+# Jumps from project to project in the index, over all the other jobs that wait.
+_WAITING_PROJECTS: Final = f"""
+    WITH RECURSIVE waiting (project) AS (
+        SELECT min(project) FROM jobs WHERE status = '{WAITING}'
+        UNION ALL
+        SELECT (SELECT min(jobs.project) FROM jobs
+                WHERE status = '{WAITING}' AND jobs.project > waiting.project)
+        FROM waiting WHERE waiting.project IS NOT NULL)
+    SELECT project FROM waiting WHERE project IS NOT NULL"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,196 +64,12 @@ class Job:
     task_id: str
     group: str
     region: str
+    vcpus: int
     request: Mapping[str, Any]
 
 
-def now() -> str:
-    """The time as the service writes it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-class Store:
-    """The emulator's state. Every method that changes something commits before it returns.
-
-    Args:
-        path: The file, made if it is not there.
-
-    Raises:
-        HtcFileError: The file can't be used.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
-        try:
-            path.touch(mode=0o600)  # it holds keys
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._execute = self._connection.execute
-            try:
-                self._prepare()
-            except BaseException:
-                self._connection.close()
-                raise
-        except (OSError, sqlite3.Error) as error:
-            raise HtcFileError(f"can't keep data in {path}: {error}") from error
-
-    def _prepare(self) -> None:
-        # With a write-ahead log nothing that was committed is lost when this process is killed.
-        self._execute("PRAGMA journal_mode = WAL")
-        self._execute("PRAGMA synchronous = NORMAL")
-        self._connection.executescript(_SCHEMA)
-        with self._transaction():
-            self.api_key: str = self._setting("api_key", lambda: secrets.token_hex(20))
-            self.signing_key: str = self._setting("signing_key", new_signing_key)
-            if not self.projects(0, 1):
-                self.add_project("emulator", "Runs jobs on this machine.", [DEFAULT_REGION])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        with self._lock:
-            self._connection.close()
-
-    @contextmanager
-    def _transaction(self) -> Generator[None]:
-        with self._lock:
-            if self._connection.in_transaction:  # part of a larger one
-                yield
-                return
-            self._execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # SQLite ends it by itself if the disk is full
-                    self._execute("ROLLBACK")
-                raise
-
-    def _one(self, query: str, *values: object) -> Any:
-        with self._lock:
-            return self._execute(query, values).fetchone()
-
-    def _rows(self, query: str, *values: object) -> list[Row]:
-        with self._lock:
-            return [Row(*row) for row in self._execute(query, values)]
-
-    def _setting(self, name: str, make: Callable[[], str]) -> str:
-        found = self._one("SELECT value FROM settings WHERE name = ?", name)
-        if found:
-            value: str = found[0]
-            return value
-        value = make()
-        self._execute("INSERT INTO settings VALUES (?, ?)", (name, value))
-        return value
-
-    # ---- projects, tasks and images
-
-    def add_project(
-        self,
-        name: str,
-        description: str,
-        regions: Sequence[str],
-        region_settings: Sequence[Mapping[str, Any]] = (),
-    ) -> dict[str, Any]:
-        """Make a project and return its record."""
-        project_id = str(uuid.uuid4())
-        record = {
-            "projectId": project_id,
-            "projectName": name,
-            "projectDescription": description,
-            "createdBy": USER_ID,
-            "workspaceId": WORKSPACE_ID,
-            "organizationCode": USER["organizationCode"],
-            "createdAt": now(),
-            "containerRegistry": f"registry.emulator.invalid/{project_id}",
-            "repositories": [],
-            "regions": list(regions),
-            "regionSettings": region_settings
-            or [
-                {"computeSettings": {"computeRegion": r}, "storageSettings": {"storageRegion": r}}
-                for r in regions
-            ],
-            "projectFolderPath": f"projects/{project_id}",
-        }
-        with self._transaction():
-            insert = "INSERT INTO projects (id, record) VALUES (?, ?)"
-            self._execute(insert, (project_id, json.dumps(record)))
-        return record
-
-    def project(self, project_id: str) -> dict[str, Any] | None:
-        """A project's record."""
-        found = self._one("SELECT record FROM projects WHERE id = ?", project_id)
-        return json.loads(found[0]) if found else None
-
-    def projects(self, after: int, limit: int) -> list[Row]:
-        """Projects in the order of their creation."""
-        return self._rows(
-            "SELECT number, record FROM projects WHERE number > ? ORDER BY number LIMIT ?",
-            *(after, limit),
-        )
-
-    def add_task(self, project_id: str, name: str, description: str) -> dict[str, Any]:
-        """Make a task and return its record."""
-        task_id = str(uuid.uuid4())
-        created = now()
-        record = {
-            "projectId": project_id,
-            "taskId": task_id,
-            "taskName": name,
-            "taskDescription": description,
-            "createdBy": USER_ID,
-            "createdAt": created,
-            "lastActiveAt": created,
-            "archivedAt": None,
-            "deletedAt": None,
-            "workspaceId": WORKSPACE_ID,
-            "taskFolderPath": f"tasks/{task_id}",
-            "lifecycleStatus": "ACTIVE",
-        }
-        with self._transaction():
-            insert = "INSERT INTO tasks (id, project, record) VALUES (?, ?, ?)"
-            self._execute(insert, (task_id, project_id, json.dumps(record)))
-        return record
-
-    def task(self, project_id: str, task_id: str) -> dict[str, Any] | None:
-        """A task's record."""
-        query = "SELECT record FROM tasks WHERE id = ? AND project = ?"
-        found = self._one(query, task_id, project_id)
-        return json.loads(found[0]) if found else None
-
-    def tasks(self, project_id: str, after: int, limit: int) -> list[Row]:
-        """A project's tasks in the order of their creation."""
-        return self._rows(
-            "SELECT number, record FROM tasks WHERE project = ? AND number > ? "
-            "ORDER BY number LIMIT ?",
-            *(project_id, after, limit),
-        )
-
-    def delete_task(self, task: Mapping[str, Any]) -> dict[str, Any]:
-        """Mark a task as deleted and return its record."""
-        return self._change_task(task, lifecycleStatus="DELETED", deletedAt=now())
-
-    def _change_task(self, record: Mapping[str, Any], **changes: str) -> dict[str, Any]:
-        changed = {**record, **changes}
-        with self._transaction():
-            update = "UPDATE tasks SET record = ? WHERE id = ?"
-            self._execute(update, (json.dumps(changed), changed["taskId"]))
-        return changed
-
-    def image_status(self, name: str) -> str:
-        """READY, unless something else was set."""
-        found = self._one("SELECT status FROM images WHERE name = ?", name)
-        return found[0] if found else "READY"
-
-    def set_image_status(self, name: str, status: str) -> None:
-        """Set what `image_status` says."""
-        with self._transaction():
-            self._execute("INSERT OR REPLACE INTO images VALUES (?, ?)", (name, status))
+class Jobs(Projects, Tasks):
+    """The part of the store that knows jobs."""
 
     # ---- jobs as the service's users see them
 
@@ -332,6 +86,8 @@ class Store:
         """
         group = group or str(uuid.uuid4())
         with self._transaction():
+            insert = "INSERT OR IGNORE INTO groups (task, name) VALUES (?, ?)"
+            self._execute(insert, (task["taskId"], group))
             batches = [self._submit(task, request, regions, group) for request, regions in requests]
             self._change_task(task, lastActiveAt=now())
         return batches
@@ -346,6 +102,7 @@ class Store:
         parent = str(uuid.uuid4())
         received = now()
         definition = request["htcJobDefinition"]
+        self._use_image(task["projectId"], definition["imageName"])
         simple_record = {
             "taskId": task["taskId"],
             "projectId": task["projectId"],
@@ -374,11 +131,11 @@ class Store:
             tuple(json.dumps(value) for value in (request, full_record, simple_record)),
         ).lastrowid
         size: int = request.get("batchSize", 1)
-        common = (batch, task["projectId"], task["taskId"], group)
+        common = (batch, task["projectId"], task["taskId"], group, definition.get("maxVCpus", 1))
         last: int = self._one("SELECT coalesce(max(number), 0) FROM jobs")[0]
         self._connection.executemany(
-            "INSERT INTO jobs (id, position, batch, project, task, job_group, region, status,"
-            " updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO jobs (id, position, batch, project, task, job_group, vcpus, region,"
+            " status, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (f"{parent}:{i}", i, *common, regions[i % len(regions)], WAITING, received)
                 for i in range(size)
@@ -440,6 +197,27 @@ class Store:
         with self._lock:
             return dict(self._execute(query, (task_id,)).fetchall())
 
+    def count_group_jobs(self, task_id: str, group: str) -> dict[str, int]:
+        """How many jobs of a group have which status."""
+        # Left to itself, SQLite reads all jobs of the task for each group.
+        query = (
+            "SELECT status, count(*) FROM jobs INDEXED BY jobs_of_group"
+            " WHERE task = ? AND job_group = ? GROUP BY status"
+        )
+        return dict(self._all(query, task_id, group))
+
+    def count_jobs_by_project(self) -> dict[str, dict[str, int]]:
+        """How many jobs of each project have which status."""
+        counts: dict[str, dict[str, int]] = {}
+        found = self._all(
+            "SELECT project, status, sum(jobs)"
+            " FROM (SELECT task, status, count(*) AS jobs FROM jobs GROUP BY task, status)"
+            " JOIN tasks ON tasks.id = task GROUP BY project, status"
+        )
+        for project_id, status, number in found:
+            counts.setdefault(project_id, {})[status] = number
+        return counts
+
     def events(self, job: int, after: int, limit: int) -> list[Row]:
         """A job's events, oldest first."""
         return self._rows(
@@ -464,17 +242,22 @@ class Store:
 
     # ---- jobs as they are run
 
-    def take_job(self, instance_id: str) -> Job | None:
-        """Start the job that has waited longest, if there is one, on an instance."""
+    def take_job(self, instance_id: str, running: Mapping[str, int]) -> Job | None:
+        """Start the job that has waited longest of those that limits let start, on an instance.
+
+        Args:
+            instance_id: The instance.
+            running: How many virtual CPUs of each project run.
+        """
         with self._transaction():
-            found = self._one(
-                "SELECT jobs.number, jobs.id, position, project, task, job_group, region, request"
-                " FROM jobs JOIN batches ON batches.number = batch"
-                f" WHERE status = '{WAITING}' ORDER BY jobs.number LIMIT 1"
-            )
-            if not found:
+            number = self._next_job(running)
+            if number is None:
                 return None
-            *columns, request = found
+            *columns, request = self._one(
+                "SELECT jobs.number, jobs.id, position, project, task, job_group, region, vcpus,"
+                " request FROM jobs JOIN batches ON batches.number = batch WHERE jobs.number = ?",
+                number,
+            )
             columns.append(json.loads(request))
             job = Job(*columns)
             definition = job.request["htcJobDefinition"]
@@ -502,6 +285,27 @@ class Store:
                 labels=json.dumps(labels),
             )
             return job
+
+    def _next_job(self, running: Mapping[str, int]) -> int | None:
+        """Choose among the first jobs of the projects, leaving out any above its own limit.
+
+        In a project no job overtakes one that only waits for its turn. Projects don't wait
+        for each other.
+        """
+        whole_limit = self.lowest_limit(WORKSPACE_ID)
+        whole_room = whole_limit - sum(running.values())
+        heads: list[int] = []
+        for (project_id,) in self._all(_WAITING_PROJECTS):
+            limit = self.lowest_limit(project_id)
+            head = self._one(
+                "SELECT number, vcpus FROM jobs"
+                f" WHERE status = '{WAITING}' AND project = ? AND vcpus <= ?"
+                " ORDER BY number LIMIT 1",
+                *(project_id, min(limit, whole_limit)),
+            )
+            if head and head[1] <= min(limit - running.get(project_id, 0), whole_room):
+                heads.append(head[0])
+        return min(heads, default=None)
 
     def job_runs(self, job: int) -> None:
         """A job's command was started."""
@@ -578,11 +382,6 @@ class Store:
                 "INSERT INTO lines VALUES (?, ?, ?)",
                 ((job, number, record) for number, record in enumerate(records, first)),
             )
-
-
-def cloud_provider(region: str) -> str:
-    """The cloud that a region belongs to: its name begins with the cloud's."""
-    return region.partition("_")[0]
 
 
 def _joined(one: str, other: str) -> str:

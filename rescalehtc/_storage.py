@@ -1,0 +1,106 @@
+"""What projects and tasks have in common: a storage, and credentials for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ._json_object import JsonObject, validated
+from .exceptions import HtcFileError, HtcResponseError
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from . import models
+    from ._operation import Operation
+    from .htcsession import HtcSession
+
+
+@dataclass(frozen=True, slots=True)
+class StorageOperations:
+    """The operations for the storage of a kind of object."""
+
+    token: Operation
+    token_for_region: Operation
+    tokens: Operation
+    presigned_url: Operation
+
+
+class StoredObject(JsonObject):
+    """A project or a task, which has a folder in the storage of each of its regions."""
+
+    _storage: ClassVar[StorageOperations]
+
+    def _ids(self) -> dict[str, Any]:
+        """The object's path parameters."""
+        raise NotImplementedError
+
+    def get_storage_token(
+        self, rescale: HtcSession, region: str | None = None
+    ) -> models.StorageAccessToken:
+        """Fetch credentials for the storage; its `expiration` says for how long they are good.
+
+        Operation getProjectStorageToken or getTaskStorageToken, with a region
+        getProjectStorageTokenForRegion or getTaskStorageTokenForRegion.
+
+        Args:
+            rescale: The session.
+            region: One of the project's regions, or None for the default one.
+        """
+        from . import models
+
+        if region is None:
+            call = self._storage.token.call(self._ids())
+        else:
+            call = self._storage.token_for_region.call({**self._ids(), "region": region})
+        return validated(models.StorageAccessToken, rescale.send(call))
+
+    def get_storage_tokens(self, rescale: HtcSession) -> models.StorageAccessTokens:
+        """Fetch credentials for the storage in all regions.
+
+        Operation getProjectStorageTokens or getTaskStorageTokens.
+        """
+        from . import models
+
+        answer = rescale.send(self._storage.tokens.call(self._ids()))
+        return validated(models.StorageAccessTokens, answer)
+
+    def get_presigned_url(
+        self, rescale: HtcSession, file_path: str
+    ) -> models.PresignedPutUrlResponse:
+        """Fetch an address to which one file can be uploaded by anyone until it expires.
+
+        Operation getProjectPresignedUrl or getTaskPresignedUrl.
+
+        Args:
+            rescale: The session.
+            file_path: Where the file is to be stored, below the object's folder.
+        """
+        from . import models
+
+        call = self._storage.presigned_url.call(self._ids(), query={"filePath": file_path})
+        return validated(models.PresignedPutUrlResponse, rescale.send(call))
+
+    def upload_file(
+        self, rescale: HtcSession, source_path: str | PathLike[str], file_path: str
+    ) -> None:
+        """Upload a file through an address of `get_presigned_url`.
+
+        Args:
+            rescale: The session.
+            source_path: The file.
+            file_path: Where it is to be stored, below the object's folder.
+
+        Raises:
+            HtcFileError: The file can't be read.
+            HtcStatusError: The storage refuses the file.
+        """
+        try:
+            file = open(source_path, "rb")  # noqa: PTH123, SIM115 - closed below, by `with`
+        except OSError as error:
+            raise HtcFileError(f"{source_path} can't be read: {error.strerror}") from None
+        with file:
+            url = self.get_presigned_url(rescale, file_path).url
+            if not isinstance(url, str):
+                raise HtcResponseError(f"{self._storage.presigned_url.id}: the answer has no url")
+            rescale.upload(url, file)

@@ -1,0 +1,434 @@
+"""The container registry of a project: its images and repositories, and pushing images to it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from . import api
+from ._credentials import RENEWAL_FRACTION, ExpiringSecret, is_secret_text, seconds_from
+from ._json_object import require_instance
+from .exceptions import HtcException, HtcResponseError, HtcValidationError, Problem
+from .htcprojects import HtcProject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .htcsession import HtcSession
+
+USERNAME = "AWS"
+LOGIN_METHOD = "username_token"
+PROGRAMS = ("docker", "podman")
+
+# A password that does not say when it expires is used for so long, and none for longer than
+# those of AWS are valid.
+PASSWORD_SECONDS = 1800.0
+MAX_PASSWORD_SECONDS = 12 * 3600.0
+_FAR_FUTURE = 1e12  # seconds since 1970
+
+ID_DIGITS = 10
+MAX_TAG_CHARACTERS = 128
+MAX_NAME_CHARACTERS = 384
+_REPOSITORY_FORM = "[path/]name in lower case, without a tag"
+_REMOTE_FORM = "[path/]name[:tag], the name in lower case"
+_LOCAL_FORM = "[host[:port]/][path/]name:tag, the name in lower case"
+
+# What is shown of a program's output, and of a name.
+TAIL_LINES = 10
+MAX_LINE_CHARACTERS = 500
+MAX_SHOWN_CHARACTERS = 80
+# A program that is to end is killed if it has not ended after so long.
+END_SECONDS = 10.0
+_READ_BYTES = 1 << 16
+
+# What docker takes for a name. It takes what is before the first slash for a registry's host
+# only if a full stop, colon or capital letter shows it, or if it is localhost.
+_PART = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_NAME = f"{_PART}(?:/{_PART})*"
+_TAG = f"[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{MAX_TAG_CHARACTERS - 1}}}"
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_HOST = (
+    rf"(?=[^/]*[.:A-Z]|localhost(?:/|$))(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
+)
+_REPOSITORY = re.compile(_NAME)
+_REMOTE_IMAGE = re.compile(f"(?P<name>{_NAME})(?::{_TAG})?")
+_LOCAL_IMAGE = re.compile(f"(?:(?P<host>{_HOST})/)?(?P<name>{_NAME}):(?P<tag>{_TAG})")
+_ADDRESS = re.compile(rf"(?:https?://)?(?P<host>{_HOST})(?P<path>(?:/{_PART})*)/?")
+_IMAGE_ID = re.compile(f"(?:[a-z0-9]+:)?(?P<digits>[0-9a-f]{{{ID_DIGITS}}})[0-9a-f]*")
+
+_ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+_LINE_END = re.compile(r"[\r\n]+")
+
+
+class HtcContainerRegistry:
+    """The container registry of a project. `get_container_registry` makes one.
+
+    Attributes:
+        project: The project.
+        registry_url: The registry's address: a host, and a path below which the project's
+            images are.
+        login_method: `username_token`: one logs in with a user's name and a password.
+        username: The user's name; `get_token` is the password.
+    """
+
+    def __init__(
+        self,
+        project: HtcProject,
+        registry_url: str,
+        login_method: str = LOGIN_METHOD,
+        username: str = USERNAME,
+    ) -> None:
+        self.project: HtcProject = project
+        self.registry_url: str = registry_url
+        self.login_method: str = login_method
+        self.username: str = username
+        self._password: ExpiringSecret | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"HtcContainerRegistry(registry_url={self.registry_url!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.project, self.registry_url, self.login_method, self.username)
+
+    def get_images(self, rescale: HtcSession) -> list[str]:
+        """Return the names of the images, `name:tag`.
+
+        Operation listImages.
+        """
+        answer = api.get_htc_projects_container_registry_images(rescale, self._project_id)
+        return _names(answer, "images", "listImages")
+
+    def get_image(self, rescale: HtcSession, image_name: str) -> dict[str, Any]:
+        """Fetch what is known of an image.
+
+        Operation getImageStatus.
+
+        Args:
+            rescale: The session.
+            image_name: The image, `[path/]name[:tag]`.
+
+        Returns:
+            An `HTCImageStatus` object: `status` is READY, or PENDING while the image is
+            being copied.
+
+        Raises:
+            HtcNotFoundError: There is no such image.
+        """
+        return api.get_htc_projects_container_registry_images(rescale, self._project_id, image_name)
+
+    def is_image_ready(self, rescale: HtcSession, image_name: str) -> bool:
+        """Whether jobs can be submitted with an image.
+
+        An image that was pushed again under the name of an older one is ready all along;
+        which of the two a job gets is not said.
+
+        Operation getImageStatus.
+
+        Raises:
+            HtcNotFoundError: There is no such image.
+        """
+        return self.get_image(rescale, image_name).get("status") == "READY"
+
+    def delete_image(
+        self,
+        rescale: HtcSession,  # noqa: ARG002 - a documented parameter
+        image_name: str,
+    ) -> NoReturn:
+        """Raise: the service has no operation that deletes an image.
+
+        Raises:
+            HtcException: Always. Nothing is sent.
+        """
+        raise HtcException(
+            f"image {image_name!r} can't be deleted: the service has no operation for it; "
+            "nothing was sent"
+        )
+
+    def get_repos(self, rescale: HtcSession) -> list[str]:
+        """Return the names of the repositories.
+
+        Operation getProject.
+        """
+        answer = api.get_htc_projects(rescale, self._project_id)
+        return _names(answer, "repositories", "getProject")
+
+    def create_repo(self, rescale: HtcSession, container_repo_name: str) -> dict[str, Any]:
+        """Create a repository; harmless if there is one of this name.
+
+        Operation createRepository.
+
+        Args:
+            rescale: The session.
+            container_repo_name: The repository, `[path/]name` in lower case, without a tag.
+
+        Returns:
+            An `HTCRepository` object; `successfullyCreated` is false if there was one.
+
+        Raises:
+            HtcValidationError: This can't be a repository's name.
+        """
+        _checked(_REPOSITORY, container_repo_name, "container_repo_name", _REPOSITORY_FORM)
+        return api.post_htc_projects_container_registry_repo(
+            rescale, self._project_id, container_repo_name
+        )
+
+    def get_token(self, rescale: HtcSession) -> str:
+        """Return the password to log in with, fetched again when it may expire soon.
+
+        The service does not say how long it is valid. A password that says so itself, as
+        those of AWS do, is used for four fifths of the time that is left when it is fetched;
+        any other one for half an hour.
+
+        Operation getRegistryToken, if it has to be fetched.
+
+        Raises:
+            HtcResponseError: The answer can't be a password.
+        """
+        with self._lock:
+            if self._password is None or self._password.is_due:
+                text = api.get_htc_projects_container_registry_token(
+                    rescale, self._project_id
+                ).strip()
+                if not is_secret_text(text):
+                    raise HtcResponseError("getRegistryToken: the answer is no password")
+                self._password = ExpiringSecret.usable_for(text, _usable_seconds(text))
+            return self._password.value
+
+    def push_docker_image(
+        self,
+        rescale: HtcSession,
+        local_image_name: str,
+        remote_image_name: str | None = None,
+        quiet: bool = False,
+    ) -> str:
+        """Push an image of this machine to the registry, with docker or else podman.
+
+        The program stays logged in to the registry and keeps the image under its new name
+        too. It runs for as long as it takes.
+
+        Operations createRepository and, if the password has to be fetched, getRegistryToken.
+
+        Args:
+            rescale: The session.
+            local_image_name: The image, `[host[:port]/][path/]name:tag`.
+            remote_image_name: Its name in the registry, `[path/]name[:tag]`. By default the
+                local one without the host, and with the first ten digits of the image's id at
+                the end, so that another image has another name.
+            quiet: Don't show what the program prints.
+
+        Returns:
+            The image's name in the registry, to submit jobs with.
+
+        Raises:
+            HtcValidationError: A name is not formed as it has to be; nothing was run.
+            HtcException: There is neither docker nor podman, or the program failed: the
+                message names the step and has the last lines that it printed.
+        """
+        local = _checked(_LOCAL_IMAGE, local_image_name, "local_image_name", _LOCAL_FORM)
+        if remote_image_name is not None:
+            _checked(_REMOTE_IMAGE, remote_image_name, "remote_image_name", _REMOTE_FORM)
+        address = _ADDRESS.fullmatch(self.registry_url)
+        if address is None:
+            raise HtcException(f"{_shown(self.registry_url)} can't be a registry's address")
+        program = _found_program()
+        if remote_image_name is None:
+            tag = local["tag"][: MAX_TAG_CHARACTERS - 1 - ID_DIGITS]
+            remote_image_name = f"{local['name']}:{tag}-{program.image_id(local_image_name)}"
+            _checked(_REMOTE_IMAGE, remote_image_name, "remote_image_name", _REMOTE_FORM)
+        self.create_repo(rescale, remote_image_name.partition(":")[0])
+        password = self.get_token(rescale)
+        target = f"{address['host']}{address['path']}/{remote_image_name}"
+        login = ["login", f"--username={self.username}", "--password-stdin", address["host"]]
+        program.run("logging in to the registry", login, quiet, password)
+        program.run("tagging the image", ["tag", local_image_name, target], quiet)
+        program.run("pushing the image", ["push", target], quiet)
+        return remote_image_name
+
+    @property
+    def _project_id(self) -> str:
+        project_id: str = self.project.json["projectId"]
+        return project_id
+
+
+def get_container_registry(rescale: HtcSession, project: HtcProject) -> HtcContainerRegistry:
+    """Return the container registry of a project.
+
+    Operation getProject, if `project.json` does not hold the registry's address.
+
+    Raises:
+        HtcValidationError: `project` is not an HtcProject.
+        HtcException: The project has no registry.
+    """
+    require_instance(project, HtcProject, "project", "get_container_registry")
+    project_id: str = project.json["projectId"]
+    address: object = project.json.get("containerRegistry")
+    if not address:
+        address = api.get_htc_projects(rescale, project_id).get("containerRegistry")
+    if not isinstance(address, str) or not address:
+        raise HtcException(f"project {project_id} has no container registry")
+    return HtcContainerRegistry(project, address)
+
+
+class _Program(NamedTuple):
+    """A container program."""
+
+    name: str
+    path: str
+
+    def image_id(self, image: str) -> str:
+        """The first digits of an image's id."""
+        inspect = ["image", "inspect", "--format", "{{.Id}}", image]
+        printed = self.run(f"looking for the image {image}", inspect, quiet=True)
+        found = next((match for match in map(_IMAGE_ID.fullmatch, printed) if match), None)
+        if found is None:
+            raise HtcException(f"{self.name} did not tell the id of the image {image}")
+        return found["digits"]
+
+    def run(
+        self, step: str, arguments: Sequence[str], quiet: bool, password: str = ""
+    ) -> list[str]:
+        """Run the program to its end and return the last lines that it printed.
+
+        Args:
+            step: What it is for, for messages.
+            arguments: Its arguments.
+            quiet: Don't show what it prints.
+            password: What it gets on standard input; hidden in what it prints.
+
+        Raises:
+            HtcException: It can't be run, or failed.
+        """
+        tail: deque[str] = deque(maxlen=TAIL_LINES)
+        try:
+            process = subprocess.Popen(  # noqa: S603 - no shell, and the names were checked
+                [self.path, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        except (OSError, ValueError) as error:
+            fault = f"can't be run: {error}"
+        else:
+            with process:
+                try:
+                    _give(process, password)
+                    for line in _printed_lines(process, password):
+                        tail.append(line)
+                        if not quiet:
+                            _show(line)
+                except BaseException:
+                    _end(process)
+                    raise
+            fault = _fault(process.returncode)
+        if fault:
+            raise HtcException("\n  ".join([f"{step} failed: {self.name} {fault}", *tail]))
+        return list(tail)
+
+
+def _found_program() -> _Program:
+    for name in PROGRAMS:
+        path = shutil.which(name)
+        if path:
+            return _Program(name, path)
+    raise HtcException(
+        f"neither {' nor '.join(PROGRAMS)} was found; one of them is needed to push an image"
+    )
+
+
+def _give(process: subprocess.Popen[bytes], text: str) -> None:
+    assert process.stdin is not None
+    # Who does not read what it needs says so with its exit status.
+    with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
+        stdin.write(text.encode())
+
+
+def _printed_lines(process: subprocess.Popen[bytes], password: str) -> Iterator[str]:
+    """Yield what the program prints, a line at a time, harmless for a terminal and cut."""
+    output = process.stdout
+    assert output is not None
+    while chunk := output.readline(_READ_BYTES):
+        rest = chunk
+        while rest and not rest.endswith(b"\n"):  # so long a line that its end is left out
+            rest = output.readline(_READ_BYTES)
+        for line in _LINE_END.split(chunk.decode("utf-8", "replace")):
+            text = "".join(c for c in _ESCAPE_SEQUENCE.sub("", line) if c.isprintable())
+            if password:
+                text = text.replace(password, "***")
+            if text.strip():
+                yield text[:MAX_LINE_CHARACTERS]
+
+
+def _show(line: str) -> None:
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stdout.flush()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _fault(status: int) -> str:
+    if status < 0:
+        return f"was ended by signal {-status}"
+    return f"ended with status {status}" if status else ""
+
+
+def _checked(pattern: re.Pattern[str], name: object, argument: str, form: str) -> re.Match[str]:
+    if isinstance(name, str) and len(name) <= MAX_NAME_CHARACTERS:
+        match = pattern.fullmatch(name)
+        if match:
+            return match
+    raise HtcValidationError(
+        "the arguments",
+        [
+            Problem(
+                argument,
+                f"must be {form}, of at most {MAX_NAME_CHARACTERS} characters, got {_shown(name)}",
+            )
+        ],
+    )
+
+
+def _shown(name: object) -> str:
+    if not isinstance(name, str):
+        return type(name).__name__
+    text = repr(name)
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
+
+
+def _names(answer: dict[str, Any], field: str, operation: str) -> list[str]:
+    names: Any = answer.get(field) or []
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):  # pyright: ignore[reportUnknownVariableType]
+        return names  # pyright: ignore[reportUnknownVariableType]
+    raise HtcResponseError(f"{operation}: {field} in the answer is no list of names")
+
+
+def _usable_seconds(password: str) -> float:
+    """For how many seconds a password is used: by what it says itself, if it says anything."""
+    try:
+        said: Any = json.loads(base64.b64decode(password + "=" * (-len(password) % 4)))
+    except (ValueError, RecursionError):
+        return PASSWORD_SECONDS
+    match said:
+        case {"expiration": int() | float() as given}:
+            end = seconds_from(given, _FAR_FUTURE)
+        case _:
+            end = None
+    if end is None:
+        return PASSWORD_SECONDS
+    return min(end - time.time(), MAX_PASSWORD_SECONDS) * (1 - RENEWAL_FRACTION)

@@ -1,0 +1,120 @@
+"""What the emulated clouds offer: regions, machines and storages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ..models import Architecture, JobPriority
+from ..models import RescaleRegion as Region
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_REGION: Final = Region.AWS_US_EAST_1.value
+# UNASSIGNED is a region by name only.
+ENABLED_REGIONS: Final = tuple(region.value for region in Region if region != Region.UNASSIGNED)
+
+
+class Machine(NamedTuple):
+    """A kind of machine."""
+
+    cloud: str
+    architecture: Architecture
+    vcpus: int
+    memory_mib: int
+
+
+MACHINES: Final[Mapping[str, Machine]] = {
+    "c7g.medium": Machine("AWS", Architecture.AARCH64, 1, 2048),
+    "c7i.2xlarge": Machine("AWS", Architecture.X86, 8, 16384),
+    "t2d-standard-16": Machine("GCP", Architecture.X86, 16, 65536),
+    "a2-highgpu-1g": Machine("GCP", Architecture.A100, 12, 87040),
+}
+
+
+def cloud_provider(region: str) -> str:
+    """The cloud that a region belongs to: its name begins with the cloud's."""
+    return region.partition("_")[0]
+
+
+def region_settings(region: str, updated_at: str) -> dict[str, Any]:
+    """The record of a region's settings."""
+    cloud = cloud_provider(region)
+    offered = {machine.architecture for machine in MACHINES.values() if machine.cloud == cloud}
+    return {
+        "region": region,
+        "enabled": region in ENABLED_REGIONS,
+        "weight": 1,
+        "updatedBy": None,
+        "updatedAt": updated_at,
+        "supportedArchitectures": sorted(offered or {Architecture.X86}),
+        "cloudProvider": cloud,
+    }
+
+
+def storage_name(region: str) -> str:
+    """The name of a region's storage."""
+    return f"emulator-{region.lower().replace('_', '-')}"
+
+
+def storage_option(region: str) -> dict[str, Any]:
+    """The record of a region's storage."""
+    return {
+        "storageName": storage_name(region),
+        "region": region,
+        "provider": cloud_provider(region),
+    }
+
+
+def environment(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a computing environment, with what is known of its kind of machine."""
+    machine = MACHINES.get(asked.get("machineType", ""))
+    derived = machine and {
+        "architecture": machine.architecture,
+        "vCPUs": machine.vcpus,
+        "memory": machine.memory_mib,
+        "swap": False,
+    }
+    names = ("machineType", "priority", "region", "computeScalingPolicy", "hyperthreading")
+    return {"derived": derived, **{name: asked.get(name) for name in names}}
+
+
+def all_environments() -> list[dict[str, Any]]:
+    """Every kind of machine at every price in every region of its cloud."""
+    return [
+        environment({"machineType": name, "priority": priority, "region": region})
+        for name, machine in MACHINES.items()
+        for region in ENABLED_REGIONS
+        if cloud_provider(region) == machine.cloud
+        for priority in JobPriority
+    ]
+
+
+def gcp_clusters() -> dict[str, Any]:
+    """The record of the Google Cloud clusters: one in each enabled region."""
+    return {
+        "gcpProjectId": "emulator",
+        "clusters": [
+            {
+                "name": storage_name(region),
+                "region": region,
+                "version": "1",
+                "status": "RUNNING",
+                "nodePools": [
+                    {
+                        "name": name,
+                        "version": "1",
+                        "instanceType": name,
+                        "status": "RUNNING",
+                        "autoscaling": {"enabled": True, "minNodeCount": 0, "maxNodeCount": 100},
+                    }
+                    for name, machine in MACHINES.items()
+                    if machine.cloud == "GCP"
+                ],
+                "subnetwork": "default",
+                "autoscaling": "OPTIMIZE_UTILIZATION",
+            }
+            for region in ENABLED_REGIONS
+            if cloud_provider(region) == "GCP"
+        ],
+    }

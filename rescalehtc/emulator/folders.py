@@ -1,0 +1,59 @@
+"""The folders that the emulator keeps files in."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_log = logging.getLogger("rescalehtc.emulator")
+
+
+class Folders:
+    """Where everything is, below one folder.
+
+    Attributes:
+        root: That folder.
+        jobs: Has a folder for each running job.
+        uploads: Has files that are still being received.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.jobs = root / "jobs"
+        self.uploads = root / "uploads"
+
+    def clear(self) -> None:
+        """Remove what an emulator that was killed left behind."""
+        remove(self.jobs)
+        remove(self.uploads)
+
+    def project(self, project_id: str) -> Path:
+        """The folder that a project's jobs share, made if it is not there."""
+        return _made(self.root / "projects" / project_id)
+
+    def task(self, task_id: str) -> Path:
+        """The folder that a task's jobs share, made if it is not there."""
+        return _made(self.root / "tasks" / task_id)
+
+    def remove_task(self, task_id: str) -> None:
+        """Remove the folder that a task's jobs share."""
+        remove(self.root / "tasks" / task_id)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder with all that is in it, if it is there and as far as possible."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        _log.warning("%s can't be removed: %s", folder, error)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

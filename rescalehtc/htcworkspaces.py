@@ -1,0 +1,193 @@
+"""Workspaces: they hold projects. A session is with one workspace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import api
+from ._json_object import JsonObject, validated
+from .exceptions import HtcNotFoundError, HtcResponseError
+
+if TYPE_CHECKING:
+    from . import models
+    from .htcsession import HtcSession
+
+
+class HtcWorkspace(JsonObject):
+    """The workspace that a session is with.
+
+    Attributes:
+        json: The claims of the bearer token, an `HTCTokenPayload` object; among them
+            `workspaceId` and `workspaceName`.
+    """
+
+    def __repr__(self) -> str:
+        name, workspace_id = self.json.get("workspaceName"), self.json.get("workspaceId")
+        return f"HtcWorkspace(workspaceName={name!r}, workspaceId={workspace_id!r})"
+
+    @property
+    def record(self) -> models.HTCTokenPayload:
+        """The typed view of `json`.
+
+        Raises:
+            HtcResponseError: A field has a type that it is not described to have.
+        """
+        from . import models
+
+        return self._record(models.HTCTokenPayload)
+
+    @property
+    def _id(self) -> str:
+        workspace_id = self.json.get("workspaceId")
+        if not isinstance(workspace_id, str):
+            raise HtcResponseError("the bearer token does not say which workspace it is for")
+        return workspace_id
+
+    def get_limit(self, rescale: HtcSession) -> models.HTCWorkspaceLimit | None:
+        """Fetch how many virtual CPUs of the workspace may be in use at once; None for no limit.
+
+        Operation getWorkspaceLimit.
+        """
+        from . import models
+
+        try:
+            limit = api.get_htc_workspaces_limits(rescale, self._id)
+        except HtcNotFoundError:
+            return None
+        return validated(models.HTCWorkspaceLimit, limit)
+
+    def get_dimensions(self, rescale: HtcSession) -> list[models.HTCComputeEnvironment]:
+        """Fetch the computing environments that the workspace has.
+
+        Operation getWorkspaceDimensions.
+        """
+        from . import models
+
+        found = api.get_htc_workspaces_dimensions(rescale, self._id)
+        return [validated(models.HTCComputeEnvironment, one) for one in found]
+
+    def get_retention_policy(
+        self, rescale: HtcSession
+    ) -> models.WorkspaceTaskRetentionPolicy | None:
+        """Fetch when tasks are archived and deleted by themselves; None if nothing is set.
+
+        Operation getWorkspaceRetentionPolicy. A project's own policy comes before it.
+        """
+        from . import models
+
+        try:
+            policy = api.get_htc_task_retention_policy(rescale, self._id)
+        except HtcNotFoundError:
+            return None
+        return validated(models.WorkspaceTaskRetentionPolicy, policy)
+
+    def set_retention_policy(
+        self, rescale: HtcSession, archive_after_hours: int, delete_after_hours: int
+    ) -> models.WorkspaceTaskRetentionPolicy:
+        """Set when tasks are archived and deleted by themselves.
+
+        Operation setWorkspaceRetentionPolicy.
+
+        Args:
+            rescale: The session.
+            archive_after_hours: Hours without use after which an active task is archived, at
+                least 0; 0 for never.
+            delete_after_hours: Hours after which an archived task is deleted, at least 0; 0
+                for never.
+
+        Raises:
+            HtcValidationError: A number can't be right.
+        """
+        from . import models
+
+        payload = retention_payload(archive_after_hours, delete_after_hours)
+        policy = api.put_htc_task_retention_policy(rescale, self._id, payload)
+        return validated(models.WorkspaceTaskRetentionPolicy, policy)
+
+    def get_gcp_clusters(self, rescale: HtcSession) -> models.HTCClusterStatusResponse:
+        """Fetch the Google Cloud clusters that can run jobs of the workspace.
+
+        Operation getGcpClusters.
+        """
+        from . import models
+
+        clusters = api.get_htc_gcp_clusters(rescale, self._id)
+        return validated(models.HTCClusterStatusResponse, clusters)
+
+    def get_regions(
+        self,
+        rescale: HtcSession,
+        cloud_provider: str | None = None,
+        enabled: bool | None = None,
+    ) -> list[models.HTCRegionAdminSettings]:
+        """Fetch the settings of all regions.
+
+        Operation listRegions.
+
+        Args:
+            rescale: The session.
+            cloud_provider: Only regions of this cloud: AWS, GCP, NGC, AZURE, RC, COREWEAVE.
+            enabled: Only regions that are enabled, or only those that are not.
+        """
+        from . import models
+
+        found: object = api.get_htc_regions(rescale, cloud_provider=cloud_provider, enabled=enabled)
+        if not isinstance(found, list):
+            raise HtcResponseError("listRegions: the answer is no list of regions")
+        settings: list[object] = found  # pyright: ignore[reportUnknownVariableType]
+        return [validated(models.HTCRegionAdminSettings, one) for one in settings]
+
+    def get_region(self, rescale: HtcSession, region: str) -> models.HTCRegionAdminSettings | None:
+        """Fetch the settings of one region; None if there is no such region.
+
+        Operation getRegion.
+        """
+        from . import models
+
+        try:
+            settings = api.get_htc_regions(rescale, region)
+        except HtcNotFoundError:
+            return None
+        return validated(models.HTCRegionAdminSettings, settings)
+
+    def get_storages(self, rescale: HtcSession) -> list[models.RegionStorageOption]:
+        """Fetch the storages of all enabled regions.
+
+        Operation listStorages.
+        """
+        from . import models
+
+        return [validated(models.RegionStorageOption, one) for one in api.get_htc_storage(rescale)]
+
+    def get_metrics(self, rescale: HtcSession) -> str:
+        """Fetch the workspace's metrics in the OpenMetrics text format.
+
+        Operation getMetrics.
+        """
+        return api.get_htc_metrics(rescale)
+
+
+def get_workspace(rescale: HtcSession) -> HtcWorkspace:
+    """Return the workspace that the session is with.
+
+    Operation getTokenPayload.
+    """
+    return HtcWorkspace(api.get_auth_token_whoami(rescale))
+
+
+def retention_payload(archive_after_hours: int, delete_after_hours: int) -> dict[str, Any]:
+    """Check a retention policy and return what to send.
+
+    Raises:
+        HtcValidationError: A number can't be right.
+    """
+    from . import models
+    from ._validation import check
+
+    policy = check(
+        models.TaskRetentionPolicyUpdate,
+        {"archiveAfter": archive_after_hours, "deleteAfter": delete_after_hours},
+        "set_retention_policy",
+        {"archiveAfter": "archive_after_hours", "deleteAfter": "delete_after_hours"},
+    )
+    return policy.to_json_dict()

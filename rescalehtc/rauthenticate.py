@@ -1,0 +1,278 @@
+"""The console script `rauthenticate`: keep an API key where sessions find it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import getpass
+import os
+import secrets
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import api
+from ._credentials import (
+    API_KEY_VARIABLES,
+    DEFAULT_WORKSPACE,
+    KEY_FILE,
+    TOKEN_FILE,
+    Credential,
+    checked_credential,
+    find_credential,
+    write_private,
+)
+from .exceptions import HtcAuthenticationError, HtcCredentialsError, HtcException, HtcFileError
+from .htcsession import CONFIG_FOLDER, HtcSession
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+KEYS_ADDRESS = "https://platform.rescale.com/user/settings/api-key/"
+MAX_NAME_BYTES = 255
+
+DESCRIPTION = f"""\
+Keep an API key of a workspace where HtcSession() finds it, and try it.
+
+The key is prompted for with --interactive; else it is the value of RESCALE_API_TOKEN or,
+if that is not set, RESCALE_API_KEY. It is written to
+{CONFIG_FOLDER}/<workspace>/{KEY_FILE}, which only you can read, and
+{CONFIG_FOLDER}/default becomes a link to that folder. The workspace is the one
+that the service says the key belongs to. Bearer tokens kept in the folder are deleted.
+
+Without a key, what sessions would use is tried: RESCALE_HTC_REFRESH_TOKEN, which is set
+inside running jobs, or else the key that is kept already.
+"""
+EPILOG = f"""\
+The service's address is taken from RESCALE_API_BASE_URL if that is set.
+API keys are made at {KEYS_ADDRESS}
+
+exit status: 0 if the service was reached and accepts the credential, 1 if not,
+2 if the arguments are wrong
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the script.
+
+    Args:
+        arguments: The command line without the program's name; None for this process's own.
+
+    Returns:
+        The exit status.
+    """
+    parser = argparse.ArgumentParser(
+        "rauthenticate",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "-i",
+        "--interactive",
+        action="store_true",
+        help="prompt for the API key; it is not shown. From a pipe, its first line is the key",
+    )
+    parser.add_argument(
+        "--workspace",
+        metavar="NAME",
+        help="keep the key under this name, for HtcSession(NAME), and leave the link `default` "
+        "as it is",
+    )
+    options = parser.parse_args(arguments)
+    if options.workspace is not None:
+        fault = _name_fault(options.workspace)
+        if fault:
+            parser.error(f"argument --workspace: {fault}")
+    try:
+        _authenticate(options.interactive, options.workspace)
+    except HtcException as error:
+        reason = str(error)
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    else:
+        return 0
+    sys.stderr.write(f"rauthenticate: error: {_one_line(reason)}\n")
+    return 1
+
+
+def _authenticate(interactive: bool, workspace: str | None) -> None:
+    config_folder = Path(os.path.expanduser(CONFIG_FOLDER))  # noqa: PTH111 - a home may be missing
+    if not config_folder.is_absolute():
+        raise HtcCredentialsError("there is no home folder for keys; set the variable HOME")
+    used = workspace or DEFAULT_WORKSPACE
+    given = _given_key(interactive)
+    if given is None:
+        found = find_credential(None, used, config_folder, os.environ)
+        if found.folder is not None:
+            with _file_errors():
+                _drop_token(found.folder)
+        with HtcSession(used) as rescale:
+            _try(rescale, found.found_in)
+        return
+    with HtcSession(api_key=given.secret) as rescale:
+        theirs = _workspace_of(rescale, given)
+        fault = None if workspace else _name_fault(theirs)
+        if fault:
+            raise HtcException(f"the key's workspace: {fault}; choose one with --workspace NAME")
+        with _file_errors():
+            _keep(given.secret, config_folder, workspace or theirs, is_default=workspace is None)
+        if workspace is not None and workspace != theirs:
+            _say(f"note: the service's name for the workspace is {theirs or 'missing'}")
+        _try(rescale, given.found_in)
+    note = _what_goes_first(given, used, config_folder)
+    if note:
+        _say(f"note: a session for the workspace {used} does not use this key: {note}")
+
+
+def _given_key(interactive: bool) -> Credential | None:
+    if interactive:
+        return checked_credential("Token", _prompted(), "what was typed")
+    for name in reversed(API_KEY_VARIABLES):  # 1.1.0 knows RESCALE_API_TOKEN
+        if name in os.environ:
+            return checked_credential("Token", os.environ[name], f"the variable {name}")
+    return None
+
+
+def _prompted() -> str:
+    try:
+        if not sys.stdin.isatty():
+            return sys.stdin.readline()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            return getpass.getpass(f"API key, from {KEYS_ADDRESS} (it is not shown): ")
+    except EOFError:
+        reason = "no key was typed"
+    except getpass.GetPassWarning:
+        reason = "this terminal would show the key; give it through a pipe"
+    except (OSError, UnicodeDecodeError):
+        reason = "the key can't be read"
+    raise HtcCredentialsError(reason)
+
+
+def _workspace_of(rescale: HtcSession, key: Credential) -> str:
+    """The name of the key's workspace; empty if the service does not tell it."""
+    try:
+        user = api.get_auth_whoami(rescale, key.authorization)
+    except HtcAuthenticationError as error:
+        status = error.status_code
+    else:
+        match user:
+            case {"user": {"workspace": {"name": str(name)}}}:
+                return name
+            case _:
+                return ""
+    raise HtcCredentialsError(
+        f"the service at {rescale.base_url} refuses the API key in {key.found_in}; "
+        "nothing was written",
+        status,
+    )
+
+
+def _name_fault(name: str) -> str | None:
+    """Why this can't be the name of a workspace's folder."""
+    if not name.strip():
+        return "its name is empty"
+    if (
+        name in (".", "..")
+        or "/" in name
+        or not name.isprintable()
+        or len(name.encode()) > MAX_NAME_BYTES
+    ):
+        return f"{name[:MAX_NAME_BYTES]!a} can't be the name of a folder"
+    return None
+
+
+def _keep(key: str, config_folder: Path, name: str, *, is_default: bool) -> None:
+    """Write the key's file and, if it is the default one, the link to its folder."""
+    default = config_folder / DEFAULT_WORKSPACE
+    if name == DEFAULT_WORKSPACE:
+        if default.is_symlink():
+            raise HtcException(
+                f"{default} is a link to the folder of another workspace; nothing was written; "
+                "choose another name with --workspace NAME"
+            )
+    elif is_default and os.path.lexists(default) and not default.is_symlink():
+        raise HtcException(
+            f"{default} is not a link, and is left as it is; nothing was written; move it away, "
+            "or keep the key beside it with --workspace NAME"
+        )
+    config_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = config_folder / name
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    write_private(folder / KEY_FILE, key)
+    _say(f"wrote the API key to {folder / KEY_FILE}")
+    _drop_token(folder)
+    if is_default and name != DEFAULT_WORKSPACE:
+        _link(default, name)
+        _say(f"{default} is a link to {name}: HtcSession() uses this key")
+    else:
+        _say(f"HtcSession({name!r}) uses this key")
+
+
+def _drop_token(folder: Path) -> None:
+    token_file = folder / TOKEN_FILE
+    if os.path.lexists(token_file):
+        token_file.unlink()
+        _say(f"deleted the bearer token in {token_file}")
+
+
+def _link(link: Path, name: str) -> None:
+    """Make the link, in place of another one if there is one."""
+    partial = link.with_name(f".{link.name}.{secrets.token_hex(8)}")
+    partial.symlink_to(name, target_is_directory=True)
+    try:
+        partial.replace(link)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _try(rescale: HtcSession, found_in: str) -> None:
+    """Authenticate, and say as whom."""
+    rescale.do_authenticate()
+    claims: dict[str, Any] = api.get_auth_token_whoami(rescale)
+    names = ("userFullName", "userEmail", "organizationCode", "workspaceName", "workspaceId")
+    user, email, organization, workspace, workspace_id = (
+        claims.get(name) or "unknown" for name in names
+    )
+    _say(f"{rescale.base_url} accepts the credential in {found_in}")
+    _say(
+        f"you are {user} ({email}), in organization {organization}, "
+        f"on workspace {workspace} ({workspace_id})"
+    )
+
+
+def _what_goes_first(key: Credential, workspace: str, config_folder: Path) -> str | None:
+    """What a session finds before the key that was kept, if it finds anything else."""
+    try:
+        found = find_credential(None, workspace, config_folder, os.environ)
+    except HtcCredentialsError as error:
+        return str(error)
+    return None if found.secret == key.secret else f"{found.found_in} goes first"
+
+
+@contextlib.contextmanager
+def _file_errors() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}"
+    else:
+        return
+    raise HtcFileError(reason)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{_one_line(text)}\n")
+
+
+def _one_line(text: str) -> str:
+    """The text without anything that moves a terminal's cursor."""
+    joined = "; ".join(line.strip() for line in text.splitlines())
+    return "".join(c if c.isprintable() else " " for c in joined)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,511 @@
+"""How a bearer token is kept and renewed: by one process at a time, for any lifetime."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rescalehtc import HtcSession, _credentials
+from rescalehtc.exceptions import HtcCredentialsError, HtcException, HtcResponseError
+
+from .service import TOKEN, Answer, Asked, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TOKENS = "GET /auth/token"
+
+
+@pytest.fixture
+def folder(empty_home: Path) -> Path:
+    """The default workspace's folder with a key."""
+    folder = empty_home / ".config" / "rescalehtc" / "default"
+    folder.mkdir(parents=True)
+    (folder / "rescale_api_token.txt").write_text("file-key\n")
+    return folder
+
+
+@pytest.fixture
+def rescale(service: Service, folder: Path) -> Iterator[HtcSession]:
+    with HtcSession(base_url=service.url) as rescale:
+        yield rescale
+
+
+@pytest.fixture
+def numbered(service: Service) -> Service:
+    """A service that gives another token each time: token-1, token-2, …"""
+
+    def answer(asked: Asked) -> Answer:
+        number = len(service.asked_for(TOKENS))
+        return Answer({"tokenValue": f"token-{number}", "expiresIn": 21600})
+
+    service.on(TOKENS, answer)
+    return service
+
+
+def keep(folder: Path, seconds: float, **fields: object) -> Path:
+    """Write the token file as 1.1.0 does."""
+    path = folder / "rescale_bearer_token.json"
+    expires_at = (datetime.now() + timedelta(seconds=seconds)).isoformat()
+    kept = {"tokenValue": "kept", "expiresIn": 21600, "expiresAt": expires_at, **fields}
+    path.write_text(json.dumps(kept))
+    return path
+
+
+def token(rescale: HtcSession) -> str:
+    """The token that the session would use now."""
+    return rescale._tokens.get()
+
+
+def renewals(service: Service) -> int:
+    return len(service.asked_for(TOKENS))
+
+
+def python(program: str, **options: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+# ---- among processes
+
+
+def test_eight_processes_that_start_at_an_expired_token_renew_it_once(
+    service: Service, folder: Path
+) -> None:
+    keep(folder, -10)
+
+    def slowly(asked: Asked) -> Answer:
+        time.sleep(0.5)  # long enough for all of them to want one
+        return Answer({"tokenValue": f"token-{renewals(service)}", "expiresIn": 21600})
+
+    service.on(TOKENS, slowly)
+    program = (
+        "from rescalehtc import HtcSession, api\n"
+        "import httpx, pydantic_core\n"
+        f"rescale = HtcSession(base_url={service.url!r})\n"
+        "print('ready', flush=True); input()\n"
+        "print(rescale._tokens.get())\n"
+    )
+    processes = [python(program) for _ in range(8)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert [process.communicate(timeout=60)[0] for process in processes] == ["token-1\n"] * 8
+    assert renewals(service) == 1
+
+
+def test_a_killed_lock_holder_blocks_nobody(
+    service: Service, folder: Path, rescale: HtcSession
+) -> None:
+    program = (
+        "import fcntl, os, sys\n"
+        f"fcntl.flock(os.open({str(folder / 'rescale_api_token.txt')!r}, os.O_RDWR), fcntl.LOCK_EX)\n"
+        "print('locked', flush=True); input()\n"
+    )
+    holder = python(program)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "locked\n"
+    waiting = threading.Thread(target=token, args=[rescale])
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive()
+    assert renewals(service) == 0
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert renewals(service) == 1
+
+
+def test_a_lock_that_is_never_given_back_is_waited_for_a_bounded_time(
+    service: Service, folder: Path, rescale: HtcSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_credentials, "LOCK_WAIT_SECONDS", 0.2)
+    with _credentials._turn(folder / "rescale_api_token.txt"):
+        assert token(rescale) == "token-1"
+
+
+def test_a_child_forked_during_a_renewal_does_not_keep_the_lock() -> None:
+    program = (
+        "import os, pathlib, tempfile, time\n"
+        "from rescalehtc import _credentials\n"
+        "path = pathlib.Path(tempfile.mkstemp()[1])\n"
+        "end, write = os.pipe()\n"
+        "with _credentials._turn(path):\n"
+        "    if os.fork() == 0:\n"
+        "        os.read(end, 1); os._exit(0)\n"
+        "started = time.monotonic()\n"
+        "with _credentials._turn(path):\n"
+        "    print(time.monotonic() - started < 10)\n"
+        "os.write(write, b'.'); os.wait(); path.unlink()\n"
+    )
+    assert python(program).communicate(timeout=60)[0] == "True\n"
+
+
+def test_without_locks_it_works_all_the_same(
+    service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with HtcSession(base_url=service.url) as rescale:
+        assert token(rescale) == "token-1"
+    assert (folder / "rescale_bearer_token.json").exists()
+
+
+def test_a_token_that_another_process_renewed_is_used_when_ours_is_refused(
+    numbered: Service, folder: Path, rescale: HtcSession
+) -> None:
+    assert token(rescale) == "token-1"
+    with HtcSession(base_url=numbered.url) as another:
+        another.do_authenticate()
+    assert rescale._tokens.renew(refused="token-1") == "token-2"
+    assert renewals(numbered) == 2
+
+
+def test_an_older_token_in_the_file_does_not_stand_in_for_a_refused_one(
+    numbered: Service, folder: Path, rescale: HtcSession
+) -> None:
+    rescale.do_authenticate()
+    # As a process with an older token, or a backup, may have left it.
+    keep(folder, 20000, baseUrl=numbered.url)
+    assert rescale._tokens.renew(refused="token-1") == "token-2"
+    assert rescale._tokens.renew(refused="token-2") == "token-3"
+
+
+def test_authenticating_asks_whatever_is_kept(
+    numbered: Service, folder: Path, rescale: HtcSession
+) -> None:
+    keep(folder, 20000, baseUrl=numbered.url)
+    rescale.do_authenticate()
+    assert token(rescale) == "token-1"
+
+
+def test_a_reader_never_sees_a_torn_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    texts = [json.dumps("x" * size) for size in (1, 100_000)]
+    _credentials.write_private(path, texts[0])
+    done = threading.Event()
+
+    def write() -> None:
+        for number in range(100):
+            _credentials.write_private(path, texts[number % 2])
+        done.set()
+
+    writers = [threading.Thread(target=write) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    while not done.is_set():
+        assert path.read_text() in texts
+    for writer in writers:
+        writer.join()
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "home"}
+
+
+# ---- files
+
+
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_the_token_file_is_the_owner_s_whatever_the_umask(
+    service: Service, folder: Path, rescale: HtcSession, umask: int
+) -> None:
+    keep(folder, -10).chmod(0o644)  # one that 1.1.0 was interrupted at
+    before = os.umask(umask)
+    try:
+        token(rescale)
+    finally:
+        os.umask(before)
+    mode = (folder / "rescale_bearer_token.json").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+
+
+def test_a_token_is_kept_beside_its_key_even_if_default_is_linked_to_another_workspace(
+    numbered: Service, folder: Path, rescale: HtcSession
+) -> None:
+    config = folder.parent
+    for name in ("acme", "other"):
+        (config / name).mkdir()
+        (config / name / "rescale_api_token.txt").write_text(f"{name}-key")
+    default = config / "link"
+    default.symlink_to("acme")
+    with HtcSession("link", base_url=numbered.url) as rescale:
+        default.unlink()
+        default.symlink_to("other")
+        assert token(rescale) == "token-1"
+    assert (config / "acme" / "rescale_bearer_token.json").exists()
+    assert not (config / "other" / "rescale_bearer_token.json").exists()
+    assert default.is_symlink()
+
+
+def test_a_token_of_another_key_is_passed_over(numbered: Service, folder: Path) -> None:
+    """In 1.1.0 a key put into the file is without effect until the old one's token is over."""
+    for key, expected in (("a", "token-1"), ("b", "token-2"), ("b", "token-2")):
+        (folder / "rescale_api_token.txt").write_text(key)
+        with HtcSession(base_url=numbered.url) as rescale:
+            assert token(rescale) == expected
+    assert '"b"' not in (folder / "rescale_bearer_token.json").read_text()
+
+
+def a_folder_in_place_of_the_token_file(folder: Path) -> None:
+    (folder / "rescale_bearer_token.json").mkdir()
+
+
+def a_file_in_place_of_the_folder(folder: Path) -> None:
+    folder.rename(folder.with_name("moved"))
+    folder.write_text("")
+
+
+def nothing_in_place_of_the_folder(folder: Path) -> None:
+    folder.rename(folder.with_name("moved"))
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [
+        a_folder_in_place_of_the_token_file,
+        a_file_in_place_of_the_folder,
+        nothing_in_place_of_the_folder,
+    ],
+)
+def test_where_no_token_can_be_kept_the_session_goes_on_and_leaves_nothing(
+    service: Service, folder: Path, rescale: HtcSession, happens: Callable[[Path], None]
+) -> None:
+    happens(folder)
+    assert token(rescale) == "token-1"
+    assert token(rescale) == "token-1"
+    assert renewals(service) == 1
+    assert not list(folder.parent.rglob(".*"))
+
+
+def test_a_read_only_home_is_tolerated(service: Service) -> None:
+    """Permissions don't bind root, so that a process of root's gives them up first."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
+        folder = Path(temporary) / "default"
+        folder.mkdir()
+        key_file = folder / "rescale_api_token.txt"
+        key_file.write_text("file-key")
+        for path, mode in ((key_file, 0o444), (folder, 0o555), (Path(temporary), 0o755)):
+            path.chmod(mode)
+        program = (
+            "import os\n"
+            "from rescalehtc import HtcSession\n"
+            f"HtcSession(api_key='k', base_url={service.url!r}).do_authenticate()\n"
+            "if os.geteuid() == 0:\n"
+            "    os.seteuid(65534)\n"
+            f"assert not os.access({str(folder)!r}, os.W_OK, effective_ids=True)\n"
+            f"rescale = HtcSession('default', {temporary!r}, base_url={service.url!r})\n"
+            "print(rescale._tokens.get(), rescale._tokens.get())\n"
+        )
+        assert python(program).communicate(timeout=60)[0] == "token-1 token-1\n"
+        assert [path.name for path in folder.iterdir()] == ["rescale_api_token.txt"]
+        folder.chmod(0o755)
+    assert service.asked_for(TOKENS)[-1].headers["authorization"] == "Token file-key"
+    assert renewals(service) == 2
+
+
+@pytest.mark.parametrize("workspace", ["a\0b", "x" * 5000])
+def test_an_impossible_workspace_is_an_htc_exception(workspace: str) -> None:
+    with pytest.raises(HtcCredentialsError, match="can't be read"):
+        HtcSession(workspace)
+
+
+# ---- lifetimes
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "asked"),
+    [
+        ("600", 1),
+        ("86400", 1),
+        ("600.5", 1),
+        ("Infinity", 1),
+        ("1e300", 1),
+        pytest.param("1" + "0" * 400, 1, id="huge"),
+        ("0", 3),
+        ("-600", 3),
+        ("-Infinity", 3),
+        ("NaN", 3),
+    ],
+)
+def test_any_lifetime_is_believed_within_reason(
+    service: Service, folder: Path, rescale: HtcSession, lifetime: str, asked: int
+) -> None:
+    answer = f'{{"tokenValue": "token-1", "expiresIn": {lifetime}}}'
+    service.on(TOKENS, Answer(answer.encode()))
+    for _ in range(3):
+        assert token(rescale) == "token-1"
+    assert renewals(service) == asked
+    with HtcSession(base_url=service.url) as later:
+        token(later)
+    assert renewals(service) == (1 if asked == 1 else 4)
+
+
+@pytest.mark.parametrize("lifetime", [True, "600", None, [600], {}])
+def test_a_lifetime_that_is_no_number_is_an_error(
+    service: Service, rescale: HtcSession, lifetime: object
+) -> None:
+    service.on(TOKENS, Answer({"tokenValue": "token-1", "expiresIn": lifetime}))
+    with pytest.raises(HtcResponseError, match="expiresIn"):
+        token(rescale)
+
+
+@pytest.mark.parametrize("value", ["two words", "line\nbreak", "schlüssel", "", "nul\0", " "])
+def test_what_can_not_be_a_token_is_neither_used_nor_shown(
+    service: Service, folder: Path, rescale: HtcSession, value: str
+) -> None:
+    keep(folder, 20000, tokenValue=value, baseUrl=service.url)
+    service.on(TOKENS, Answer({"tokenValue": value, "expiresIn": 600}))
+    with pytest.raises(HtcResponseError, match="getToken") as info:
+        token(rescale)
+    assert not value.strip() or value not in str(info.value)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"expiresIn": True}, {"expiresIn": float("nan")}, {"expiresIn": -1}, {"expiresIn": "x"}]
+)  # fmt: skip
+def test_a_kept_token_of_a_senseless_lifetime_is_passed_over(
+    service: Service, folder: Path, rescale: HtcSession, fields: dict[str, object]
+) -> None:
+    keep(folder, 20000, baseUrl=service.url, **fields)
+    assert token(rescale) == "token-1"
+
+
+@pytest.mark.parametrize(
+    "lifetime", [float("inf"), 1e300, pytest.param(10**400, id="huge"), 21600.5]
+)
+def test_a_kept_token_of_a_long_lifetime_is_used(
+    service: Service, folder: Path, rescale: HtcSession, lifetime: float
+) -> None:
+    keep(folder, 1e8, expiresIn=lifetime, baseUrl=rescale.base_url)
+    assert token(rescale) == "kept"
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["tokenValue", "expiresIn", "expiresAt", "baseUrl", "credential"]),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text()
+        | st.datetimes().map(datetime.isoformat),
+    )
+)
+def test_no_token_file_does_harm(kept: dict[str, object]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "rescale_bearer_token.json").write_text(json.dumps(kept))
+        credential = _credentials.Credential("Token", "key", "a test", Path(folder))
+        source = _credentials.TokenSource(credential, "http://x", lambda _: TOKEN)
+        assert source.get() in ("token-1", kept.get("tokenValue"))
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.sampled_from(["tokenValue", "expiresIn"]), s)))  # fmt: skip
+def test_no_answer_leaves_as_anything_but_an_htc_exception(answer: object) -> None:
+    credential = _credentials.Credential("Token", "key", "a test")
+    source = _credentials.TokenSource(credential, "http://x", lambda _: answer)
+    try:
+        source.get()
+    except HtcException as error:
+        assert isinstance(error, HtcResponseError)
+
+
+# ---- clocks
+
+
+def shift(monkeypatch: pytest.MonkeyPatch, seconds: float, clock: str = "time") -> None:
+    """Set one of the clocks to another time."""
+    real = getattr(time, clock)
+    monkeypatch.setattr(time, clock, lambda: real() + seconds)
+
+
+def test_a_clock_set_forward_costs_a_renewal_and_one_set_back_nothing(
+    numbered: Service, folder: Path, rescale: HtcSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forward is also how a clock goes on when a sleeping machine wakes up."""
+    assert token(rescale) == "token-1"
+    shift(monkeypatch, 7 * 3600)
+    assert [token(rescale) for _ in range(3)] == ["token-2"] * 3
+    shift(monkeypatch, -24 * 3600)
+    assert [token(rescale) for _ in range(3)] == ["token-2"] * 3
+    shift(monkeypatch, 7 * 3600, "monotonic")
+    assert [token(rescale) for _ in range(3)] == ["token-3"] * 3
+
+
+@pytest.mark.parametrize("clock", ["time", "monotonic"])
+@pytest.mark.parametrize("lifetime", [600, 86400])
+def test_a_token_is_renewed_before_its_lifetime_is_over(
+    service: Service,
+    folder: Path,
+    rescale: HtcSession,
+    monkeypatch: pytest.MonkeyPatch,
+    lifetime: int,
+    clock: str,
+) -> None:
+    service.on(TOKENS, Answer({"tokenValue": "token-1", "expiresIn": lifetime}))
+    token(rescale)
+    shift(monkeypatch, lifetime * 0.7, clock)
+    token(rescale)
+    assert renewals(service) == 1
+    shift(monkeypatch, lifetime * 0.2, clock)
+    token(rescale)
+    assert renewals(service) == 2
+
+
+def test_an_hour_that_the_local_time_leaves_out_does_not_prolong_a_token(
+    numbered: Service, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file's local time is read as 1.1.0 writes it."""
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        before = datetime(2026, 3, 29, 1, 55).timestamp()
+        shift(monkeypatch, before - time.time())
+        with HtcSession(base_url=numbered.url) as rescale:
+            token(rescale)
+        kept = json.loads((folder / "rescale_bearer_token.json").read_text())
+        assert kept["expiresAt"].startswith("2026-03-29T08:55:00")  # seven by the clock
+        for hours, expected in ((4.7, "token-1"), (5.5, "token-2")):
+            with monkeypatch.context() as patch, HtcSession(base_url=numbered.url) as rescale:
+                shift(patch, hours * 3600)
+                assert token(rescale) == expected
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_the_time_that_the_answer_took_is_not_added_to_the_lifetime(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(_: str) -> object:
+        shift(monkeypatch, 300, "monotonic")
+        return {"tokenValue": "token", "expiresIn": 600}
+
+    credential = _credentials.Credential("Token", "key", "a test", folder)
+    source = _credentials.TokenSource(credential, "http://x", slowly)
+    source.get()
+    assert source._token is not None
+    assert source._token.renew_at - time.monotonic() <= 180
+    kept = json.loads((folder / "rescale_bearer_token.json").read_text())
+    left = datetime.fromisoformat(kept["expiresAt"]) - datetime.now()
+    assert left <= timedelta(seconds=300)
