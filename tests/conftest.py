@@ -26,10 +26,9 @@ settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)
-def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test sees the home, keys or addresses of whoever runs it."""
-    home = tmp_path / "home"
-    home.mkdir()
+    home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     for name in ("KEY", "TOKEN", "BASE_URL"):
         monkeypatch.delenv(f"RESCALE_API_{name}", raising=False)

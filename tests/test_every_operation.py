@@ -218,10 +218,14 @@ def undescribed(value: object) -> list[str]:
 def test_the_answer_is_the_described_one(
     ground: Ground, emulator: Emulator, operation_id: str
 ) -> None:
-    if operation_id in ("getWorkspaceLimit", "getWorkspaceRetentionPolicy"):
-        emulator.set_workspace_limit(1000)
+    if operation_id == "getWorkspaceRetentionPolicy":
         CALLS["setWorkspaceRetentionPolicy"](ground)
-    answer = CALLS[operation_id](ground)
+    if operation_id == "getWorkspaceLimit":
+        emulator.set_workspace_limit(1000)
+    try:
+        answer = CALLS[operation_id](ground)
+    finally:
+        emulator.set_workspace_limit(None)
     expected = expected_type(operation_id)
     if expected is None:
         assert answer is None

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from rescalehtc import HtcSession, htcworkspaces, models
+from rescalehtc.emulator import Emulator
 from rescalehtc.exceptions import HtcResponseError, HtcValidationError
 
 from .service import Answer, Service
-
-if TYPE_CHECKING:
-    from rescalehtc.emulator import Emulator
 
 
 @pytest.fixture
@@ -29,18 +25,18 @@ def test_the_workspace_is_the_session_s(
     assert claims["workspaceId"] in repr(workspace)
 
 
-def test_its_limit_is_none_until_there_is_one(
-    rescale: HtcSession, workspace: htcworkspaces.HtcWorkspace, emulator: Emulator
-) -> None:
-    assert workspace.get_limit(rescale) is None
-    emulator.set_workspace_limit(5000)
-    try:
+def test_its_limit_and_policy_are_none_until_there_are_any() -> None:
+    """On an emulator of the test's own: they hold for all projects."""
+    with Emulator() as emulator, emulator.session() as rescale:
+        workspace = htcworkspaces.get_workspace(rescale)
+        assert workspace.get_limit(rescale) is None
+        emulator.set_workspace_limit(5000)
         limit = workspace.get_limit(rescale)
         assert limit is not None
         assert limit.vcpus == 5000
-    finally:
         emulator.set_workspace_limit(None)
-    assert workspace.get_limit(rescale) is None
+        assert workspace.get_limit(rescale) is None
+        assert workspace.get_retention_policy(rescale) is None
 
 
 def test_its_retention_policy_can_be_set(

@@ -48,6 +48,7 @@ __all__ = ["Emulator"]
 # The service refreshes a status every 30 s. Here one may change within milliseconds.
 SESSION_REFRESH_SECONDS: Final = 0.2
 KEEP_ALIVE_SECONDS: Final = 60
+STATE_FILE: Final = "state.sqlite3"
 
 
 class Emulator:
@@ -101,7 +102,7 @@ class Emulator:
             folder = stack.enter_context(_folder(self._data))
             listener = stack.enter_context(_listener(self._host, self._port))
             self.url = f"{_origin(listener)}{BASE_PATH}"
-            self._store = stack.enter_context(Store(folder / "state.sqlite3"))
+            self._store = stack.enter_context(Store(folder / STATE_FILE))
             self.api_key = self._store.api_key
             tokens = Tokens(self._store.signing_key, self._clock_rate)
             folders = Folders(folder)
@@ -173,12 +174,17 @@ def _folder(data: str | Path | None) -> Generator[Path]:
     with ExitStack() as stack:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = {path.name for path in folder.iterdir()} - {"lock"}
             lock = stack.enter_context((folder / "lock").open("w"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise HtcFileError(f"another emulator uses {folder}") from error
         except OSError as error:
             raise HtcFileError(f"can't keep data in {folder}: {error.strerror}") from error
+        if found and STATE_FILE not in found:  # folders in it would be taken for the emulator's
+            raise HtcFileError(
+                f"{folder} holds something else: name a new folder, or one of an emulator"
+            )
         yield folder
 
 

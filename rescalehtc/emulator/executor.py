@@ -150,7 +150,7 @@ class Executor:
     @property
     def _marker(self) -> str:
         # In the environment of every job of this emulator, and of no other process.
-        return f"TASK_SHARED_FOLDER={self._folders.root}{os.sep}"
+        return f"TASK_SHARED_FOLDER={self._folders.tasks}{os.sep}"
 
     def _work(self, instance_id: str) -> None:
         while True:

@@ -18,12 +18,14 @@ class Folders:
     Attributes:
         root: That folder.
         jobs: Has a folder for each running job.
+        tasks: Has a folder for each task, which its jobs share.
         uploads: Has files that are still being received.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.jobs = root / "jobs"
+        self.tasks = root / "tasks"
         self.uploads = root / "uploads"
 
     def clear(self) -> None:
@@ -37,11 +39,11 @@ class Folders:
 
     def task(self, task_id: str) -> Path:
         """The folder that a task's jobs share, made if it is not there."""
-        return _made(self.root / "tasks" / task_id)
+        return _made(self.tasks / task_id)
 
     def remove_task(self, task_id: str) -> None:
         """Remove the folder that a task's jobs share."""
-        remove(self.root / "tasks" / task_id)
+        remove(self.tasks / task_id)
 
 
 def remove(folder: Path) -> None:

@@ -175,3 +175,39 @@ def test_an_argument_that_cannot_be_right_is_refused(arguments):
     code, said = failure(*arguments)
     assert code == 2
     assert arguments[0] in said
+
+
+def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(tmp_path):
+    case = tmp_path / "project" / "jobs" / "case.txt"
+    case.parent.mkdir(parents=True)
+    case.write_text("mine")
+    done = subprocess.run(
+        [*COMMAND, "--data", str(tmp_path / "project"), "--", "true"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "holds something else" in done.stderr
+    assert case.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("option", "said"), [("--port=x", "0 to 65535"), ("--slots=0", "at least 1")]
+)
+def test_a_wrong_option_is_told_in_words(option, said):
+    done = subprocess.run([*COMMAND, option], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_closing_the_terminal_ends_it_with_its_jobs(make_user, until):
+    with running("--slots", 1, make_user=make_user) as (process, user, _):
+        task = user.new_task()
+        (job_id,) = user.submit(task, ["sh", "-c", "echo $$; pwd; exec sleep 600"])
+        pid, folder = until(
+            lambda: len(log := user.log(f"{task}/jobs/{job_id}")) == 2 and log, "the job ran"
+        )
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(30) == 0
+        assert not alive(pid)
+        assert not Path(folder).parent.parent.exists()

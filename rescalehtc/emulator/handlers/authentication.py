@@ -94,7 +94,7 @@ def _get_user(received: Received) -> Response:
                     "canViewOrganizationJobs": True,
                 },
             },
-            "userFeatures": {"count": 0, "results": []},
+            "userFeatures": [{"count": 0, "results": []}],
         }
     )
 
