@@ -19,6 +19,7 @@ SCRIPT = Path(__file__).parent / "scripts" / "documented.py"
 UNTYPED = ROOT / ".venv" / "rescalehtc-1.1.0"  # `make test` installs it
 
 EXPECTED = """\
+workspace Emulator
 batch of 3 my-image:latest
 partial ['group', 'jobUUID', 'projectId', 'taskId']
 single my-image 1 4000
@@ -39,16 +40,10 @@ tasks left 0
 """
 
 
-def run(program: list[str], emulator: Emulator, **more: str) -> str:
-    environment = {
-        **os.environ,
-        "RESCALE_API_KEY": emulator.api_key,
-        "PYTHONIOENCODING": "utf-8",
-        **more,
-    }
+def run(program: list[str], **variables: str) -> str:
     done = subprocess.run(
         [sys.executable, "-P", *program],
-        env=environment,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", **variables},
         capture_output=True,
         encoding="utf-8",
         timeout=120,
@@ -57,21 +52,37 @@ def run(program: list[str], emulator: Emulator, **more: str) -> str:
     return done.stdout
 
 
-def test_with_this_package(emulator: Emulator) -> None:
-    assert run([str(SCRIPT)], emulator, RESCALE_API_BASE_URL=emulator.url) == EXPECTED
+def test_with_this_package(emulator: Emulator, empty_home: Path) -> None:
+    address = {"RESCALE_API_BASE_URL": emulator.url}
+    said = run(["-m", "rescalehtc.rauthenticate"], RESCALE_API_TOKEN=emulator.api_key, **address)
+    assert emulator.api_key not in said
+    assert run([str(SCRIPT)], **address) == EXPECTED
 
 
 @pytest.mark.skipif(not UNTYPED.exists(), reason="1.1.0 is installed by `make test`")
-def test_with_1_1_0_whose_address_is_set_and_nothing_else(emulator: Emulator) -> None:
+def test_with_1_1_0_whose_address_is_set_and_nothing_else(
+    emulator: Emulator, empty_home: Path
+) -> None:
     """The emulator is a service that a client of somebody else's understands."""
-    program = (
+    set_address = (
         "import runpy, sys\n"
         "from rescalehtc.internals import constants\n"
-        "constants._RESCALE_API_BASE_URL = sys.argv[1]\n"
-        "runpy.run_path(sys.argv[2])"
+        "constants._RESCALE_API_BASE_URL = sys.argv.pop(1)\n"
     )
-    said = run(["-c", program, emulator.url, str(SCRIPT)], emulator, PYTHONPATH=str(UNTYPED))
-    assert said == EXPECTED
+    authenticate = "from rescalehtc.scripts.rauthenticate import argmain; argmain()"
+    untyped = {"PYTHONPATH": str(UNTYPED)}
+    key = {"RESCALE_API_TOKEN": emulator.api_key}
+    run(["-c", f"{set_address}{authenticate}", emulator.url], **untyped, **key)
+    script = f"{set_address}runpy.run_path(sys.argv[1])"
+    assert run(["-c", script, emulator.url, str(SCRIPT)], **untyped) == EXPECTED
+
+
+def test_rauthenticate_keeps_the_key_where_1_1_0_does(emulator: Emulator, empty_home: Path) -> None:
+    address = {"RESCALE_API_BASE_URL": emulator.url}
+    run(["-m", "rescalehtc.rauthenticate"], RESCALE_API_TOKEN=emulator.api_key, **address)
+    folder = empty_home / ".config" / "rescalehtc"
+    assert (folder / "default").resolve() == folder / "Emulator"
+    assert (folder / "default" / "rescale_api_token.txt").read_text().strip() == emulator.api_key
 
 
 def test_the_script_uses_every_documented_entry() -> None:

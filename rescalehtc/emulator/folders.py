@@ -23,10 +23,10 @@ class Folders:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self.jobs = root / "jobs"
-        self.tasks = root / "tasks"
-        self.uploads = root / "uploads"
+        self.root: Path = root
+        self.jobs: Path = root / "jobs"
+        self.tasks: Path = root / "tasks"
+        self.uploads: Path = root / "uploads"
 
     def clear(self) -> None:
         """Remove what an emulator that was killed left behind."""

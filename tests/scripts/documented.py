@@ -1,7 +1,7 @@
 """Written from the documentation of htcjobs alone: every entry of it, as a user would use it.
 
 It runs unchanged with 1.1.0 and with this package. The session, project and task that the
-documentation takes for granted come first.
+documentation takes for granted come first; the key is where `rauthenticate` keeps it.
 """
 
 import os
@@ -10,7 +10,8 @@ import time
 
 from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
 
-rescale = HtcSession(api_key=os.environ["RESCALE_API_KEY"])
+rescale = HtcSession()
+print("workspace", rescale.get_bearer_token().payload["workspaceName"])
 project = htcprojects.get_projects(rescale)[0]
 task = htctasks.create_task_with_name(rescale, project, "documented")
 
