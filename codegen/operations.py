@@ -60,7 +60,6 @@ class Parameter:
     name: str
     annotation: str
     description: str
-    required: bool
 
 
 def generate(spec_path: Path, root: Path) -> str:
@@ -166,7 +165,6 @@ def _parameters(spec: Spec, operation: SpecOperation, where: str) -> list[Parame
             name=parameter.get("x-python-name", snake_case(parameter["name"])),
             annotation=_annotation(spec, parameter["schema"]),
             description=parameter["description"],
-            required=parameter.get("required", False),
         )
         for parameter in operation.parameters
         if parameter["in"] == where and parameter["name"] not in UNEXPOSED
@@ -260,9 +258,7 @@ def _signature(
     query = [p for o in operations for p in _parameters(spec, o, "query") if p.name not in extra]
     if query:
         parameters.append("*")
-        parameters += [
-            f"{p.name}: {p.annotation}" + ("" if p.required else " | None = None") for p in query
-        ]
+        parameters += [f"{p.name}: {p.annotation} | None = None" for p in query]
     returns = dict.fromkeys(_return_type(spec, operation)[0] for operation in operations)
     return f"def {name}({', '.join(parameters)}) -> {' | '.join(returns)}:"
 

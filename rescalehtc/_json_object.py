@@ -41,6 +41,30 @@ class JsonObject:
         return record
 
 
+def id_of(json_object: JsonObject, name: str) -> str:
+    """An id that an object needs to be asked about.
+
+    Raises:
+        HtcValidationError: Its dictionary has none.
+    """
+    value: object = json_object.json.get(name)
+    if not isinstance(value, str):
+        problem = Problem(f"json[{name!r}]", "must be the id, a string")
+        raise HtcValidationError(type(json_object).__name__, [problem])
+    return value
+
+
+def require_list(value: object, argument: str, subject: str) -> None:
+    """Refuse what is no list or tuple.
+
+    Raises:
+        HtcValidationError: It is neither.
+    """
+    if not isinstance(value, list | tuple):
+        message = f"must be a list, got {type(value).__name__}"
+        raise HtcValidationError(subject, [Problem(argument, message)])
+
+
 def validated(model: type[RecordT], json: object) -> RecordT:
     """Return the typed view of what the service sent.
 

@@ -81,7 +81,7 @@ class Operation:
         if given:
             for name in [name for name, text in given.items() if text == ""]:
                 # To the service it might mean everything.
-                raise _wrong_parameter(self, name, "left out, or not empty")
+                raise _wrong_parameter(self, name, "a text that is not empty, if it is given")
             try:
                 target += "?" + urlencode(
                     {name: _query_value(value) for name, value in given.items()}, doseq=True

@@ -97,8 +97,9 @@ class StoredObject(JsonObject):
         """
         try:
             file = open(source_path, "rb")  # noqa: PTH123, SIM115 - closed below, by `with`
-        except OSError as error:
-            raise HtcFileError(f"{source_path} can't be read: {error.strerror}") from None
+        except (OSError, ValueError, TypeError) as error:  # the latter: what is no file's name
+            reason = getattr(error, "strerror", None) or error
+            raise HtcFileError(f"{source_path!r} can't be read: {reason}") from None
         with file:
             url = self.get_presigned_url(rescale, file_path).url
             if not isinstance(url, str):

@@ -611,7 +611,7 @@ def put_htc_projects_dimensions(
 ) -> list[dict[str, Any]]:
     """Replace the computing environments that the project's jobs may run in.
 
-    An empty list takes all of them away. Only administrators may do this.
+    An empty list lifts all restrictions. Only administrators may do this.
 
     Operation setProjectDimensions: `PUT /htc/projects/{projectId}/dimensions`.
 
@@ -743,7 +743,7 @@ def delete_htc_projects_limits(rescale: HtcSession, project_id: str, id: int) ->
 
 
 def get_htc_projects_storage_presigned_url(
-    rescale: HtcSession, project_id: str, *, file_path: str
+    rescale: HtcSession, project_id: str, *, file_path: str | None = None
 ) -> dict[str, Any]:
     """Get an address that one file can be uploaded to, in the storage of the project.
 
@@ -1227,7 +1227,7 @@ def get_htc_projects_tasks_jobs_logs(
 
 
 def get_htc_projects_tasks_storage_presigned_url(
-    rescale: HtcSession, project_id: str, task_id: str, *, file_path: str
+    rescale: HtcSession, project_id: str, task_id: str, *, file_path: str | None = None
 ) -> dict[str, Any]:
     """Get an address that one file can be uploaded to, in the storage of the task.
 

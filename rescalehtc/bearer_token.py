@@ -133,7 +133,7 @@ def token_from_str(data: str) -> BearerToken:
     Raises:
         HtcException: This is not a token.
     """
-    parts = data.split(".")
+    parts = data.split(".") if isinstance(data, str) else []  # pyright: ignore[reportUnnecessaryIsInstance]
     if len(parts) != 3:
         raise HtcException(f"not a bearer token: {len(parts)} parts between full stops, not 3")
     return BearerToken(_decode(parts[0], "header"), _decode(parts[1], "payload"), data)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from . import api
 from ._credentials import RENEWAL_FRACTION, ExpiringSecret, is_secret_text, seconds_from
-from ._json_object import require_instance
+from ._json_object import id_of, require_instance
 from .exceptions import HtcException, HtcResponseError, HtcValidationError, Problem
 from .htcprojects import HtcProject
 
@@ -256,7 +256,7 @@ class HtcContainerRegistry:
 
     @property
     def _project_id(self) -> str:
-        project_id: str = self.project.json["projectId"]
+        project_id: str = id_of(self.project, "projectId")
         return project_id
 
 
@@ -270,7 +270,7 @@ def get_container_registry(rescale: HtcSession, project: HtcProject) -> HtcConta
         HtcException: The project has no registry.
     """
     require_instance(project, HtcProject, "project", "get_container_registry")
-    project_id: str = project.json["projectId"]
+    project_id: str = id_of(project, "projectId")
     address: object = project.json.get("containerRegistry")
     if not address:
         address = api.get_htc_projects(rescale, project_id).get("containerRegistry")

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from . import _logs, api
-from ._json_object import JsonObject, require_instance, validated
+from ._json_object import JsonObject, id_of, require_instance, validated
 from .exceptions import (
     HtcException,
     HtcImagePendingError,
@@ -182,9 +182,9 @@ class HtcJob(JsonObject):
 
     def _ids(self) -> dict[str, str]:
         return {
-            "projectId": self.json["projectId"],
-            "taskId": self.json["taskId"],
-            "jobId": self.json["jobUUID"],
+            "projectId": id_of(self, "projectId"),
+            "taskId": id_of(self, "taskId"),
+            "jobId": id_of(self, "jobUUID"),
         }
 
 
@@ -301,7 +301,7 @@ def iter_jobs(
     """
     require_instance(task, HtcTask, "task", "iter_jobs")
     call = api.LIST_JOBS.call(
-        {"projectId": task.json["projectId"], "taskId": task.json["taskId"]},
+        {"projectId": id_of(task, "projectId"), "taskId": id_of(task, "taskId")},
         query={"pageSize": PAGE_SIZE, "status": None if job_status in ANY else job_status},
     )
     return (HtcJob(job, task) for page in rescale.pages(call) for job in page)
@@ -327,7 +327,7 @@ def get_job_with_id(rescale: HtcSession, task: HtcTask, job_id: str) -> HtcJob |
     require_instance(job_id, str, "job_id", "get_job_with_id")
     try:
         job = api.get_htc_projects_tasks_jobs(
-            rescale, task.json["projectId"], task.json["taskId"], job_id
+            rescale, id_of(task, "projectId"), id_of(task, "taskId"), job_id
         )
     except HtcNotFoundError:
         return None
@@ -512,8 +512,8 @@ def _submit(
         _wait_for_image(rescale, task, image_name)
     answer = api.post_htc_projects_tasks_jobs_batch(
         rescale,
-        task.json["projectId"],
-        task.json["taskId"],
+        id_of(task, "projectId"),
+        id_of(task, "taskId"),
         [request.to_json_dict() for request in requests],
     )
     if len(answer) != len(requests) or not all(isinstance(one, dict) for one in answer):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -529,7 +529,7 @@ def _wait_for_image(rescale: HtcSession, task: HtcTask, image_name: str) -> None
     started = time.monotonic()
     while True:
         image = api.get_htc_projects_container_registry_images(
-            rescale, task.json["projectId"], image_name
+            rescale, id_of(task, "projectId"), image_name
         )
         status = image.get("status")
         if status == "READY":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import api
-from ._json_object import require_instance, validated
+from ._json_object import id_of, require_instance, require_list, validated
 from ._storage import StorageOperations, StoredObject
 from .exceptions import HtcException, HtcNotFoundError, HtcValidationError, Problem
 from .htcworkspaces import retention_payload
@@ -50,7 +50,7 @@ class HtcProject(StoredObject):
         return self._record(models.HTCProject)
 
     def _ids(self) -> dict[str, Any]:
-        return {"projectId": self.json["projectId"]}
+        return {"projectId": id_of(self, "projectId")}
 
     def set_regions(self, rescale: HtcSession, regions: Sequence[str]) -> None:
         """Change the regions that the project's jobs may run in, and with them `json`.
@@ -63,16 +63,17 @@ class HtcProject(StoredObject):
         from . import models
         from ._validation import check
 
-        given = {"regions": list(regions) if isinstance(regions, tuple) else regions}
+        require_list(regions, "regions", "set_regions")
+        given = {"regions": list(regions)}
         update = check(models.HTCProjectUpdate, given, "set_regions", {})
-        self.json = api.patch_htc_projects(rescale, self.json["projectId"], update.to_json_dict())
+        self.json = api.patch_htc_projects(rescale, id_of(self, "projectId"), update.to_json_dict())
 
     def get_limits(self, rescale: HtcSession) -> list[dict[str, Any]]:
         """Return the project's limits, an `HTCProjectLimit` object for each.
 
         Operation listProjectLimits.
         """
-        return api.get_htc_projects_limits(rescale, self.json["projectId"])
+        return api.get_htc_projects_limits(rescale, id_of(self, "projectId"))
 
     def set_vcpu_limit(
         self, rescale: HtcSession, modifier_role: str, vcpu_limit: int
@@ -103,7 +104,7 @@ class HtcProject(StoredObject):
         if limit.vcpus == 0:  # the service takes it, but it would hold every job back
             message = "must be an integer from 1 to 999999, got 0"
             raise HtcValidationError("set_vcpu_limit", [Problem("vcpu_limit", message)])
-        return api.post_htc_projects_limits(rescale, self.json["projectId"], limit.to_json_dict())
+        return api.post_htc_projects_limits(rescale, id_of(self, "projectId"), limit.to_json_dict())
 
     def delete_limit(self, rescale: HtcSession, limit_id: int) -> None:
         """Delete one of the project's limits.
@@ -114,14 +115,14 @@ class HtcProject(StoredObject):
             rescale: The session.
             limit_id: The limit's `id`.
         """
-        api.delete_htc_projects_limits(rescale, self.json["projectId"], limit_id)
+        api.delete_htc_projects_limits(rescale, id_of(self, "projectId"), limit_id)
 
     def delete_all_limits(self, rescale: HtcSession) -> None:
         """Delete all of the project's limits.
 
         Operation deleteAllProjectLimits.
         """
-        api.delete_all_htc_projects_limits(rescale, self.json["projectId"])
+        api.delete_all_htc_projects_limits(rescale, id_of(self, "projectId"))
 
     def get_dimensions(self, rescale: HtcSession) -> list[models.HTCComputeEnvironment]:
         """Fetch the computing environments that the project's jobs may run in.
@@ -130,7 +131,7 @@ class HtcProject(StoredObject):
         """
         from . import models
 
-        found = api.get_htc_projects_dimensions(rescale, self.json["projectId"])
+        found = api.get_htc_projects_dimensions(rescale, id_of(self, "projectId"))
         return [validated(models.HTCComputeEnvironment, one) for one in found]
 
     def set_dimensions(
@@ -140,7 +141,7 @@ class HtcProject(StoredObject):
     ) -> list[models.HTCComputeEnvironment]:
         """Replace the computing environments that the project's jobs may run in.
 
-        Operation setProjectDimensions. An empty list takes all of them away.
+        Operation setProjectDimensions. An empty list lifts all restrictions.
 
         Raises:
             HtcValidationError: An environment breaks a rule.
@@ -148,12 +149,13 @@ class HtcProject(StoredObject):
         from . import models
         from ._validation import check
 
+        require_list(dimensions, "dimensions", "set_dimensions")
         model = models.HTCComputeEnvironmentUpdate
         payload = [
             check(model, one, "set_dimensions", {}, f"dimensions[{index}]").to_json_dict()
             for index, one in enumerate(dimensions)
         ]
-        found = api.put_htc_projects_dimensions(rescale, self.json["projectId"], payload)
+        found = api.put_htc_projects_dimensions(rescale, id_of(self, "projectId"), payload)
         return [validated(models.HTCComputeEnvironment, one) for one in found]
 
     def get_retention_policy(self, rescale: HtcSession) -> models.TaskRetentionPolicy | None:
@@ -165,7 +167,7 @@ class HtcProject(StoredObject):
         from . import models
 
         try:
-            policy = api.get_htc_projects_task_retention_policy(rescale, self.json["projectId"])
+            policy = api.get_htc_projects_task_retention_policy(rescale, id_of(self, "projectId"))
         except HtcNotFoundError:
             return None
         return validated(models.TaskRetentionPolicy, policy)
@@ -191,7 +193,7 @@ class HtcProject(StoredObject):
 
         policy = api.put_htc_projects_task_retention_policy(
             rescale,
-            self.json["projectId"],
+            id_of(self, "projectId"),
             retention_payload(archive_after_hours, delete_after_hours),
         )
         return validated(models.TaskRetentionPolicy, policy)
@@ -201,7 +203,7 @@ class HtcProject(StoredObject):
 
         Operation deleteProjectRetentionPolicy.
         """
-        api.delete_htc_projects_task_retention_policy(rescale, self.json["projectId"])
+        api.delete_htc_projects_task_retention_policy(rescale, id_of(self, "projectId"))
 
 
 def iter_projects(rescale: HtcSession) -> Iterator[HtcProject]:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from . import api
-from ._json_object import require_instance, validated
+from ._json_object import id_of, require_instance, validated
 from ._storage import StorageOperations, StoredObject
 from .exceptions import HtcNotFoundError, HtcResponseError
 from .htcprojects import PAGE_SIZE, HtcProject
@@ -69,7 +69,7 @@ class HtcTask(StoredObject):
         return self._record(models.HTCTask)
 
     def _ids(self) -> dict[str, Any]:
-        return {"projectId": self.json["projectId"], "taskId": self.json["taskId"]}
+        return {"projectId": id_of(self, "projectId"), "taskId": id_of(self, "taskId")}
 
     def archive(self, rescale: HtcSession) -> None:
         """Archive the task, and update `json`. It keeps its storage and takes no jobs.
@@ -93,7 +93,7 @@ class HtcTask(StoredObject):
 
     def _set_lifecycle_status(self, rescale: HtcSession, status: str) -> None:
         self.json = api.patch_htc_projects_tasks(
-            rescale, self.json["projectId"], self.json["taskId"], {"lifecycleStatus": status}
+            rescale, id_of(self, "projectId"), id_of(self, "taskId"), {"lifecycleStatus": status}
         )
 
     def iter_groups(self, rescale: HtcSession) -> Iterator[str]:
@@ -146,7 +146,7 @@ class HtcTask(StoredObject):
         from . import models
 
         answer = api.get_htc_projects_tasks_storage_regional_storage(
-            rescale, self.json["projectId"], self.json["taskId"]
+            rescale, id_of(self, "projectId"), id_of(self, "taskId")
         )
         return validated(models.RegionalStorageResponse, answer)
 
@@ -163,7 +163,7 @@ class HtcTask(StoredObject):
         age = time.monotonic() - self._summary_fetched_at
         if self._summary is None or age >= rescale.status_refresh_seconds:
             summary = api.get_htc_projects_tasks_summary_statistics(
-                rescale, self.json["projectId"], self.json["taskId"]
+                rescale, id_of(self, "projectId"), id_of(self, "taskId")
             )
             if not isinstance(summary.get("jobStatuses"), dict):
                 raise HtcResponseError("getTaskSummary: the answer has no jobStatuses")
@@ -186,7 +186,7 @@ class HtcTask(StoredObject):
 
         Operation deleteTask.
         """
-        delete_task_with_id(rescale, self.project, self.json["taskId"])
+        delete_task_with_id(rescale, self.project, id_of(self, "taskId"))
 
     def cancel_jobs_in_task(self, rescale: HtcSession) -> None:
         """Ask for all jobs of this task to be cancelled; they end as FAILED.
@@ -194,7 +194,7 @@ class HtcTask(StoredObject):
         Operation cancelJobs. That it returns does not mean that every job was cancelled.
         """
         api.post_htc_projects_tasks_jobs_cancel(
-            rescale, self.project.json["projectId"], self.json["taskId"]
+            rescale, id_of(self.project, "projectId"), id_of(self, "taskId")
         )
 
 
@@ -215,7 +215,7 @@ def iter_tasks(
     """
     require_instance(project, HtcProject, "project", "iter_tasks")
     call = api.LIST_TASKS.call(
-        {"projectId": project.json["projectId"]}, query={"pageSize": PAGE_SIZE}
+        {"projectId": id_of(project, "projectId")}, query={"pageSize": PAGE_SIZE}
     )
     return (
         HtcTask(task, project)
@@ -260,7 +260,7 @@ def get_task_with_id(rescale: HtcSession, project: HtcProject, task_id: str) -> 
     require_instance(project, HtcProject, "project", "get_task_with_id")
     require_instance(task_id, str, "task_id", "get_task_with_id")
     try:
-        task = api.get_htc_projects_tasks(rescale, project.json["projectId"], task_id)
+        task = api.get_htc_projects_tasks(rescale, id_of(project, "projectId"), task_id)
     except HtcNotFoundError:
         return None
     return HtcTask(task, project)
@@ -287,7 +287,7 @@ def create_task_with_name(
         {"taskName": "task_name", "taskDescription": "task_description"},
     )
     created = api.post_htc_projects_tasks(
-        rescale, project.json["projectId"], request.to_json_dict()
+        rescale, id_of(project, "projectId"), request.to_json_dict()
     )
     return HtcTask(created, project)
 
@@ -306,7 +306,7 @@ def delete_tasks_with_name(
         HtcValidationError: `project` is not an HtcProject.
     """
     tasks = get_tasks_with_name(rescale, project, task_name)
-    deleted = [delete_task_with_id(rescale, project, task.json["taskId"]) for task in tasks]
+    deleted = [delete_task_with_id(rescale, project, id_of(task, "taskId")) for task in tasks]
     return [task for task in deleted if task is not None]
 
 
@@ -325,6 +325,6 @@ def delete_task_with_id(
     """
     require_instance(project, HtcProject, "project", "delete_task_with_id")
     try:
-        return api.delete_htc_projects_tasks(rescale, project.json["projectId"], task_id)
+        return api.delete_htc_projects_tasks(rescale, id_of(project, "projectId"), task_id)
     except HtcNotFoundError:
         return None

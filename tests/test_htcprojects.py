@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rescalehtc import HtcSession, api, htcjobs, htcprojects, htctasks, models
+from rescalehtc import (
+    HtcSession,
+    api,
+    container_registry,
+    htcjobs,
+    htcprojects,
+    htctasks,
+    models,
+)
 from rescalehtc.exceptions import (
     HtcException,
     HtcFileError,
@@ -262,8 +270,41 @@ def test_an_upload_takes_no_credential_along_and_shows_no_address(
 def test_a_file_that_can_not_be_read_is_named(
     service: Service, scripted: HtcSession, tmp_path: Path
 ) -> None:
-    with pytest.raises(HtcFileError, match="nowhere can't be read"):
+    with pytest.raises(HtcFileError, match=r"nowhere.* can't be read"):
         htcprojects.HtcProject({"projectId": "p"}).upload_file(scripted, tmp_path / "nowhere", "x")
+    for name in ("a\0b", None):
+        with pytest.raises(HtcFileError, match="can't be read"):
+            htcprojects.HtcProject({"projectId": "p"}).upload_file(scripted, name, "x")  # type: ignore[arg-type]
+    assert not service.asked
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda r, p: p.get_limits(r),
+        lambda r, p: p.get_storage_token(r),
+        lambda r, p: htctasks.get_tasks(r, p),
+        lambda r, p: htctasks.create_task_with_name(r, p, "t"),
+        lambda r, p: htctasks.HtcTask({"projectId": "p"}, p).get_task_summary(r),
+        lambda r, p: htcjobs.get_jobs(r, htctasks.HtcTask({}, p)),
+        lambda r, p: container_registry.get_container_registry(r, p).get_repos(r),
+    ],
+)
+def test_an_object_without_its_id_is_an_htc_exception(
+    service: Service, scripted: HtcSession, call: Any
+) -> None:
+    with pytest.raises(HtcException):
+        call(scripted, htcprojects.HtcProject({}))
+    assert not service.asked
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "AWS_EU_WEST_1"])
+def test_what_is_no_list_is_refused(service: Service, scripted: HtcSession, wrong: Any) -> None:
+    project = htcprojects.HtcProject({"projectId": "p"})
+    with pytest.raises(HtcValidationError, match="regions: must be a list"):
+        project.set_regions(scripted, wrong)
+    with pytest.raises(HtcValidationError, match="dimensions: must be a list"):
+        project.set_dimensions(scripted, wrong)
     assert not service.asked
 
 

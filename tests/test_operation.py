@@ -102,7 +102,7 @@ def test_a_call_needs_its_path_parameters_and_no_others() -> None:
 def test_an_empty_group_is_refused_because_it_might_mean_all(
     service: Service, scripted: HtcSession
 ) -> None:
-    with pytest.raises(HtcValidationError, match="group: must be left out, or not empty"):
+    with pytest.raises(HtcValidationError, match="group: must be a text that is not empty"):
         api.post_htc_projects_tasks_jobs_cancel(scripted, "p", "t", group="")
     assert not service.asked
 

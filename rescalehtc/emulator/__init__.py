@@ -174,18 +174,25 @@ def _folder(data: str | Path | None) -> Generator[Path]:
     with ExitStack() as stack:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = {path.name for path in folder.iterdir()} - {"lock"}
-            lock = stack.enter_context((folder / "lock").open("w"))
+            _check_own(folder)
+            lock = stack.enter_context((folder / "lock").open("a"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except HtcFileError:
+            raise
         except BlockingIOError as error:
             raise HtcFileError(f"another emulator uses {folder}") from error
         except OSError as error:
             raise HtcFileError(f"can't keep data in {folder}: {error.strerror}") from error
-        if found and STATE_FILE not in found:  # folders in it would be taken for the emulator's
-            raise HtcFileError(
-                f"{folder} holds something else: name a new folder, or one of an emulator"
-            )
         yield folder
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse a folder with other things in it: some would be taken for the emulator's."""
+    found = {path.name for path in folder.iterdir() if path.stat().st_size or path.name != "lock"}
+    if found and STATE_FILE not in found:
+        raise HtcFileError(
+            f"{folder} holds something else: name a new folder, or one of an emulator"
+        )
 
 
 @contextmanager

@@ -189,6 +189,16 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(tmp_path):
     assert done.returncode == 1
     assert "holds something else" in done.stderr
     assert case.read_text() == "mine"
+    assert not (tmp_path / "project" / "lock").exists()
+
+
+@pytest.mark.parametrize("others", [(), ("other",)])
+def test_a_file_that_happens_to_be_called_lock_is_left_alone(tmp_path, others):
+    for name in ("lock", *others):
+        (tmp_path / name).write_text("mine")
+    done = subprocess.run([*COMMAND, "--data", str(tmp_path), "--", "true"], capture_output=True)
+    assert done.returncode == 1
+    assert (tmp_path / "lock").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
