@@ -106,6 +106,46 @@ class HtcProject(StoredObject):
             raise HtcValidationError("set_vcpu_limit", [Problem("vcpu_limit", message)])
         return api.post_htc_projects_limits(rescale, id_of(self, "projectId"), limit.to_json_dict())
 
+    def get_limit(self, rescale: HtcSession, limit_id: int) -> models.HTCProjectLimit | None:
+        """Fetch one of the project's limits; None if there is none with this id.
+
+        Operation getProjectLimit.
+        """
+        from . import models
+
+        try:
+            limit = api.get_htc_projects_limits(rescale, id_of(self, "projectId"), limit_id)
+        except HtcNotFoundError:
+            return None
+        return validated(models.HTCProjectLimit, limit)
+
+    def update_limit(
+        self, rescale: HtcSession, limit_id: int, vcpu_limit: int
+    ) -> models.HTCProjectLimit:
+        """Change one of the project's limits.
+
+        Operation updateProjectLimit.
+
+        Args:
+            rescale: The session.
+            limit_id: The limit's `id`.
+            vcpu_limit: Virtual CPUs that may be in use at once, 0 to 999999. With 0 every job
+                waits.
+
+        Raises:
+            HtcValidationError: `vcpu_limit` can't be right.
+        """
+        from . import models
+        from ._validation import check
+
+        update = check(
+            models.HTCLimitUpdate, {"vCPUs": vcpu_limit}, "update_limit", {"vCPUs": "vcpu_limit"}
+        )
+        limit = api.patch_htc_projects_limits(
+            rescale, id_of(self, "projectId"), limit_id, update.to_json_dict()
+        )
+        return validated(models.HTCProjectLimit, limit)
+
     def delete_limit(self, rescale: HtcSession, limit_id: int) -> None:
         """Delete one of the project's limits.
 

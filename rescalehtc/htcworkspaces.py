@@ -159,6 +159,19 @@ class HtcWorkspace(JsonObject):
 
         return [validated(models.RegionStorageOption, one) for one in api.get_htc_storage(rescale)]
 
+    def get_storage(self, rescale: HtcSession, region: str) -> models.RegionStorageOption | None:
+        """Fetch the storage of one region; None if the region has none.
+
+        Operation getStorage.
+        """
+        from . import models
+
+        try:
+            storage = api.get_htc_storage_region(rescale, region)
+        except HtcNotFoundError:
+            return None
+        return validated(models.RegionStorageOption, storage)
+
     def get_metrics(self, rescale: HtcSession) -> str:
         """Fetch the workspace's metrics in the OpenMetrics text format.
 

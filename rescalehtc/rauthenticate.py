@@ -56,6 +56,9 @@ exit status: 0 if the service was reached and accepts the credential, 1 if not,
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the script.
 
+    Operations getUser, to learn which workspace the key is for, then getToken and
+    getTokenPayload, to tell who it is.
+
     Args:
         arguments: The command line without the program's name; None for this process's own.
 

@@ -138,10 +138,13 @@ def test_limits_are_set_by_role_and_deleted_one_by_one_or_all(
     limits = own_project.get_limits(rescale)
     assert sorted(limit["vCPUs"] for limit in limits) == [20, 30]
 
-    project_id = own_project.json["projectId"]
-    changed = api.patch_htc_projects_limits(rescale, project_id, second["id"], {"vCPUs": 40})
-    assert changed["vCPUs"] == 40
-    assert api.get_htc_projects_limits(rescale, project_id, second["id"])["vCPUs"] == 40
+    assert own_project.update_limit(rescale, second["id"], 40).vcpus == 40
+    found = own_project.get_limit(rescale, second["id"])
+    assert found is not None
+    assert (found.vcpus, found.modifier_role) == (40, "WORKSPACE_ADMIN")
+    assert own_project.get_limit(rescale, 10**6) is None
+    with pytest.raises(HtcValidationError, match="vcpu_limit: must be an integer from 0"):
+        own_project.update_limit(rescale, second["id"], -1)
     own_project.delete_limit(rescale, second["id"])
     assert [limit["vCPUs"] for limit in own_project.get_limits(rescale)] == [20]
     own_project.delete_all_limits(rescale)

@@ -79,6 +79,10 @@ def test_what_the_clouds_offer(rescale: HtcSession, workspace: htcworkspaces.Htc
     assert one.cloud_provider == "AWS"
     assert workspace.get_region(rescale, "AWS_MARS_1") is None
     assert all(storage.storage_name for storage in workspace.get_storages(rescale))
+    storage = workspace.get_storage(rescale, "AWS_US_EAST_1")
+    assert storage is not None
+    assert storage.region == "AWS_US_EAST_1"
+    assert workspace.get_storage(rescale, "AWS_MARS_1") is None
     assert workspace.get_dimensions(rescale)
     assert workspace.get_gcp_clusters(rescale).clusters is not None
 
