@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rescalehtc import HtcSession, container_registry, htcprojects, models
+from rescalehtc import HtcSession, _credentials, container_registry, htcprojects, models
 from rescalehtc.container_registry import HtcContainerRegistry, get_container_registry
 from rescalehtc.exceptions import (
     HtcException,
@@ -25,6 +25,7 @@ from rescalehtc.exceptions import (
     HtcValidationError,
 )
 
+from .clock import Clock
 from .service import Answer, Service
 
 PASSWORD = "pass+word/123=="
@@ -502,11 +503,11 @@ def test_a_password_is_renewed_in_time(
     service.on(TOKEN, Answer(password.encode()), Answer(b"the-next"))
     scripted.do_authenticate()
     assert registry.get_token(scripted) == password
-    monotonic = time.monotonic
+    clock = Clock()
+    monkeypatch.setattr(_credentials, "time", clock)  # passwords and tokens have it in common
     for seconds, expected in ((good_for, password), (not_for, "the-next")):
-        with monkeypatch.context() as patch:
-            patch.setattr(time, "monotonic", lambda: monotonic() + seconds)  # noqa: B023
-            assert registry.get_token(scripted) == expected
+        clock.ahead["monotonic"] = seconds
+        assert registry.get_token(scripted) == expected
 
 
 @pytest.mark.parametrize("text", ["", " \n", "two words", "line\nbreak", "päss", "nul\0"])

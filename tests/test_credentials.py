@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from rescalehtc import HtcSession, _credentials
 from rescalehtc.exceptions import HtcCredentialsError, HtcException, HtcResponseError
 
+from .clock import Clock
 from .service import TOKEN, Answer, Asked, Service
 
 if TYPE_CHECKING:
@@ -433,61 +434,62 @@ def test_no_answer_leaves_as_anything_but_an_htc_exception(answer: object) -> No
 # ---- clocks
 
 
-def shift(monkeypatch: pytest.MonkeyPatch, seconds: float, clock: str = "time") -> None:
-    """Set one of the clocks to another time."""
-    real = getattr(time, clock)
-    monkeypatch.setattr(time, clock, lambda: real() + seconds)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(_credentials, "time", clock)
+    return clock
 
 
 def test_a_clock_set_forward_costs_a_renewal_and_one_set_back_nothing(
-    numbered: Service, folder: Path, rescale: HtcSession, monkeypatch: pytest.MonkeyPatch
+    numbered: Service, folder: Path, rescale: HtcSession, clock: Clock
 ) -> None:
     """Forward is also how a clock goes on when a sleeping machine wakes up."""
     assert token(rescale) == "token-1"
-    shift(monkeypatch, 7 * 3600)
+    clock.ahead["time"] += 7 * 3600
     assert [token(rescale) for _ in range(3)] == ["token-2"] * 3
-    shift(monkeypatch, -24 * 3600)
+    clock.ahead["time"] -= 24 * 3600
     assert [token(rescale) for _ in range(3)] == ["token-2"] * 3
-    shift(monkeypatch, 7 * 3600, "monotonic")
+    clock.ahead["monotonic"] += 7 * 3600
     assert [token(rescale) for _ in range(3)] == ["token-3"] * 3
 
 
-@pytest.mark.parametrize("clock", ["time", "monotonic"])
+@pytest.mark.parametrize("which", ["time", "monotonic"])
 @pytest.mark.parametrize("lifetime", [600, 86400])
 def test_a_token_is_renewed_before_its_lifetime_is_over(
     service: Service,
     folder: Path,
     rescale: HtcSession,
-    monkeypatch: pytest.MonkeyPatch,
+    clock: Clock,
     lifetime: int,
-    clock: str,
+    which: str,
 ) -> None:
     service.on(TOKENS, Answer({"tokenValue": "token-1", "expiresIn": lifetime}))
     token(rescale)
-    shift(monkeypatch, lifetime * 0.7, clock)
+    clock.ahead[which] += lifetime * 0.7
     token(rescale)
     assert renewals(service) == 1
-    shift(monkeypatch, lifetime * 0.2, clock)
+    clock.ahead[which] += lifetime * 0.2
     token(rescale)
     assert renewals(service) == 2
 
 
 def test_an_hour_that_the_local_time_leaves_out_does_not_prolong_a_token(
-    numbered: Service, folder: Path, monkeypatch: pytest.MonkeyPatch
+    numbered: Service, folder: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     """The file's local time is read as 1.1.0 writes it."""
     monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
     time.tzset()
     try:
         before = datetime(2026, 3, 29, 1, 55).timestamp()
-        shift(monkeypatch, before - time.time())
+        clock.ahead["time"] = start = before - time.time()
         with HtcSession(base_url=numbered.url) as rescale:
             token(rescale)
         kept = json.loads((folder / "rescale_bearer_token.json").read_text())
         assert kept["expiresAt"].startswith("2026-03-29T08:55:00")  # seven by the clock
         for hours, expected in ((4.7, "token-1"), (5.5, "token-2")):
-            with monkeypatch.context() as patch, HtcSession(base_url=numbered.url) as rescale:
-                shift(patch, hours * 3600)
+            clock.ahead["time"] = start + hours * 3600
+            with HtcSession(base_url=numbered.url) as rescale:
                 assert token(rescale) == expected
     finally:
         monkeypatch.undo()
@@ -495,17 +497,17 @@ def test_an_hour_that_the_local_time_leaves_out_does_not_prolong_a_token(
 
 
 def test_the_time_that_the_answer_took_is_not_added_to_the_lifetime(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, clock: Clock
 ) -> None:
     def slowly(_: str) -> object:
-        shift(monkeypatch, 300, "monotonic")
+        clock.ahead["monotonic"] += 300
         return {"tokenValue": "token", "expiresIn": 600}
 
     credential = _credentials.Credential("Token", "key", "a test", folder)
     source = _credentials.TokenSource(credential, "http://x", slowly)
     source.get()
     assert source._token is not None
-    assert source._token.renew_at - time.monotonic() <= 180
+    assert source._token.renew_at - clock.monotonic() <= 180
     kept = json.loads((folder / "rescale_bearer_token.json").read_text())
     left = datetime.fromisoformat(kept["expiresAt"]) - datetime.now()
     assert left <= timedelta(seconds=300)

@@ -18,6 +18,7 @@ from rescalehtc.exceptions import (
     NotFetchedError,
 )
 
+from .clock import Clock
 from .service import Answer, Service
 
 if TYPE_CHECKING:
@@ -285,11 +286,12 @@ def test_thirty_seconds_after_the_last_time_the_service_is_asked_again(
     service.on(JOB, Answer({**job.json, "status": "RUNNING"}))
     service.on(f"{JOB}/logs", Answer({"items": []}))
     with HtcSession(api_key="k", base_url=service.url) as rescale:
-        for moment in (1000.0, 1000.0 + elapsed):
-            monkeypatch.setattr(htcjobs.time, "monotonic", lambda moment=moment: moment)
+        clock = Clock()
+        monkeypatch.setattr(htcjobs, "time", clock)
+        for now in (1000.0, 1000.0 + elapsed):
+            clock.monotonic = lambda now=now: now  # type: ignore[method-assign]
             job.get_update(rescale)
             job.get_logs(rescale)
-        monkeypatch.undo()
     assert len(service.asked_for(JOB)) == asked
     assert len(service.asked_for(f"{JOB}/logs")) == asked
 

@@ -48,7 +48,6 @@ __all__ = ["Emulator"]
 # The service refreshes a status every 30 s. Here one may change within milliseconds.
 SESSION_REFRESH_SECONDS: Final = 0.2
 KEEP_ALIVE_SECONDS: Final = 60
-SHUTDOWN_SECONDS: Final = 5
 STATE_FILE: Final = "state.sqlite3"
 
 
@@ -241,7 +240,4 @@ def _served(app: Starlette, listener: socket.socket) -> Generator[None]:
         yield
     finally:
         server.should_exit = True
-        thread.join(SHUTDOWN_SECONDS)
-        if thread.is_alive():  # a connection that does not close holds it up
-            server.force_exit = True
-            thread.join(SHUTDOWN_SECONDS)
+        thread.join()
