@@ -122,6 +122,10 @@ def _constant(spec: Spec, operation: SpecOperation) -> str:
         arguments.append(f"authorization={authorization!r}")
     elif operation.definition.get("security") == []:
         arguments.append('authorization="none"')
+    if item_id := operation.definition.get("x-item-id"):
+        arguments.append(f"item_id={item_id!r}")
+    if operation.definition.get("x-repeatable"):
+        arguments.append("repeatable=True")
     return f"{constant_name(operation)}: Final = Operation({', '.join(arguments)})"
 
 

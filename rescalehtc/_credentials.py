@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
+import logging
 import os
 import secrets
 import threading
@@ -14,7 +16,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .exceptions import HtcAuthenticationError, HtcCredentialsError, HtcResponseError
+from .exceptions import (
+    HtcAuthenticationError,
+    HtcCredentialsError,
+    HtcException,
+    HtcResponseError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -27,6 +34,8 @@ TOKEN_FILE = "rescale_bearer_token.json"  # noqa: S105 - a file's name
 REFRESH_TOKEN_VARIABLE = "RESCALE_HTC_REFRESH_TOKEN"  # noqa: S105 - a variable's name
 API_KEY_VARIABLES = ("RESCALE_API_KEY", "RESCALE_API_TOKEN")
 
+_logger = logging.getLogger("rescalehtc")
+
 # A token is renewed when this part of its lifetime is left, so that it outlives what it is
 # handed to, whether it is valid for minutes or a day.
 RENEWAL_FRACTION = 0.2
@@ -35,6 +44,15 @@ MAX_LIFETIME_SECONDS = 30 * 24 * 3600.0
 # For so long a process waits for another one that renews the token they share.
 LOCK_WAIT_SECONDS = 30.0
 LOCK_POLL_SECONDS = 0.02
+
+
+class Hidden(str):
+    """A secret text: tracebacks and logs that show variables do not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
 
 
 @dataclass(frozen=True)
@@ -57,7 +75,7 @@ class Credential:
     @property
     def authorization(self) -> str:
         """The header's value."""
-        return f"{self.scheme} {self.secret}"
+        return Hidden(f"{self.scheme} {self.secret}")
 
     @property
     def fingerprint(self) -> str:
@@ -92,7 +110,7 @@ def find_credential(
     try:
         # Where the link `default` leads to is settled once: the token stays beside its key.
         folder = Path(os.path.realpath(key_file.parent))
-        text = (folder / KEY_FILE).read_text(encoding="utf-8")
+        text = Hidden((folder / KEY_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         looked_in.append(f"the file {key_file}")
         unreadable = None
@@ -100,12 +118,19 @@ def find_credential(
         reason = error.strerror if isinstance(error, OSError) else "not text"
         unreadable = f"the file {key_file} can't be read: {reason}"
     else:
+        _report_readable(folder / KEY_FILE)
         return checked_credential("Token", text, f"the file {key_file}", folder)
     if unreadable:
         raise HtcCredentialsError(unreadable)
     lines = ["no API key or refresh token was found"]
     lines += [f"  in {place}" for place in looked_in]
     raise HtcCredentialsError("\n".join([*lines, "rauthenticate --interactive writes that file"]))
+
+
+def _report_readable(key_file: Path) -> None:
+    """Say so if others than the owner can read a file with a key."""
+    if os.name == "posix" and key_file.stat().st_mode & 0o077:
+        _logger.warning("others can read the key in %s; chmod 600 mends it", key_file)
 
 
 def checked_credential(
@@ -116,14 +141,14 @@ def checked_credential(
     Raises:
         HtcCredentialsError: It can't be one. The message does not show it.
     """
-    secret = secret.strip()
+    secret = Hidden(secret.strip())
     if not secret:
         raise HtcCredentialsError(f"{found_in} is empty")
     if not is_secret_text(secret):
         raise HtcCredentialsError(
             f"{found_in} holds characters that no key or token has; its value is not shown here"
         )
-    return Credential(scheme, secret, found_in, folder)
+    return Credential(scheme, Hidden(secret), found_in, folder)
 
 
 def is_secret_text(text: str) -> bool:
@@ -149,7 +174,7 @@ class ExpiringSecret:
     @classmethod
     def usable_for(cls, value: str, seconds: float) -> Self:
         """Make one that is due after so many seconds from now."""
-        return cls(value, time.monotonic() + seconds, time.time() + seconds)
+        return cls(Hidden(value), time.monotonic() + seconds, time.time() + seconds)
 
     @property
     def is_due(self) -> bool:
@@ -174,22 +199,40 @@ class TokenSource:
         self._fetch = fetch
         self._lock = threading.Lock()
         self._token: ExpiringSecret | None = None
+        self._failures: list[HtcException] = []
 
     def get(self) -> str:
         """Return a token, renewed if it expires soon."""
-        with self._lock:
+        with self._my_turn():
             if self._token is None or self._token.is_due:
                 self._token = self._kept_after(self._token) or self._renewed(self._token)
             return self._token.value
 
     def renew(self, refused: str | None = None) -> str:
         """Return a new token; if one was refused, only unless somebody else has renewed it."""
-        with self._lock:
+        with self._my_turn():
             if refused is None or self._token is None:
                 self._token = self._ask()
             elif self._token.value == refused:
                 self._token = self._renewed(self._token)
             return self._token.value
+
+    def after_fork(self) -> None:
+        """Forget who held the lock in the process that this one was forked from."""
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def _my_turn(self) -> Generator[None]:
+        """One thread at a time; those that waited for one that failed fail like it."""
+        known = self._failures
+        with self._lock:
+            if self._failures is not known:
+                raise copy.copy(self._failures[0])
+            try:
+                yield
+            except HtcException as error:
+                self._failures = [error]
+                raise
 
     def _kept_after(self, old: ExpiringSecret | None) -> ExpiringSecret | None:
         """The token that another process kept; where there is an old one, only a later one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
@@ -39,6 +39,8 @@ class Operation:
             listing, text, or nothing.
         authorization: A bearer token, the session's credential itself, a header that the
             caller gives, or none.
+        item_id: The field that names an item of a listing; empty where items have none.
+        repeatable: Whether it may be sent twice although its method does not say so.
     """
 
     id: str
@@ -48,6 +50,18 @@ class Operation:
         "object"
     )
     authorization: Literal["bearer", "session", "given", "none"] = "bearer"
+    item_id: str = ""
+    repeatable: bool = False
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether sending it twice does what sending it once does."""
+        return self.repeatable or self.method in ("GET", "PUT", "DELETE")
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether it is sent with a bearer token."""
+        return self.authorization == "bearer"
 
     @property
     def is_listing(self) -> bool:
@@ -104,8 +118,8 @@ class Call:
 
     operation: Operation
     target: str
-    body: bytes | None = None
-    authorization: str | None = None
+    body: bytes | None = field(default=None, repr=False)
+    authorization: str | None = field(default=None, repr=False)
 
     def url(self, base_url: str) -> str:
         """The address to send to."""
@@ -117,6 +131,7 @@ class Response(NamedTuple):
 
     status: int
     body: bytes
+    retry_after: str | None = None
 
 
 class Page(NamedTuple):
@@ -159,8 +174,8 @@ def read_page(call: Call, response: Response, base_url: str) -> Page:
     items: Any = answer.get("items")
     if not isinstance(items, list):
         raise _not_understood(call, response.body, "a page has an array named items")
-    if call.operation.answer == "page" and not all(isinstance(item, dict) for item in items):  # pyright: ignore[reportUnknownVariableType]
-        raise _not_understood(call, response.body, "an item of the page is no JSON object")
+    if call.operation.answer == "page":
+        _check_items(call, items)  # pyright: ignore[reportUnknownArgumentType]
     following: object = answer.get("next")
     if following is None:
         return Page(items, None)
@@ -178,6 +193,16 @@ def read_page(call: Call, response: Response, base_url: str) -> Page:
         f"{call.operation.id}: the next page is said to be at another address than "
         f"{base_url}; nothing was sent there"
     )
+
+
+def _check_items(call: Call, items: list[Any]) -> None:
+    """Refuse items that are no objects, or that do not say which ones they are."""
+    item_id = call.operation.item_id
+    for item in items:
+        if not isinstance(item, dict):
+            raise HtcResponseError(f"{call.operation.id}: an item of the page is no JSON object")
+        if item_id and not isinstance(item.get(item_id), str):  # pyright: ignore[reportUnknownMemberType]
+            raise HtcResponseError(f"{call.operation.id}: an item of the page has no {item_id}")
 
 
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
@@ -296,14 +321,16 @@ def _decode(call: Call, body: bytes) -> Any:
             return json.loads(body)
         except (ValueError, RecursionError) as error:
             reason = str(error)
-    raise _not_understood(call, body, reason)
+    raise _not_understood(call, body, reason, is_garbled=True)
 
 
-def _not_understood(call: Call, body: bytes, reason: str) -> HtcResponseError:
+def _not_understood(
+    call: Call, body: bytes, reason: str, *, is_garbled: bool = False
+) -> HtcResponseError:
     message = f"{call.operation.id}: the answer of {len(body)} bytes can't be understood: {reason}"
     if _may_show(call) and (excerpt := _excerpt(body)):
         message += f"; it begins {excerpt!r}"
-    return HtcResponseError(message)
+    return HtcResponseError(message, is_garbled)
 
 
 def _may_show(call: Call) -> bool:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     Found = list[tuple[Location, str]]
 
 MAX_REQUESTS = 100
+MAX_BATCH_SIZE = 1000
+SUBJECT = "the payload"
 
 # Where the arguments of create_job_batch stand in a submit request.
 ARGUMENTS: dict[str, tuple[str, ...]] = {
@@ -90,15 +92,55 @@ def from_payload(payload: object, project: HtcProject) -> list[models.HTCJobSubm
     Raises:
         HtcValidationError: The payload breaks rules; all of them are listed.
     """
-    subject = "the payload"
-    if not isinstance(payload, list | tuple):
-        message = f"must be a list of submit requests, got {type(payload).__name__}"
-        raise HtcValidationError(subject, rename([((), message)], {}))
-    items: list[object] = list(payload)  # pyright: ignore[reportUnknownArgumentType]
+    items = _items(payload)
     found: Found = []
     if not 1 <= len(items) <= MAX_REQUESTS:
         message = f"must hold 1 to {MAX_REQUESTS} submit requests, has {len(items)}"
         found.append(((), message))
+    return _checked(items, project, found)
+
+
+def from_any_number(payload: object, project: HtcProject) -> list[models.HTCJobSubmitRequest]:
+    """Make submit requests of any number of them, each of any size.
+
+    Raises:
+        HtcValidationError: The payload breaks rules; all of them are listed.
+    """
+    items = _items(payload)
+    nothing = "must hold at least one submit request"
+    found: Found = [] if items else [((), nothing)]
+    sizes = [_part_sizes(item) for item in items]
+    firsts = [
+        {**item, "batchSize": size[0]} if size else item
+        for item, size in zip(items, sizes, strict=True)
+    ]
+    checked = _checked(firsts, project, found)
+    return [
+        part
+        for request, size in zip(checked, sizes, strict=True)
+        for part in ([request.model_copy(update={"batch_size": one}) for one in size] or [request])
+    ]
+
+
+def _part_sizes(item: object) -> list[int]:
+    """The sizes of the batches that a larger one is sent as; nothing if it is not larger."""
+    size: object = item.get("batchSize") if isinstance(item, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if not isinstance(size, int) or size <= MAX_BATCH_SIZE:
+        return []
+    full, rest = divmod(size, MAX_BATCH_SIZE)
+    return [MAX_BATCH_SIZE] * full + [rest] * bool(rest)
+
+
+def _items(payload: object) -> list[Any]:
+    if not isinstance(payload, list | tuple):
+        message = f"must be a list of submit requests, got {type(payload).__name__}"
+        raise HtcValidationError(SUBJECT, rename([((), message)], {}))
+    return list(payload)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
+def _checked(
+    items: list[Any], project: HtcProject, found: Found
+) -> list[models.HTCJobSubmitRequest]:
     regions = _project_regions(project)
     requests: list[models.HTCJobSubmitRequest] = []
     for index, item in enumerate(items):
@@ -115,7 +157,7 @@ def from_payload(payload: object, project: HtcProject) -> list[models.HTCJobSubm
             problems.append((("regions",), f"must be given, one or more of the project's: {names}"))
         found += [((index, *location), message) for location, message in problems]
     if found:
-        raise HtcValidationError(subject, rename(found, {}))
+        raise HtcValidationError(SUBJECT, rename(found, {}))
     return requests
 
 

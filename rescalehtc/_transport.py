@@ -2,61 +2,70 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
-from typing import BinaryIO
+import zlib
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.request import getproxies, proxy_bypass
 
+import httpcore
 import httpx
 
 from . import __version__
 from ._operation import Call, Response, origin
-from .exceptions import HtcConnectionError, HtcCredentialsError, HtcTimeoutError
+from .exceptions import (
+    HtcConnectionError,
+    HtcCredentialsError,
+    HtcException,
+    HtcResponseError,
+    HtcTimeoutError,
+)
 
-CONNECT_TIMEOUT_SECONDS = 20.0
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable
+    from typing import Any
+
+    from httpcore import SOCKET_OPTION
+
 MAX_CONNECTIONS = 10
+CONNECT_TIMEOUT_SECONDS = 20.0
+# A server may close a connection that idles; one that idles for longer is not used again.
+KEEP_ALIVE_SECONDS = 5.0
+MAX_BODY_BYTES = 256 << 20
+_WRITE_BYTES = 64 << 10
+_GZIP = 16 + zlib.MAX_WBITS
 
 
 class Transport:
-    """A pool of connections to the service. Safe to use from many threads."""
+    """Connections to the service, each used by one thread at a time.
+
+    They are not in one pool of the HTTP library, which now and then takes a connection that
+    another thread begins to use for one that the server closed.
+    """
 
     def __init__(self, base_url: str, timeout_seconds: float) -> None:
         self._base_url = base_url
-        self._is_local = origin(base_url)[1] in ("127.0.0.1", "localhost", "::1")
         self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
-        self._open_client: httpx.Client | None = None
+        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._idle: list[_Connection] = []
+        self._ssl_context: ssl.SSLContext | None = None
 
-    def _client(self) -> httpx.Client:
-        with self._lock:
-            if self._open_client is None:
-                self._open_client = self._new_client()
-            return self._open_client
-
-    def _new_client(self) -> httpx.Client:
-        try:
-            return httpx.Client(
-                trust_env=not self._is_local,  # no proxy leads to this machine
-                headers={"User-Agent": f"rescalehtc/{__version__}"},
-                timeout=httpx.Timeout(
-                    self._timeout_seconds,
-                    connect=min(CONNECT_TIMEOUT_SECONDS, self._timeout_seconds),
-                    pool=None,
-                ),
-                limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
-                follow_redirects=False,
-            )
-        except (ImportError, OSError, ValueError) as error:
-            # What the environment says of proxies and certificates can't be used.
-            reason = str(error)
-        raise HtcConnectionError(f"no connection can be set up: {reason}")
-
-    def send(self, call: Call, authorization: str | None) -> Response:
+    def send(self, call: Call, authorization: str | None, deadline: float = math.inf) -> Response:
         """Send once and receive the whole answer.
 
+        Args:
+            call: What to send.
+            authorization: The header's value.
+            deadline: When it has to be over at the latest, in seconds of the monotonic clock.
+
         Raises:
-            HtcTimeoutError: No answer in time.
+            HtcTimeoutError: No whole answer in time.
             HtcConnectionError: The service can't be reached, or the answer broke off.
+            HtcResponseError: The answer is too large, or of an unknown encoding.
         """
         headers = {"Authorization": authorization} if authorization else {}
         if authorization and not (authorization.isascii() and authorization.isprintable()):
@@ -66,57 +75,287 @@ class Transport:
             )
         if call.body is not None:
             headers["Content-Type"] = "application/json"
+        deadline = min(deadline, time.monotonic() + self._timeout_seconds)
         url = call.url(self._base_url)
-        return self._send(call.operation.id, call.operation.method, url, call.body, headers)
+        name = call.operation.id
+        if not self._free.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise HtcTimeoutError(f"{name}: every connection was in use", request_sent=False)
+        try:
+            connection = self._taken(name, url)
+            try:
+                response = connection.send(
+                    name, call.operation.method, url, call.body, headers, deadline
+                )
+            except BaseException:
+                connection.close()
+                raise
+            with self._lock:
+                self._idle.append(connection)
+            return response
+        finally:
+            self._free.release()
 
     def upload(self, url: str, file: BinaryIO) -> Response:
         """Send a file to a presigned address, with nothing that says who sends it.
 
-        Raises:
-            HtcTimeoutError: No answer in time.
-            HtcConnectionError: The address can't be reached, or the answer broke off.
-        """
-        size = str(os.fstat(file.fileno()).st_size - file.tell())
-        return self._send("upload", "PUT", url, file, {"Content-Length": size})
+        The time runs anew with each piece of the file that was sent.
 
-    def _send(
+        Raises:
+            The same as `send`.
+        """
+        size = os.fstat(file.fileno()).st_size - file.tell()
+        connection = self._new_connection("upload", url)
+        try:
+            return connection.send(
+                "upload",
+                "PUT",
+                url,
+                file,
+                {"Content-Length": str(size)},
+                time.monotonic() + self._timeout_seconds,
+                seconds_a_piece=self._timeout_seconds,
+            )
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Close the connections that nobody uses; a later request opens new ones."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def after_fork(self) -> None:
+        """Take nothing over from the process that this one was forked from."""
+        self._lock = threading.Lock()
+        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self.close()
+
+    def _taken(self, name: str, url: str) -> _Connection:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return self._new_connection(name, url)
+
+    def _new_connection(self, name: str, url: str) -> _Connection:
+        try:
+            context = None
+            if origin(url)[0] == "https":  # a context costs more than a request without one
+                with self._lock:
+                    if self._ssl_context is None:
+                        self._ssl_context = httpx.create_ssl_context()
+                    context = self._ssl_context
+            return _Connection(context, _proxy(url))
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
+            # What the environment says of proxies and certificates can't be used.
+            reason = str(error)
+        raise HtcConnectionError(f"{name}: no connection can be set up: {reason}", False)
+
+
+class _Connection:
+    """A connection that is made when it is needed, and made again when it was closed."""
+
+    def __init__(self, context: ssl.SSLContext | None, proxy: httpx.Proxy | None) -> None:
+        self._watch = _Watch()
+        self._http = _Http(self._watch, context, proxy)
+
+    def send(
         self,
         name: str,
         method: str,
         url: str,
         content: bytes | BinaryIO | None,
         headers: dict[str, str],
+        deadline: float,
+        *,
+        seconds_a_piece: float | None = None,
     ) -> Response:
-        client = self._client()
-        deadline = time.monotonic() + self._timeout_seconds
+        self._watch.begin(deadline, seconds_a_piece)
+        began = time.monotonic()
         try:
-            with client.stream(method, url, content=content, headers=headers) as response:
-                body = bytearray()
-                for chunk in response.iter_bytes():
-                    body += chunk
-                    if time.monotonic() > deadline:  # it comes, but in drops
-                        raise httpx.ReadTimeout("")
-                return Response(response.status_code, bytes(body))
+            request = httpx.Request(method, url, headers={**_HEADERS, **headers}, content=content)
+            response = self._http.handle_request(request)
+            try:
+                body = _whole_body(name, response)
+            finally:
+                response.close()
+            return Response(response.status_code, body, response.headers.get("Retry-After"))
         except httpx.TimeoutException:
-            within = f"within {self._timeout_seconds:g} s"
-            failure: HtcConnectionError = HtcTimeoutError(
-                f"{name}: no whole answer from {_host(url)} {within}"
+            within = f"within {deadline - began:.3g} s"
+            failure: HtcException = HtcTimeoutError(
+                f"{name}: no whole answer from {_host(url)} {within}", self._watch.has_sent
             )
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, zlib.error) as error:
             reason = str(error) or type(error).__name__
-            failure = HtcConnectionError(f"{name}: no answer from {_host(url)}: {reason}")
-        except RuntimeError:
-            if not client.is_closed:
-                raise
-            failure = HtcConnectionError(f"{name}: the session was closed by another thread")
+            failure = HtcConnectionError(
+                f"{name}: no answer from {_host(url)}: {reason}", self._watch.has_sent
+            )
         raise failure
 
     def close(self) -> None:
-        """Close the connections; a later request opens new ones."""
-        with self._lock:
-            client, self._open_client = self._open_client, None
-        if client is not None:
-            client.close()
+        self._http.close()
+
+
+_HEADERS = {
+    "User-Agent": f"rescalehtc/{__version__}",
+    "Accept": "*/*",
+    "Accept-Encoding": "gzip",
+    "Connection": "keep-alive",
+}
+
+
+def _whole_body(name: str, response: httpx.Response) -> bytes:
+    """The body, decompressed.
+
+    Raises:
+        HtcResponseError: It is too large, or compressed in a way that was not asked for.
+        httpx.RemoteProtocolError, zlib.error: It is not whole.
+    """
+    stream = response.stream
+    assert isinstance(stream, httpx.SyncByteStream)
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("identity", "", "gzip", "x-gzip"):
+        raise HtcResponseError(f"{name}: the answer is compressed in an unknown way")
+    pieces: list[bytes] = []
+    size = 0
+    gzip = zlib.decompressobj(_GZIP) if "gzip" in encoding else None
+    for received in stream:
+        piece = gzip.decompress(received, MAX_BODY_BYTES + 1 - size) if gzip else received
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_BODY_BYTES:
+            raise HtcResponseError(f"{name}: the answer has more than {MAX_BODY_BYTES} bytes")
+    if gzip and not gzip.eof and response.status_code not in (204, 304):
+        raise httpx.RemoteProtocolError("the compressed answer is not whole")
+    return b"".join(pieces)
+
+
+class _Watch:
+    """What a connection shares with its streams: when to be done, and what has left."""
+
+    def __init__(self) -> None:
+        self.begin(math.inf, None)
+
+    def begin(self, deadline: float, seconds_a_piece: float | None) -> None:
+        self.deadline = deadline
+        self.seconds_a_piece = seconds_a_piece
+        self.has_sent = False
+
+    def left(self, late: type[Exception]) -> float:
+        """The seconds that are left; raises if there are none."""
+        seconds = self.deadline - time.monotonic()
+        if seconds <= 0:
+            raise late
+        return seconds
+
+
+class _Stream(httpcore.NetworkStream):
+    """A stream whose reads and writes all together keep a deadline."""
+
+    def __init__(self, stream: httpcore.NetworkStream, watch: _Watch) -> None:
+        self._stream = stream
+        self._watch = watch
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        return self._stream.read(max_bytes, self._watch.left(httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        for start in range(0, len(buffer), _WRITE_BYTES):
+            left = self._watch.left(httpcore.WriteTimeout)
+            self._watch.has_sent = True
+            self._stream.write(buffer[start : start + _WRITE_BYTES], left)
+            if self._watch.seconds_a_piece is not None:
+                self._watch.deadline = time.monotonic() + self._watch.seconds_a_piece
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        left = self._watch.left(httpcore.ConnectTimeout)
+        stream = self._stream.start_tls(ssl_context, server_hostname, left)
+        self._watch.has_sent = False  # what was sent so far was for a proxy
+        return _Stream(stream, self._watch)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _Network(httpcore.NetworkBackend):
+    """Opens streams that keep a deadline."""
+
+    def __init__(self, watch: _Watch) -> None:
+        self._network = httpcore.SyncBackend()
+        self._watch = watch
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ARG002
+        local_address: str | None = None,
+        socket_options: Iterable[SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        left = min(self._watch.left(httpcore.ConnectTimeout), CONNECT_TIMEOUT_SECONDS)
+        stream = self._network.connect_tcp(host, port, left, local_address, socket_options)
+        return _Stream(stream, self._watch)
+
+
+class _Http(httpx.HTTPTransport):
+    """The library's transport with one connection, on a network that keeps a deadline."""
+
+    def __init__(
+        self, watch: _Watch, context: ssl.SSLContext | None, proxy: httpx.Proxy | None
+    ) -> None:
+        # Not super's, which takes no network and makes a TLS context also for plain HTTP.
+        network = _Network(watch)
+        if proxy is None:
+            self._pool = httpcore.ConnectionPool(
+                ssl_context=context,
+                max_connections=1,
+                keepalive_expiry=KEEP_ALIVE_SECONDS,
+                network_backend=network,
+            )
+            return
+        address = httpcore.URL(
+            scheme=proxy.url.raw_scheme,
+            host=proxy.url.raw_host,
+            port=proxy.url.port,
+            target=proxy.url.raw_path,
+        )
+        if proxy.url.scheme.startswith("socks5"):
+            self._pool = httpcore.SOCKSProxy(
+                proxy_url=address,
+                proxy_auth=proxy.raw_auth,
+                ssl_context=context,
+                max_connections=1,
+                keepalive_expiry=KEEP_ALIVE_SECONDS,
+                network_backend=network,
+            )
+        else:
+            self._pool = httpcore.HTTPProxy(
+                proxy_url=address,
+                proxy_auth=proxy.raw_auth,
+                ssl_context=context,
+                max_connections=1,
+                keepalive_expiry=KEEP_ALIVE_SECONDS,
+                network_backend=network,
+            )
+
+
+def _proxy(url: str) -> httpx.Proxy | None:
+    """The proxy that the environment names for an address."""
+    scheme, host, _ = origin(url)
+    proxies = getproxies()
+    address = proxies.get(scheme) or proxies.get("all")
+    is_local = host in ("127.0.0.1", "localhost", "::1")  # no proxy leads to this machine
+    if not address or is_local or proxy_bypass(host):
+        return None
+    return httpx.Proxy(address if "://" in address else f"http://{address}")
 
 
 def _host(url: str) -> str:

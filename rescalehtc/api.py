@@ -48,7 +48,9 @@ GET_WORKSPACE_RETENTION_POLICY: Final = Operation(
 SET_WORKSPACE_RETENTION_POLICY: Final = Operation(
     "setWorkspaceRetentionPolicy", "PUT", "/htc/workspaces/{workspaceId}/task-retention-policy"
 )
-LIST_PROJECTS: Final = Operation("listProjects", "GET", "/htc/projects", answer="page")
+LIST_PROJECTS: Final = Operation(
+    "listProjects", "GET", "/htc/projects", answer="page", item_id="projectId"
+)
 CREATE_PROJECT: Final = Operation("createProject", "POST", "/htc/projects")
 GET_PROJECT: Final = Operation("getProject", "GET", "/htc/projects/{projectId}")
 UPDATE_PROJECT: Final = Operation("updateProject", "PATCH", "/htc/projects/{projectId}")
@@ -59,7 +61,10 @@ GET_IMAGE_STATUS: Final = Operation(
     "getImageStatus", "GET", "/htc/projects/{projectId}/container-registry/images/{imageName:path}"
 )
 CREATE_REPOSITORY: Final = Operation(
-    "createRepository", "POST", "/htc/projects/{projectId}/container-registry/repo/{repoName:path}"
+    "createRepository",
+    "POST",
+    "/htc/projects/{projectId}/container-registry/repo/{repoName:path}",
+    repeatable=True,
 )
 GET_REGISTRY_TOKEN: Final = Operation(
     "getRegistryToken", "GET", "/htc/projects/{projectId}/container-registry/token", answer="text"
@@ -112,7 +117,9 @@ DELETE_PROJECT_RETENTION_POLICY: Final = Operation(
     "/htc/projects/{projectId}/task-retention-policy",
     answer="nothing",
 )
-LIST_TASKS: Final = Operation("listTasks", "GET", "/htc/projects/{projectId}/tasks", answer="page")
+LIST_TASKS: Final = Operation(
+    "listTasks", "GET", "/htc/projects/{projectId}/tasks", answer="page", item_id="taskId"
+)
 CREATE_TASK: Final = Operation("createTask", "POST", "/htc/projects/{projectId}/tasks")
 GET_TASK: Final = Operation("getTask", "GET", "/htc/projects/{projectId}/tasks/{taskId}")
 UPDATE_TASK: Final = Operation("updateTask", "PATCH", "/htc/projects/{projectId}/tasks/{taskId}")
@@ -127,13 +134,21 @@ LIST_GROUPS: Final = Operation(
     "listGroups", "GET", "/htc/projects/{projectId}/tasks/{taskId}/groups", answer="page_or_array"
 )
 LIST_JOBS: Final = Operation(
-    "listJobs", "GET", "/htc/projects/{projectId}/tasks/{taskId}/jobs", answer="page"
+    "listJobs",
+    "GET",
+    "/htc/projects/{projectId}/tasks/{taskId}/jobs",
+    answer="page",
+    item_id="jobUUID",
 )
 SUBMIT_JOBS: Final = Operation(
     "submitJobs", "POST", "/htc/projects/{projectId}/tasks/{taskId}/jobs/batch", answer="array"
 )
 CANCEL_JOBS: Final = Operation(
-    "cancelJobs", "POST", "/htc/projects/{projectId}/tasks/{taskId}/jobs/cancel", answer="nothing"
+    "cancelJobs",
+    "POST",
+    "/htc/projects/{projectId}/tasks/{taskId}/jobs/cancel",
+    answer="nothing",
+    repeatable=True,
 )
 GET_JOB: Final = Operation("getJob", "GET", "/htc/projects/{projectId}/tasks/{taskId}/jobs/{jobId}")
 LIST_JOB_EVENTS: Final = Operation(

@@ -13,6 +13,8 @@
      │    ├── HtcRateLimitError                    429
      │    └── HtcServerError                       500 and above
      ├── HtcImagePendingError (also TimeoutError)  an image did not become ready
+     ├── SubmissionUncertainError                  sent, and not known whether it was taken
+     ├── SubmissionIncompleteError                 of several parts, not all were taken
      ├── HtcResponseError                          an answer that can't be understood
      ├── HtcFileError (also OSError)               a file can't be read or written
      └── NotFetchedError (also AttributeError)     a field that the service was not asked for
@@ -24,10 +26,15 @@ not an exception.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from ._delivery import Search
+    from .htcjobs import HtcJobBatch
+    from .htcsession import HtcSession
+    from .models import HTCJobSubmitRequest
 
 
 class HtcException(Exception):  # noqa: N818 - the name is part of the documented interface
@@ -35,7 +42,11 @@ class HtcException(Exception):  # noqa: N818 - the name is part of the documente
 
     Attributes:
         status_code: The HTTP status if the service answered with 400 or above, else None.
+        outcome_unknown: Whether the service may have carried out an operation that creates or
+            changes something, although it failed. Such a request is not sent again by itself.
     """
+
+    outcome_unknown: bool = False
 
     def __init__(self, message: str, status_code: int | None = None) -> None:
         super().__init__(message)
@@ -83,7 +94,16 @@ class HtcCredentialsError(HtcException):
 
 
 class HtcConnectionError(HtcException):
-    """The service could not be reached, or the connection broke before the answer was whole."""
+    """The service could not be reached, or the connection broke before the answer was whole.
+
+    Attributes:
+        request_sent: Whether any byte of the request may have left; if not, the service
+            can't have carried it out.
+    """
+
+    def __init__(self, message: str, request_sent: bool = True) -> None:
+        super().__init__(message)
+        self.request_sent: bool = request_sent
 
 
 class HtcTimeoutError(HtcConnectionError, TimeoutError):
@@ -118,8 +138,9 @@ class HtcStatusError(HtcException):
         message = f"{operation} was answered with HTTP {status_code}"
         super().__init__(f"{message}: {said}" if said else message, status_code)
 
-    def __reduce__(self) -> tuple[type[HtcStatusError], tuple[object, ...]]:
-        return type(self), (self.operation, self.status_code, self.error_type, self.description)
+    def __reduce__(self) -> tuple[type[HtcStatusError], tuple[object, ...], object]:
+        arguments = (self.operation, self.status_code, self.error_type, self.description)
+        return type(self), arguments, self.__dict__
 
 
 class HtcBadRequestError(HtcStatusError):
@@ -156,7 +177,123 @@ STATUS_ERRORS: dict[int, type[HtcStatusError]] = {
 
 
 class HtcResponseError(HtcException):
-    """The service's answer is not what the operation is described to answer."""
+    """The service's answer is not what the operation is described to answer.
+
+    Attributes:
+        is_garbled: Whether it could not even be decoded, as when it was damaged on the way.
+    """
+
+    def __init__(self, message: str, is_garbled: bool = False) -> None:
+        super().__init__(message)
+        self.is_garbled: bool = is_garbled
+
+
+class SubmissionUncertainError(HtcException):
+    """A submission was sent, and it is not known whether the service took it.
+
+    Nothing is sent again by itself: that might start the jobs twice. Look into the task, or
+    ask again later with `recheck`.
+
+    Attributes:
+        project_id: The project.
+        task_id: The task that the jobs, if there are any, are in.
+        group: The group that was submitted to, or None.
+        sent: The number of jobs in the submission.
+        phase: What went wrong.
+        cause: The exception behind it.
+        seen: How many jobs of the submission were seen in the group when it was last asked;
+            None if that can't be told.
+        job_ids: The ids of the jobs seen.
+    """
+
+    def __init__(
+        self,
+        search: Search,
+        phase: Literal["no answer", "unreadable answer", "server error"],
+        cause: HtcException,
+    ) -> None:
+        super().__init__("", cause.status_code)
+        self.search: Search = search
+        self.project_id: str = search.task.json["projectId"]
+        self.task_id: str = search.task.json["taskId"]
+        self.group: str | None = search.group
+        self.sent: int = search.size
+        self.phase: Literal["no answer", "unreadable answer", "server error"] = phase
+        self.cause: HtcException = cause
+        self.outcome_unknown = True
+        self.tell(None, "its group was not asked yet")
+
+    def tell(self, job_ids: list[str] | None, trouble: str = "") -> None:
+        """Take in what was seen; None and the reason if that can't be told."""
+        self.job_ids: list[str] = job_ids or []
+        self.seen: int | None = None if job_ids is None else len(job_ids)
+        self._trouble = trouble
+
+    def __str__(self) -> str:
+        jobs = "1 job" if self.sent == 1 else f"{self.sent} jobs"
+        seen = self._trouble
+        if self.seen is not None:
+            seen = f"{self.seen} of them were seen in the group when it was last asked"
+        return (
+            f"it is not known whether the service took a submission of {jobs} {self.search.place} "
+            f"({self.phase})\n  {self.cause}\n  {seen}\n  nothing was sent a second time"
+        )
+
+    def recheck(self, rescale: HtcSession) -> HtcJobBatch:
+        """Look again for the jobs of the submission; nothing is submitted.
+
+        Operation listJobs.
+
+        Returns:
+            The batch, if all jobs of the submission are in its group.
+
+        Raises:
+            SubmissionUncertainError: It still can't be told; this exception, with what was
+                seen this time.
+        """
+        from ._delivery import look
+        from .htcjobs import HtcJobBatch
+
+        answers = None if self.group is None else look(rescale, [self])
+        if answers is None:
+            raise self
+        return HtcJobBatch(answers, self.search.task)
+
+    def __reduce__(self) -> tuple[type[SubmissionUncertainError], tuple[object, ...], object]:
+        return type(self), (self.search, self.phase, self.cause), self.__dict__
+
+
+class SubmissionIncompleteError(HtcException):
+    """Of a submission in several parts, not every part is known to be with the service.
+
+    Attributes:
+        batches: What the service took, in the order of the parts.
+        uncertain: A SubmissionUncertainError for each part of which it is not known.
+        unsent: The submit requests that the service does not have; they can be submitted
+            again.
+        cause: The exception that ended it.
+    """
+
+    def __init__(
+        self,
+        batches: list[HtcJobBatch],
+        uncertain: list[SubmissionUncertainError],
+        unsent: list[HTCJobSubmitRequest],
+        cause: HtcException,
+    ) -> None:
+        self.batches: list[HtcJobBatch] = batches
+        self.uncertain: list[SubmissionUncertainError] = uncertain
+        self.unsent: list[HTCJobSubmitRequest] = unsent
+        self.cause: HtcException = cause
+        super().__init__(
+            f"a submission in parts is incomplete: {len(batches)} batches were submitted, of "
+            f"{len(uncertain)} parts it is not known, {len(unsent)} submit requests were not "
+            f"submitted\n  {cause}",
+            cause.status_code,
+        )
+
+    def __reduce__(self) -> tuple[type[SubmissionIncompleteError], tuple[object, ...]]:
+        return type(self), (self.batches, self.uncertain, self.unsent, self.cause)
 
 
 class HtcFileError(HtcException, OSError):

@@ -10,7 +10,6 @@ from . import _logs, api
 from ._json_object import JsonObject, id_of, require_instance, validated
 from .exceptions import (
     HtcException,
-    HtcImagePendingError,
     HtcNotFoundError,
     HtcResponseError,
     HtcValidationError,
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     ClaimLike = dict[str, str] | models.ClaimPair
 
 _logger = logging.getLogger("rescalehtc")
-
-IMAGE_POLL_SECONDS = 10.0
 
 
 class HtcJob(JsonObject):
@@ -352,6 +349,8 @@ def create_single_job(
     claims: Sequence[ClaimLike] = [],
     architecture: str = "AARCH64",
     region: str | None = None,
+    *,
+    group: str | None = None,
 ) -> HtcJob:
     """Submit one job and fetch its record. The arguments are those of `create_job_batch`.
 
@@ -380,6 +379,7 @@ def create_single_job(
         claims,
         architecture,
         region,
+        group=group,
     )
     job = batch.to_jobs()[0]
     ids = job.json
@@ -411,10 +411,13 @@ def create_job_batch(
     claims: Sequence[ClaimLike] = [],
     architecture: str = "AARCH64",
     region: str | None = None,
+    *,
+    group: str | None = None,
 ) -> HtcJobBatch:
     """Submit a batch of jobs made from one definition.
 
-    Operations getImageStatus, until the image is ready, and submitJobs. Each job finds its
+    Operations getImageStatus, until the image is ready, and submitJobs; with a group also
+    listJobs. Each job finds its
     index, from 0, in the variable AWS_BATCH_JOB_ARRAY_INDEX.
 
     Args:
@@ -440,6 +443,9 @@ def create_job_batch(
             with `userDefined_`, see `BearerToken.get_user_claims`.
         architecture: AARCH64, X86 or A100.
         region: One of the project's regions; may be None if it has only one.
+        group: A name for these jobs within the task. If the answer to the submission is lost,
+            the group tells what became of it; so give each submission a group of its own,
+            or at least let no two programs submit to one at the same time.
 
     Returns:
         The batch; `to_jobs` gives its jobs.
@@ -448,9 +454,11 @@ def create_job_batch(
         HtcValidationError: Arguments break rules. All of them are listed; nothing was sent.
         HtcNotFoundError: The project has no such image.
         HtcImagePendingError: The image was not ready within `rescale.image_wait_seconds`.
+        SubmissionUncertainError: The answer was lost, and the group does not tell what became
+            of the submission. It is not sent again.
     """
     require_instance(task, HtcTask, "task", "create_job_batch")
-    from . import _submission
+    from . import _delivery, _submission
 
     arguments: dict[str, object] = {
         "batch_size": batch_size,
@@ -470,17 +478,22 @@ def create_job_batch(
         "architecture": architecture,
     }
     request = _submission.from_arguments(arguments, region, task.project)
-    return _submit(rescale, task, [request])
+    # Tracebacks that show variables must not show the values of these.
+    del arguments, envs, claims
+    return _delivery.deliver(rescale, task, [request], _checked_group(group))
 
 
 def create_job_batch_raw(
     rescale: HtcSession,
     task: HtcTask,
     payload: Sequence[dict[str, Any] | models.HTCJobSubmitRequest],
+    *,
+    group: str | None = None,
 ) -> HtcJobBatch:
     """Submit the batches of a payload.
 
-    Operations getImageStatus, until the images are ready, and submitJobs.
+    Operations getImageStatus, until the images are ready, and submitJobs; with a group also
+    listJobs.
 
     Args:
         rescale: The session.
@@ -488,6 +501,7 @@ def create_job_batch_raw(
         payload: 1 to 100 submit requests: dictionaries with the service's names, models, or
             a mix of both. `regions` may be left out if the project has only one.
             What only the service sets, as in the `json` of a batch, is left out.
+        group: A name for these jobs within the task; see `create_job_batch`.
 
     Returns:
         The batch; of several submit requests, `batches` has one for each, and `to_jobs` gives
@@ -498,51 +512,65 @@ def create_job_batch_raw(
             in it; nothing was sent.
         HtcNotFoundError: The project has no such image.
         HtcImagePendingError: An image was not ready within `rescale.image_wait_seconds`.
+        SubmissionUncertainError: The answer was lost, and the group does not tell what became
+            of the submission. It is not sent again.
     """
     require_instance(task, HtcTask, "task", "create_job_batch_raw")
-    from . import _submission
+    from . import _delivery, _submission
 
-    return _submit(rescale, task, _submission.from_payload(payload, task.project))
+    requests = _submission.from_payload(payload, task.project)
+    del payload  # tracebacks that show variables must not show its secrets
+    return _delivery.deliver(rescale, task, requests, _checked_group(group))
 
 
-def _submit(
-    rescale: HtcSession, task: HtcTask, requests: list[models.HTCJobSubmitRequest]
+def submit(
+    rescale: HtcSession,
+    task: HtcTask,
+    requests: Sequence[dict[str, Any] | models.HTCJobSubmitRequest],
+    *,
+    group: str | None = None,
 ) -> HtcJobBatch:
-    for image_name in dict.fromkeys(r.htc_job_definition.image_name for r in requests):
-        _wait_for_image(rescale, task, image_name)
-    answer = api.post_htc_projects_tasks_jobs_batch(
-        rescale,
-        id_of(task, "projectId"),
-        id_of(task, "taskId"),
-        [request.to_json_dict() for request in requests],
-    )
-    if len(answer) != len(requests) or not all(isinstance(one, dict) for one in answer):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise HtcResponseError(
-            f"submitJobs: {len(requests)} submit requests were accepted, but the answer does "
-            f"not say what became of each; the jobs are in task {task.json['taskId']}"
-        )
-    return HtcJobBatch(answer, task)
+    """Submit any number of batches of any size.
+
+    All of them are checked before the first one is sent. A dictionary with a `batchSize` above
+    1000 becomes several batches; in each of them AWS_BATCH_JOB_ARRAY_INDEX begins at 0. They
+    are sent 100 batches a call, several calls at once.
+
+    Operations getImageStatus, until the images are ready, and submitJobs; with a group also
+    listJobs.
+
+    Args:
+        rescale: The session.
+        task: The task that the jobs are to belong to.
+        requests: Submit requests as in `create_job_batch_raw`, at least one.
+        group: A name for these jobs within the task; see `create_job_batch`.
+
+    Returns:
+        The batch; `batches` has one for each request or part of it, in order, and `to_jobs`
+        gives the jobs of them all.
+
+    Raises:
+        HtcValidationError: The requests break rules. All of them are listed with their place;
+            nothing was sent.
+        HtcNotFoundError: The project has no such image; nothing was sent.
+        HtcImagePendingError: An image was not ready within `rescale.image_wait_seconds`;
+            nothing was sent.
+        SubmissionIncompleteError: It broke off after something was sent. It tells what was
+            submitted, what is uncertain, and what was not submitted.
+    """
+    require_instance(task, HtcTask, "task", "submit")
+    from . import _delivery, _submission
+
+    checked = _submission.from_any_number(requests, task.project)
+    del requests  # tracebacks that show variables must not show its secrets
+    return _delivery.deliver_all(rescale, task, checked, _checked_group(group))
 
 
-def _wait_for_image(rescale: HtcSession, task: HtcTask, image_name: str) -> None:
-    """Return when the image is ready: the service refuses jobs of one that is still copied."""
-    started = time.monotonic()
-    while True:
-        image = api.get_htc_projects_container_registry_images(
-            rescale, id_of(task, "projectId"), image_name
-        )
-        status = image.get("status")
-        if status == "READY":
-            return
-        if status != "PENDING":
-            raise HtcResponseError(f"getImageStatus: image {image_name} has status {status!r}")
-        left = rescale.image_wait_seconds - (time.monotonic() - started)
-        if left <= 0:
-            raise HtcImagePendingError(
-                f"image {image_name} is still PENDING after {rescale.image_wait_seconds:g} s; "
-                "nothing was submitted"
-            )
-        time.sleep(min(IMAGE_POLL_SECONDS, left))
+def _checked_group(group: str | None) -> str | None:
+    if group is None or (isinstance(group, str) and group):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return group
+    problem = Problem("group", "must be None or a string that is not empty")
+    raise HtcValidationError("the arguments", [problem])
 
 
 def _check_last_n_lines(last_n_lines: int | None, subject: str) -> None:

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import random
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import api
-from ._credentials import DEFAULT_WORKSPACE, SERVICE_URL, TokenSource, find_credential
+from ._credentials import DEFAULT_WORKSPACE, SERVICE_URL, Hidden, TokenSource, find_credential
 from ._json_object import require_instance
-from ._operation import Call, Response, origin, raise_for_status, read, read_page
+from ._operation import Call, Page, Response, origin, raise_for_status, read, read_page
+from ._retry import (
+    RetryBudget,
+    RetryPolicy,
+    is_outcome_unknown,
+    may_be_sent_again,
+    seconds_asked_for,
+)
 from ._transport import Transport
 from .bearer_token import BearerToken, token_from_str
-from .exceptions import HtcResponseError, HtcValidationError, Problem
+from .exceptions import HtcException, HtcResponseError, HtcValidationError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
-    from typing import BinaryIO, Self
+    from typing import BinaryIO, Self, TypeVar
+
+    T = TypeVar("T")
+
+_logger = logging.getLogger("rescalehtc")
 
 BASE_URL_VARIABLE = "RESCALE_API_BASE_URL"
 CONFIG_FOLDER = "~/.config/rescalehtc"
+# So many empty pages in a row are a listing without an end.
+MAX_EMPTY_PAGES = 1000
 
 
 class HtcSession:
@@ -47,8 +63,18 @@ class HtcSession:
             are answered from memory after they were fetched. The service itself refreshes
             them every 30 seconds.
         image_wait_seconds: How long a submission waits for its image to become ready.
-        timeout_seconds: How long the service may be silent, and how long its answer may take
-            from its first byte to its last.
+        timeout_seconds: How long a request may take, from the connection to the last byte of
+            the answer. The upload of a file has this time for each piece of it.
+        max_retries: How often a request that failed is sent again at most, after growing
+            waits, or for as long as the service asks for but at most 60 s. Requests that
+            create something are sent again only when it is certain that the service did not
+            carry them out.
+        backoff_seconds: The longest wait before the first repetition; it doubles each time, up
+            to 30 s. The wait itself is a random part of it.
+        deadline_seconds: How long a call may take with all its repetitions; each page of a
+            listing is a call.
+        settle_seconds: How long a group must not change before a submission whose answer was
+            lost is given up as uncertain.
 
     Attributes:
         workspace: The workspace's name as given.
@@ -69,6 +95,10 @@ class HtcSession:
         status_refresh_seconds: float = 30.0,
         image_wait_seconds: float = 300.0,
         timeout_seconds: float = 300.0,
+        max_retries: int = 5,
+        backoff_seconds: float = 1.0,
+        deadline_seconds: float = 900.0,
+        settle_seconds: float = 60.0,
     ) -> None:
         for name, value in (("workspace", workspace), ("api_key", api_key or "")):
             require_instance(value, str, name, "HtcSession")
@@ -80,6 +110,13 @@ class HtcSession:
         _check_seconds("status_refresh_seconds", status_refresh_seconds, 0.0)
         _check_seconds("image_wait_seconds", image_wait_seconds, 0.0)
         _check_seconds("timeout_seconds", timeout_seconds, 0.001)
+        _check_seconds("backoff_seconds", backoff_seconds, 0.0)
+        _check_seconds("deadline_seconds", deadline_seconds, 0.001)
+        _check_seconds("settle_seconds", settle_seconds, 0.0)
+        if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+            problem = Problem("max_retries", "must be an integer of at least 0")
+            raise HtcValidationError("HtcSession", [problem])
+        self.settle_seconds: float = settle_seconds
         self.status_refresh_seconds: float = status_refresh_seconds
         self.image_wait_seconds: float = image_wait_seconds
         # os.path's leaves a home that is not known as it is, where pathlib's raises.
@@ -87,6 +124,10 @@ class HtcSession:
         self._credential = find_credential(api_key, workspace, config_folder, os.environ)
         self._tokens = TokenSource(self._credential, self.base_url, self._fetch_token)
         self._transport = Transport(self.base_url, timeout_seconds)
+        self._retry_policy = RetryPolicy(max_retries, backoff_seconds, deadline_seconds)
+        self._retry_budget = RetryBudget()
+        self._group_turns: dict[tuple[str, str], threading.Lock] = {}
+        self._process = os.getpid()
 
     def __repr__(self) -> str:
         return f"HtcSession(workspace={self.workspace!r}, base_url={self.base_url!r})"
@@ -111,6 +152,7 @@ class HtcSession:
 
         Operation getToken, if the token has to be renewed.
         """
+        self._notice_fork()
         return token_from_str(self._tokens.get())
 
     def do_authenticate(self) -> None:
@@ -121,6 +163,7 @@ class HtcSession:
         Raises:
             HtcCredentialsError: The service refuses the credential.
         """
+        self._notice_fork()
         self._tokens.renew()
 
     def reauthenticate_if_needed(self) -> None:
@@ -128,6 +171,7 @@ class HtcSession:
 
         Operation getToken.
         """
+        self._notice_fork()
         self._tokens.get()
 
     def send(self, call: Call, max_items: int | None = None) -> Any:
@@ -142,7 +186,7 @@ class HtcSession:
             HtcCredentialsError: The service refuses the credential.
         """
         if not call.operation.is_listing:
-            return read(call, self._exchange(call))
+            return self._exchange(call, read)
         items: list[Any] = []
         if max_items is not None and max_items <= 0:
             return items
@@ -156,10 +200,13 @@ class HtcSession:
         """Send a listing's call and yield the items of one page after the other.
 
         Raises:
-            The same as `send`; HtcResponseError also when the listing runs in a circle.
+            The same as `send`; HtcResponseError also when the listing runs in a circle, or
+            has no end.
         """
         following: Call | None = call
         seen: set[str] = set()
+        before: set[str] = set()
+        empty = 0
         while following is not None:
             address = following.url(self.base_url)
             if address in seen:
@@ -167,8 +214,12 @@ class HtcSession:
                     f"{call.operation.id}: a page names itself or an earlier one as next"
                 )
             seen.add(address)
-            page = read_page(following, self._exchange(following), self.base_url)
-            yield page.items
+            page = self._exchange(following, self._read_page)
+            empty = 0 if page.items else empty + 1
+            if empty > MAX_EMPTY_PAGES:
+                raise HtcResponseError(f"{call.operation.id}: {empty} empty pages in a row")
+            items, before = _not_repeated(call, page.items, before)
+            yield items
             following = page.next
 
     def upload(self, url: str, file: BinaryIO) -> None:
@@ -181,24 +232,105 @@ class HtcSession:
         Raises:
             HtcConnectionError, HtcStatusError: see rescalehtc.exceptions.
         """
+        self._notice_fork()
         raise_for_status("upload", self._transport.upload(url, file), may_show=True)
 
-    def _exchange(self, call: Call) -> Response:
-        if call.operation.authorization != "bearer":
-            given = call.authorization
-            if call.operation.authorization == "session":
-                given = self._credential.authorization
-            return self._transport.send(call, given)
-        token = self._tokens.get()
-        response = self._transport.send(call, f"Bearer {token}")
-        if response.status == 401:  # expired earlier than it said, or withdrawn
-            token = self._tokens.renew(refused=token)
-            response = self._transport.send(call, f"Bearer {token}")
-        return response
+    def group_turn(self, task_id: str, group: str) -> threading.Lock:
+        """A lock for submissions to a group of a task, which this session sends one by one."""
+        self._notice_fork()
+        return self._group_turns.setdefault((task_id, group), threading.Lock())
+
+    def _read_page(self, call: Call, response: Response) -> Page:
+        return read_page(call, response, self.base_url)
+
+    def _exchange(self, call: Call, read_answer: Callable[[Call, Response], T]) -> T:
+        """Send a call, again where that does no harm, and read the answer."""
+        self._notice_fork()
+        deadline = time.monotonic() + self._retry_policy.deadline_seconds
+        refused: str | None = None
+        retries = 0
+        while True:
+            authorization = self._authorization(call, refused)
+            response: Response | None = None
+            try:
+                response = self._transport.send(call, authorization, deadline)
+                if response.status == 401 and refused is None and call.operation.needs_token:
+                    refused = authorization  # expired earlier than it said, or withdrawn
+                    continue
+                answer = read_answer(call, response)
+            except HtcException as error:
+                retry_after = response.retry_after if response else None
+                wait = self._wait_before_retry(call, error, retries, retry_after, deadline)
+                if wait is None:
+                    error.outcome_unknown = is_outcome_unknown(call.operation, error)
+                    raise
+                _logger.info("%s; it is sent again in %.1f s", error, wait)
+            else:
+                self._retry_budget.succeeded()
+                return answer
+            retries += 1
+            time.sleep(wait)
+
+    def _wait_before_retry(
+        self,
+        call: Call,
+        error: HtcException,
+        retries: int,
+        retry_after: str | None,
+        deadline: float,
+    ) -> float | None:
+        """For how long to wait before the call is sent again; None if it is not."""
+        if retries >= self._retry_policy.max_retries:
+            return None
+        if not may_be_sent_again(call.operation, error):
+            return None
+        asked = seconds_asked_for(retry_after, time.time())
+        wait = self._retry_policy.wait(retries, asked, random.random)
+        if time.monotonic() + wait >= deadline:
+            return None
+        # A service that says when to come again is not in an outage.
+        return wait if asked is not None or self._retry_budget.take() else None
+
+    def _authorization(self, call: Call, refused: str | None) -> str | None:
+        """The header's value; another one if one was refused."""
+        if call.operation.needs_token:
+            if refused is None:
+                return Hidden(f"Bearer {self._tokens.get()}")
+            token = refused.removeprefix("Bearer ")
+            return Hidden(f"Bearer {self._tokens.renew(refused=token)}")
+        if call.operation.authorization == "session":
+            return self._credential.authorization
+        return call.authorization
 
     def _fetch_token(self, authorization: str) -> object:
-        call = api.GET_TOKEN.call(authorization=authorization)
-        return read(call, self._exchange(call))
+        return self._exchange(api.GET_TOKEN.call(authorization=authorization), read)
+
+    def _notice_fork(self) -> None:
+        """In a process forked from the session's, take over neither connections nor locks."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._transport.after_fork()
+            self._tokens.after_fork()
+            self._retry_budget = RetryBudget()
+            self._group_turns = {}
+
+
+def _not_repeated(call: Call, items: list[Any], before: set[str]) -> tuple[list[Any], set[str]]:
+    """Leave out items that the page before had too, as when a job was added to the listing.
+
+    Raises:
+        HtcResponseError: They are all the same.
+    """
+    item_id = call.operation.item_id
+    if not item_id:
+        return items, before
+    ids = {item[item_id] for item in items}
+    if items and ids <= before:
+        raise HtcResponseError(f"{call.operation.id}: a page repeats the one before")
+    if len(ids) == len(items) and ids.isdisjoint(before):
+        return items, ids
+    unique = {item[item_id]: item for item in items if item[item_id] not in before}
+    return list(unique.values()), ids
 
 
 def _checked_url(url: str, name: str) -> str:

@@ -70,7 +70,13 @@ def service() -> Iterator[Service]:
 @pytest.fixture
 def scripted(service: Service) -> Iterator[HtcSession]:
     """A session with the scripted service."""
-    with HtcSession(api_key="key-1", base_url=service.url, status_refresh_seconds=0.0) as rescale:
+    with HtcSession(
+        api_key="key-1",
+        base_url=service.url,
+        status_refresh_seconds=0.0,
+        backoff_seconds=0.0,
+        settle_seconds=0.0,
+    ) as rescale:
         yield rescale
 
 

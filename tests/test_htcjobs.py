@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rescalehtc import HtcSession, api, htcjobs, htctasks, models
+from rescalehtc import HtcSession, _delivery, api, htcjobs, htctasks, models
 from rescalehtc.exceptions import (
     HtcBadRequestError,
     HtcImagePendingError,
@@ -16,6 +16,7 @@ from rescalehtc.exceptions import (
     HtcServerError,
     HtcValidationError,
     NotFetchedError,
+    SubmissionUncertainError,
 )
 
 from .clock import Clock
@@ -374,8 +375,10 @@ def test_a_submission_answered_otherwise_is_an_htc_exception(
 ) -> None:
     service.on(IMAGE, Answer({"status": "READY"}))
     service.on(SUBMIT, Answer(answer))
-    with pytest.raises(HtcResponseError, match=r"1 submit requests were accepted.* in task t"):
+    with pytest.raises(SubmissionUncertainError, match=r"1 job to task t of project p") as info:
         submit(scripted, scripted_task, "true")
+    assert isinstance(info.value.cause, HtcResponseError)
+    assert len(service.asked_for(SUBMIT)) == 1
 
 
 def test_a_job_whose_record_can_not_be_fetched_is_not_lost(
@@ -399,7 +402,7 @@ def test_a_pending_image_is_waited_for(
     scripted_task: htctasks.HtcTask,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(htcjobs, "IMAGE_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(_delivery, "IMAGE_POLL_SECONDS", 0.01)
     answer = {"projectId": "p", "taskId": "t", "parentJobId": "j", "batchSize": 1}
     service.on(IMAGE, *[Answer({"status": "PENDING"})] * 3, Answer({"status": "READY"}))
     service.on(SUBMIT, Answer([answer]))

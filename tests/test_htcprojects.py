@@ -92,7 +92,7 @@ def test_an_error_is_not_taken_for_nothing_found(service: Service, scripted: Htc
 def test_a_record_that_breaks_its_description_is_an_htc_exception(
     service: Service, scripted: HtcSession
 ) -> None:
-    service.on(PROJECTS, Answer({"items": [{"projectId": 5}, {"projectName": "no id"}]}))
+    service.on(PROJECTS, Answer({"items": [{"projectId": "p", "regions": 5}]}))
     for project in htcprojects.get_projects(scripted):
         with pytest.raises(HtcResponseError, match="no valid HTCProject"):
             _ = project.record

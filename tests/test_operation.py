@@ -173,7 +173,8 @@ def test_a_payload_that_is_no_json_is_refused_before_it_is_sent(
 
 
 def page(*names: str, **fields: object) -> Answer:
-    return Answer({"items": [{"projectName": name} for name in names], **fields})
+    items = [{"projectId": f"id of {name}", "projectName": name} for name in names]
+    return Answer({"items": items, **fields})
 
 
 def names(rescale: HtcSession) -> list[str]:
@@ -246,7 +247,8 @@ def test_an_empty_page_may_have_a_next_one(service: Service, scripted: HtcSessio
 def test_an_error_in_the_middle_is_raised_and_not_a_short_listing(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:
-    service.on(JOBS, Answer({"items": [{}], "next": "?pageIndex=1"}), Answer(status=500))
+    job = {"jobUUID": "j:0"}
+    service.on(JOBS, Answer({"items": [job], "next": "?pageIndex=1"}), Answer(status=500))
     with pytest.raises(HtcServerError):
         htcjobs.get_jobs(scripted, scripted_task)
 
@@ -254,10 +256,12 @@ def test_an_error_in_the_middle_is_raised_and_not_a_short_listing(
 def test_pages_are_fetched_as_they_are_needed(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:
-    jobs = [{"jobUUID": str(n)} for n in range(3)]
-    service.on(JOBS, *(Answer({"items": jobs, "next": f"?pageIndex={n}"}) for n in range(9)))
+    pages = [[{"jobUUID": f"{n}:{i}"} for i in range(3)] for n in range(9)]
+    service.on(
+        JOBS, *(Answer({"items": page, "next": f"?pageIndex={n}"}) for n, page in enumerate(pages))
+    )
     iterator = htcjobs.iter_jobs(scripted, scripted_task)
-    assert [next(iterator).json["jobUUID"] for _ in range(4)] == ["0", "1", "2", "0"]
+    assert [next(iterator).json["jobUUID"] for _ in range(4)] == ["0:0", "0:1", "0:2", "1:0"]
     assert len(service.asked_for(JOBS)) == 2
 
 
@@ -437,7 +441,7 @@ def test_an_answer_that_takes_too_long_is_an_htc_exception(drip: bytes) -> None:
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         with (
-            HtcSession(api_key="k", base_url=url, timeout_seconds=0.4) as rescale,
+            HtcSession(api_key="k", base_url=url, timeout_seconds=0.4, max_retries=0) as rescale,
             pytest.raises(
                 HtcTimeoutError, match=r"getToken: no whole answer .* within 0\.4 s"
             ) as info,
@@ -462,7 +466,7 @@ def test_an_answer_that_breaks_off_is_an_htc_exception(sent: bytes) -> None:
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         with (
-            HtcSession(api_key="k", base_url=url) as rescale,
+            HtcSession(api_key="k", base_url=url, max_retries=0) as rescale,
             pytest.raises(HtcConnectionError, match="getToken"),
         ):
             names(rescale)
