@@ -13,6 +13,7 @@
      │    ├── HtcRateLimitError                    429
      │    └── HtcServerError                       500 and above
      ├── HtcImagePendingError (also TimeoutError)  an image did not become ready
+     ├── HtcWaitTimeoutError (also TimeoutError)   jobs did not end in time
      ├── HtcResponseError                          an answer that can't be understood
      ├── HtcFileError (also OSError)               a file can't be read or written
      └── NotFetchedError (also AttributeError)     a field that the service was not asked for
@@ -28,6 +29,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from ._waiting import JobCounts
 
 
 class HtcException(Exception):  # noqa: N818 - the name is part of the documented interface
@@ -92,6 +95,21 @@ class HtcTimeoutError(HtcConnectionError, TimeoutError):
 
 class HtcImagePendingError(HtcException, TimeoutError):
     """An image did not become ready within the session's `image_wait_seconds`."""
+
+
+class HtcWaitTimeoutError(HtcException, TimeoutError):
+    """Not all jobs that were waited for have ended in time. They go on.
+
+    Attributes:
+        counts: What was seen of the jobs.
+    """
+
+    def __init__(self, message: str, counts: JobCounts) -> None:
+        self.counts: JobCounts = counts
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[HtcWaitTimeoutError], tuple[str, JobCounts]]:
+        return type(self), (str(self), self.counts)
 
 
 class HtcStatusError(HtcException):

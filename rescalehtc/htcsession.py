@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import api
 from ._credentials import DEFAULT_WORKSPACE, SERVICE_URL, TokenSource, find_credential
 from ._json_object import require_instance
-from ._operation import Call, Response, origin, raise_for_status, read, read_page
+from ._operation import Call, Page, Response, origin, raise_for_status, read, read_page
 from ._transport import Transport
 from .bearer_token import BearerToken, token_from_str
 from .exceptions import HtcResponseError, HtcValidationError, Problem
@@ -167,9 +167,17 @@ class HtcSession:
                     f"{call.operation.id}: a page names itself or an earlier one as next"
                 )
             seen.add(address)
-            page = read_page(following, self._exchange(following), self.base_url)
+            page = self.page(following)
             yield page.items
             following = page.next
+
+    def page(self, call: Call) -> Page:
+        """Send a listing's call and return one page of it, with the call for the next one.
+
+        Raises:
+            The same as `send`.
+        """
+        return read_page(call, self._exchange(call), self.base_url)
 
     def upload(self, url: str, file: BinaryIO) -> None:
         """Send a file to a presigned address, which need not be the service's.
