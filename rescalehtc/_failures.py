@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from . import _logs, api
+from . import api
 from ._json_object import id_of
 from .exceptions import HtcValidationError, Problem
 from .htcprojects import PAGE_SIZE
@@ -121,11 +121,12 @@ def resubmission(
 ) -> Resubmission:
     """Build a submission of the jobs of a batch that failed."""
     jobs = [failure.job for failure in failed(rescale, batch, 0)]
+    by_parent: dict[str, list[HtcJob]] = {}
+    for job in jobs:
+        by_parent.setdefault(_parent_and_index(job.json["jobUUID"])[0], []).append(job)
     requests: list[models.HTCJobSubmitRequest] = []
     for part in batch.batches:
-        own = [
-            j for j in jobs if _parent_and_index(j.json["jobUUID"])[0] == part.json["parentJobId"]
-        ]
+        own = by_parent.get(str(part.json.get("parentJobId")), [])
         if index_variable is None:
             requests += [_request(part, own)] if own else []
         else:
@@ -134,17 +135,22 @@ def resubmission(
 
 
 def _request(
-    part: HtcJobBatch, jobs: list[HtcJob], envs: list[Any] | None = None
+    part: HtcJobBatch, jobs: list[HtcJob], more: dict[str, object] | None = None
 ) -> models.HTCJobSubmitRequest:
-    """The part's own request, for as many jobs."""
+    """The part's own request, for so many jobs, with some fields of the definition changed."""
     from . import _submission
 
     request = {**part.json, "batchSize": len(jobs)}
-    if envs is not None:
-        request["htcJobDefinition"] = {**request["htcJobDefinition"], "envs": envs}
+    if more is not None:
+        request["htcJobDefinition"] = {**_definition(part), **more}
     if not request.get("regions"):  # the service need not repeat them
         request |= _where(jobs)
     return _submission.from_payload([request], part.task.project)[0]
+
+
+def _definition(part: HtcJobBatch) -> dict[str, Any]:
+    definition: Any = part.json.get("htcJobDefinition")
+    return definition if isinstance(definition, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
 def _where(jobs: Iterable[HtcJob]) -> dict[str, Any]:
@@ -155,13 +161,19 @@ def _where(jobs: Iterable[HtcJob]) -> dict[str, Any]:
 
 def _single_request(part: HtcJobBatch, job: HtcJob, variable: str) -> models.HTCJobSubmitRequest:
     """The part's own request for a single job that is told the index that it had."""
-    definition: Any = part.json.get("htcJobDefinition")
-    envs: list[Any] = list((definition or {}).get("envs") or [])
-    given = any(isinstance(env, dict) and env.get("name") == variable for env in envs)  # pyright: ignore[reportUnknownMemberType]
-    if not given:
+    envs: list[Any] = list(_definition(part).get("envs") or [])
+    if not any(_is_named(env, variable) for env in envs):
         _, index = _parent_and_index(job.json["jobUUID"])
         envs.append({"name": variable, "value": str(index)})
     elif part.json.get("batchSize", 1) != 1:
         message = f"{variable} is a variable of the batch already; name another one"
         raise HtcValidationError("resubmit_failed", [Problem("index_variable", message)])
-    return _request(part, [job], envs)
+    return _request(part, [job], {"envs": envs})
+
+
+def _is_named(env: Any, name: str) -> bool:
+    match env:
+        case {"name": str(given)}:
+            return given == name
+        case _:
+            return False

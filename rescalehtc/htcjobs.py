@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from . import _failures, _following, _logs, _tables, _waiting, api
+from ._failures import FailedJob as FailedJob  # noqa: TC001 - a name of this module
+from ._failures import Resubmission as Resubmission  # noqa: TC001
 from ._json_object import JsonObject, id_of, require_instance, validated
-from ._failures import FailedJob as FailedJob
-from ._failures import Resubmission as Resubmission
 from ._waiting import JobCounts as JobCounts
 from .exceptions import (
     HtcException,
@@ -19,7 +19,7 @@ from .exceptions import (
     HtcValidationError,
     Problem,
 )
-from .htcprojects import PAGE_SIZE
+from .htcprojects import PAGE_SIZE, HtcProject
 from .htctasks import ANY, HtcTask
 
 if TYPE_CHECKING:
@@ -694,6 +694,38 @@ def create_job_batch_raw(
     from . import _submission
 
     return _submit(rescale, task, _submission.from_payload(payload, task.project))
+
+
+def validate(
+    payload: Sequence[dict[str, Any] | models.HTCJobSubmitRequest],
+    project: HtcProject | None = None,
+    rescale: HtcSession | None = None,
+) -> list[Problem]:
+    """Return all problems of a payload, without submitting anything.
+
+    Without a project, the types, ranges and names are checked; with one, also that it has the
+    regions. With a session too, the service is asked whether the images are there and ready,
+    and whether the project's computing environments, if it is restricted to some, fit.
+
+    Operations, with a session only: getProjectDimensions, and getImageStatus for each image.
+
+    Args:
+        payload: 1 to 100 submit requests, as for `create_job_batch_raw`.
+        project: The project that the jobs are meant for, or None.
+        rescale: A session, or None to send nothing.
+
+    Returns:
+        Each problem with its place, such as `[0].htcJobDefinition.maxVCpus`; none if
+        `create_job_batch_raw` would send the payload.
+
+    Raises:
+        HtcValidationError: `project` is not an HtcProject, or there is a session and no project.
+    """
+    if project is not None or rescale is not None:
+        require_instance(project, HtcProject, "project", "validate")
+    from . import _checking
+
+    return _checking.problems(payload, project, rescale)
 
 
 def _submit(
