@@ -25,9 +25,10 @@ def problems(
         return found
     service = _Service(rescale, project)
     for index, item in enumerate(cast("list[object]", payload)):
-        if _problems([item], known):  # one that breaks rules is not asked about
+        try:
+            request = _submission.from_payload([item], known)[0]
+        except HtcValidationError:  # the service is not asked about what breaks rules
             continue
-        request = _submission.from_payload([item], known)[0]
         found += [Problem(f"[{index}]{where}", text) for where, text in service.problems(request)]
     return found
 
