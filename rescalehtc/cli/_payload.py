@@ -18,16 +18,14 @@ if TYPE_CHECKING:
 
 STANDARD_INPUT = "-"
 
-# The YAML reader takes JSON too, but for tabs and other odd characters, what it takes for the
-# end of a line, and characters that are written as two halves.
+# The YAML reader takes JSON too, but for tabs and other odd characters, and what it takes for
+# the end of a line.
 _NOT_YAML = re.compile(
     "[^\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
-_ESCAPE = re.compile(
-    r"\\u(?P<high>[dD][89abAB][\da-fA-F]{2})\\u(?P<low>[dD][c-fC-F][\da-fA-F]{2})"
-    r"|\\u(?P<half>[dD][89a-fA-F][\da-fA-F]{2})"
-    r"|\\."
-)
+# Nor does it take a character that is written as two halves. Another one in the place of each
+# half keeps all columns as they are.
+_HALF = re.compile(r"\\(?:u[dD](?P<digit>[89a-fA-F])|.)")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -123,15 +121,12 @@ def _json(text: str) -> tuple[object, yaml.Node]:
         value: object = json.loads(text)
     except json.JSONDecodeError as error:
         raise UnreadableError(Place(error.lineno, error.colno), "syntax", error.msg) from None
-    as_yaml = _ESCAPE.sub(_whole_character, _NOT_YAML.sub("?", text.replace("\t", " ")))
+    as_yaml = _HALF.sub(_other_character, _NOT_YAML.sub("?", text.replace("\t", " ")))
     return value, _composed(as_yaml)[0]
 
 
-def _whole_character(escape: re.Match[str]) -> str:
-    if escape["high"]:
-        code = 0x10000 + (int(escape["high"], 16) - 0xD800 << 10) + int(escape["low"], 16) - 0xDC00
-        return f"\\U{code:08x}"
-    return r"\ufffd" if escape["half"] else escape[0]
+def _other_character(escape: re.Match[str]) -> str:
+    return f"\\ue{int(escape['digit'], 16) - 8}" if escape["digit"] else escape[0]
 
 
 def _yaml(text: str) -> tuple[object, yaml.Node]:
