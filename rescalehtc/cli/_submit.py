@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from .. import _submission, htcjobs, htctasks
-from ..exceptions import HtcException, HtcValidationError
-from ..htcprojects import HtcProject
+from .. import htcjobs, htctasks
+from ..exceptions import HtcException
 from . import _errors, _options, _output, _payload
 from ._session import find_project, find_task, open_session
 from ._watch import exit_with_status_of, watch_batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ..htcprojects import HtcProject
 
 BATCHES = (
     _output.Column("BATCH", lambda batch: batch.get("parentJobId")),
@@ -115,12 +116,8 @@ def _lines_of(file: str) -> list[str]:
 
 def _lines(file: str, payload: _payload.Payload, project: HtcProject | None) -> list[str]:
     """The problems as `file:line:column: where: message`, in the file's order."""
-    try:
-        _submission.from_payload(payload.requests, project or HtcProject({}))
-    except HtcValidationError as error:
-        found = [payload.located(problem) for problem in error.problems]
-    else:
-        found = []
+    requests = cast("Sequence[dict[str, Any]]", payload.requests)
+    found = [payload.located(problem) for problem in htcjobs.validate(requests, project)]
     found += _payload.repeated(payload)
     return [_line(file, problem) for problem in sorted(found)]
 
