@@ -86,10 +86,11 @@ def _pages(
 ) -> Iterator[list[str]]:
     query: dict[str, str | int] = {"pageSize": page_size, "sort": sort}
     for page in rescale.pages(api.LIST_JOB_LOGS.call(ids, query=query)):
-        yield [_message(line) for line in page]
+        yield [message(line) for line in page]
 
 
-def _message(line: Any) -> str:
+def message(line: Any) -> str:
+    """The text of a line."""
     match line:
         case {"message": str(message)}:
             return message

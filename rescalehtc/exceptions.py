@@ -15,6 +15,7 @@
      ├── HtcImagePendingError (also TimeoutError)  an image did not become ready
      ├── SubmissionUncertainError                  sent, and not known whether it was taken
      ├── SubmissionIncompleteError                 of several parts, not all were taken
+     ├── HtcWaitTimeoutError (also TimeoutError)   jobs did not end in time
      ├── HtcResponseError                          an answer that can't be understood
      ├── HtcFileError (also OSError)               a file can't be read or written
      └── NotFetchedError (also AttributeError)     a field that the service was not asked for
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ._delivery import Search
+    from ._waiting import JobCounts
     from .htcjobs import HtcJobBatch
     from .htcsession import HtcSession
     from .models import HTCJobSubmitRequest
@@ -112,6 +114,21 @@ class HtcTimeoutError(HtcConnectionError, TimeoutError):
 
 class HtcImagePendingError(HtcException, TimeoutError):
     """An image did not become ready within the session's `image_wait_seconds`."""
+
+
+class HtcWaitTimeoutError(HtcException, TimeoutError):
+    """Not all jobs that were waited for have ended in time. They go on.
+
+    Attributes:
+        counts: What was seen of the jobs.
+    """
+
+    def __init__(self, message: str, counts: JobCounts) -> None:
+        self.counts: JobCounts = counts
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[HtcWaitTimeoutError], tuple[str, JobCounts]]:
+        return type(self), (str(self), self.counts)
 
 
 class HtcStatusError(HtcException):

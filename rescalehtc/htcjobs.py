@@ -6,8 +6,11 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import _logs, api
+from . import _failures, _following, _logs, _tables, _waiting, api
+from ._failures import FailedJob as FailedJob  # noqa: TC001 - a name of this module
+from ._failures import Resubmission as Resubmission  # noqa: TC001
 from ._json_object import JsonObject, id_of, require_instance, validated
+from ._waiting import JobCounts as JobCounts
 from .exceptions import (
     HtcException,
     HtcNotFoundError,
@@ -15,12 +18,14 @@ from .exceptions import (
     HtcValidationError,
     Problem,
 )
-from .htcprojects import PAGE_SIZE
-from .htctasks import ANY, ENDED_STATUSES, RUNNING_STATUSES, HtcTask
+from .htcprojects import PAGE_SIZE, HtcProject
+from .htctasks import ANY, HtcTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from os import PathLike
+
+    import pandas as pd
 
     from . import models
     from .htcsession import HtcSession
@@ -59,6 +64,9 @@ class HtcJob(JsonObject):
         status = f", status={self.json['status']!r}" if "status" in self.json else ""
         return f"HtcJob(jobUUID={self.json.get('jobUUID')!r}{status})"
 
+    def _repr_html_(self) -> str:
+        return _tables.job(self)
+
     @property
     def record(self) -> models.HTCJob:
         """The typed view of `json`.
@@ -87,8 +95,7 @@ class HtcJob(JsonObject):
             )
             if fetched.get("jobUUID") != ids["jobId"]:
                 raise HtcResponseError(f"getJob: the answer is not about job {ids['jobId']}")
-            self.json = {"projectId": ids["projectId"], "taskId": ids["taskId"], **fetched}
-            self._fetched_at = time.monotonic()
+            self._take(fetched)
         return self.json
 
     def is_still_running(self, rescale: HtcSession) -> bool:
@@ -102,13 +109,42 @@ class HtcJob(JsonObject):
         Raises:
             HtcResponseError: The record has no status.
         """
-        record = self.get_update(rescale)
-        status = record.get("status")
-        if not isinstance(status, str):
-            raise HtcResponseError(f"the record of job {record.get('jobUUID')!r} has no status")
-        if status in ENDED_STATUSES:
-            return False
-        return status in RUNNING_STATUSES or record.get("completedAt") is None
+        return _waiting.still_runs(self.get_update(rescale))
+
+    def wait(
+        self, rescale: HtcSession, timeout: float | None = None, progress: bool = False
+    ) -> JobCounts:
+        """Wait until the job has ended; `json` and `record` then say how.
+
+        Operation getJob, every `rescale.status_refresh_seconds` (30 by default). For many
+        jobs, `HtcJobBatch.wait` or `as_completed` send no more than this does for one.
+
+        Args:
+            rescale: The session.
+            timeout: Seconds to wait at most, at least 0; None for as long as it takes.
+            progress: Whether to write the status to standard error when it changes: on a
+                terminal in one line, elsewhere a line for each change.
+
+        Returns:
+            The counts of one job.
+
+        Raises:
+            HtcValidationError: `timeout` is no such number.
+            HtcWaitTimeoutError: The job did not end in time. It has the counts.
+            HtcNotFoundError: There is no such job.
+        """
+
+        def look() -> JobCounts:
+            running = self.is_still_running(rescale)
+            return JobCounts({self.json["status"]: 1}, int(running))
+
+        return _waiting.wait(rescale, look, timeout, progress)
+
+    def _take(self, record: dict[str, Any]) -> None:
+        """Let a record that was just fetched be the new `json`."""
+        ids = {name: id_of(self, name) for name in ("projectId", "taskId")}
+        self.json = {**ids, **record}
+        self._fetched_at = time.monotonic()
 
     def get_logs(self, rescale: HtcSession, last_n_lines: int | None = None) -> Iterable[str]:
         """Return an iterator over the job's log, oldest line first.
@@ -157,6 +193,22 @@ class HtcJob(JsonObject):
         """
         _check_last_n_lines(last_n_lines, "get_logs_to_file")
         _logs.write_lines(rescale, self._ids(), destination_file_path, last_n_lines)
+
+    def follow_logs(self, rescale: HtcSession) -> Iterator[str]:
+        """Yield the lines of the job's log as they come, oldest first, each one once.
+
+        The iterator ends when the job has ended and its log is drained: `json` then has the
+        final status. Lines may come after the end, so the log is read again, an interval
+        later each time, until that brings nothing new. It may be begun at any time, also when
+        the job waits or has ended.
+
+        Operations getJob and listJobLogs, every `rescale.status_refresh_seconds` (30 by
+        default). One page of lines is held in memory. New lines are taken to come at the end.
+
+        Raises:
+            HtcNotFoundError: There is no such job.
+        """
+        return _following.follow(rescale, self._ids(), lambda: self.is_still_running(rescale))
 
     def iter_events(self, rescale: HtcSession) -> Iterator[models.RescaleJobStatusEvent]:
         """Yield the changes of the job's status, in the order the service has them.
@@ -219,6 +271,9 @@ class HtcJobBatch(JsonObject):
         ]
         return f"HtcJobBatch({'; '.join(described)})"
 
+    def _repr_html_(self) -> str:
+        return _tables.batch(self)
+
     @property
     def record(self) -> models.HTCJobBatch:
         """The typed view of `json`.
@@ -243,6 +298,90 @@ class HtcJobBatch(JsonObject):
         Operation getTaskSummary.
         """
         return self.task.is_still_running(rescale)
+
+    def wait(
+        self, rescale: HtcSession, timeout: float | None = None, progress: bool = False
+    ) -> JobCounts:
+        """Wait until all jobs of the batch have ended, and count them by status.
+
+        Operation listJobs or listGroupSummaries: one request every
+        `rescale.status_refresh_seconds` (30 by default), however many jobs there are. Up to
+        100 jobs that have not ended are asked for by their ids. Of more, the service's
+        summaries of their groups are asked for, as long as those count as many jobs as the
+        batch has. Where they count more, others were submitted with the same groups, and the
+        groups' jobs are listed, 500 at a time; it then takes some intervals to see them all.
+
+        Jobs that the service does not list yet count as not ended.
+
+        Args:
+            rescale: The session.
+            timeout: Seconds to wait at most, at least 0; None for as long as it takes.
+            progress: Whether to write the counts to standard error when they change: on a
+                terminal in one line, elsewhere a line for each change.
+
+        Raises:
+            HtcValidationError: `timeout` is no such number.
+            HtcWaitTimeoutError: Not all jobs ended in time. It has the counts.
+            HtcResponseError: All others have ended, and the rest was not listed for 300 s,
+                because it was deleted; or the service did not say which jobs it made.
+        """
+        look = _waiting.BatchLook(rescale, self.task, self.to_jobs())
+        return _waiting.wait(rescale, look, timeout, progress)
+
+    def failed(self, rescale: HtcSession, last_n_lines: int = 0) -> list[FailedJob]:
+        """Return the jobs of the batch that have failed so far, in their order.
+
+        Operation listJobs, for each status that is a failure; with `last_n_lines` also
+        listJobLogs for each job that failed.
+
+        Args:
+            rescale: The session.
+            last_n_lines: Read so many lines of the end of each log, at least 0.
+
+        Returns:
+            For each job its index, failure code, exit code, reason and last lines.
+
+        Raises:
+            HtcValidationError: `last_n_lines` is not such a number.
+        """
+        _check_last_n_lines(last_n_lines, "failed")
+        return _failures.failed(rescale, self, last_n_lines)
+
+    def resubmit_failed(
+        self, rescale: HtcSession, index_variable: str | None = None
+    ) -> Resubmission:
+        """Build, and check, a submission of the jobs that have failed so far. Submits nothing.
+
+        The requests are those of the batch as the service answered them, for fewer jobs. The
+        jobs of a batch find their index in AWS_BATCH_JOB_ARRAY_INDEX, and this can't be set:
+        the failed jobs 3 and 7 of a batch become jobs 0 and 1 of a batch of two. A program
+        that takes its part of the work from the index would do parts 0 and 1 again. With
+        `index_variable` each failed job becomes a batch of one, with its old index in this
+        variable; the program has to look there first, as `${PART:-$AWS_BATCH_JOB_ARRAY_INDEX}`
+        does in a shell for a variable named PART. A job that was resubmitted this way, and
+        failed again, keeps the index that it had first.
+
+        Where the service does not repeat the regions, the regions of the failed jobs are taken.
+
+        Operation listJobs.
+
+            batch.wait(rescale)
+            again = batch.resubmit_failed(rescale, index_variable="PART")
+            if again.requests:
+                again.submit(rescale).wait(rescale)
+
+        Args:
+            rescale: The session.
+            index_variable: Name of an environment variable, or None.
+
+        Returns:
+            The requests, and which new job does which old one again.
+
+        Raises:
+            HtcValidationError: The batch's record makes no valid request, or `index_variable`
+                can't be set.
+        """
+        return _failures.resubmission(rescale, self, index_variable)
 
     def to_jobs(self) -> list[HtcJob]:
         """Return the batch's jobs, those of all submit requests, without asking the service.
@@ -329,6 +468,58 @@ def get_job_with_id(rescale: HtcSession, task: HtcTask, job_id: str) -> HtcJob |
     except HtcNotFoundError:
         return None
     return HtcJob(job, task)
+
+
+def as_completed(
+    rescale: HtcSession, jobs: Iterable[HtcJob], timeout: float | None = None
+) -> Iterator[HtcJob]:
+    """Yield jobs as they end, each one once, with the record that it then has as its `json`.
+
+    Operation listJobs: one listing every `rescale.status_refresh_seconds` (30 by default),
+    however many jobs there are. Up to 100 jobs that have not ended are asked for by their ids;
+    of more, all pages of their task, or of their group if it is the same for all, are read.
+    Where jobs belong to several tasks, these take turns.
+
+    Args:
+        rescale: The session.
+        jobs: The jobs, of one or several tasks: `batch.to_jobs()` or a list. Of those with
+            the same id the first one is yielded.
+        timeout: Seconds to wait at most for all of them, at least 0; None for as long as it
+            takes. What the caller does with a job is part of that time.
+
+    Raises:
+        HtcValidationError: What is not a job is among `jobs`, or `timeout` is no such number.
+        HtcWaitTimeoutError: Not all jobs ended in time. It has the counts.
+        HtcResponseError: All others have ended, and the rest was not listed for 300 s,
+            because it was deleted.
+    """
+    given = list(jobs)
+    for job in given:
+        require_instance(job, HtcJob, "jobs", "as_completed")
+    return _waiting.ended(rescale, given, timeout)
+
+
+def to_dataframe(jobs: Iterable[HtcJob]) -> pd.DataFrame:
+    """Make a table of jobs, a row each, from what was fetched of them. Sends nothing.
+
+    The columns are always the same: job_uuid, index, status, status_reason, failure_code,
+    exit_code, created_at, started_at, completed_at, updated_at, region, group, image_name,
+    architecture, max_vcpus, max_memory (MiB), max_disk_gib, exec_timeout_seconds, instance_id,
+    task_id and project_id. Texts are of type `string`, numbers `Int64` and times
+    `datetime64[us, UTC]`. What was not fetched, or is null, is missing. Variables, commands
+    and labels, which may hold secrets, are not there.
+
+    Args:
+        jobs: The jobs, such as those of `get_jobs`.
+
+    Raises:
+        HtcException: pandas is not installed; `pip install "rescalehtc[pandas]"` does so.
+        HtcResponseError: A field has a value that does not fit its column.
+    """
+    given = list(jobs)
+    for job in given:
+        require_instance(job, HtcJob, "jobs", "to_dataframe")
+    return _tables.dataframe(given)
 
 
 def create_single_job(
@@ -521,6 +712,38 @@ def create_job_batch_raw(
     requests = _submission.from_payload(payload, task.project)
     del payload  # tracebacks that show variables must not show its secrets
     return _delivery.deliver(rescale, task, requests, _checked_group(group))
+
+
+def validate(
+    payload: Sequence[dict[str, Any] | models.HTCJobSubmitRequest],
+    project: HtcProject | None = None,
+    rescale: HtcSession | None = None,
+) -> list[Problem]:
+    """Return all problems of a payload, without submitting anything.
+
+    Without a project, the types, ranges and names are checked; with one, also that it has the
+    regions. With a session too, the service is asked whether the images are there and ready,
+    and whether the project's computing environments, if it is restricted to some, fit.
+
+    Operations, with a session only: getProjectDimensions, and getImageStatus for each image.
+
+    Args:
+        payload: 1 to 100 submit requests, as for `create_job_batch_raw`.
+        project: The project that the jobs are meant for, or None.
+        rescale: A session, or None to send nothing.
+
+    Returns:
+        Each problem with its place, such as `[0].htcJobDefinition.maxVCpus`; none if
+        `create_job_batch_raw` would send the payload.
+
+    Raises:
+        HtcValidationError: `project` is not an HtcProject, or there is a session and no project.
+    """
+    if project is not None or rescale is not None:
+        require_instance(project, HtcProject, "project", "validate")
+    from . import _checking
+
+    return _checking.problems(payload, project, rescale)
 
 
 def submit(

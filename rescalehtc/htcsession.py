@@ -214,13 +214,21 @@ class HtcSession:
                     f"{call.operation.id}: a page names itself or an earlier one as next"
                 )
             seen.add(address)
-            page = self._exchange(following, self._read_page)
+            page = self.page(following)
             empty = 0 if page.items else empty + 1
             if empty > MAX_EMPTY_PAGES:
                 raise HtcResponseError(f"{call.operation.id}: {empty} empty pages in a row")
             items, before = _not_repeated(call, page.items, before)
             yield items
             following = page.next
+
+    def page(self, call: Call) -> Page:
+        """Send a listing's call and return one page of it, with the call for the next one.
+
+        Raises:
+            The same as `send`.
+        """
+        return self._exchange(call, self._read_page)
 
     def upload(self, url: str, file: BinaryIO) -> None:
         """Send a file to a presigned address, which need not be the service's.

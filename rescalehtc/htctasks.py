@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from . import models
+    from ._waiting import JobCounts
     from .htcsession import HtcSession
 
 # A status that is not among these counts as still running, one added later included.
@@ -162,17 +163,21 @@ class HtcTask(StoredObject):
         """
         age = time.monotonic() - self._summary_fetched_at
         if self._summary is None or age >= rescale.status_refresh_seconds:
-            summary = api.get_htc_projects_tasks_summary_statistics(
-                rescale, id_of(self, "projectId"), id_of(self, "taskId")
-            )
-            if not isinstance(summary.get("jobStatuses"), dict):
-                raise HtcResponseError("getTaskSummary: the answer has no jobStatuses")
-            counts: dict[str, Any] = summary["jobStatuses"]
-            summary["still_running"] = any(
-                count for status, count in counts.items() if status not in ENDED_STATUSES
-            )
-            self._summary, self._summary_fetched_at = summary, time.monotonic()
+            return self._fetch_summary(rescale)
         return self._summary
+
+    def _fetch_summary(self, rescale: HtcSession) -> dict[str, Any]:
+        summary = api.get_htc_projects_tasks_summary_statistics(
+            rescale, id_of(self, "projectId"), id_of(self, "taskId")
+        )
+        if not isinstance(summary.get("jobStatuses"), dict):
+            raise HtcResponseError("getTaskSummary: the answer has no jobStatuses")
+        counts: dict[str, Any] = summary["jobStatuses"]
+        summary["still_running"] = any(
+            count for status, count in counts.items() if status not in ENDED_STATUSES
+        )
+        self._summary, self._summary_fetched_at = summary, time.monotonic()
+        return summary
 
     def is_still_running(self, rescale: HtcSession) -> bool:
         """Whether any job of the task has not ended yet, by `get_task_summary`.
@@ -180,6 +185,33 @@ class HtcTask(StoredObject):
         Operation getTaskSummary.
         """
         return bool(self.get_task_summary(rescale)["still_running"])
+
+    def wait(
+        self, rescale: HtcSession, timeout: float | None = None, progress: bool = False
+    ) -> JobCounts:
+        """Wait until all jobs of the task have ended, and count them by status.
+
+        Operation getTaskSummary, every `rescale.status_refresh_seconds` (30 by default),
+        however many jobs there are. A task without jobs has nothing to wait for; right after
+        a submission `HtcJobBatch.wait` is surer, for it knows how many jobs there should be.
+
+        Args:
+            rescale: The session.
+            timeout: Seconds to wait at most, at least 0; None for as long as it takes.
+            progress: Whether to write the counts to standard error when they change: on a
+                terminal in one line, elsewhere a line for each change.
+
+        Raises:
+            HtcValidationError: `timeout` is no such number.
+            HtcWaitTimeoutError: Not all jobs ended in time. It has the counts.
+        """
+        from . import _waiting
+
+        def look() -> JobCounts:
+            # Not from memory: jobs may have been submitted since.
+            return _waiting.counts_of(self._fetch_summary(rescale)["jobStatuses"])
+
+        return _waiting.wait(rescale, look, timeout, progress)
 
     def delete_task(self, rescale: HtcSession) -> None:
         """Delete this task, if it still exists, with its jobs and storage.

@@ -85,11 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     if options.workspace is not None:
-        fault = _name_fault(options.workspace)
+        fault = name_fault(options.workspace)
         if fault:
             parser.error(f"argument --workspace: {fault}")
     try:
-        _authenticate(options.interactive, options.workspace)
+        authenticate(options.interactive, options.workspace)
     except HtcException as error:
         reason = str(error)
     except KeyboardInterrupt:
@@ -100,7 +100,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _authenticate(interactive: bool, workspace: str | None) -> None:
+def authenticate(interactive: bool, workspace: str | None, base_url: str | None = None) -> None:
+    """Keep an API key and try it; without one, try what sessions would use.
+
+    Operations getUser, getToken and getTokenPayload.
+
+    Args:
+        interactive: Prompt for the key; else it is looked for in the environment.
+        workspace: The name to keep it under; None for the workspace that the service says the
+            key belongs to.
+        base_url: The service's address, as in HtcSession.
+
+    Raises:
+        HtcCredentialsError: There is no key, or the service refuses it.
+        HtcFileError: The key can't be written.
+    """
     config_folder = Path(os.path.expanduser(CONFIG_FOLDER))  # noqa: PTH111 - a home may be missing
     if not config_folder.is_absolute():
         raise HtcCredentialsError("there is no home folder for keys; set the variable HOME")
@@ -111,12 +125,12 @@ def _authenticate(interactive: bool, workspace: str | None) -> None:
         if found.folder is not None:
             with _file_errors():
                 _drop_token(found.folder)
-        with HtcSession(used) as rescale:
+        with HtcSession(used, base_url=base_url) as rescale:
             _try(rescale, found.found_in)
         return
-    with HtcSession(api_key=given.secret) as rescale:
+    with HtcSession(api_key=given.secret, base_url=base_url) as rescale:
         theirs = _workspace_of(rescale, given)
-        fault = None if workspace else _name_fault(theirs)
+        fault = None if workspace else name_fault(theirs)
         if fault:
             raise HtcException(f"the key's workspace: {fault}; choose one with --workspace NAME")
         with _file_errors():
@@ -173,8 +187,8 @@ def _workspace_of(rescale: HtcSession, key: Credential) -> str:
     )
 
 
-def _name_fault(name: str) -> str | None:
-    """Why this can't be the name of a workspace's folder."""
+def name_fault(name: str) -> str | None:
+    """Why this can't be the name of a workspace's folder; None if it can."""
     if not name.strip():
         return "its name is empty"
     if (

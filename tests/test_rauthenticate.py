@@ -351,7 +351,7 @@ def test_a_file_where_a_folder_should_be_is_named(empty_home: Path, config: Path
 def test_without_a_home_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rauthenticate, "CONFIG_FOLDER", "~no-such-user/x")
     with pytest.raises(HtcCredentialsError, match="HOME"):
-        rauthenticate._authenticate(interactive=False, workspace=None)
+        rauthenticate.authenticate(interactive=False, workspace=None)
 
 
 def test_it_works_with_the_emulator(emulator: Emulator, config: Path) -> None:

@@ -1,0 +1,5 @@
+"""`python -m rescalehtc.cli` is the command `rescalehtc`."""
+
+from . import main
+
+main()

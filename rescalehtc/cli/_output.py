@@ -1,0 +1,207 @@
+"""What the commands print: tables, JSON and log lines, to a terminal or to a pipe.
+
+A pipe or file gets the service's texts as they are. On a terminal nothing in them can move
+the cursor, change colours or do anything else but be read.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import typer
+from rich.cells import cell_len, set_cell_size
+
+from ..exceptions import HtcFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import TextIO
+
+MIN_CUT_CELLS = 8
+GAP = "  "
+
+_BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
+_COLOUR_CHANGE = re.compile(r"\x1b\[[0-9;:]*m")
+_STATUS_COLOURS = {
+    "SUCCEEDED": "green",
+    "POD_SUCCEEDED": "green",
+    "READY": "green",
+    "FAILED": "red",
+    "POD_FAILED": "red",
+    "RUNNING": "cyan",
+    "STARTING": "cyan",
+    "PENDING": "yellow",
+}
+
+
+class Format(enum.StrEnum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        title: Its head.
+        value: The text in it, of an item.
+        may_be_cut: Whether it may be cut on a narrow terminal. Ids may not: people copy them.
+    """
+
+    title: str
+    value: Callable[[dict[str, Any]], object]
+    may_be_cut: bool = False
+
+
+def show_items(items: Iterable[dict[str, Any]], columns: Sequence[Column], form: Format) -> None:
+    """Print a listing. JSON lines are printed as the items come."""
+    if form is Format.JSONL:
+        for item in items:
+            _emit_json(item, None)
+    elif form is Format.JSON:
+        _emit_json(list(items), 2)
+    else:
+        _emit_table(columns, list(items))
+
+
+def show_item(item: dict[str, Any], form: Format) -> None:
+    """Print one object: in a table, a line for each of its fields."""
+    if form is Format.TABLE:
+        width = max(map(len, item), default=0)
+        for name, value in item.items():
+            _emit(f"{name:{width}}{GAP}{_text(value)}".rstrip(" ") + "\n")
+    else:
+        _emit_json(item, 2 if form is Format.JSON else None)
+
+
+def show_line(text: str) -> None:
+    """Print a line of a log or of a result."""
+    _emit(f"{_harmless(text, sys.stdout)}\n")
+
+
+def say(text: str) -> None:
+    """Tell people something on the error stream, where no program reads it as a result."""
+    sys.stderr.write(f"{_harmless(text, sys.stderr, breaks=True)}\n")
+    sys.stderr.flush()
+
+
+def say_error(text: str) -> None:
+    """Tell on the error stream what went wrong."""
+    say(f"rescalehtc: error: {text}")
+
+
+def flush() -> None:
+    """Write what is still held back, so that a failure of it is not lost."""
+    _emit("")
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        failure = _output_failure(error)
+    else:
+        return
+    raise failure
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether lines that are there can be written again: not in a pipe, not everywhere."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+
+
+def time_text(value: object) -> str:
+    """A time as the service writes it, to the second and without its letters."""
+    return str(value)[:19].replace("T", " ") if value else ""
+
+
+def _emit(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+    except OSError as error:
+        failure = _output_failure(error)
+    else:
+        return
+    raise failure
+
+
+def _output_failure(error: OSError) -> OSError:
+    # What could not be written is dropped, or the interpreter would try again at its end.
+    with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a device
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return error
+    return HtcFileError(f"the output can't be written: {error.strerror}")
+
+
+def _emit_json(value: object, indent: int | None) -> None:
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    # An escape sequence is the same JSON, so that it is exact and harmless everywhere.
+    _emit("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n")
+
+
+def _emit_table(columns: Sequence[Column], items: Sequence[dict[str, Any]]) -> None:
+    rows = [[_text(column.value(item)) for column in columns] for item in items]
+    titles = [column.title for column in columns]
+    widths = [max(map(cell_len, cells)) for cells in zip(titles, *rows, strict=True)]
+    if sys.stdout.isatty():
+        _cut(widths, columns)
+    _emit_row(titles, widths, lambda cell: _styled(cell, bold=True))
+    for row in rows:
+        _emit_row(row, widths, lambda cell: _styled(cell, fg=_STATUS_COLOURS.get(cell)))
+
+
+def _cut(widths: list[int], columns: Sequence[Column]) -> None:
+    """Make columns narrower that may be cut, the widest first, until the terminal holds all."""
+    excess = sum(widths) + len(GAP) * (len(widths) - 1) - shutil.get_terminal_size().columns
+    for index in sorted(range(len(widths)), key=lambda index: -widths[index]):
+        if excess > 0 and columns[index].may_be_cut:
+            less = min(excess, max(widths[index] - MIN_CUT_CELLS, 0))
+            widths[index] -= less
+            excess -= less
+
+
+def _emit_row(cells: Sequence[str], widths: Sequence[int], styled: Callable[[str], str]) -> None:
+    shown: list[str] = []
+    for cell, width in zip(cells, widths, strict=True):
+        fitting = cell if cell_len(cell) <= width else set_cell_size(cell, width - 1) + "…"
+        shown.append(styled(fitting) + " " * (width - cell_len(fitting)))
+    _emit(GAP.join(shown).rstrip(" ") + "\n")
+
+
+def _styled(text: str, *, fg: str | None = None, bold: bool | None = None) -> str:
+    plain = not is_live(sys.stdout) or bool(os.environ.get("NO_COLOR")) or not (fg or bold)
+    return text if plain else typer.style(text, fg=fg, bold=bold)
+
+
+def _text(value: object) -> str:
+    """What a table shows of a value; whatever is in it, it is one line."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(_text(item) for item in cast("list[object]", value))
+        case _:
+            return _harmless(_BREAKS.sub(" ", str(value)), sys.stdout)
+
+
+def _harmless(text: str, stream: TextIO, *, breaks: bool = False) -> str:
+    if not stream.isatty() or text.isprintable():
+        return text
+    kept = "\t\n" if breaks else "\t"
+    text = _COLOUR_CHANGE.sub("", text)
+    return "".join(c if c.isprintable() or c in kept else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

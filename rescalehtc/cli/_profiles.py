@@ -1,0 +1,116 @@
+"""Profiles: which workspace's key to use, and which address, under one name."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from .._credentials import SERVICE_URL, write_private
+from ..exceptions import HtcException, HtcFileError
+from ..htcsession import BASE_URL_VARIABLE, CONFIG_FOLDER, HtcSession
+from ..rauthenticate import name_fault
+
+FILE = "profiles.toml"
+VARIABLE = "RESCALEHTC_PROFILE"
+SETTINGS = ("workspace", "base_url")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a session is made with.
+
+    Attributes:
+        workspace: The workspace whose key file is used; None for the default one.
+        base_url: The service's address; None for what sessions use by themselves.
+    """
+
+    workspace: str | None = None
+    base_url: str | None = None
+
+    @property
+    def address(self) -> str:
+        """The service's address that a session of this profile uses."""
+        return self.base_url or os.environ.get(BASE_URL_VARIABLE) or SERVICE_URL
+
+
+def path() -> Path:
+    """The file that profiles are in."""
+    return Path(os.path.expanduser(CONFIG_FOLDER), FILE)  # noqa: PTH111 - a home may be missing
+
+
+def read() -> dict[str, Profile]:
+    """Return all profiles by name; none if there is no file.
+
+    Raises:
+        HtcFileError: The file can't be read, or is not as it should be.
+    """
+    try:
+        tables = tomllib.loads(path().read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise HtcFileError(f"{path()}: {reason}") from None
+    return {name: _profile(name, table) for name, table in tables.items()}
+
+
+def find(name: str | None) -> Profile:
+    """Return the profile with this name; without a name, one that leaves all to the session.
+
+    Raises:
+        HtcException: There is none.
+        HtcFileError: The file can't be read, or is not as it should be.
+    """
+    if not name:
+        return Profile()
+    profiles = read()
+    if name not in profiles:
+        known = ", ".join(profiles) or "none"
+        raise HtcException(
+            f"there is no profile {name!r} in {path()}, which has: {known}; "
+            f"`rescalehtc config set {name}` makes one"
+        )
+    return profiles[name]
+
+
+def write(name: str, workspace: str | None, base_url: str | None) -> None:
+    """Make a profile, or change what is given of one; the rest of the file stays as it is.
+
+    Raises:
+        HtcException: The workspace's name can't be one.
+        HtcValidationError: The address can't be one.
+        HtcFileError: The file can't be read or written.
+    """
+    import tomlkit
+
+    fault = name_fault(workspace) if workspace is not None else None
+    if fault:
+        raise HtcException(f"the workspace: {fault}")
+    if base_url is not None:
+        HtcSession(api_key="not-used", base_url=base_url).close()  # checks the address
+    read()  # what is there has to be right before it is added to
+    try:
+        text = path().read_text(encoding="utf-8") if path().exists() else ""
+        document = tomlkit.parse(text)
+        table: Any = document.setdefault(name, tomlkit.table())
+        given = {"workspace": workspace, "base_url": base_url}
+        table.update({key: value for key, value in given.items() if value is not None})
+        path().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(path(), tomlkit.dumps(document))  # pyright: ignore[reportUnknownMemberType]
+    except OSError as error:
+        raise HtcFileError(f"{path()}: {error.strerror}") from None
+
+
+def _profile(name: str, table: object) -> Profile:
+    settings: dict[str, Any] = {"": table}
+    if isinstance(table, dict):
+        settings = cast("dict[str, Any]", table)
+    if not all(key in SETTINGS and isinstance(value, str) for key, value in settings.items()):
+        raise HtcFileError(
+            f"{path()}: {name!r} must be a table of texts, {' and '.join(SETTINGS)}, "
+            "and nothing else"
+        )
+    return Profile(**settings)

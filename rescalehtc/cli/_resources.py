@@ -1,0 +1,96 @@
+"""Commands about what jobs run with: images, limits, and the emulator in the service's place."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from .. import container_registry, htcworkspaces
+from ..exceptions import HtcException
+from . import _options, _output, _profiles
+from ._output import Column, Format
+from ._session import find_project, open_session
+
+if TYPE_CHECKING:
+    from typer import Context
+
+IMAGES = (Column("IMAGE", lambda item: item["image"]),)
+LIMITS = (
+    Column("LIMIT OF", lambda item: item["of"]),
+    Column("ID", lambda item: item.get("id")),
+    Column("VCPUS", lambda item: item.get("vCPUs")),
+    Column("MAY BE CHANGED BY", lambda item: item.get("modifierRole")),
+)
+
+
+class _PassingOn(TyperCommand):
+    """A command that leaves its arguments, `--help` and `--` among them, to a program."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        ctx.args = args
+        return args
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(images)
+    app.command()(limits)
+    app.command(cls=_PassingOn, options_metavar="[OPTIONS] [-- COMMAND...]")(emulator)
+
+
+def images(
+    image: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[IMAGE]", show_default=False, help="Only this one, with its status."
+        ),
+    ] = None,
+    project: _options.Project = None,
+    profile: _options.Profile = None,
+    output: _options.Output = Format.TABLE,
+) -> None:
+    """List the container images of a project.
+
+    Of one image, show whether it is READY for jobs, or PENDING while it is being copied.
+    """
+    with open_session(profile) as rescale:
+        owner = find_project(rescale, project)
+        registry = container_registry.get_container_registry(rescale, owner)
+        if image is None:
+            names = registry.get_images(rescale)
+            _output.show_items(({"image": name} for name in names), IMAGES, output)
+        else:
+            _output.show_item(registry.get_image(rescale, image), output)
+
+
+def limits(
+    project: _options.Project = None,
+    profile: _options.Profile = None,
+    output: _options.Output = Format.TABLE,
+) -> None:
+    """List the limits on virtual CPUs in use at once.
+
+    The workspace's and the project's; the lowest one counts.
+    """
+    with open_session(profile) as rescale:
+        owner = find_project(rescale, project)
+        theirs = htcworkspaces.get_workspace(rescale).get_limit(rescale)
+        items: list[dict[str, Any]] = []
+        if theirs is not None:
+            items.append({"of": "workspace", **theirs.model_dump(mode="json")})
+        items += [{"of": "project", **limit} for limit in owner.get_limits(rescale)]
+        _output.show_items(items, LIMITS, output)
+
+
+def emulator(ctx: typer.Context) -> None:
+    """Run the service on this machine."""
+    if not all(find_spec(name) for name in ("uvicorn", "starlette", "jwt")):
+        raise HtcException("the emulator needs pip install 'rescalehtc[emulator]'")
+    os.environ.pop(_profiles.VARIABLE, None)  # it would lead away from the emulator
+    command = [sys.executable, "-m", "rescalehtc.emulator", *ctx.args]
+    os.execv(sys.executable, command)  # noqa: S606 - signals and its status reach it directly

@@ -1,0 +1,132 @@
+"""Commands that take submit requests: validate, submit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from .. import htcjobs, htctasks
+from ..exceptions import HtcException
+from . import _errors, _options, _output, _payload
+from ._session import find_project, find_task, open_session
+from ._watch import exit_with_status_of, watch_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..htcprojects import HtcProject
+
+BATCHES = (
+    _output.Column("BATCH", lambda batch: batch.get("parentJobId")),
+    _output.Column("JOBS", lambda batch: batch.get("batchSize")),
+    _output.Column("NAME", lambda batch: batch.get("jobName"), may_be_cut=True),
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(validate)
+    app.command()(submit)
+
+
+def validate(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            show_default=False,
+            help="JSON or YAML files; - for JSON on the standard input.",
+        ),
+    ],
+) -> None:
+    """Check files with submit requests. Needs no account.
+
+    Prints every problem as FILE:LINE:COLUMN: FIELD: MESSAGE, and exits with status 2 if there
+    is any. A file holds one submit request or a list of them. Nothing is sent, so that it can
+    be a check before each commit.
+    """
+    lines = [line for name in files for line in _lines_of(name)]
+    for line in lines:
+        _output.show_line(line)
+    if lines:
+        raise typer.Exit(_errors.BAD_INPUT)
+
+
+def submit(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            show_default=False,
+            help="JSON or YAML file with one submit request or a list of them; - for JSON on "
+            "the standard input.",
+        ),
+    ],
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", metavar="NAME|ID", help="Task for the jobs.")
+    ] = None,
+    new_task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Create a task of this name for the jobs.")
+    ] = None,
+    project: _options.Project = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", "-w", help="Then wait as `rescalehtc watch` does, for these jobs."),
+    ] = False,
+    interval: _options.Interval = 30.0,
+    profile: _options.Profile = None,
+    output: _options.Output = _output.Format.TABLE,
+) -> None:
+    """Submit jobs.
+
+    The file is checked as `rescalehtc validate` does before anything is sent. Prints the
+    batches; the task's id is told on the error stream.
+    """
+    if (task is None) == (new_task is None):
+        raise typer.BadParameter("give one of --task and --new-task", param_hint="--task")
+    try:
+        payload = _payload.read(file)
+    except _payload.UnreadableError as error:
+        _refuse([_line(file, error.found)])
+        return
+    _refuse(_lines(file, payload, None))
+    with open_session(profile, interval) as rescale:
+        found = find_task(rescale, project, task) if task else None
+        owner = found.project if found else find_project(rescale, project)
+        _refuse(_lines(file, payload, owner))
+        target = found or htctasks.create_task_with_name(rescale, owner, new_task or "")
+        requests = cast("Sequence[dict[str, Any]]", payload.requests)
+        batch = htcjobs.create_job_batch_raw(rescale, target, requests)
+        batches = [part.json for part in batch.batches]
+        _output.say(f"task {target.json.get('taskName')} has the id {target.json.get('taskId')}")
+        _output.show_items(batches, BATCHES, output)
+        _output.flush()
+        if watch:
+            exit_with_status_of(watch_batch(rescale, batch))
+
+
+def _lines_of(file: str) -> list[str]:
+    """The problems of a file that can be told without knowing the project."""
+    try:
+        return _lines(file, _payload.read(file), None)
+    except _payload.UnreadableError as error:
+        return [_line(file, error.found)]
+
+
+def _lines(file: str, payload: _payload.Payload, project: HtcProject | None) -> list[str]:
+    """The problems as `file:line:column: where: message`, in the file's order."""
+    requests = cast("Sequence[dict[str, Any]]", payload.requests)
+    found = [payload.located(problem) for problem in htcjobs.validate(requests, project)]
+    found += _payload.repeated(payload)
+    return [_line(file, problem) for problem in sorted(found)]
+
+
+def _line(file: str, found: _payload.FoundProblem) -> str:
+    return f"{'<stdin>' if file == _payload.STANDARD_INPUT else file}:{found}"
+
+
+def _refuse(lines: list[str]) -> None:
+    if lines:
+        noun = "problem" if len(lines) == 1 else "problems"
+        raise HtcException("\n".join([f"{len(lines)} {noun}; nothing was sent", *lines]))

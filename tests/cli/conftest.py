@@ -1,0 +1,171 @@
+"""The command as a process of its own: through a pipe, and under a terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from rescalehtc.emulator import Emulator
+
+COMMAND = [sys.executable, "-m", "rescalehtc.cli"]
+SECONDS = 100
+
+
+@dataclass
+class Done:
+    """A process that has ended."""
+
+    status: int
+    output: str
+    errors: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.output)
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The words of a table's lines, without its head."""
+        return [line.split() for line in self.output.splitlines()[1:]]
+
+
+class Command:
+    """Runs the command."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.variables: dict[str, str] = {}
+
+    def environ(self, **variables: str) -> dict[str, str]:
+        clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "LINES")}
+        return {**clean, **self.variables, **variables}
+
+    def __call__(self, *arguments: str, stdin: str = "", **variables: str) -> Done:
+        """Run it through pipes."""
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            input=stdin.encode(),
+            env=self.environ(**variables),
+            cwd=self.folder,
+            capture_output=True,
+            timeout=SECONDS,
+        )
+        assert b"Traceback" not in done.stderr, done.stderr.decode()
+        return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def refused(self, *arguments: str, status: int, **given: Any) -> str:
+        """Run it, and return what it says went wrong."""
+        done = self(*arguments, **given)
+        assert (done.status, done.output) == (status, ""), done
+        assert done.errors.startswith(("rescalehtc: error: ", "Usage: ", "Error: "))
+        assert len(done.errors.splitlines()) <= 20, "more than a screen"
+        return done.errors
+
+    def under_terminal(
+        self,
+        *arguments: str,
+        columns: int = 80,
+        typed: dict[str, str] | None = None,
+        **variables: str,
+    ) -> Done:
+        """Run it under a terminal; where it has shown a key of `typed`, type the value."""
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=self.environ(**{"TERM": "xterm-256color", **variables}),
+            cwd=self.folder,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(slave)
+        shown = b"".join(self._shown(master, dict(typed or {})))
+        os.close(master)
+        status = process.wait(SECONDS)
+        assert b"Traceback" not in shown, shown.decode()
+        return Done(status, shown.decode().replace("\r\n", "\n"), "")
+
+    def _shown(self, master: int, waiting: dict[str, str]) -> Iterator[bytes]:
+        """What the terminal shows; where it has shown a key of `waiting`, type the value."""
+        shown = ""
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            if not select.select([master], [], [], 0.1)[0]:
+                continue
+            try:
+                read = os.read(master, 65536)
+            except OSError:  # the end of a terminal
+                return
+            yield read
+            shown += read.decode(errors="replace")
+            for sign in [sign for sign in waiting if sign in shown]:
+                os.write(master, waiting.pop(sign).encode())
+        raise AssertionError(f"it did not end: {shown}")
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """The command without an account."""
+    return Command(tmp_path)
+
+
+@pytest.fixture
+def htc(command: Command, emulator: Emulator) -> Command:
+    """The command with the emulator."""
+    command.variables = {
+        "RESCALE_API_BASE_URL": emulator.url,
+        "RESCALE_API_KEY": emulator.api_key,
+    }
+    return command
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., str]:
+    """Write a submit request to a file, and return its name."""
+
+    def write(*commands: str, name: str = "jobs.json", **changed: Any) -> str:
+        (tmp_path / name).write_text(json.dumps(request_for(*commands, **changed), indent=2))
+        return name
+
+    return write
+
+
+def request_for(*commands: str, **changed: Any) -> dict[str, Any]:
+    return {
+        "jobName": "a job",
+        "batchSize": 1,
+        "regions": ["AWS_US_EAST_1"],
+        **changed,
+        "htcJobDefinition": {
+            "imageName": "python:3",
+            "maxVCpus": 1,
+            "maxMemory": 100,
+            "maxDiskGiB": 1,
+            "execTimeoutSeconds": 300,
+            "priority": "ON_DEMAND_ECONOMY",
+            "architecture": "AARCH64",
+            "commands": list(commands) or ["true"],
+            "tags": {},
+            "envs": [],
+            "claims": [],
+        },
+    }

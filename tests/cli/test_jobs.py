@@ -1,0 +1,371 @@
+"""Projects, tasks and jobs on the command line, through pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rescalehtc import htcjobs, htcprojects, htctasks
+
+from ..service import Answer
+from .conftest import COMMAND, SECONDS, request_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rescalehtc import HtcSession
+
+    from ..service import Service
+    from .conftest import Command
+
+FAST = ("--interval", "0.1")
+ODD = "\x1b[31mred\x1b[0m\ta\rb\x07 \x9b2J \u202eK\u00f6ln [bold]"
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A task's name that no other test has."""
+    return f"cli {os.getpid()} {request.node.name}"
+
+
+@pytest.fixture
+def sent(rescale: HtcSession, project: htcprojects.HtcProject, name: str) -> htcjobs.HtcJob:
+    """A job that has ended, with a log of odd characters, in the task with the name."""
+    task = htctasks.create_task_with_name(rescale, project, name)
+    request = request_for("printf", "%s", f"{ODD}\nend\n")
+    job = htcjobs.create_job_batch_raw(rescale, task, [request]).to_jobs()[0]
+    job.wait(rescale)
+    return job
+
+
+def test_from_a_file_to_the_log_of_a_job(
+    htc: Command, write: Callable[..., str], name: str
+) -> None:
+    """What a user does first."""
+    file = write("sh", "-c", "echo this is $AWS_BATCH_JOB_ARRAY_INDEX", batchSize=3)
+    done = htc("submit", file, "--new-task", name)
+    assert done.status == 0
+    assert done.output.splitlines()[0].split() == ["BATCH", "JOBS", "NAME"]
+    ((batch, size, *_),) = done.rows
+    assert size == "3"
+    assert f"task {name} has the id " in done.errors
+    task_id = done.errors.split()[-1]
+
+    assert [task_id, "ACTIVE"] in [row[:2] for row in htc("tasks").rows]
+    watched = htc("watch", "--task", name, *FAST)
+    assert (watched.status, watched.output) == (0, "SUCCEEDED  3\n")
+    assert watched.errors.splitlines()[-1] == "3 of 3 jobs ended: 3 SUCCEEDED"
+
+    for task in (name, task_id):
+        rows = htc("jobs", "-t", task).rows
+        assert [row[:3] for row in rows] == [[f"{batch}:{i}", "SUCCEEDED", "0"] for i in range(3)]
+    assert htc("logs", f"{batch}:2", "-t", name).output == "this is 2\n"
+    events = htc("events", f"{batch}:2", "-t", name)
+    assert [row[2] for row in events.rows][-2:] == ["RUNNING", "SUCCEEDED"]
+
+
+def test_a_payload_on_the_standard_input_is_submitted_and_watched(
+    htc: Command, task: htctasks.HtcTask
+) -> None:
+    payload = json.dumps([request_for("true"), request_for("false", jobName="b")])
+    task_id = task.json["taskId"]
+    done = htc("submit", "-", "--task", task_id, "--watch", *FAST, "-o", "jsonl", stdin=payload)
+    assert done.status == 1, "a job failed"
+    answers = [json.loads(line) for line in done.output.splitlines()]
+    assert [answer["jobName"] for answer in answers] == ["a job", "b"]
+    assert done.errors.splitlines()[-1] == "2 of 2 jobs ended: 1 FAILED, 1 SUCCEEDED"
+    assert htc("watch", "-t", task_id, "-o", "json").json == {"SUCCEEDED": 1, "FAILED": 1}
+
+    (job,) = htc("jobs", "-t", task_id, "--status", "FAILED", "-o", "json").json
+    assert job["container"]["exitCode"] == 1
+    followed = htc("logs", "-f", job["jobUUID"], "-t", task_id, *FAST)
+    assert (followed.status, followed.output) == (1, "")
+    assert followed.errors == f"job {job['jobUUID']} is FAILED\n"
+
+
+def test_watching_a_batch_is_not_about_the_other_jobs_of_its_task(
+    htc: Command, task: htctasks.HtcTask
+) -> None:
+    arguments = ("submit", "-", "-t", task.json["taskId"], "-w", *FAST)
+    assert htc(*arguments, stdin=json.dumps(request_for("false"))).status == 1
+    assert htc(*arguments, stdin=json.dumps(request_for("true"))).status == 0
+
+
+def test_lines_of_a_log_are_followed_as_they_come(
+    htc: Command, rescale: HtcSession, task: htctasks.HtcTask
+) -> None:
+    gate = htc.folder / "gate"
+    os.mkfifo(gate)
+    request = request_for("sh", "-c", f"echo first; read line < {gate}; echo $line")
+    job = htcjobs.create_job_batch_raw(rescale, task, [request]).to_jobs()[0]
+    arguments = ["logs", "-f", job.json["jobUUID"], "-t", task.json["taskId"], *FAST]
+    with subprocess.Popen(
+        [*COMMAND, *arguments], env=htc.environ(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "first\n"
+        gate.write_text("second\n")
+        assert process.stdout.read() == "second\n"
+        assert process.wait(SECONDS) == 0
+
+
+def test_what_was_waited_for_and_did_not_come_is_status_4(
+    htc: Command, rescale: HtcSession, task: htctasks.HtcTask
+) -> None:
+    htcjobs.create_job_batch_raw(rescale, task, [request_for("sleep", "600")])
+    task_id = task.json["taskId"]
+    done = htc("watch", "-t", task_id, "--timeout", "0.2", *FAST)
+    assert (done.status, done.output) == (4, "")
+    assert "rescalehtc: error: 0 of 1 jobs ended" in done.errors
+
+    assert htc("cancel", "-t", task_id).status == 0
+    assert htc("watch", "-t", task_id, *FAST).status == 1
+
+
+def test_only_one_group_is_cancelled(
+    htc: Command, rescale: HtcSession, task: htctasks.HtcTask
+) -> None:
+    batches = [
+        htcjobs.create_job_batch_raw(rescale, task, [request_for("sleep", "600")]) for _ in range(2)
+    ]
+    task_id = task.json["taskId"]
+    assert htc("cancel", "-t", task_id, "--group", batches[0].json["group"]).status == 0
+    assert batches[0].wait(rescale).failed == 1
+    assert task.get_task_summary(rescale)["still_running"]
+    task.cancel_jobs_in_task(rescale)
+
+
+def test_ctrl_c_is_status_130(htc: Command, rescale: HtcSession, task: htctasks.HtcTask) -> None:
+    htcjobs.create_job_batch_raw(rescale, task, [request_for("sleep", "600")])
+    with subprocess.Popen(
+        [*COMMAND, "watch", "-t", task.json["taskId"]],
+        env=htc.environ(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert "0 of 1" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=SECONDS)
+        assert process.returncode == 130
+        assert "Traceback" not in errors
+        assert output == ""
+    task.cancel_jobs_in_task(rescale)
+
+
+def test_projects_and_json(htc: Command, project: htcprojects.HtcProject) -> None:
+    assert htc("projects", "-o", "json").json == [project.json]
+    (row,) = htc("projects").rows
+    assert row == [project.json["projectId"], "emulator", "AWS_US_EAST_1"]
+    for given in ("emulator", project.json["projectId"]):
+        assert htc("tasks", "-p", given).status == 0
+
+
+def test_archived_tasks_are_listed_when_asked_for(
+    htc: Command, rescale: HtcSession, task: htctasks.HtcTask
+) -> None:
+    task.archive(rescale)
+    task_id = task.json["taskId"]
+    assert task_id not in htc("tasks").output
+    assert [task_id, "ARCHIVED"] in [row[:2] for row in htc("tasks", "--all").rows]
+
+
+def test_images_and_limits(
+    htc: Command, rescale: HtcSession, project: htcprojects.HtcProject
+) -> None:
+    assert htc("images", "python:3", "-o", "json").json["status"] == "READY"
+    limit = project.set_vcpu_limit(rescale, "PROJECT_ADMIN", 999)
+    (row,) = [row for row in htc("limits").rows if row[1] == str(limit["id"])]
+    assert row == ["project", str(limit["id"]), "999", "PROJECT_ADMIN"]
+    project.delete_limit(rescale, limit["id"])
+
+
+# ---- what the service sends, exactly
+
+
+def test_a_log_reaches_a_pipe_as_it_is(htc: Command, sent: htcjobs.HtcJob, name: str) -> None:
+    job_id = sent.json["jobUUID"]
+    done = subprocess.run(
+        [*COMMAND, "logs", job_id, "-t", name], env=htc.environ(), capture_output=True
+    )
+    assert done.stdout == f"{ODD}\nend\n".encode()
+    assert htc("logs", job_id, "-t", name, "--tail", "1").output == "end\n"
+
+
+def test_names_reach_a_pipe_as_they_are(
+    htc: Command, rescale: HtcSession, project: htcprojects.HtcProject
+) -> None:
+    """In a table, what would end a line is a blank; in JSON, everything is exact."""
+    odd = f"{ODD}\nnext \u2028 line \U0001f600"
+    task_id = htctasks.create_task_with_name(rescale, project, odd).json["taskId"]
+    (listed,) = [t for t in htc("tasks", "-o", "json").json if t["taskId"] == task_id]
+    assert listed["taskName"] == odd
+    (line,) = [t for t in htc("tasks", "-o", "jsonl").output.split("\n") if task_id in t]
+    assert json.loads(line)["taskName"] == odd
+    (line,) = [t for t in htc("tasks").output.split("\n") if task_id in t]
+    assert line.endswith(re.sub("[\t\r\n\u2028]", " ", odd))
+
+
+# ---- what goes wrong
+
+
+def test_what_is_wrong_with_a_file_is_told_with_its_place_and_nothing_is_sent(
+    service: Service, command: Command, write: Callable[..., str]
+) -> None:
+    command.variables = {"RESCALE_API_KEY": "key", "RESCALE_API_BASE_URL": service.url}
+    file = write(batchSize=0)
+    error = command.refused("submit", file, "--new-task", "t", status=2)
+    assert "1 problem; nothing was sent" in error
+    assert "jobs.json:3:3: batchSize: must be an integer from 1 to 1000, got 0" in error
+    (command.folder / "bad.json").write_text("{")
+    assert "bad.json:1:2: syntax" in command.refused(
+        "submit", "bad.json", "--new-task", "t", status=2
+    )
+    assert not service.asked
+
+
+def test_a_region_that_the_project_does_not_have_is_told_with_its_place(
+    htc: Command, write: Callable[..., str], name: str
+) -> None:
+    file = write(regions=["AWS_EU_WEST_1"])
+    assert htc("validate", file).status == 0
+    error = htc.refused("submit", file, "--new-task", name, status=2)
+    assert "jobs.json:5:5: regions[0]: must be one of the project's regions" in error
+    assert name not in htc("tasks").output
+
+
+def test_what_is_not_there_is_status_2(htc: Command, task: htctasks.HtcTask) -> None:
+    task_id = task.json["taskId"]
+    assert "no project" in htc.refused("tasks", "-p", "nope", status=2)
+    assert "no task" in htc.refused("jobs", "-t", "nope", status=2)
+    assert "no task" in htc.refused("jobs", "-t", task_id[::-1], status=2)
+    assert "no job 'nope'" in htc.refused("logs", "nope", "-t", task_id, status=2)
+
+
+def test_of_several_with_a_name_one_is_named_by_its_id(
+    htc: Command, rescale: HtcSession, project: htcprojects.HtcProject, name: str
+) -> None:
+    tasks = [htctasks.create_task_with_name(rescale, project, name) for _ in range(2)]
+    error = htc.refused("jobs", "-t", name, status=2)
+    assert all(task.json["taskId"] in error for task in tasks)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["jobs"],
+        ["jobs", "-t"],
+        ["jobs", "-t", "x", "--output", "xml"],
+        ["watch", "-t", "x", "--interval", "0"],
+        ["logs", "-f", "--tail", "1", "j", "-t", "x"],
+        ["submit", "-"],
+        ["submit", "-", "-t", "a", "--new-task", "b"],
+        ["validate"],
+        ["config", "set", "x"],
+    ],
+)
+def test_wrong_arguments_are_status_2(command: Command, arguments: list[str]) -> None:
+    assert "Error: " in command.refused(*arguments, status=2)
+
+
+def test_a_service_that_is_not_there_or_refuses_is_status_3(htc: Command, service: Service) -> None:
+    htc.refused("projects", status=3, RESCALE_API_BASE_URL="http://127.0.0.1:1")
+    htc.refused("projects", status=3, RESCALE_API_KEY="wrong")
+    for status in (403, 429, 500, 503):
+        service.on("GET /htc/projects", Answer(status=status))
+        htc.refused("projects", status=3, RESCALE_API_BASE_URL=service.url)
+    service.on("GET /htc/projects", Answer(b"<html>"))
+    htc.refused("projects", status=3, RESCALE_API_BASE_URL=service.url)
+    service.on("GET /htc/projects", Answer(status=400))
+    htc.refused("projects", status=2, RESCALE_API_BASE_URL=service.url)
+
+
+def test_no_credentials_are_status_3(command: Command) -> None:
+    assert "RESCALE_API_KEY" in command.refused("projects", status=3)
+
+
+def test_a_reader_that_has_enough_ends_it_quietly(
+    htc: Command, rescale: HtcSession, task: htctasks.HtcTask
+) -> None:
+    request = request_for("sh", "-c", "yes a line | head -n 50000")
+    job = htcjobs.create_job_batch_raw(rescale, task, [request]).to_jobs()[0]
+    job.wait(rescale)
+    with subprocess.Popen(
+        [*COMMAND, "logs", job.json["jobUUID"], "-t", task.json["taskId"]],
+        env=htc.environ(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"a line\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(SECONDS) == 141
+
+
+def test_output_that_cannot_be_written_is_told(htc: Command) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "projects"], env=htc.environ(), stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 2
+    assert done.stderr == (
+        b"rescalehtc: error: the output can't be written: No space left on device\n"
+    )
+
+
+# ---- the emulator
+
+
+def test_the_emulator_gets_its_options_and_returns_the_status_of_its_command(
+    command: Command,
+) -> None:
+    seen = 'test -z "$RESCALEHTC_PROFILE" && exec "$0" -m rescalehtc.cli whoami -o json'
+    done = command(
+        "emulator", "--slots", "1", "--", "sh", "-c", seen, COMMAND[0], RESCALEHTC_PROFILE="x"
+    )
+    assert (done.status, done.json["workspaceName"]) == (0, "Emulator")
+    assert command("emulator", "--", "sh", "-c", "exit 7").status == 7
+    shown = command("emulator", "--help")
+    assert (shown.status, "--slots" in shown.output) == (0, True)
+    assert command("emulator", "--slots", "0").status == 2
+
+
+# ---- the README
+
+
+def test_what_the_readme_shows_is_what_happens(htc: Command, name: str) -> None:
+    """But for ids and times, and for what a slower machine sees on the way."""
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    (file,) = re.findall(r"```yaml\n(# jobs.yaml\n.*?)```", readme, re.DOTALL)
+    (htc.folder / "jobs.yaml").write_text(file)
+    wrong = file.replace("maxMemory", "maxMemry").replace("[sh, -c", "[sh, 1").partition("\n")[2]
+    (htc.folder / "wrong.yaml").write_text(wrong)
+    assert htc("validate", "jobs.yaml").status == 0
+    assert htc("validate", "wrong.yaml").output in readme
+
+    def without_ids(shown: str) -> str:
+        return re.sub(r"[0-9a-f-]{36}|\d:\d\d:\d\d", "X", shown)
+
+    done = htc("submit", "jobs.yaml", "--new-task", name, "--watch", *FAST)
+    assert without_ids(done.output) in without_ids(readme)
+    assert without_ids(done.errors.replace(name, "squares").splitlines()[0]) in without_ids(readme)
+    jobs = htc("jobs", "--task", name)
+    assert without_ids(jobs.output) in without_ids(readme)
+    assert htc("logs", jobs.rows[-1][0], "--task", name).output == "4\n"
+
+
+def test_the_readme_and_help_tell_the_same_exit_statuses(command: Command) -> None:
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    told = re.findall(r"^ +(\d+) +(.+)$", command("--help").output, re.MULTILINE)
+    assert [f"| {status} | {meaning} |" in readme for status, meaning in told] == [True] * 7
