@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_CACHE_DIR := 1
 PIP := $(BIN)/python -m pip --quiet
 
-.PHONY: help demo test check generate format fuzz drift clean
+.PHONY: help demo test check generate format fuzz drift bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make format    put the code in form"
 	@echo "make fuzz      ask the emulator many more odd things than make test does"
 	@echo "make drift VENDOR=...  compare a published description (a path or URL) with ours"
+	@echo "make bench     time and memory beside 1.1.0; one row with ROW=list, fewer rounds with ROUNDS=1"
 	@echo "make clean     remove .venv and caches"
 
 demo: .venv/installed
@@ -50,6 +51,11 @@ fuzz: .venv/installed-dev
 drift: .venv/installed-dev
 	@test -n "$(VENDOR)" || { echo "name a published description: make drift VENDOR=path-or-URL"; exit 2; }
 	@$(BIN)/python -m codegen.drift "$(VENDOR)"
+
+# WRITE=1 puts the table into docs/performance.md.
+bench: .venv/installed-dev .venv/rescalehtc-1.1.0
+	@$(BIN)/python -m benchmarks $(if $(ROW),--row $(ROW)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(WRITE),--write)
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
