@@ -53,7 +53,7 @@ drift: .venv/installed-dev
 	@$(BIN)/python -m codegen.drift "$(VENDOR)"
 
 # WRITE=1 puts the table into docs/performance.md.
-bench: .venv/installed-dev .venv/rescalehtc-1.1.0
+bench: .venv/installed-dev .venv/core .venv/rescalehtc-1.1.0
 	@$(BIN)/python -m benchmarks $(if $(ROW),--row $(ROW)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	  $(if $(WRITE),--write)
 
@@ -75,6 +75,11 @@ clean:
 .venv/rescalehtc-1.1.0: tests/requirements-1.1.0.txt | .venv/bin/python
 	@$(PIP) install --no-deps --target $@ --requirement tests/requirements-1.1.0.txt
 	@touch $@
+
+# The package as it is installed without extras; tools of development would slow its import.
+.venv/core: pyproject.toml requirements.txt | .venv/bin/python
+	@rm -rf $@
+	@$(PIP) install --target $@ --constraint requirements.txt .
 
 .venv/installed-dev: .venv/installed requirements.txt
 	@echo "installing the tools for development into .venv ..."
