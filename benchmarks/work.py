@@ -60,10 +60,11 @@ def get_logs_to_file(clock: Clock, size: int) -> tuple[int, int, bytes, bytes]:
 
     rescale, task = connected(size)
     [job] = jobs_of(task, 1)
-    with tempfile.NamedTemporaryFile() as file:
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/job.log"
         with clock:
-            job.get_logs_to_file(rescale, file.name)
-        return saved_log(file.name)
+            job.get_logs_to_file(rescale, path)
+        return saved_log(path)
 
 
 def saved_log(path: str) -> tuple[int, int, bytes, bytes]:
