@@ -32,8 +32,8 @@ class Run:
     """A piece of work.
 
     Attributes:
-        side: Whose: this package's, 1.1.0's, a raw socket's, or ours for the emulator.
-        work: The function of `<side>.py`, or of `work.py`.
+        side: Who does it: this package, 1.1.0, a raw socket, or this package with the emulator.
+        work: The function of `<side>.py` or `work.py`.
         size: Number of jobs or lines.
         latency_ms: How long the server waits before each answer.
         once: Whether one round is enough: for peaks of memory, and for what takes long.
