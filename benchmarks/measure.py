@@ -104,6 +104,7 @@ class Bench:
             paths = (UNTYPED, ROOT) if run.side == "untyped" else (ROOT, CORE)
             command, environment = ["-P", "-S", *command], _environment(*paths)
             environment["RESCALE_API_BASE_URL"] = f"{self._origin}/{run.latency_ms}"
+        self._asked()  # what a run before this one asked, if it failed, is not this one's
         started = time.perf_counter()
         try:
             done = subprocess.run(
