@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_CACHE_DIR := 1
 PIP := $(BIN)/python -m pip --quiet
 
-.PHONY: help demo test check generate format fuzz drift clean
+.PHONY: help demo test check generate format fuzz drift bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make format    put the code in form"
 	@echo "make fuzz      ask the emulator many more odd things than make test does"
 	@echo "make drift VENDOR=...  compare a published description (a path or URL) with ours"
+	@echo "make bench     time and memory beside 1.1.0; one row with ROW=list, fewer rounds with ROUNDS=1"
 	@echo "make clean     remove .venv and caches"
 
 demo: .venv/installed
@@ -51,6 +52,11 @@ drift: .venv/installed-dev
 	@test -n "$(VENDOR)" || { echo "name a published description: make drift VENDOR=path-or-URL"; exit 2; }
 	@$(BIN)/python -m codegen.drift "$(VENDOR)"
 
+# WRITE=1 puts the table into docs/performance.md.
+bench: .venv/installed-dev .venv/core .venv/rescalehtc-1.1.0
+	@$(BIN)/python -m benchmarks $(if $(ROW),--row $(ROW)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(WRITE),--write)
+
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -69,6 +75,11 @@ clean:
 .venv/rescalehtc-1.1.0: tests/requirements-1.1.0.txt | .venv/bin/python
 	@$(PIP) install --no-deps --target $@ --requirement tests/requirements-1.1.0.txt
 	@touch $@
+
+# The package as it is installed without extras; tools of development would slow its import.
+.venv/core: pyproject.toml requirements.txt | .venv/bin/python
+	@rm -rf $@
+	@$(PIP) install --target $@ --constraint requirements.txt .
 
 .venv/installed-dev: .venv/installed requirements.txt
 	@echo "installing the tools for development into .venv ..."

@@ -1,0 +1,109 @@
+"""The work that only this package has a call for, or that is written with another one."""
+
+from __future__ import annotations
+
+from benchmarks import work
+from benchmarks.child import Clock, run
+
+
+def iter_jobs(clock: Clock, size: int) -> int:
+    """List jobs one page at a time and read the status of each."""
+    from rescalehtc import htcjobs
+
+    rescale, task = work.connected(size)
+    with clock:
+        jobs = htcjobs.iter_jobs(rescale, task)
+        return sum(job.json["status"] == "SUCCEEDED" for job in jobs)
+
+
+def iter_records(clock: Clock, size: int) -> int:
+    """List jobs, build the record of each and read its status."""
+    from rescalehtc import htcjobs, models
+
+    rescale, task = work.connected(size)
+    succeeded = models.RescaleJobStatus.SUCCEEDED
+    with clock:
+        return sum(job.record.status == succeeded for job in htcjobs.iter_jobs(rescale, task))
+
+
+def submit(clock: Clock, size: int) -> list[str]:
+    """Submit batches in parallel."""
+    from rescalehtc import htcjobs, models
+
+    rescale, task = work.connected(size)
+    with clock:
+        requests = [
+            models.HTCJobSubmitRequest(
+                job_name=f"wing-{number}",
+                batch_size=work.BATCH,
+                htc_job_definition=models.HTCJobDefinition(
+                    image_name="solver:1",
+                    exec_timeout_seconds=3600,
+                    max_vcpus=1,
+                    max_memory=4000,
+                    architecture=models.Architecture.AARCH64,
+                    priority=models.JobPriority.ON_DEMAND_ECONOMY,
+                    commands=["python", "solve.py"],
+                    envs=[models.EnvPair(name="STUDY", value=f"wing-{number}")],
+                ),
+            )
+            for number in range(size // work.BATCH)
+        ]
+        batch = htcjobs.submit(rescale, task, requests)
+    return [one.json["parentJobId"] for one in batch.batches]
+
+
+def refresh(clock: Clock, size: int) -> int:
+    """Fetch the records of many jobs at once."""
+    from rescalehtc import htcjobs
+
+    rescale, task = work.connected(size)
+    jobs = work.jobs_of(task, size)
+    with clock:
+        htcjobs.refresh(rescale, jobs)
+    return sum(job.json["status"] == "SUCCEEDED" for job in jobs)
+
+
+DEFINITION: dict[str, object] = {
+    "image_name": "solver:1",
+    "exec_timeout_seconds": 3600,
+    "max_vcpus": 2,
+    "max_memory_mib": 4000,
+    "max_swap_mib": 0,
+    "max_disk_gib": 10,
+    "job_tags": {"study": "wing"},
+    "commands": ["python", "solve.py", "--case", "7"],
+    "envs": [{"name": "STUDY", "value": "wing"}, {"name": "SOLVER_THREADS", "value": "2"}],
+    "claims": [{"name": "case", "value": "7"}],
+    "architecture": "AARCH64",
+    "priority": "ON_DEMAND_ECONOMY",
+    "batch_size": 1000,
+    "job_name": "wing",
+    "batch_tags": [{"key": "study", "value": "wing"}],
+}
+
+
+def check_arguments(clock: Clock, size: int) -> int:
+    """Check the arguments of create_job_batch so many times."""
+    from rescalehtc import _submission
+
+    _, task = work.connected(size)
+    with clock:
+        checked = [_submission.from_arguments(DEFINITION, None, task.project) for _ in range(size)]
+    return len(checked)
+
+
+def check_payload(clock: Clock, size: int) -> int:
+    """Check so many submit requests, given as dictionaries."""
+    from rescalehtc import _submission
+
+    _, task = work.connected(size)
+    request = _submission.from_arguments(DEFINITION, None, task.project)
+    payloads = [[request.to_json_dict() for _ in range(100)] for _ in range(size // 100)]
+    with clock:
+        checked = [_submission.from_payload(payload, task.project) for payload in payloads]
+    return sum(map(len, checked))
+
+
+if __name__ == "__main__":
+    run({**vars(work), **globals()})

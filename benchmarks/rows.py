@@ -1,0 +1,194 @@
+"""The rows of the table: what is measured, against what, and how much it may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .measure import Run
+
+Quantity = Literal["seconds", "process_seconds", "peak_kib"]
+
+FLAT = 1.10
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A ratio that must not be exceeded.
+
+    Attributes:
+        what: What is compared, in the table.
+        limit: The most that the ratio may be.
+        run: What is measured.
+        against: What it is divided by: another run, or a number of seconds.
+        quantity: What of the runs is compared.
+        beyond: A run that is taken off both.
+    """
+
+    what: str
+    limit: float
+    run: Run
+    against: Run | float
+    quantity: Quantity = "seconds"
+    beyond: Run | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row: its name for `make bench ROW=name`, what it is about, and its bars."""
+
+    name: str
+    about: str
+    bars: tuple[Bar, ...]
+
+
+def _beside(
+    run: Run,
+    against: Run,
+    wall: float,
+    peak: float | None = None,
+    flat: tuple[int, int] | None = None,
+) -> tuple[Bar, ...]:
+    """Bars for time and peak beside another run, and for a peak that does not grow with size."""
+    bars = [Bar("wall", wall, run, against)]
+    if peak is not None:
+        bars.append(Bar("peak", peak, run, against, "peak_kib"))
+    if flat is not None:
+        small, large = (Run(run.side, run.work, size, once=True) for size in flat)
+        what = f"peak at {flat[1]:,} ÷ at {flat[0]:,}"
+        bars.append(Bar(what, FLAT, large, small, "peak_kib"))
+    return tuple(bars)
+
+
+def _whole(
+    run: Run, against: Run, wall: float, peak: float, beyond: Run | None = None
+) -> tuple[Bar, ...]:
+    """Bars for the time and peak of whole processes."""
+    return (
+        Bar("wall", wall, run, against, "process_seconds", beyond),
+        Bar("peak", peak, run, against, "peak_kib"),
+    )
+
+
+_LISTED = Run("untyped", "get_jobs", 100_000)
+_ITERATED = Run("ours", "iter_jobs", 100_000)
+_SAVED = Run("ours", "get_logs_to_file", 1_000_000)
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        "import",
+        "import rescalehtc, beyond a bare interpreter",
+        _whole(
+            Run("ours", "import_package"),
+            Run("untyped", "import_package"),
+            0.15,
+            0.60,
+            beyond=Run("ours", "nothing"),
+        ),
+    ),
+    Row(
+        "fresh",
+        "fresh process: import, session, first page of jobs",
+        _whole(Run("ours", "get_jobs", 100), Run("untyped", "get_jobs", 100), 0.95, 1.15),
+    ),
+    Row(
+        "list",
+        "get_jobs, 100,000 jobs, then the status of each",
+        _beside(Run("ours", "get_jobs", 100_000), _LISTED, 0.50, 0.62),
+    ),
+    Row(
+        "iter",
+        "the same through iter_jobs",
+        _beside(_ITERATED, _LISTED, 0.42, 0.09, (10_000, 1_000_000)),
+    ),
+    Row(
+        "records",
+        "iter_jobs, every record built and its status read",
+        _beside(Run("ours", "iter_records", 100_000), _LISTED, 0.85, 0.12, (10_000, 200_000)),
+    ),
+    Row(
+        "list-late",
+        "get_jobs, 100,000 jobs, at 20 ms latency",
+        _beside(
+            Run("ours", "get_jobs", 100_000, latency_ms=20),
+            Run("untyped", "get_jobs", 100_000, latency_ms=20),
+            0.15,
+        ),
+    ),
+    Row(
+        "log-file",
+        "get_logs_to_file, 1,000,000 lines",
+        _beside(
+            _SAVED,
+            Run("untyped", "get_logs_to_file", 1_000_000),
+            0.36,
+            0.11,
+            (1_000_000, 10_000_000),
+        ),
+    ),
+    Row(
+        "log-lines",
+        "get_logs, 1,000,000 lines, all consumed",
+        _beside(
+            Run("ours", "get_logs", 1_000_000), Run("untyped", "get_logs", 1_000_000), 0.60, 0.45
+        ),
+    ),
+    Row(
+        "submit-late",
+        "100 batches of 1,000 jobs submitted, at 20 ms latency",
+        _beside(
+            Run("ours", "submit", 100_000, latency_ms=20),
+            Run("untyped", "submit", 100_000, latency_ms=20),
+            0.07,
+        ),
+    ),
+    Row(
+        "submit",
+        "100 batches of 1,000 jobs submitted",
+        _beside(Run("ours", "submit", 100_000), Run("untyped", "submit", 100_000), 0.25),
+    ),
+    Row(
+        "to-jobs",
+        "to_jobs, 100,000 jobs",
+        _beside(Run("ours", "to_jobs", 100_000), Run("untyped", "to_jobs", 100_000), 0.25, 0.5),
+    ),
+    Row(
+        "refresh",
+        "200 jobs of a task refreshed, at 20 ms latency",
+        _beside(
+            Run("ours", "refresh", 200, latency_ms=20),
+            Run("untyped", "refresh", 200, latency_ms=20),
+            0.03,
+        ),
+    ),
+    Row(
+        "list-floor",
+        "iter_jobs, 100,000 jobs ÷ a raw socket and from_json",
+        _beside(_ITERATED, Run("floor", "list_jobs", 100_000), 1.35),
+    ),
+    Row(
+        "log-floor",
+        "get_logs_to_file, 1,000,000 lines ÷ a raw socket and from_json",
+        _beside(_SAVED, Run("floor", "save_log", 1_000_000), 1.6),
+    ),
+    Row(
+        "check-one",
+        "arguments of a submission checked ÷ 150 µs",
+        (Bar("wall", 1.0, Run("ours", "check_arguments", 1_000), 1_000 * 150e-6),),
+    ),
+    Row(
+        "check-many",
+        "1,000 submit requests of payloads checked ÷ 50 ms",
+        (Bar("wall", 1.0, Run("ours", "check_payload", 1_000), 50e-3),),
+    ),
+    Row(
+        "emulator-jobs",
+        "emulator: 1,000 jobs from submission to SUCCEEDED ÷ 60 s",
+        (Bar("wall", 1.0, Run("emulated", "run_jobs", 1_000, once=True), 60.0),),
+    ),
+    Row(
+        "emulator-list",
+        "emulator: 100,000 stored jobs listed ÷ 5 s",
+        (Bar("wall", 1.0, Run("emulated", "list_stored", 100_000, once=True), 5.0),),
+    ),
+)
