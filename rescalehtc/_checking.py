@@ -26,7 +26,7 @@ def problems(
     service = _Service(rescale, project)
     for index, item in enumerate(cast("list[object]", payload)):
         try:
-            request = _submission.from_payload([item], known)[0]
+            request = _submission.from_any_number([item], known)[0]
         except HtcValidationError:  # the service is not asked about what breaks rules
             continue
         found += [Problem(f"[{index}]{where}", text) for where, text in service.problems(request)]
@@ -35,7 +35,7 @@ def problems(
 
 def _problems(payload: object, project: HtcProject) -> list[Problem]:
     try:
-        _submission.from_payload(payload, project)
+        _submission.from_any_number(payload, project)
     except HtcValidationError as error:
         return error.problems
     return []

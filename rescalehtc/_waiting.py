@@ -238,6 +238,29 @@ def _listing(place: tuple[str, str], left: Mapping[str, HtcJob]) -> Call:
     return api.LIST_JOBS.call({"projectId": place[0], "taskId": place[1]}, query=query)
 
 
+def refresh(rescale: HtcSession, jobs: Sequence[HtcJob]) -> list[str]:
+    """Fetch the records of jobs, by their ids; return the ids of those that are not there."""
+    places: dict[tuple[str, str], dict[str, list[HtcJob]]] = {}
+    for job in jobs:
+        place = places.setdefault((id_of(job, "projectId"), id_of(job, "taskId")), {})
+        place.setdefault(id_of(job, "jobUUID"), []).append(job)
+    missing: list[str] = []
+    for (project_id, task_id), named in places.items():
+        ids = list(named)
+        for start in range(0, len(ids), MAX_NAMED):
+            asked = ids[start : start + MAX_NAMED]
+            query: dict[str, QueryValue] = {"pageSize": PAGE_SIZE, "jobId": asked}
+            call = api.LIST_JOBS.call({"projectId": project_id, "taskId": task_id}, query=query)
+            records = {record["jobUUID"]: record for record in rescale.send(call)}
+            for job_id in asked:
+                if job_id not in records:
+                    missing.append(job_id)
+                    continue
+                for job in named[job_id]:
+                    job._take(records[job_id])  # pyright: ignore[reportPrivateUsage]
+    return missing
+
+
 def ended(rescale: HtcSession, jobs: Sequence[HtcJob], timeout: float | None) -> Iterator[HtcJob]:
     """Yield each job when it has ended, with its new record; one listing an interval."""
     watched = Watched(rescale, jobs)

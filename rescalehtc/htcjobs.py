@@ -451,6 +451,24 @@ def get_jobs(rescale: HtcSession, task: HtcTask, job_status: str | None = "any")
     return list(iter_jobs(rescale, task, job_status))
 
 
+def refresh(rescale: HtcSession, jobs: Sequence[HtcJob]) -> None:
+    """Fetch the records of many jobs, and set each one's `json`.
+
+    Operation listJobs, once for a hundred jobs of a task.
+
+    Args:
+        rescale: The session.
+        jobs: The jobs, of one task or of several.
+
+    Raises:
+        HtcResponseError: Jobs are not there any more; the others are up to date.
+    """
+    missing = _waiting.refresh(rescale, jobs)
+    if missing:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise HtcResponseError(f"listJobs: {len(missing)} jobs are not in their tasks: {shown}")
+
+
 def get_job_with_id(rescale: HtcSession, task: HtcTask, job_id: str) -> HtcJob | None:
     """Return the job with this id, or None if the task has none.
 
@@ -728,13 +746,13 @@ def validate(
     Operations, with a session only: getProjectDimensions, and getImageStatus for each image.
 
     Args:
-        payload: 1 to 100 submit requests, as for `create_job_batch_raw`.
+        payload: Submit requests, as for `submit`.
         project: The project that the jobs are meant for, or None.
         rescale: A session, or None to send nothing.
 
     Returns:
         Each problem with its place, such as `[0].htcJobDefinition.maxVCpus`; none if
-        `create_job_batch_raw` would send the payload.
+        `submit` would send the payload.
 
     Raises:
         HtcValidationError: `project` is not an HtcProject, or there is a session and no project.

@@ -70,6 +70,16 @@ def submit(
         str | None, typer.Option(metavar="NAME", help="Create a task of this name for the jobs.")
     ] = None,
     project: _options.Project = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            "-g",
+            metavar="NAME",
+            show_default=False,
+            help="A new group for the jobs. If the answer gets lost, it tells what became of them.",
+        ),
+    ] = None,
     watch: Annotated[
         bool,
         typer.Option("--watch", "-w", help="Then wait as `rescalehtc watch` does, for these jobs."),
@@ -97,7 +107,7 @@ def submit(
         _refuse(_lines(file, payload, owner))
         target = found or htctasks.create_task_with_name(rescale, owner, new_task or "")
         requests = cast("Sequence[dict[str, Any]]", payload.requests)
-        batch = htcjobs.create_job_batch_raw(rescale, target, requests)
+        batch = htcjobs.submit(rescale, target, requests, group=group)
         batches = [part.json for part in batch.batches]
         _output.say(f"task {target.json.get('taskName')} has the id {target.json.get('taskId')}")
         _output.show_items(batches, BATCHES, output)
