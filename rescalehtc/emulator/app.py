@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import logging
-import sqlite3
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
@@ -17,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
 from .faults import UPLOAD
+from .folders import is_full
 from .handlers import authentication, images, jobs, projects, storage, tasks, workspaces
 from .handlers.received import Received, RefusedError, refused
 from .misbehaviour import answered
@@ -37,8 +36,6 @@ _log = logging.getLogger("rescalehtc.emulator")
 
 BASE_PATH: Final = "/api/v1"
 MAX_BODY_BYTES: Final = 32 << 20
-# Writing failed for want of room: on the disk, in a quota, or in a limit of the process.
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 HANDLERS: Final[Mapping[Operation, Handler]] = {
     **authentication.HANDLERS,
@@ -140,19 +137,12 @@ def _endpoint(name: str, answer: Answer) -> Answer:
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except Exception as error:  # noqa: BLE001 - a request that goes wrong is answered too
-            if _is_full(error):
+            if is_full(error):
                 return refused(507, "InsufficientStorage", "the emulator's disk is full").response()
             _log.exception("%s failed", name)
             return refused(500, "InternalError", "the emulator failed; see its log").response()
 
     return endpoint
-
-
-def _is_full(error: Exception) -> bool:
-    """Whether something could not be written for want of room. What was begun is undone."""
-    if isinstance(error, sqlite3.OperationalError):
-        return error.sqlite_errorname in ("SQLITE_FULL", "SQLITE_IOERR_WRITE")
-    return isinstance(error, OSError) and error.errno in _FULL
 
 
 async def _body(request: Request) -> bytes:

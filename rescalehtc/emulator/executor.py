@@ -15,8 +15,9 @@ from contextlib import suppress
 from json import JSONEncoder
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
+from ..exceptions import HtcFileError
 from . import lifecycle
-from .folders import remove
+from .folders import is_full, remove
 from .processes import end_strays_below, end_strays_of, signal_group, start
 from .store import now
 from .tokens import CLAIM_PREFIX
@@ -106,7 +107,10 @@ class Executor:
     def __enter__(self) -> Self:
         end_strays_below(self._folders.jobs)
         self._folders.clear()
-        self._store.fail_started(CLOSED)
+        try:
+            self._store.fail_started(CLOSED)
+        except sqlite3.OperationalError as error:
+            raise HtcFileError(f"can't keep data in {self._folders.root}: {error}") from error
         for worker in self._workers:
             worker.start()
         return self
@@ -176,8 +180,8 @@ class Executor:
         try:
             self._end(run, self._attempt_and_retry(run))
         except Exception as error:
-            reason = f"the emulator failed: {type(error).__name__}"
-            self._end(run, lifecycle.interrupted(reason))
+            what = "its disk is full" if is_full(error) else type(error).__name__
+            self._end(run, lifecycle.interrupted(f"the emulator failed: {what}"))
             raise
         finally:
             with self._changed:

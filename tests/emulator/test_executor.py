@@ -13,17 +13,11 @@ from rescalehtc import models
 from rescalehtc.emulator import Emulator
 from rescalehtc.emulator.executor import GRACE_SECONDS, MAX_LINE_BYTES
 
+from .conftest import alive
+
 PATH_OF_A_JOB = [
     *("SUBMITTED_TO_RESCALE", "SUBMITTED_TO_PROVIDER", "RUNNABLE", "STARTING", "RUNNING")
 ]
-
-
-def alive(pid):
-    """Whether a process runs; one that has ended and was not yet collected does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.fixture
