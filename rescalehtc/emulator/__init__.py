@@ -17,7 +17,7 @@ import tempfile
 import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self, Unpack, get_args
 
 from ..exceptions import HtcException, HtcFileError
 
@@ -26,8 +26,10 @@ try:
 
     from .app import BASE_PATH, create_app
     from .executor import Executor
+    from .faults import Fault, FaultKind, FaultOptions, Faults
     from .folders import Folders
     from .handlers.received import Service
+    from .misbehaviour import Protocol
     from .store import Store
     from .tokens import WORKSPACE_ID, Tokens
 except ModuleNotFoundError as _error:
@@ -43,7 +45,9 @@ if TYPE_CHECKING:
 
     from .. import HtcSession
 
-__all__ = ["Emulator"]
+__all__ = ["Emulator", "Fault", "FaultKind", "FaultOptions"]
+
+ImageStatus = Literal["READY", "PENDING", "UNKNOWN"]
 
 # The service refreshes a status every 30 s. Here one may change within milliseconds.
 SESSION_REFRESH_SECONDS: Final = 0.2
@@ -54,7 +58,8 @@ STATE_FILE: Final = "state.sqlite3"
 class Emulator:
     """The service on this machine, for as long as the `with` block runs.
 
-    At its end, jobs that run are ended with all their processes.
+    At its end, jobs that run are ended with all their processes. With `fault` it can be told
+    to misbehave, before or while it runs.
 
     Args:
         host: The address to listen on. Whoever reaches it and knows the API key can run
@@ -96,6 +101,7 @@ class Emulator:
         self._data = data
         self._slots = slots or os.cpu_count() or 1
         self._clock_rate = clock_rate
+        self._faults = Faults()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -107,10 +113,18 @@ class Emulator:
             tokens = Tokens(self._store.signing_key, self._clock_rate)
             folders = Folders(folder)
             self._executor = stack.enter_context(
-                Executor(self._store, tokens, folders, self._slots, self._clock_rate, self.url)
+                Executor(
+                    self._store,
+                    tokens,
+                    folders,
+                    self._faults,
+                    self._slots,
+                    self._clock_rate,
+                    self.url,
+                )
             )
             service = Service(self._store, self._executor, tokens, folders, self._clock_rate)
-            app = create_app(service, self._host)
+            app = create_app(service, self._host, self._faults)
             stack.enter_context(_served(app, listener))
             self._stack = stack.pop_all()
         return self
@@ -136,7 +150,7 @@ class Emulator:
     def set_image_status(
         self,
         image_name: str,
-        status: Literal["READY", "PENDING", "UNKNOWN"],
+        status: ImageStatus,
         *,
         ready_after_seconds: float | None = None,
     ) -> None:
@@ -146,9 +160,65 @@ class Emulator:
             image_name: The image; without a tag, its tag is `latest`.
             status: The status. UNKNOWN is answered with 404.
             ready_after_seconds: The image becomes READY after so many emulated seconds.
+
+        Raises:
+            ValueError: There is no such status.
         """
+        if status not in get_args(ImageStatus):
+            right = ", ".join(get_args(ImageStatus))
+            raise ValueError(f"an image's status is one of {right}, not {status!r}")
         after = None if ready_after_seconds is None else ready_after_seconds / self._clock_rate
         self._store.set_image_status(image_name, status, after)
+
+    def fault(self, operation: str, kind: FaultKind, **options: Unpack[FaultOptions]) -> Fault:
+        """Make the emulator misbehave, until the fault is lifted.
+
+            with emulator.fault("submitJobs", "reset_after", times=1) as fault:
+                ...
+            assert fault.count == 1
+
+        A request meets at most one fault before it is carried out and one after: the one that
+        was asked for first. Faults may be asked for and lifted at any time, from any thread.
+
+        Args:
+            operation: The operationId of the requests that it strikes (docs/operations.md lists
+                them), `upload` for uploads to presigned addresses, or `*` for all.
+            kind: What it does.
+
+                - `delay`: the request is carried out; the answer comes `seconds` late.
+                - `status_before`, `status_after`: the answer is the error `status`, with
+                  `retry_after` as its header; the request was not, or was, carried out.
+                - `reset_before`, `reset_after`: the connection is reset in place of an answer;
+                  the request was not, or was, carried out.
+                - `truncate`: the connection ends in the middle of the answer.
+                - `truncate_gzip`: the answer is compressed and lacks its end; its length is right.
+                - `expire_token`: the request's bearer token has expired, for good.
+                - `nulls`: all fields of the records in the answer are null, or only `field`.
+                - `unknown`: records have a field that nobody knows, and an unknown value where
+                  values are listed; or only `field` has an unknown value.
+                - `repeat_next`: a page's `next` is its own address.
+                - `foreign_next`: a page's `next` is on another host.
+                - `preempt`: jobs that have run for `seconds` lose their instance and fail with
+                  ErrorInstanceTermination, or are retried. The operation is `*`.
+
+        Keyword Args:
+            times: How often it strikes; any number of times if left out.
+            probability: How likely it is to strike, above 0 and up to 1, which is the default.
+            seed: Repeats the choices of a probability; 0 if left out.
+            status: 400 to 599; 503 if left out.
+            retry_after: Seconds, or a date as HTTP writes it; no such header if left out.
+            seconds: Real seconds, at least 0; 1 if left out.
+            field: The name of a field, at any depth of the answer.
+
+        Returns:
+            The fault, which counts how often it struck, and can be lifted.
+
+        Raises:
+            ValueError: There is no such operation or kind, or an option is wrong for it.
+        """
+        fault = Fault(operation, kind, **options)
+        self._faults.add(fault)
+        return fault
 
     def set_workspace_limit(self, vcpus: int | None) -> None:
         """Set how many virtual CPUs all projects together may use at once; None for any number.
@@ -222,7 +292,7 @@ def _served(app: Starlette, listener: socket.socket) -> Generator[None]:
     config = uvicorn.Config(
         app,
         loop="asyncio",
-        http="h11",
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -13,7 +13,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from ..exceptions import HtcException
-from . import Emulator
+from . import Emulator, Fault
+from .faults import KINDS, parsed
 
 
 def main() -> int:
@@ -27,6 +28,8 @@ def main() -> int:
         with Emulator(
             host=arguments.host, port=arguments.port, data=arguments.data, slots=arguments.slots
         ) as emulator:
+            for fault in arguments.fault:
+                emulator.fault(fault.operation, fault.kind, **fault.options)
             if arguments.command:
                 return _run(arguments.command, emulator, received)
             print(f"export RESCALE_API_BASE_URL={shlex.quote(emulator.url)}")
@@ -76,6 +79,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, help="folder to keep everything in (a temporary one)")
     parser.add_argument("--slots", type=_slots, help="jobs that run at once (one a processor)")
     parser.add_argument(
+        "--fault",
+        type=_fault,
+        action="append",
+        default=[],
+        metavar="OPERATION:KIND[:OPTION=VALUE]...",
+        help="misbehave, such as submitJobs:reset_after:times=2 or '*:delay:seconds=0.5'; may be"
+        f" repeated. Kinds: {', '.join(KINDS)}. Emulator.fault explains them and their options",
+    )
+    parser.add_argument(
         "command",
         nargs="*",
         metavar="-- COMMAND",
@@ -96,6 +108,13 @@ def _slots(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return number
+
+
+def _fault(text: str) -> Fault:
+    try:
+        return parsed(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -14,15 +14,23 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
+from .faults import UPLOAD
+from .folders import is_full
 from .handlers import authentication, images, jobs, projects, storage, tasks, workspaces
 from .handlers.received import Received, RefusedError, refused
+from .misbehaviour import answered
 from .tokens import InvalidTokenError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
     from .._operation import Operation
+    from .faults import Faults
     from .handlers.received import Handler, Service
+
+    Answer = Callable[[Request], Awaitable[Response]]
 
 _log = logging.getLogger("rescalehtc.emulator")
 
@@ -40,13 +48,22 @@ HANDLERS: Final[Mapping[Operation, Handler]] = {
 }
 
 
-def create_app(service: Service, host: str) -> Starlette:
+def create_app(service: Service, host: str, faults: Faults) -> Starlette:
     """Make the application, for a server that listens on this host."""
+
+    def endpoint(name: str, answer: Answer) -> Answer:
+        carry_out = _endpoint(name, answer)
+
+        async def misbehaving(request: Request) -> Response:
+            return await answered(faults, service, name, request, carry_out)
+
+        return misbehaving
+
     operations = [
         Route(
             # A number is read by its handler: the router's own reading fails for long ones.
             operation.path.replace(":int}", "}"),
-            _endpoint(operation.id, _operation(service, operation, handler)),
+            endpoint(operation.id, _operation(service, operation, handler)),
             methods=[operation.method],
         )
         for operation, handler in HANDLERS.items()
@@ -60,11 +77,12 @@ def create_app(service: Service, host: str) -> Starlette:
     return Starlette(
         routes=[
             Mount(BASE_PATH, Router(operations, redirect_slashes=False)),
-            Route(
-                storage.UPLOAD_PATH + "{path:path}", _endpoint("upload", upload), methods=["PUT"]
-            ),
+            Route(storage.UPLOAD_PATH + "{path:path}", endpoint(UPLOAD, upload), methods=["PUT"]),
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
+            Middleware(_OwnOrigin),
+        ],
         exception_handlers={HTTPException: _no_operation},
     )
 
@@ -76,15 +94,29 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+class _OwnOrigin:
+    """Refuses what a browser sends for a page that is not the emulator's."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        own = f"{request.url.scheme}://{request.url.netloc}"
+        if all(origin == own for origin in request.headers.getlist("Origin")):
+            await self._app(scope, receive, send)
+            return
+        error = refused(403, "Forbidden", "requests from pages of other origins are refused")
+        await error.response()(scope, receive, send)
+
+
 def _no_operation(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     body = {"errorType": "NoSuchOperation", "errorDescription": error.detail}
     return JSONResponse(body, error.status_code, headers=error.headers)
 
 
-def _operation(
-    service: Service, operation: Operation, handler: Handler
-) -> Callable[[Request], Awaitable[Response]]:
+def _operation(service: Service, operation: Operation, handler: Handler) -> Answer:
     async def answer(request: Request) -> Response:
         claims: Mapping[str, Any] = {}
         if operation.authorization == "bearer":
@@ -94,9 +126,7 @@ def _operation(
     return answer
 
 
-def _endpoint(
-    name: str, answer: Callable[[Request], Awaitable[Response]]
-) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(name: str, answer: Answer) -> Answer:
     async def endpoint(request: Request) -> Response:
         try:
             return await answer(request)
@@ -106,7 +136,9 @@ def _endpoint(
             return Response(status_code=401)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
-        except Exception:  # noqa: BLE001 - a request that goes wrong is answered too
+        except Exception as error:  # noqa: BLE001 - a request that goes wrong is answered too
+            if is_full(error):
+                return refused(507, "InsufficientStorage", "the emulator's disk is full").response()
             _log.exception("%s failed", name)
             return refused(500, "InternalError", "the emulator failed; see its log").response()
 

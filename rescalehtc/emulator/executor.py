@@ -6,24 +6,28 @@ import logging
 import os
 import select
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
 from collections import Counter
 from contextlib import suppress
 from json import JSONEncoder
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
+from ..exceptions import HtcFileError
 from . import lifecycle
-from .folders import remove
+from .folders import is_full, remove
+from .processes import end_strays_below, end_strays_of, signal_group, start
 from .store import now
 from .tokens import CLAIM_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
     from types import TracebackType
 
+    from .faults import Fault, Faults
     from .folders import Folders
     from .lifecycle import Ending
     from .store import Job, Store
@@ -33,10 +37,8 @@ _log = logging.getLogger("rescalehtc.emulator")
 
 # A job that has to end gets TERM, and KILL so many seconds later.
 GRACE_SECONDS: Final = 2.0
-# How long output is waited for that a process outside the group may still write.
+# How long output is waited for when all of a job's processes that can be found are killed.
 DRAIN_SECONDS: Final = 1.0
-# What strays start while they are killed is found in the next round.
-STRAY_ROUNDS: Final = 20
 # How often a job is looked at while it writes nothing.
 TICK_SECONDS: Final = 0.05
 # After a fault of the emulator itself, such as a full disk.
@@ -52,7 +54,7 @@ _INHERITED: Final = ("PATH", "LANG", "TZ")
 CLOSED: Final = "the emulator stopped while the job ran"
 
 # Why a running job is made to end.
-Stop = Literal["cancelled", "timeout", "closing"]
+Stop = Literal["cancelled", "timeout", "closing", "preempted"]
 
 
 class _Run:
@@ -70,6 +72,7 @@ class Executor:
         store: Where the jobs are.
         tokens: Issues the jobs' own tokens.
         folders: Where working directories and shared folders are made.
+        faults: Tell which jobs are preempted.
         slots: How many jobs run at once.
         clock_rate: How many emulated seconds pass in a second.
         base_url: The emulator's address, for the jobs.
@@ -80,6 +83,7 @@ class Executor:
         store: Store,
         tokens: Tokens,
         folders: Folders,
+        faults: Faults,
         slots: int,
         clock_rate: float,
         base_url: str,
@@ -87,6 +91,7 @@ class Executor:
         self._store = store
         self._tokens = tokens
         self._folders = folders
+        self._faults = faults
         self._clock_rate = clock_rate
         self._base_url = base_url
         self._changed = threading.Condition()
@@ -100,9 +105,12 @@ class Executor:
         ]
 
     def __enter__(self) -> Self:
-        _end_strays(self._marker)
+        end_strays_below(self._folders.jobs)
         self._folders.clear()
-        self._store.fail_started(CLOSED)
+        try:
+            self._store.fail_started(CLOSED)
+        except sqlite3.OperationalError as error:
+            raise HtcFileError(f"can't keep data in {self._folders.root}: {error}") from error
         for worker in self._workers:
             worker.start()
         return self
@@ -120,7 +128,7 @@ class Executor:
             self._changed.notify_all()
         for worker in self._workers:
             worker.join()
-        _end_strays(self._marker)
+        end_strays_below(self._folders.jobs)
 
     def wake(self) -> None:
         """Look for waiting jobs."""
@@ -147,11 +155,6 @@ class Executor:
             running[run.job.project_id] += run.job.vcpus
         return running
 
-    @property
-    def _marker(self) -> str:
-        # In the environment of every job of this emulator, and of no other process.
-        return f"TASK_SHARED_FOLDER={self._folders.tasks}{os.sep}"
-
     def _work(self, instance_id: str) -> None:
         while True:
             try:
@@ -175,17 +178,29 @@ class Executor:
 
     def _run(self, run: _Run) -> None:
         try:
-            self._attempt_and_retry(run)
+            self._end(run, self._attempt_and_retry(run))
         except Exception as error:
-            reason = f"the emulator failed: {type(error).__name__}"
-            self._store.end_job(run.job.number, lifecycle.interrupted(reason))
+            what = "its disk is full" if is_full(error) else type(error).__name__
+            self._end(run, lifecycle.interrupted(f"the emulator failed: {what}"))
             raise
         finally:
             with self._changed:
                 del self._runs[run.job.number]
                 self._changed.notify_all()  # what this one's end lets start may be many
 
-    def _attempt_and_retry(self, run: _Run) -> None:
+    def _end(self, run: _Run, ending: Ending) -> None:
+        """Write down how a job ended; while the disk is full, wait until it no longer is."""
+        while True:
+            try:
+                return self._store.end_job(run.job.number, ending)
+            except sqlite3.OperationalError as error:
+                _log.warning("the end of job %s can't be written: %s", run.job.id, error)
+                with self._changed:
+                    if self._closing:
+                        raise  # the next emulator on this data ends the job
+                    self._changed.wait(FAULT_PAUSE_SECONDS)
+
+    def _attempt_and_retry(self, run: _Run) -> Ending:
         retries: int = run.job.request.get("retryStrategy", {}).get("maxRetries", 0)
         log = _Log(self._store, run.job.number)
         ending = self._attempt(run, log)
@@ -194,7 +209,7 @@ class Executor:
                 break
             self._store.retry_job(run.job.number, ending)
             ending = self._attempt(run, log)
-        self._store.end_job(run.job.number, ending)
+        return ending
 
     def _attempt(self, run: _Run, log: _Log) -> Ending:
         job = run.job
@@ -209,7 +224,7 @@ class Executor:
         folder = self._folders.jobs / job.id.replace(":", "-")
         environment = self._environment(job, folder)
         try:
-            process = _start(commands, folder, definition.get("workingDir", ""), environment)
+            process = start(commands, folder, definition.get("workingDir", ""), environment)
         except (OSError, ValueError) as error:  # ValueError: a NUL among the commands or envs
             remove(folder)
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
@@ -221,12 +236,9 @@ class Executor:
                     self._store.job_runs(job.number)
                     stop = self._watch(run, process, log)
                 finally:
-                    _signal(process, signal.SIGKILL)  # whatever is left of the group
-                if log.read_on(4 * TICK_SECONDS):
-                    # A process that left the group still holds the pipe.
-                    token = environment["RESCALE_HTC_BEARER_TOKEN"]
-                    _end_strays(f"RESCALE_HTC_BEARER_TOKEN={token}")
-                    log.read_on(DRAIN_SECONDS)
+                    signal_group(process, signal.SIGKILL)
+                    end_strays_of(folder)
+                log.read_on(DRAIN_SECONDS)
                 log.end()
         finally:
             remove(folder)
@@ -270,19 +282,29 @@ class Executor:
         deadline = time.monotonic() + seconds / self._clock_rate
         stop: Stop | None = None
         kill_at = 0.0
+        started = time.monotonic()
+        spared: set[Fault] = set()
         while process.poll() is None:
             at = time.monotonic()
             if stop is None:
                 stop = run.stop or ("timeout" if at >= deadline else None)
+                if stop is None and self._preempts(at - started, spared):
+                    stop = "preempted"
                 if stop is not None:
-                    _signal(process, signal.SIGTERM)
+                    signal_group(process, signal.SIGTERM)
                     kill_at = at + GRACE_SECONDS
             elif at >= kill_at:
-                _signal(process, signal.SIGKILL)
+                signal_group(process, signal.SIGKILL)
             if not log.read(TICK_SECONDS):  # the command closed its output and goes on
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(TICK_SECONDS)
         return stop
+
+    def _preempts(self, seconds: float, spared: set[Fault]) -> bool:
+        """Whether a job that has run so long is preempted; faults decide once an attempt."""
+        due = {fault for fault in self._faults.preempting() if fault.seconds <= seconds} - spared
+        spared |= due
+        return any(fault.strikes() for fault in due)
 
 
 class _Log:
@@ -362,25 +384,6 @@ def _pieces(line: bytes) -> Iterator[bytes]:
     yield line
 
 
-def _start(
-    commands: list[str], folder: Path, working_folder: str, environment: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
-    # An absolute path begins at the job's own folder, and none leads out of it.
-    inside = os.path.normpath(f"/{working_folder}").lstrip("/")
-    cwd = folder / inside
-    cwd.mkdir(parents=True)
-    return subprocess.Popen(  # noqa: S603 - running what users submit is the purpose
-        commands,
-        cwd=cwd,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        bufsize=0,
-        start_new_session=True,
-    )
-
-
 def _stopped(stop: Stop, job: Job, returncode: int | None = None) -> Ending:
     match stop:
         case "cancelled":
@@ -388,31 +391,7 @@ def _stopped(stop: Stop, job: Job, returncode: int | None = None) -> Ending:
         case "timeout":
             seconds = job.request["htcJobDefinition"]["execTimeoutSeconds"]
             return lifecycle.timed_out(seconds, returncode)
+        case "preempted":
+            return lifecycle.preempted(returncode)
         case "closing":
             return lifecycle.interrupted(CLOSED, returncode)
-
-
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # the whole group has ended
-        os.killpg(process.pid, number)
-
-
-def _end_strays(variable: str) -> None:
-    """Kill every process with this in its environment, `NAME=value` or the beginning of it.
-
-    This finds what left its job's process group, or outlived an emulator that was killed. It
-    needs /proc; elsewhere such processes go on.
-    """
-    wanted = os.fsencode(variable)
-    for _ in range(STRAY_ROUNDS):
-        found = False
-        for environment in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if any(entry.startswith(wanted) for entry in environment.read_bytes().split(b"\0")):
-                    os.kill(int(environment.parent.name), signal.SIGKILL)
-                    found = True
-            except (ProcessLookupError, FileNotFoundError, PermissionError):
-                continue  # it has ended, or is another user's
-        if not found:
-            return
-        time.sleep(TICK_SECONDS)

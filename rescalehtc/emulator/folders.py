@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
-from typing import TYPE_CHECKING
+import sqlite3
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _log = logging.getLogger("rescalehtc.emulator")
+
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Folders:
@@ -44,6 +49,16 @@ class Folders:
     def remove_task(self, task_id: str) -> None:
         """Remove the folder that a task's jobs share."""
         remove(self.tasks / task_id)
+
+
+def is_full(error: Exception) -> bool:
+    """Whether something could not be written for want of room.
+
+    The disk has none left, or a quota or a limit of the process does not let it have any.
+    """
+    if isinstance(error, sqlite3.OperationalError):
+        return error.sqlite_errorname in ("SQLITE_FULL", "SQLITE_IOERR_WRITE")
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 def remove(folder: Path) -> None:

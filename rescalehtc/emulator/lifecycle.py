@@ -90,6 +90,13 @@ def not_started(reason: str) -> Ending:
     return Ending(Status.FAILED, reason, FailureCode.ERROR_STARTING_CONTAINER, may_retry=True)
 
 
+def preempted(returncode: int | None) -> Ending:
+    """The job lost its instance."""
+    reason = "the instance was terminated while the job ran"
+    code = FailureCode.ERROR_INSTANCE_TERMINATION
+    return Ending(Status.FAILED, reason, code, _container(returncode), may_retry=True)
+
+
 def interrupted(reason: str, returncode: int | None = None) -> Ending:
     """The emulator stopped, or failed, while the job ran."""
     code = FailureCode.ERROR_INFRASTRUCTURE_FAULT

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import time
+import uuid
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import jwt
@@ -65,6 +66,7 @@ class Tokens:
         assert isinstance(key, RSAPrivateKey)
         self._private = key
         self._public = key.public_key()
+        self._expired: set[str] = set()
         self._clock_rate = clock_rate
         self._key_id, self._jwk = _public_jwk(self._public)
         self._seconds: Mapping[Use, int] = {
@@ -103,9 +105,15 @@ class Tokens:
             "tokenUse": use,
             "iat": issued_at,
             "exp": issued_at + self._seconds[use],
+            # No two tokens are the same, even if they are issued within a second.
+            "jti": str(uuid.uuid4()),
         }
         headers = {"kid": self._key_id}
         return jwt.encode(payload, self._private, algorithm=ALGORITHM, headers=headers)
+
+    def expire(self, token: str) -> None:
+        """Let a token be valid no more, before its time."""
+        self._expired.add(token)
 
     def read(self, token: str, use: Use = "bearer") -> dict[str, Any]:
         """Return a token's claims.
@@ -113,6 +121,8 @@ class Tokens:
         Raises:
             InvalidTokenError: The token is not valid for this use.
         """
+        if token in self._expired:
+            raise InvalidTokenError
         try:
             payload: dict[str, Any] = jwt.decode(
                 token,

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import time
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -15,6 +20,40 @@ if TYPE_CHECKING:
 
 DEADLINE_SECONDS = 60.0
 ENDED = ("SUCCEEDED", "FAILED")
+COMMAND = [sys.executable, "-m", "rescalehtc.emulator"]
+
+
+def alive(pid: int | str) -> bool:
+    """Whether a process runs; one that has ended and was not yet collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@contextmanager
+def running(
+    *arguments: object,
+    make_user: Callable[[str, str], User],
+    in_process: Callable[[], None] | None = None,
+) -> Iterator[tuple[subprocess.Popen[str], User, str]]:
+    """An emulator's own process, a user of it that knows only what it printed, and that."""
+    with subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        preexec_fn=in_process,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            shown = "".join(process.stdout.readline() for _ in range(3))
+            url, key = re.findall(r"^export RESCALE_API_(?:BASE_URL|KEY)=(\S+)$", shown, re.M)
+            yield process, make_user(url, key), shown
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:

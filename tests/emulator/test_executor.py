@@ -1,5 +1,6 @@
 import os
 import re
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -12,17 +13,11 @@ from rescalehtc import models
 from rescalehtc.emulator import Emulator
 from rescalehtc.emulator.executor import GRACE_SECONDS, MAX_LINE_BYTES
 
+from .conftest import alive
+
 PATH_OF_A_JOB = [
     *("SUBMITTED_TO_RESCALE", "SUBMITTED_TO_PROVIDER", "RUNNABLE", "STARTING", "RUNNING")
 ]
-
-
-def alive(pid):
-    """Whether a process runs; one that has ended and was not yet collected does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.fixture
@@ -243,20 +238,38 @@ DAEMON = "import os, time; os.setsid(); print(os.getpid(), flush=True); {}time.s
 
 
 @pytest.mark.parametrize("closes", ["", "os.close(1); os.close(2); "], ids=["holds", "closes"])
-def test_a_process_that_left_the_group_does_not_hold_the_job(make_user, until, closes):
-    """One that holds the job's output is killed with the job, any other one with the emulator."""
-    with Emulator(slots=1) as emulator:
-        user = make_user(emulator.url, emulator.api_key)
-        started = time.monotonic()
-        code = f"{sys.executable} -c '{DAEMON.format(closes)}' & sleep 1; echo done"
-        job, path = user.run(["sh", "-c", code])
-        assert time.monotonic() - started < 20
-        assert job["status"] == "SUCCEEDED"
-        pid, done = user.log(path)
-        assert done == "done"
-        if not closes:
+def test_a_process_that_left_the_group_ends_with_its_job(user, closes):
+    """Whether it holds the job's output or not, and whatever the job's own variables are."""
+    code = f"{sys.executable} -c '{DAEMON.format(closes)}' & sleep 1; echo done"
+    envs = [{"name": "RESCALE_EMULATOR_JOB", "value": "/"}]
+    with subprocess.Popen(["sleep", "600"], env={"RESCALE_EMULATOR_JOB": "/"}) as other:
+        try:
+            job, path = user.run(["sh", "-c", code], envs=envs)
+            assert job["status"] == "SUCCEEDED"
+            pid, done = user.log(path)
+            assert done == "done"
             assert not alive(int(pid))
-    assert not alive(int(pid))
+            assert other.poll() is None
+        finally:
+            other.kill()
+
+
+@pytest.mark.parametrize("ends", ["cancel", "timeout"])
+def test_a_daemon_that_ignores_term_ends_with_its_job_however_that_ends(hurried, until, ends):
+    code = (
+        "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "print(os.getpid(), flush=True); os.fork() and time.sleep(600); os.setsid();"
+        "os.fork() and os._exit(0); print(os.getpid(), flush=True);"
+        "os.close(1); os.close(2); time.sleep(600)"
+    )
+    limit = {"execTimeoutSeconds": 60} if ends == "timeout" else {}
+    task = hurried.new_task()
+    (job_id,) = hurried.submit(task, [sys.executable, "-c", code], **limit)
+    pids = until(lambda: len(log := hurried.log(f"{task}/jobs/{job_id}")) == 2 and log, "it forked")
+    if ends == "cancel":
+        hurried.http.post(f"{task}/jobs/cancel")
+    assert hurried.wait(task, job_id)["status"] == "FAILED"
+    assert not any(alive(int(pid)) for pid in pids)
 
 
 def test_a_job_that_closes_its_output_goes_on(user):
@@ -309,7 +322,7 @@ def test_the_environment_is_the_documented_one_and_the_jobs_own(user, monkeypatc
         *("PATH", "TZ", "LC_ALL", "HOME", "TMPDIR", "A", "EMPTY", "AWS_BATCH_JOB_ARRAY_INDEX"),
         *("RESCALE_HTC_PROJECT_ID", "RESCALE_HTC_TASK_ID", "RESCALE_HTC_REGION"),
         *("RESCALE_HTC_BEARER_TOKEN", "RESCALE_HTC_REFRESH_TOKEN", "RESCALE_API_BASE_URL"),
-        *("PROJECT_SHARED_FOLDER", "TASK_SHARED_FOLDER"),
+        *("PROJECT_SHARED_FOLDER", "TASK_SHARED_FOLDER", "RESCALE_EMULATOR_JOB"),
     }
 
 

@@ -1,45 +1,16 @@
 """`python -m rescalehtc.emulator`, in a process of its own."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "rescalehtc.emulator"]
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-@contextmanager
-def running(*arguments, make_user):
-    """The process, and a user of it that knows only what it printed."""
-    with subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    ) as process:
-        try:
-            assert process.stdout is not None
-            shown = "".join(process.stdout.readline() for _ in range(3))
-            url, key = re.findall(r"^export RESCALE_API_(?:BASE_URL|KEY)=(\S+)$", shown, re.M)
-            yield process, make_user(url, key), shown
-        finally:
-            process.terminate()
-            process.wait()
+from .conftest import COMMAND, alive, running
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -30,6 +30,11 @@ def bearer_claims(service: Service, request: Request) -> Mapping[str, Any]:
     return service.tokens.read(token if scheme == "bearer" else "")
 
 
+def expire_token(service: Service, request: Request) -> None:
+    """Let the bearer token that a request carries be valid no more."""
+    service.tokens.expire(_authorization(request)[1])
+
+
 def _authorization(request: Request) -> tuple[str, str]:
     scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
     return scheme.lower(), credential.strip()

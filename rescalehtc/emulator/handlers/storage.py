@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from ... import api
@@ -193,6 +194,8 @@ async def receive_upload(service: Service, request: Request) -> Response:
                 file.write(chunk)
                 if file.tell() > MAX_UPLOAD_BYTES:
                     raise refused(413, "TooLarge", f"a file has at most {MAX_UPLOAD_BYTES} bytes")
+            file.flush()
+            await run_in_threadpool(os.fsync, file.fileno())
         target = _target(service.folders, path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,209 @@
+"""What faults do to requests and to answers, down to the bytes on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .. import models
+from .._model_base import StrEnum
+from .faults import DEFAULT_STATUS
+from .handlers import authentication
+from .handlers.received import refused
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
+
+    from .faults import Fault, FaultKind, Faults
+    from .handlers.received import Service
+
+UNKNOWN_VALUE: Final = "EMULATED_UNKNOWN_VALUE"
+UNKNOWN_FIELD: Final = "emulatedUnknownField"
+FOREIGN_HOST: Final = "foreign-host.invalid"  # a name that no one can have
+
+_TRANSPORT: Final = "transport"
+# Closing a socket that lingers for no time resets the connection.
+_LINGER_NOT: Final = struct.pack("ii", 1, 0)
+_LISTED_VALUES: Final = frozenset(
+    value
+    for listed in vars(models).values()
+    if isinstance(listed, type) and issubclass(listed, StrEnum)
+    for value in listed
+)
+
+
+class Protocol(H11Protocol):
+    """Lets an answer reach the connection that it goes through."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Hand the connection to the requests that come through it."""
+        self.app_state = {**self.app_state, _TRANSPORT: transport}
+        super().connection_made(transport)
+
+
+async def answered(
+    faults: Faults,
+    service: Service,
+    operation: str,
+    request: Request,
+    carry_out: Callable[[Request], Awaitable[Response]],
+) -> Response:
+    """Carry out a request and answer it, both as faults have it."""
+    fault = faults.before(operation)
+    if fault is not None:
+        if fault.kind == "expire_token":
+            authentication.expire_token(service, request)
+        else:
+            with suppress(ClientDisconnect):
+                async for _ in request.stream():
+                    pass  # the client can't know but that the request was carried out
+            return _Reset() if fault.kind == "reset_before" else _status(fault)
+    response = await carry_out(request)
+    fault = faults.after(operation, lambda kind: _suits(kind, response))
+    return response if fault is None else await _misbehaving(fault, request, response)
+
+
+def _suits(kind: FaultKind, response: Response) -> bool:
+    """Whether something can be done to an answer."""
+    if kind in ("nulls", "unknown"):
+        return _is_json(response)
+    if kind in ("repeat_next", "foreign_next"):
+        return _is_json(response) and isinstance(json.loads(bytes(response.body)), dict)
+    return bool(response.body) or kind != "truncate_gzip"
+
+
+def _is_json(response: Response) -> bool:
+    return response.status_code == 200 and response.media_type == "application/json"
+
+
+async def _misbehaving(fault: Fault, request: Request, response: Response) -> Response:
+    match fault.kind:
+        case "delay":
+            await asyncio.sleep(fault.seconds)
+            return response
+        case "status_after":
+            return _status(fault)
+        case "reset_after":
+            return _Reset()
+        case "truncate":
+            return _Truncated(response)
+        case "truncate_gzip":
+            return _truncated_gzip(response)
+        case _:
+            return JSONResponse(_changed(json.loads(bytes(response.body)), fault, request))
+
+
+def _status(fault: Fault) -> Response:
+    status = fault.options.get("status", DEFAULT_STATUS)
+    response = refused(status, "Fault", "the emulator was told to answer this").response()
+    if "retry_after" in fault.options:
+        response.headers["Retry-After"] = str(fault.options["retry_after"])
+    return response
+
+
+# ---- connections
+
+
+class _Reset(Response):
+    """No answer: the connection is reset."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        transport: asyncio.Transport = scope["state"][_TRANSPORT]
+        connection: socket.socket = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        transport.abort()
+        await _lost(receive)
+
+
+class _Truncated(Response):
+    """An answer that ends in its middle, with its connection."""
+
+    def __init__(self, whole: Response) -> None:
+        super().__init__()
+        body = bytes(whole.body)
+        self._half = body[: len(body) // 2]
+        headers = [(name, value) for name, value in whole.raw_headers if name != b"content-length"]
+        self._start = {
+            "type": "http.response.start",
+            "status": whole.status_code,
+            "headers": [*headers, (b"content-length", b"%d" % max(1, len(body)))],
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send(self._start)
+        await send({"type": "http.response.body", "body": self._half, "more_body": True})
+        transport: asyncio.Transport = scope["state"][_TRANSPORT]
+        transport.close()
+        await _lost(receive)
+
+
+async def _lost(receive: Receive) -> None:
+    """Wait until the server knows that the connection is gone, and expects no answer."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _truncated_gzip(response: Response) -> Response:
+    """An answer whose length is right and whose compressed body lacks its end."""
+    body = gzip.compress(bytes(response.body), mtime=0)
+    headers = {"Content-Encoding": "gzip"}
+    half = body[: len(body) // 2]
+    return Response(half, response.status_code, headers, media_type=response.media_type)
+
+
+# ---- records and pages
+
+
+def _changed(answer: Any, fault: Fault, request: Request) -> Any:
+    field = fault.options.get("field")
+    match fault.kind:
+        case "repeat_next":
+            return {**answer, "next": str(request.url)}
+        case "foreign_next":
+            foreign = urlsplit(str(request.url))._replace(netloc=FOREIGN_HOST)
+            return {**answer, "next": foreign.geturl()}
+        case "nulls" if field is None:
+            for record in _records(answer):
+                record.update(dict.fromkeys(record))
+            return answer
+        case "nulls":
+            return _replaced(answer, lambda name, value: None if name == field else value)
+        case _ if field is None:
+            for record in _records(answer):
+                record[UNKNOWN_FIELD] = {"isUnknown": True}
+            return _replaced(answer, _of_tomorrow)
+        case _:
+            return _replaced(answer, lambda name, value: UNKNOWN_VALUE if name == field else value)
+
+
+def _records(answer: Any) -> Iterator[dict[str, Any]]:
+    """The items of a page or an array, or else the answer itself."""
+    items = answer.get("items", [answer]) if isinstance(answer, dict) else answer
+    return (item for item in items if isinstance(item, dict))
+
+
+def _replaced(value: Any, replace: Callable[[str, Any], Any], name: str = "") -> Any:
+    """Replace values at any depth. The elements of an array have the array's name."""
+    value = replace(name, value)
+    if isinstance(value, dict):
+        return {key: _replaced(below, replace, key) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_replaced(below, replace, name) for below in value]
+    return value
+
+
+def _of_tomorrow(_name: str, value: Any) -> Any:
+    return UNKNOWN_VALUE if isinstance(value, str) and value in _LISTED_VALUES else value

@@ -1,0 +1,91 @@
+"""Processes of jobs: starting them, ending groups, and finding what left its group."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+# In the environment of every process of a job: the folder that the job starts in. It is how
+# strays are found: those that left their job's process group, or outlived a killed emulator.
+MARKER: Final = "RESCALE_EMULATOR_JOB"
+
+# What strays start while they are killed is found in the next round.
+_STRAY_ROUNDS: Final = 20
+_ROUND_SECONDS: Final = 0.05
+
+
+def start(
+    commands: list[str], folder: Path, working_folder: str, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start a job's command in a process group of its own.
+
+    Raises:
+        OSError: It can't be started.
+        ValueError: There is a NUL among the commands or variables.
+    """
+    # An absolute path begins at the job's own folder, and none leads out of it.
+    inside = os.path.normpath(f"/{working_folder}").lstrip("/")
+    cwd = folder / inside
+    cwd.mkdir(parents=True)
+    return subprocess.Popen(  # noqa: S603 - running what users submit is the purpose
+        commands,
+        cwd=cwd,
+        env={**environment, MARKER: str(folder)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        bufsize=0,
+        start_new_session=True,
+    )
+
+
+def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal to what is left of a process's group."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def end_strays_of(folder: Path) -> None:
+    """Kill every process of the job that was started in this folder."""
+    _end_strays(f"{MARKER}={folder}\0")
+
+
+def end_strays_below(folder: Path) -> None:
+    """Kill every process of every job that was started below this folder."""
+    _end_strays(f"{MARKER}={folder}{os.sep}")
+
+
+def _end_strays(wanted: str) -> None:
+    """Kill every process with this in its environment. It needs /proc; elsewhere they go on."""
+    searched = os.fsencode(f"\0{wanted}")
+    for _ in range(_STRAY_ROUNDS):
+        found = [pid for pid in _processes() if searched in b"\0" + _environment(pid)]
+        for pid in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(int(pid), signal.SIGKILL)
+        if not found:
+            return
+        time.sleep(_ROUND_SECONDS)
+
+
+def _processes() -> list[str]:
+    try:
+        return [name for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - quicker
+    except FileNotFoundError:
+        return []
+
+
+def _environment(pid: str) -> bytes:
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 - quicker
+            return file.read()
+    except (ProcessLookupError, FileNotFoundError, PermissionError):
+        return b""  # it has ended, or is another user's
