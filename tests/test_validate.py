@@ -40,7 +40,7 @@ def test_all_problems_are_listed_with_their_places() -> None:
     assert "an integer from 1 to 64, got 65" in found[1].message
 
 
-@pytest.mark.parametrize("payload", [{}, [], None, [None], [request()] * 101])
+@pytest.mark.parametrize("payload", [{}, [], None, [None]])
 def test_what_is_no_payload_is_a_problem(payload: Any) -> None:
     assert len(htcjobs.validate(payload)) == 1
 

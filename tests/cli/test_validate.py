@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BAD_JSON = """\
 [
 \t{
-\t\t"jobName": "gr\\u00f6\\ud83d\\ude00ße", "batchSize": 1200,
+\t\t"jobName": "gr\\u00f6\\ud83d\\ude00ße", "batchSize": 0,
 \t\t"regions": ["AWS_US_EAST_1", "AWS_US_EAST_1"],
 \t\t"htcJobDefinition": {
 \t\t\t"imageName": "x y", "maxVCpus": 1, "maxMemory": 100, "maxDiskGiB": 1,
