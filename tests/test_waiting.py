@@ -456,8 +456,10 @@ def test_progress_on_a_terminal_is_one_line(
     with io.TextIOWrapper(os.fdopen(writer, "wb", buffering=0), write_through=True) as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         world.batch(2, ends=third, task=scripted_task).wait(scripted, progress=True)
-        shown = os.read(reader, 10_000).decode()
+        shown = b""
+        while not shown.endswith(b"\n"):
+            shown += os.read(reader, 10_000)
         monkeypatch.undo()
     os.close(reader)
     first, second = "1 of 2 jobs ended: 1 FAILED, 1", "2 of 2 jobs ended: 1 FAILED, 1"
-    assert shown == f"\r{first[:29]}\x1b[K\r{second[:29]}\x1b[K\r\n"
+    assert shown.decode() == f"\r{first[:29]}\x1b[K\r{second[:29]}\x1b[K\r\n"

@@ -162,14 +162,15 @@ TREES = st.recursive(
 )
 
 
-def paths(tree: Any, start: str = "") -> list[str]:
-    """The paths of everything in it that is named."""
+def places_in(tree: Any, start: str = "") -> list[tuple[str, str]]:
+    """Every place in a tree, with the name that stands there; none in a list."""
     if isinstance(tree, dict):
-        steps = [(f"{start}.{name}" if start else name, value) for name, value in tree.items()]
-        return [path for at, value in steps for path in [at, *paths(value, at)]]
-    if isinstance(tree, list):
-        return [path for i, value in enumerate(tree) for path in paths(value, f"{start}[{i}]")]
-    return []
+        steps = [(f"{start}.{name}" if start else name, name, tree[name]) for name in tree]
+    elif isinstance(tree, list):
+        steps = [(f"{start}[{index}]", "", value) for index, value in enumerate(tree)]
+    else:
+        return []
+    return [place for at, name, value in steps for place in [(at, name), *places_in(value, at)]]
 
 
 @given(
@@ -188,8 +189,7 @@ def test_any_json_is_read_as_json_and_its_names_are_found(
     payload = _payload.read(str(file))
     assert payload.requests == json.loads(text)
     lines = text.split("\n")
-    for path in paths(payload.requests):
-        name = path.rsplit(".", 1)[-1].split("]")[-1]
+    for path, name in places_in(payload.requests):
         found = payload.located(Problem(path, ""))
         if name.isascii() and name.isalnum():  # others may be written in several ways
             shown = lines[found.place.line - 1][found.place.column - 1 :]
