@@ -65,18 +65,28 @@ def deliver(
     with _turn(rescale, task, group):
         search = Search(task, group, _parents(rescale, task, group), _expected(requests))
         try:
-            return HtcJobBatch(_send(rescale, task, requests, group), task)
-        except HtcException as error:
-            if not error.outcome_unknown:
-                raise
-            failure = _uncertain(search, error)
+            answers = _sent_or_found(rescale, search, requests)
+        except HtcException:
+            raise
         except BaseException as error:  # an interrupt
             _note(error, f"a submission of {search.size} jobs {search.place} may have been taken")
             raise
-        answers = _settled(rescale, [failure])
+    return HtcJobBatch(answers, task)
+
+
+def _sent_or_found(
+    rescale: HtcSession, search: Search, requests: Sequence[HTCJobSubmitRequest]
+) -> list[Answer]:
+    try:
+        return _send(rescale, search.task, requests, search.group)
+    except HtcException as error:
+        if not error.outcome_unknown:
+            raise
+        failure = _uncertain(search, error)
+    answers = _settled(rescale, [failure])
     if answers is None:
         raise failure
-    return HtcJobBatch(answers, task)
+    return answers
 
 
 def deliver_all(
