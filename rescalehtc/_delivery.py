@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from . import api
@@ -74,11 +74,24 @@ def deliver(
     return HtcJobBatch(answers, task)
 
 
+@dataclass(frozen=True, eq=False)
+class Group:
+    """What a session knows of a group that it submits to.
+
+    Attributes:
+        lock: One submission at a time, so that new jobs of the group are those of it.
+        told: The parents of the jobs that the session's users were told of.
+    """
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    told: set[str] = field(default_factory=set[str])
+
+
 def _sent_or_found(
     rescale: HtcSession, search: Search, requests: Sequence[HTCJobSubmitRequest]
 ) -> list[Answer]:
     try:
-        return _send(rescale, search.task, requests, search.group)
+        return _told(rescale, search, _send(rescale, search.task, requests, search.group))
     except HtcException as error:
         if not error.outcome_unknown:
             raise
@@ -157,25 +170,18 @@ class _Parts:
         if self._stopped.is_set():
             return
         part = self._parts[index]
+        search = Search(self._task, self._group, self._older, _expected(part))
         try:
-            self._outcomes[index] = _send(self._rescale, self._task, part, self._group)
+            answers = _send(self._rescale, self._task, part, self._group)
+            self._outcomes[index] = _told(self._rescale, search, answers)
         except HtcException as error:
             self._stopped.set()
-            search = Search(self._task, self._group, self._older, _expected(part))
             unknown = error.outcome_unknown
             self._outcomes[index] = _uncertain(search, error) if unknown else error
 
     def _ask_the_group(self) -> None:
         """Look for the parts whose answers were lost, now that nothing more is under way."""
-        told = {
-            str(answer.get("parentJobId"))
-            for part in self._outcomes
-            if isinstance(part, list)
-            for answer in part
-        }
         lost = [one for one in self._outcomes if isinstance(one, SubmissionUncertainError)]
-        for one in lost:
-            one.search = replace(one.search, older=self._older | told)
         answers = _settled(self._rescale, lost) if lost else None
         for index, outcome in enumerate(self._outcomes):
             if answers is not None and isinstance(outcome, SubmissionUncertainError):
@@ -328,7 +334,15 @@ def _turn(
     """One submission at a time to a group, so that its new jobs are those of the submission."""
     if group is None:
         return contextlib.nullcontext()
-    return rescale.group_turn(id_of(task, "taskId"), group)
+    return rescale.group(id_of(task, "taskId"), group).lock
+
+
+def _told(rescale: HtcSession, search: Search, answers: list[Answer]) -> list[Answer]:
+    """Remember what the user is told of: it is not taken for a submission whose answer was lost."""
+    if search.group is not None:
+        known = rescale.group(id_of(search.task, "taskId"), search.group).told
+        known.update(str(answer.get("parentJobId")) for answer in answers)
+    return answers
 
 
 def _jobs(rescale: HtcSession, task: HtcTask, group: str) -> dict[str, list[Answer]]:
@@ -382,10 +396,11 @@ def look(rescale: HtcSession, lost: Sequence[SubmissionUncertainError]) -> list[
     """Look once. All of the searches are for the same group and at the same time."""
     search = lost[0].search
     assert search.group is not None
+    known = search.older | rescale.group(id_of(search.task, "taskId"), search.group).told
     new = {
         parent: jobs
         for parent, jobs in _jobs(rescale, search.task, search.group).items()
-        if parent not in search.older
+        if parent not in known
     }
     expected = [one for failure in lost for one in failure.search.expected]
     found: dict[int, str] = {}  # by the request's position
@@ -406,7 +421,8 @@ def look(rescale: HtcSession, lost: Sequence[SubmissionUncertainError]) -> list[
         position = own.stop
     if any(i not in found or len(new[found[i]]) < one.size for i, one in enumerate(expected)):
         return None
-    return [_answer(search, one, found[i]) for i, one in enumerate(expected)]
+    answers = [_answer(search, one, found[i]) for i, one in enumerate(expected)]
+    return _told(rescale, search, answers)
 
 
 def _answer(search: Search, expected: _Expected, parent: str) -> Answer:

@@ -238,6 +238,7 @@ class SubmissionUncertainError(HtcException):
         self.phase: Literal["no answer", "unreadable answer", "server error"] = phase
         self.cause: HtcException = cause
         self.outcome_unknown = True
+        self._found: HtcJobBatch | None = None
         self.tell(None, "its group was not asked yet")
 
     def tell(self, job_ids: list[str] | None, trouble: str = "") -> None:
@@ -259,6 +260,9 @@ class SubmissionUncertainError(HtcException):
     def recheck(self, rescale: HtcSession) -> HtcJobBatch:
         """Look again for the jobs of the submission; nothing is submitted.
 
+        Do so before another process submits to the group: jobs that are like these ones
+        could not be told from them.
+
         Operation listJobs.
 
         Returns:
@@ -271,10 +275,12 @@ class SubmissionUncertainError(HtcException):
         from ._delivery import look
         from .htcjobs import HtcJobBatch
 
-        answers = None if self.group is None else look(rescale, [self])
-        if answers is None:
-            raise self
-        return HtcJobBatch(answers, self.search.task)
+        if self._found is None:
+            answers = None if self.group is None else look(rescale, [self])
+            if answers is None:
+                raise self
+            self._found = HtcJobBatch(answers, self.search.task)
+        return self._found
 
     def __reduce__(self) -> tuple[type[SubmissionUncertainError], tuple[object, ...], object]:
         return type(self), (self.search, self.phase, self.cause), self.__dict__

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO, Self, TypeVar
 
+    from ._delivery import Group
+
     T = TypeVar("T")
 
 _logger = logging.getLogger("rescalehtc")
@@ -126,7 +128,7 @@ class HtcSession:
         self._transport = Transport(self.base_url, timeout_seconds)
         self._retry_policy = RetryPolicy(max_retries, backoff_seconds, deadline_seconds)
         self._retry_budget = RetryBudget()
-        self._group_turns: dict[tuple[str, str], threading.Lock] = {}
+        self._groups: dict[tuple[str, str], Group] = {}
         self._process = os.getpid()
 
     def __repr__(self) -> str:
@@ -243,10 +245,12 @@ class HtcSession:
         self._notice_fork()
         raise_for_status("upload", self._transport.upload(url, file), may_show=True)
 
-    def group_turn(self, task_id: str, group: str) -> threading.Lock:
-        """A lock for submissions to a group of a task, which this session sends one by one."""
+    def group(self, task_id: str, name: str) -> Group:
+        """What this session knows of a group that it submits to."""
+        from ._delivery import Group
+
         self._notice_fork()
-        return self._group_turns.setdefault((task_id, group), threading.Lock())
+        return self._groups.setdefault((task_id, name), Group())
 
     def _read_page(self, call: Call, response: Response) -> Page:
         return read_page(call, response, self.base_url)
@@ -320,7 +324,7 @@ class HtcSession:
             self._transport.after_fork()
             self._tokens.after_fork()
             self._retry_budget = RetryBudget()
-            self._group_turns = {}
+            self._groups = {}
 
 
 def _not_repeated(call: Call, items: list[Any], before: set[str]) -> tuple[list[Any], set[str]]:

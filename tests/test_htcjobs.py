@@ -455,3 +455,31 @@ def test_multi_byte_text_at_the_borders_of_buffers_is_kept(
         job.get_logs_to_file(rescale, tmp_path / "log", last)
         lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
         assert lines == wanted[-(last or 400) :]
+
+
+def test_a_later_submission_is_not_taken_for_one_whose_answer_was_lost(
+    emulator: Emulator, rescale: HtcSession, task: htctasks.HtcTask
+) -> None:
+    rescale.settle_seconds = 0.0
+    with (
+        emulator.fault("submitJobs", "reset_before", times=1),
+        pytest.raises(SubmissionUncertainError) as info,
+    ):
+        submit(rescale, task, "true", batch_size=2, group="g")
+    assert (info.value.sent, info.value.seen) == (2, 0)
+    submit(rescale, task, "true", batch_size=2, group="g")
+    with pytest.raises(SubmissionUncertainError):
+        info.value.recheck(rescale)
+    assert info.value.seen == 0
+
+
+def test_a_lost_answer_is_found_again_in_the_group(
+    emulator: Emulator, rescale: HtcSession, task: htctasks.HtcTask
+) -> None:
+    older = submit(rescale, task, "true", batch_size=2, group="g")
+    with emulator.fault("submitJobs", "reset_after", times=1) as fault:
+        batch = submit(rescale, task, "true", batch_size=2, group="g")
+    assert fault.count == 1
+    ids = {job.json["jobUUID"] for job in [*older.to_jobs(), *batch.to_jobs()]}
+    assert ids == {job.json["jobUUID"] for job in htcjobs.iter_jobs(rescale, task)}
+    assert len(ids) == 4
