@@ -30,11 +30,22 @@ class SpecOperation:
         return str(self.definition["operationId"])
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice: YAML's readers let the last one win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names: list[str] = [key.value for key, _ in node.value]
+        for name, (key, _) in zip(names, node.value, strict=True):
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} is given twice\n{key.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
 class Spec:
     """The description, with references resolved where they are asked for."""
 
     def __init__(self, path: Path) -> None:
-        self.raw: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        self.raw: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe one
 
     def resolve(self, node: dict[str, Any]) -> dict[str, Any]:
         """The node, or what it refers to."""

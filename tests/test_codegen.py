@@ -161,3 +161,11 @@ def test_what_is_kept_by_name_of_a_class_names_one() -> None:
         assert field in getattr(models, name).model_fields
     for name in (*_model_base._FETCHED_BY, "RescaleRegion"):
         assert isinstance(getattr(models, name), type)
+
+
+def test_a_key_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    """A second `links` once took the place of the first one, unnoticed."""
+    twice = tmp_path / "twice.yaml"
+    twice.write_text("paths:\n  /a: {}\n  /b: {}\n  /a: {}\n")
+    with pytest.raises(ValueError, match=r"'/a' is given twice\n.*line 2, column 3"):
+        Spec(twice)
