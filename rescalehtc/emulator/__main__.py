@@ -9,12 +9,16 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Final
 
 from ..exceptions import HtcException
 from . import Emulator, Fault
 from .faults import KINDS, parsed
+
+WAIT_SECONDS: Final = 0.1
 
 
 def main() -> int:
@@ -35,7 +39,9 @@ def main() -> int:
             print(f"export RESCALE_API_BASE_URL={shlex.quote(emulator.url)}")
             print(f"export RESCALE_API_KEY={shlex.quote(emulator.api_key)}")
             print("# The emulator runs until Ctrl-C or SIGTERM.", flush=True)
-            received.get()
+            # A signal that comes just before a wait without end would not be noticed during it.
+            while received.empty():
+                time.sleep(WAIT_SECONDS)
     except HtcException as error:
         print(f"rescalehtc.emulator: {error}", file=sys.stderr)
         return 1
@@ -58,7 +64,7 @@ def _run(command: list[str], emulator: Emulator, received: SimpleQueue[int]) -> 
     with process:
         while True:
             try:
-                status = process.wait(0.1)
+                status = process.wait(WAIT_SECONDS)
                 return status if status >= 0 else 128 - status
             except subprocess.TimeoutExpired:
                 while not received.empty():
