@@ -191,17 +191,26 @@ def _changed(answer: Any, fault: Fault, request: Request) -> Any:
 
 def _records(answer: Any) -> Iterator[dict[str, Any]]:
     """The items of a page or an array, or else the answer itself."""
-    items = answer.get("items", [answer]) if isinstance(answer, dict) else answer
-    return (item for item in items if isinstance(item, dict))
+    items: list[Any] = [answer]
+    if isinstance(answer, list):
+        items = answer
+    elif "items" in answer:
+        items = answer["items"]
+    for item in items:
+        if isinstance(item, dict):
+            record: dict[str, Any] = item
+            yield record
 
 
 def _replaced(value: Any, replace: Callable[[str, Any], Any], name: str = "") -> Any:
     """Replace values at any depth. The elements of an array have the array's name."""
     value = replace(name, value)
     if isinstance(value, dict):
-        return {key: _replaced(below, replace, key) for key, below in value.items()}
+        record: dict[str, Any] = value
+        return {key: _replaced(below, replace, key) for key, below in record.items()}
     if isinstance(value, list):
-        return [_replaced(below, replace, name) for below in value]
+        items: list[Any] = value
+        return [_replaced(item, replace, name) for item in items]
     return value
 
 

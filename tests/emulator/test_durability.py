@@ -64,12 +64,13 @@ def test_kills_during_submissions_lose_nothing_acknowledged_and_repeat_nothing(
     tmp_path, make_user, until, seed
 ):
     chosen = random.Random(seed)
-    acknowledged, unanswered, task, slots, rounds = {}, 0, None, 3, 4
+    acknowledged, unanswered, task, slots, rounds = {}, 0, "", 3, 4
     daemon = MARK + "setsid sh -c 'echo $$; exec sleep 600' & echo $$; sleep 600"
     left_running = {}
     for _ in range(rounds):
         with running("--data", tmp_path, "--slots", slots, make_user=make_user) as (
-            *(process, user),
+            process,
+            user,
             _,
         ):
             task = task or user.new_task()
@@ -160,7 +161,8 @@ def test_a_full_disk_takes_no_submission_and_keeps_what_was_taken(tmp_path, make
         "htcJobDefinition": {**REQUEST["htcJobDefinition"], "tags": tags, "maxVCpus": 4},
     }
     with running("--data", tmp_path, make_user=make_user, in_process=little_room) as (
-        *(process, user),
+        process,
+        user,
         _,
     ):
         task = user.new_task()
@@ -169,10 +171,7 @@ def test_a_full_disk_takes_no_submission_and_keeps_what_was_taken(tmp_path, make
             "modifierRole": "PROJECT_ADMIN",
         }  # nothing runs: what is seen is what was taken
         assert user.http.post(f"{task.rpartition('/tasks/')[0]}/limits", json=limit).is_success
-        for _ in range(1000):
-            answer = user.send_batch(task, request)
-            if answer.status_code != 200:
-                break
+        while (answer := user.send_batch(task, request)).status_code == 200:
             taken[answer.json()[0]["parentJobId"]] = 50
         assert answer.status_code == 507
         assert answer.json()["errorType"] == "InsufficientStorage"
@@ -211,6 +210,21 @@ def test_when_a_full_disk_has_room_again_jobs_end_and_are_taken_again(make_user,
         assert counts["SUCCEEDED"] == len(taken) - 1
         assert {job["jobUUID"] for job in user.items(f"{task}/jobs")} == taken
         assert user.run(["true"])[0]["status"] == "SUCCEEDED"
+
+
+def test_the_end_of_a_job_is_written_as_soon_as_it_can_be(make_user, until, caplog):
+    with Emulator(slots=1) as emulator:
+        user = make_user(emulator.url, emulator.api_key)
+        task = user.new_task()
+        code = 'echo on; until test -e "$TASK_SHARED_FOLDER/go"; do sleep 0.05; done'
+        (job_id,) = user.submit(task, ["sh", "-c", code])
+        until(lambda: user.log(f"{task}/jobs/{job_id}"), "the job ran")
+        store = user.get(f"{task}/storage/regional-storage")["regionalStores"][0]
+        emulator._store._one("PRAGMA query_only = 1")
+        Path(urlsplit(store["taskPath"]).path, "go").touch()
+        until(lambda: caplog.text.count("can't be written") >= 3, "it tried again")
+        emulator._store._one("PRAGMA query_only = 0")
+        assert user.wait(task, job_id)["status"] == "SUCCEEDED"
 
 
 def alive_jobs(emulator):
