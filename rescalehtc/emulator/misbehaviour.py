@@ -8,7 +8,7 @@ import json
 import socket
 import struct
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect
@@ -191,25 +191,20 @@ def _changed(answer: Any, fault: Fault, request: Request) -> Any:
 
 def _records(answer: Any) -> Iterator[dict[str, Any]]:
     """The items of a page or an array, or else the answer itself."""
-    items: list[Any] = [answer]
-    if isinstance(answer, list):
-        items = answer
-    elif "items" in answer:
-        items = answer["items"]
-    for item in items:
-        if isinstance(item, dict):
-            record: dict[str, Any] = item
-            yield record
+    items = cast("list[object]", answer)
+    if isinstance(answer, dict):
+        items = cast("dict[str, list[object]]", answer).get("items", [answer])
+    return (cast("dict[str, Any]", item) for item in items if isinstance(item, dict))
 
 
 def _replaced(value: Any, replace: Callable[[str, Any], Any], name: str = "") -> Any:
     """Replace values at any depth. The elements of an array have the array's name."""
     value = replace(name, value)
     if isinstance(value, dict):
-        record: dict[str, Any] = value
+        record = cast("dict[str, Any]", value)
         return {key: _replaced(below, replace, key) for key, below in record.items()}
     if isinstance(value, list):
-        items: list[Any] = value
+        items = cast("list[object]", value)
         return [_replaced(item, replace, name) for item in items]
     return value
 
