@@ -156,9 +156,7 @@ def test_a_passing_status(wire: Wire, rescale: HtcSession, task: HtcTask, status
     wire.on(PROJECT, answer(registry))
     calls: dict[str, Any] = {
         PROJECT: lambda: get(rescale),
-        "PUT /htc/projects/p/dimensions": lambda: api.put_htc_projects_dimensions(
-            rescale, "p", []
-        ),
+        "PUT /htc/projects/p/dimensions": lambda: api.put_htc_projects_dimensions(rescale, "p", []),
         "DELETE /htc/projects/p/limits": lambda: task.project.delete_all_limits(rescale),
         f"POST {job}/jobs/cancel": lambda: task.cancel_jobs_in_task(rescale),
         "POST /htc/projects/p/container-registry/repo/r": lambda: get_container_registry(
@@ -211,9 +209,7 @@ def test_retry_after_in_the_past(wire: Wire, rescale: HtcSession, ticks: Ticks) 
 
 @row("Retry-After that can't be read", "429, 503", "a wait of our own")
 @pytest.mark.parametrize("given", ["soon", "-1", "1e9", "²", "Mon, 99 Foo 2026", ""])
-def test_retry_after_garbage(
-    wire: Wire, rescale: HtcSession, ticks: Ticks, given: str
-) -> None:
+def test_retry_after_garbage(wire: Wire, rescale: HtcSession, ticks: Ticks, given: str) -> None:
     header = {"Retry-After": given.encode().decode("latin-1")}
     wire.on(PROJECT, answer(status=503, headers=header), FOUND)
     get(rescale)
@@ -325,9 +321,9 @@ def test_dripping_for_ever(wire: Wire) -> None:
 def test_handshake_without_end(wire: Wire) -> None:
     wire.at_connect = [drip(b"\x16\x03\x03\x3f\xff")] * 2
     url = wire.url.replace("http:", "https:")
-    with session(url, timeout_seconds=0.3, max_retries=1) as rescale:
-        with caught(HtcTimeoutError) as info:
-            get(rescale)
+    hasty = session(url, timeout_seconds=0.3, max_retries=1)
+    with hasty as rescale, caught(HtcTimeoutError) as info:
+        get(rescale)
     assert not info.value.request_sent
 
 

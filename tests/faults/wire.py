@@ -51,7 +51,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
-        self.at_connect: list[Callable[[socket.socket], object]] = []
+        self.at_connect: list[Callable[..., object]] = []
         self._lock = threading.Lock()
         self._steps: dict[str, list[Step]] = {}
         self._open: set[socket.socket] = set()
@@ -98,7 +98,7 @@ class Wire:
         self,
         connection: socket.socket,
         number: int,
-        at_connect: Callable[[socket.socket], object] | None,
+        at_connect: Callable[..., object] | None,
     ) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(OSError), connection:  # a client that hung up
@@ -122,11 +122,14 @@ class Wire:
         self._accepting.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop_listening(self) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._accepting.join()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop_listening()
         with self._lock:
             left = list(self._open)
         for connection in left:
@@ -165,7 +168,7 @@ class answer:  # noqa: N801 - it reads as a verb
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict[str, str])
 
-    def __call__(self, connection: socket.socket, asked: Asked) -> bool:
+    def __call__(self, connection: socket.socket, asked: Asked) -> bool:  # noqa: ARG002
         connection.sendall(self.encoded())
         return True
 
