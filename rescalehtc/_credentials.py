@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ._hidden import Hidden
 from .exceptions import (
     HtcAuthenticationError,
     HtcCredentialsError,
@@ -44,15 +45,6 @@ MAX_LIFETIME_SECONDS = 30 * 24 * 3600.0
 # For so long a process waits for another one that renews the token they share.
 LOCK_WAIT_SECONDS = 30.0
 LOCK_POLL_SECONDS = 0.02
-
-
-class Hidden(str):
-    """A secret text: tracebacks and logs that show variables do not show it."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from .htcprojects import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Literal
+    from typing import Literal, TypeGuard
 
     from ._operation import Call
     from .htcsession import HtcSession
@@ -146,10 +146,10 @@ class _Parts:
                     list(threads.map(self._submit, range(len(self._parts))))
                 finally:
                     self._stopped.set()  # an interrupt: what has not begun does not begin
+            self._ask_the_group()
         except BaseException as error:
             self._note_interrupt(error)
             raise
-        self._ask_the_group()
         failures = [one for one in self._outcomes if isinstance(one, HtcException)]
         answers = [one for part in self._outcomes if isinstance(part, list) for one in part]
         if not failures and None not in self._outcomes:
@@ -164,6 +164,7 @@ class _Parts:
             for request in part
         ]
         batches = [HtcJobBatch(answer, self._task) for answer in answers]
+        del answers  # a traceback that shows variables must not show their secrets
         raise SubmissionIncompleteError(batches, uncertain, unsent, failures[0])
 
     def _submit(self, index: int) -> None:
@@ -200,15 +201,26 @@ class _Parts:
 def _send(
     rescale: HtcSession, task: HtcTask, requests: Sequence[HTCJobSubmitRequest], group: str | None
 ) -> list[Answer]:
-    answer: list[Answer] = rescale.send(_call(task, requests, group))
-    if len(answer) == len(requests) and all(isinstance(one, dict) for one in answer):  # pyright: ignore[reportUnnecessaryIsInstance]
-        return answer
+    answer: list[object] = rescale.send(_call(task, requests, group))
+    named = [one for one in answer if _names_jobs(one)]
+    if len(named) == len(answer) == len(requests):
+        return named
+    del answer, named  # a traceback that shows variables must not show their secrets
     failure = HtcResponseError(
         f"submitJobs: {len(requests)} submit requests were sent, but the answer does not say what "
         "became of each"
     )
     failure.outcome_unknown = True
     raise failure
+
+
+def _names_jobs(answer: object) -> TypeGuard[Answer]:
+    """Whether this says which jobs were made of a submit request."""
+    match answer:
+        case {"parentJobId": str()}:
+            return True
+        case _:
+            return False
 
 
 def _call(task: HtcTask, requests: Sequence[HTCJobSubmitRequest], group: str | None) -> Call:
@@ -435,6 +447,15 @@ def _answer(search: Search, expected: _Expected, parent: str) -> Answer:
         "group": search.group,
         "parentJobId": parent,
     }
+
+
+def without_secrets(batch: HtcJobBatch) -> HtcJobBatch:
+    """A batch that does not say what its jobs were given secretly."""
+    json = dict(batch.json)
+    if isinstance(definition := json.get("htcJobDefinition"), dict):
+        secret = ("envs", "claims")
+        json["htcJobDefinition"] = {k: v for k, v in definition.items() if k not in secret}  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    return HtcJobBatch(json, batch.task)
 
 
 def _note(error: BaseException, text: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
+from ._hidden import HiddenBytes
 from .exceptions import (
     STATUS_ERRORS,
     HtcResponseError,
@@ -265,7 +266,7 @@ def _encode(operation: Operation, body: object) -> bytes | None:
     if body is None:
         return None
     try:
-        return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+        return HiddenBytes(json.dumps(body, separators=(",", ":"), allow_nan=False).encode())
     except (TypeError, ValueError, RecursionError) as error:
         reason = f"must be JSON: {error}" if isinstance(error, TypeError) else "must be JSON"
     raise HtcValidationError(operation.id, [Problem("payload", reason)])

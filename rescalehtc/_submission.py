@@ -9,10 +9,13 @@ from ._validation import Location, expected, inspect, rename, shown
 from .exceptions import HtcValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import ParamSpec, TypeVar
 
     from .htcprojects import HtcProject
 
+    P = ParamSpec("P")
+    T = TypeVar("T")
     Found = list[tuple[Location, str]]
 
 MAX_REQUESTS = 100
@@ -46,6 +49,25 @@ _NAMES: dict[Location, str] = {
     ("regions", 0): "region",
     ("regions",): "region",
 }
+
+
+def tried(check: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | HtcValidationError:
+    """The result of a check, or its error without the frames in which secrets can be seen."""
+    try:
+        return check(*args, **kwargs)
+    except HtcValidationError as error:
+        return error.with_traceback(None)
+
+
+def passed(tried: T | HtcValidationError) -> T:
+    """The result, when nothing secret is left in the caller's variables.
+
+    Raises:
+        HtcValidationError: There was an error.
+    """
+    if isinstance(tried, HtcValidationError):
+        raise tried
+    return tried
 
 
 def from_arguments(

@@ -14,6 +14,7 @@ import httpcore
 import httpx
 
 from . import __version__
+from ._hidden import HiddenBytes
 from ._operation import Call, Response, origin
 from .exceptions import (
     HtcConnectionError,
@@ -224,10 +225,11 @@ def _whole_body(name: str, response: httpx.Response) -> bytes:
         pieces.append(piece)
         size += len(piece)
         if size > MAX_BODY_BYTES:
+            del pieces, piece, received  # a traceback that shows variables must not show them
             raise HtcResponseError(f"{name}: the answer has more than {MAX_BODY_BYTES} bytes")
     if gzip and not gzip.eof and response.status_code not in (204, 304):
         raise httpx.RemoteProtocolError("the compressed answer is not whole")
-    return b"".join(pieces)
+    return HiddenBytes(b"".join(pieces))
 
 
 class _Watch:

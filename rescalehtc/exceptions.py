@@ -292,9 +292,10 @@ class SubmissionIncompleteError(HtcException):
     Attributes:
         batches: What the service took, in the order of the parts.
         uncertain: A SubmissionUncertainError for each part of which it is not known.
-        unsent: The submit requests that the service does not have; they can be submitted
-            again.
         cause: The exception that ended it.
+
+    A pickle of it carries no secrets: its `batches` are without the environment variables and
+    claims, and `unsent` is not in it.
     """
 
     def __init__(
@@ -306,7 +307,7 @@ class SubmissionIncompleteError(HtcException):
     ) -> None:
         self.batches: list[HtcJobBatch] = batches
         self.uncertain: list[SubmissionUncertainError] = uncertain
-        self.unsent: list[HTCJobSubmitRequest] = unsent
+        self._unsent: list[HTCJobSubmitRequest] | None = unsent
         self.cause: HtcException = cause
         super().__init__(
             f"a submission in parts is incomplete: {len(batches)} batches were submitted, of "
@@ -315,8 +316,23 @@ class SubmissionIncompleteError(HtcException):
             cause.status_code,
         )
 
-    def __reduce__(self) -> tuple[type[SubmissionIncompleteError], tuple[object, ...]]:
-        return type(self), (self.batches, self.uncertain, self.unsent, self.cause)
+    @property
+    def unsent(self) -> list[HTCJobSubmitRequest]:
+        """The submit requests that the service does not have; they can be submitted again.
+
+        Raises:
+            HtcException: The exception was pickled.
+        """
+        if self._unsent is None:
+            raise HtcException("a pickle does not carry submit requests: they may hold secrets")
+        return self._unsent
+
+    def __reduce__(self) -> tuple[type[SubmissionIncompleteError], tuple[object, ...], object]:
+        from ._delivery import without_secrets
+
+        batches = [without_secrets(batch) for batch in self.batches]
+        state = {**self.__dict__, "batches": batches, "_unsent": None, "args": self.args}
+        return type(self), (batches, self.uncertain, [], self.cause), state
 
 
 class HtcFileError(HtcException, OSError):

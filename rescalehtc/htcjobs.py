@@ -569,6 +569,8 @@ def create_single_job(
     Raises:
         The same as `create_job_batch`.
     """
+    secret: Iterator[Any] = iter([envs, claims])  # it shows them nowhere
+    del envs, claims
     batch = create_job_batch(
         rescale,
         task,
@@ -584,8 +586,8 @@ def create_single_job(
         job_tags,
         batch_tags,
         commands,
-        envs,
-        claims,
+        next(secret),
+        next(secret),
         architecture,
         region,
         group=group,
@@ -686,9 +688,9 @@ def create_job_batch(
         "claims": claims,
         "architecture": architecture,
     }
-    request = _submission.from_arguments(arguments, region, task.project)
-    # Tracebacks that show variables must not show the values of these.
-    del arguments, envs, claims
+    checked = _submission.tried(_submission.from_arguments, arguments, region, task.project)
+    del arguments, envs, claims  # tracebacks that show variables must not show their secrets
+    request = _submission.passed(checked)
     return _delivery.deliver(rescale, task, [request], _checked_group(group))
 
 
@@ -727,9 +729,9 @@ def create_job_batch_raw(
     require_instance(task, HtcTask, "task", "create_job_batch_raw")
     from . import _delivery, _submission
 
-    requests = _submission.from_payload(payload, task.project)
+    checked = _submission.tried(_submission.from_payload, payload, task.project)
     del payload  # tracebacks that show variables must not show its secrets
-    return _delivery.deliver(rescale, task, requests, _checked_group(group))
+    return _delivery.deliver(rescale, task, _submission.passed(checked), _checked_group(group))
 
 
 def validate(
@@ -802,9 +804,9 @@ def submit(
     require_instance(task, HtcTask, "task", "submit")
     from . import _delivery, _submission
 
-    checked = _submission.from_any_number(requests, task.project)
+    checked = _submission.tried(_submission.from_any_number, requests, task.project)
     del requests  # tracebacks that show variables must not show its secrets
-    return _delivery.deliver_all(rescale, task, checked, _checked_group(group))
+    return _delivery.deliver_all(rescale, task, _submission.passed(checked), _checked_group(group))
 
 
 def _checked_group(group: str | None) -> str | None:

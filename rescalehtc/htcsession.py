@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import api
-from ._credentials import DEFAULT_WORKSPACE, SERVICE_URL, Hidden, TokenSource, find_credential
+from ._credentials import DEFAULT_WORKSPACE, SERVICE_URL, TokenSource, find_credential
+from ._hidden import Hidden
 from ._json_object import require_instance
 from ._operation import Call, Page, Response, origin, raise_for_status, read, read_page
 from ._retry import (

@@ -1,0 +1,1 @@
+"""What the promises of docs/reliability.md are proved with; each test is a row of its table."""

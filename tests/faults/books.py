@@ -1,0 +1,97 @@
+"""What the scripted service keeps of submissions, whatever it answers."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from .canary import CLAIM, ENV
+from .wire import Step, answer, computed
+
+if TYPE_CHECKING:
+    import socket
+
+    from .wire import Asked, Wire
+
+SUBMIT = "POST /htc/projects/p/tasks/t/jobs/batch"
+JOBS = "GET /htc/projects/p/tasks/t/jobs"
+# As arguments of create_job_batch, and as a submit request; secrets are in both.
+BATCH: dict[str, Any] = {
+    "batch_size": 3,
+    "priority": "ON_DEMAND_ECONOMY",
+    "image_name": "image",
+    "exec_timeout_seconds": 60,
+    "envs": [{"name": "PASSWORD", "value": ENV}],
+    "claims": [{"name": "owner", "value": CLAIM}],
+}
+REQUEST: dict[str, Any] = {
+    "batchSize": 3,
+    "htcJobDefinition": {
+        "imageName": "image",
+        "commands": ["run"],
+        "execTimeoutSeconds": 60,
+        "priority": "ON_DEMAND_ECONOMY",
+        "architecture": "AARCH64",
+        "maxVCpus": 1,
+        "maxMemory": 4000,
+        "envs": [{"name": "PASSWORD", "value": ENV}],
+        "claims": [{"name": "owner", "value": CLAIM}],
+    },
+}
+
+
+class Books:
+    """The jobs of the task `t`, by their groups, as listJobs tells of them."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.jobs: list[dict[str, Any]] = []
+        self._wire = wire
+        self._lock = threading.Lock()
+        self._batches = 0
+        wire.on(SUBMIT, self.taken())
+        wire.on(JOBS, computed(self._listed))
+
+    def take(self, asked: Asked, jobs_of_each: int | None = None) -> list[dict[str, Any]]:
+        """Make the jobs of a submission, or only some of each batch; return the answer."""
+        answered: list[dict[str, Any]] = []
+        ids = {"projectId": "p", "taskId": "t", "group": asked.query.get("group", [None])[0]}
+        for request in asked.json:
+            with self._lock:
+                self._batches += 1
+                parent = f"batch-{self._batches}"
+            answered.append({**request, **ids, "parentJobId": parent})
+            size = request.get("batchSize", 1)
+            for index in range(size if jobs_of_each is None else min(size, jobs_of_each)):
+                self.add(f"{parent}:{index}", ids["group"], request["htcJobDefinition"])
+        return answered
+
+    def add(self, job_id: str, group: str | None, definition: dict[str, Any]) -> None:
+        """Make a job, in nobody's or somebody else's name."""
+        traits = {
+            name: definition[name]
+            for name in ("imageName", "commands", "maxVCpus", "maxMemory", "architecture")
+            if name in definition
+        }
+        with self._lock:
+            self.jobs.append({"jobUUID": job_id, "group": group, "status": "RUNNING", **traits})
+
+    def taken(self, then: Step | None = None, jobs_of_each: int | None = None) -> Step:
+        """Take a submission, and answer as one should or do something else."""
+
+        def step(connection: socket.socket, asked: Asked) -> object:
+            answered = self.take(asked, jobs_of_each)
+            return (then or answer(answered))(connection, asked)
+
+        return step
+
+    def groups_jobs(self, group: str) -> list[dict[str, Any]]:
+        return [job for job in self.jobs if job["group"] == group]
+
+    @property
+    def submissions(self) -> int:
+        """How often something was submitted."""
+        return len(self._wire.asked_for(SUBMIT))
+
+    def _listed(self, asked: Asked) -> Step:
+        with self._lock:
+            return answer({"items": self.groups_jobs(asked.query["group"][0])})

@@ -1,0 +1,71 @@
+"""Fixtures: the server of raw bytes, a session with it, secrets in all of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rescalehtc import HtcSession
+from rescalehtc.htcprojects import HtcProject
+from rescalehtc.htctasks import HtcTask
+
+from . import canary
+from .wire import Wire, answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IMAGE = "GET /htc/projects/p/container-registry/images/image"
+
+
+@pytest.fixture(autouse=True)
+def no_secret_is_told(
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> Iterator[None]:
+    """No secret is in what any test of this folder logs, prints or catches.
+
+    A warning is an exception in all tests.
+    """
+    canary.told.clear()
+    caplog.set_level(logging.DEBUG)
+    yield
+    # Hypothesis tells of the values that it tries, not of those of this package.
+    logged = [r for r in caplog.get_records("call") if not r.name.startswith("hypothesis")]
+    canary.told.extend(("log", repr(vars(record)) + record.getMessage()) for record in logged)
+    canary.told.extend(("output", text) for text in capfd.readouterr())
+    leaks = canary.leaks()
+    canary.told.clear()
+    assert not leaks, "\n".join(leaks)
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    with Wire() as wire:
+        wire.on(IMAGE, answer({"status": "READY"}))
+        yield wire
+
+
+@pytest.fixture
+def rescale(wire: Wire) -> Iterator[HtcSession]:
+    """A session that loses no time."""
+    with session(wire.url) as rescale:
+        yield rescale
+
+
+@pytest.fixture
+def task() -> HtcTask:
+    project = HtcProject({"projectId": "p", "regions": ["AWS_EU_WEST_1"]})
+    return HtcTask({"projectId": "p", "taskId": "t"}, project)
+
+
+def session(url: str, **settings: float) -> HtcSession:
+    quick = {
+        "status_refresh_seconds": 0.0,
+        "backoff_seconds": 0.0,
+        "settle_seconds": 0.0,
+        "timeout_seconds": 20.0,
+    }
+    return HtcSession(api_key=canary.API_KEY, base_url=url, **{**quick, **settings})  # type: ignore[arg-type]

@@ -1,0 +1,426 @@
+"""What becomes of single requests."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rescalehtc import HtcSession, _retry, api, htcsession, htctasks
+from rescalehtc.container_registry import get_container_registry
+from rescalehtc.exceptions import (
+    HtcConnectionError,
+    HtcException,
+    HtcForbiddenError,
+    HtcNotFoundError,
+    HtcRateLimitError,
+    HtcResponseError,
+    HtcServerError,
+    HtcTimeoutError,
+)
+
+from ..clock import Ticks
+from .canary import caught
+from .conftest import session
+from .matrix import row
+from .wire import Step, Wire, answer, compressed, drip, hang_up, raw, reset, truncated
+
+if TYPE_CHECKING:
+    from rescalehtc.htctasks import HtcTask
+
+PROJECT = "GET /htc/projects/p"
+FOUND = answer({"projectId": "p"})
+
+
+def get(rescale: HtcSession) -> Any:
+    return api.get_htc_projects(rescale, "p")
+
+
+@pytest.fixture
+def ticks(monkeypatch: pytest.MonkeyPatch) -> Ticks:
+    """A clock on which the session's waits take no time; it tells how long they were."""
+    ticks = Ticks()
+    monkeypatch.setattr(htcsession, "time", ticks)
+    return ticks
+
+
+# ---- requests that can be repeated
+
+
+@row("connection refused", "GET, PUT, DELETE", "sent again; then HtcConnectionError")
+def test_nobody_listens(rescale: HtcSession) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with (
+        session(f"http://127.0.0.1:{port}", max_retries=2) as nowhere,
+        caught(HtcConnectionError, "getToken") as info,
+    ):
+        get(nowhere)
+    assert not info.value.request_sent
+    assert not info.value.outcome_unknown
+
+
+@row("connection refused at first, then the service is up", "GET", "sent again, and answered")
+def test_the_service_comes_up(wire: Wire, rescale: HtcSession) -> None:
+    wire.on(PROJECT, FOUND)
+    get(rescale)
+    wire.on(PROJECT, reset, reset, FOUND)
+    assert get(rescale) == {"projectId": "p"}
+
+
+@row("connection reset before the request was read", "GET", "sent again on another connection")
+def test_reset_before_it_was_read(wire: Wire, rescale: HtcSession) -> None:
+    wire.on(PROJECT, FOUND)
+    wire.at_connect = [reset, reset, reset]
+    assert get(rescale) == {"projectId": "p"}
+    assert len(wire.asked_for(PROJECT)) == 1
+
+
+@row("connection reset after the request was read", "GET", "sent again on another connection")
+def test_reset_after_it_was_read(wire: Wire, rescale: HtcSession) -> None:
+    wire.on(PROJECT, reset, FOUND)
+    assert get(rescale) == {"projectId": "p"}
+    assert len({asked.connection for asked in wire.asked_for(PROJECT)}) == 2
+
+
+@row("connection closed without an answer", "GET", "sent again")
+def test_hung_up(wire: Wire, rescale: HtcSession) -> None:
+    wire.on(PROJECT, hang_up, FOUND)
+    assert get(rescale) == {"projectId": "p"}
+
+
+@row("an idle connection was closed by the service", "GET, submissions", "a new one is made")
+def test_idle_connection_closed(wire: Wire, rescale: HtcSession) -> None:
+    closing = raw(answer({"projectId": "p"}).encoded())  # says nothing of closing, and closes
+    wire.on(PROJECT, closing)
+    for _ in range(3):
+        assert get(rescale) == {"projectId": "p"}
+
+
+@row("body shorter than its length", "GET", "sent again; then HtcConnectionError")
+def test_truncated_body(wire: Wire, rescale: HtcSession) -> None:
+    wire.on(PROJECT, truncated({"projectId": "p"}), FOUND)
+    assert get(rescale) == {"projectId": "p"}
+    wire.on(PROJECT, truncated({"projectId": "p"}))
+    with caught(HtcConnectionError):
+        get(rescale)
+    assert len(wire.asked_for(PROJECT)) == 2 + 6
+
+
+@row("compressed body cut short, with a length that agrees", "GET", "sent again")
+def test_truncated_gzip(wire: Wire, rescale: HtcSession) -> None:
+    wire.on(PROJECT, compressed({"projectId": "p"}, cut=-4), FOUND)
+    assert get(rescale) == {"projectId": "p"}
+    assert len(wire.asked_for(PROJECT)) == 2
+
+
+@row("compressed body damaged", "GET", "sent again")
+def test_damaged_gzip(wire: Wire, rescale: HtcSession) -> None:
+    damaged = answer(b"\x1f\x8b\x08\x00garbage", headers={"Content-Encoding": "gzip"})
+    wire.on(PROJECT, damaged, FOUND)
+    assert get(rescale) == {"projectId": "p"}
+
+
+@row("half of a JSON text, with a length that agrees", "GET", "sent again; then HtcResponseError")
+def test_half_a_json_text(wire: Wire, rescale: HtcSession) -> None:
+    wire.on(PROJECT, answer(b'{"projectId": "p'), FOUND)
+    assert get(rescale) == {"projectId": "p"}
+    wire.on(PROJECT, answer(b'{"projectId": "p'))
+    with caught(HtcResponseError, "getProject"):
+        get(rescale)
+
+
+@row("chunks that are none", "GET", "sent again; then HtcConnectionError")
+def test_wrong_framing(wire: Wire, rescale: HtcSession) -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    wire.on(PROJECT, raw(chunked + b"zz\r\n{}\r\n0\r\n\r\n"), raw(chunked + b"2\r\n{}"), FOUND)
+    assert get(rescale) == {"projectId": "p"}
+
+
+@row("something else than HTTP", "GET", "HtcConnectionError")
+def test_no_http(wire: Wire, rescale: HtcSession) -> None:
+    wire.on(PROJECT, raw(b"SSH-2.0-OpenSSH_9.9\r\n"))
+    with caught(HtcConnectionError):
+        get(rescale)
+
+
+@row("408, 429, 500, 502, 503, 504", "GET, PUT, DELETE, cancel, create repository", "sent again")
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_a_passing_status(wire: Wire, rescale: HtcSession, task: HtcTask, status: int) -> None:
+    job = "/htc/projects/p/tasks/t"
+    registry = {"projectId": "p", "containerRegistry": "registry.example.com/p"}
+    wire.on(PROJECT, answer(registry))
+    calls: dict[str, Any] = {
+        PROJECT: lambda: get(rescale),
+        "PUT /htc/projects/p/dimensions": lambda: api.put_htc_projects_dimensions(rescale, "p", []),
+        "DELETE /htc/projects/p/limits": lambda: task.project.delete_all_limits(rescale),
+        f"POST {job}/jobs/cancel": lambda: task.cancel_jobs_in_task(rescale),
+        "POST /htc/projects/p/container-registry/repo/r": lambda: get_container_registry(
+            rescale, task.project
+        ).create_repo(rescale, "r"),
+    }
+    for operation, call in calls.items():
+        body: Any = [] if "dimensions" in operation else registry
+        wire.on(operation, answer(status=status), answer(body))
+        before = len(wire.asked_for(operation))
+        call()
+        assert len(wire.asked_for(operation)) - before >= 2
+
+
+@row("any other status", "every request", "its exception at once")
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, HtcException), (403, HtcForbiddenError), (404, HtcNotFoundError)]
+)
+def test_another_status(
+    wire: Wire, rescale: HtcSession, status: int, kind: type[HtcException]
+) -> None:
+    wire.on(PROJECT, answer(status=status))
+    with caught(kind):
+        get(rescale)
+    assert len(wire.asked_for(PROJECT)) == 1
+
+
+@row("Retry-After in seconds", "429, 503", "waited for")
+def test_retry_after_in_seconds(wire: Wire, rescale: HtcSession, ticks: Ticks) -> None:
+    wire.on(PROJECT, answer(status=503, headers={"Retry-After": "7"}), FOUND)
+    get(rescale)
+    assert ticks.slept == [7.0]
+
+
+@row("Retry-After as a date", "429, 503", "waited for")
+def test_retry_after_as_a_date(wire: Wire, rescale: HtcSession, ticks: Ticks) -> None:
+    date = formatdate(time.time() + 30, usegmt=True)
+    wire.on(PROJECT, answer(status=429, headers={"Retry-After": date}), FOUND)
+    get(rescale)
+    assert 20 < ticks.slept[0] <= 31
+
+
+@row("Retry-After in the past", "429, 503", "sent again at once")
+def test_retry_after_in_the_past(wire: Wire, rescale: HtcSession, ticks: Ticks) -> None:
+    date = formatdate(time.time() - 3000, usegmt=True)
+    wire.on(PROJECT, answer(status=429, headers={"Retry-After": date}), FOUND)
+    get(rescale)
+    assert ticks.slept == [0.0]
+
+
+@row("Retry-After that can't be read", "429, 503", "a wait of our own")
+@pytest.mark.parametrize("given", ["soon", "-1", "1e9", "²", "Mon, 99 Foo 2026", ""])
+def test_retry_after_garbage(wire: Wire, rescale: HtcSession, ticks: Ticks, given: str) -> None:
+    header = {"Retry-After": given.encode().decode("latin-1")}
+    wire.on(PROJECT, answer(status=503, headers=header), FOUND)
+    get(rescale)
+    assert ticks.slept == [0.0]  # the session's backoff_seconds is 0
+
+
+@row("Retry-After of years", "429, 503", "waited for 60 s at most")
+def test_retry_after_of_years(wire: Wire, rescale: HtcSession, ticks: Ticks) -> None:
+    wire.on(PROJECT, answer(status=503, headers={"Retry-After": "9" * 40}), FOUND)
+    get(rescale)
+    assert ticks.slept == [_retry.MAX_RETRY_AFTER_SECONDS]
+
+
+@row("it fails again and again", "GET", "waits that grow, by chance, up to 30 s")
+def test_waits_grow(wire: Wire, ticks: Ticks) -> None:
+    wire.on(PROJECT, answer(status=500))
+    with (
+        session(wire.url, backoff_seconds=4.0, max_retries=8, deadline_seconds=1e6) as rescale,
+        caught(HtcServerError),
+    ):
+        get(rescale)
+    assert len(ticks.slept) == 8
+    longest = [4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0, 30.0]
+    assert all(0 <= wait <= most for wait, most in zip(ticks.slept, longest, strict=True))
+    assert len(set(ticks.slept)) == 8
+
+
+@row("a wait would end after deadline_seconds", "429, 503", "the exception at once")
+def test_no_wait_beyond_the_deadline(wire: Wire, ticks: Ticks) -> None:
+    wire.on(PROJECT, answer(status=429, headers={"Retry-After": "50"}))
+    with session(wire.url, deadline_seconds=40.0) as rescale, caught(HtcRateLimitError):
+        get(rescale)
+    assert ticks.slept == []
+
+
+@row("an outage", "all requests of a session", "20 repetitions, and one more for ten successes")
+def test_the_budget_of_an_outage(wire: Wire, rescale: HtcSession) -> None:
+    wire.on(PROJECT, answer(status=500))
+    for _ in range(50):
+        with caught(HtcServerError):
+            get(rescale)
+    # One success, of getToken, came before it, when nothing had been used up.
+    assert len(wire.asked_for(PROJECT)) == 50 + 20
+    wire.on(PROJECT, FOUND)
+    for _ in range(11):
+        get(rescale)
+    wire.on(PROJECT, answer(status=500))
+    before = len(wire.asked_for(PROJECT))
+    with caught(HtcServerError):
+        get(rescale)
+    assert len(wire.asked_for(PROJECT)) - before == 2
+
+
+@row("max_retries=0", "every request", "sent once")
+def test_no_retries(wire: Wire) -> None:
+    wire.on(PROJECT, answer(status=503))
+    with session(wire.url, max_retries=0) as rescale, caught(HtcServerError):
+        get(rescale)
+    assert len(wire.asked_for(PROJECT)) == 1
+
+
+@row("no answer", "every request", "HtcTimeoutError after timeout_seconds")
+def test_no_answer(wire: Wire, rescale: HtcSession) -> None:
+    get_token(rescale)
+    gate = threading.Event()
+    wire.on(PROJECT, lambda connection, asked: gate.wait(60))
+    with session(wire.url, timeout_seconds=0.2, max_retries=1) as hasty:
+        with caught(HtcTimeoutError, "0.2 s") as info:
+            get(hasty)
+        gate.set()
+    assert info.value.request_sent
+    assert len(wire.asked_for(PROJECT)) == 2
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@row("one byte at a time", "headers, body, chunks", "HtcTimeoutError after timeout_seconds")
+@pytest.mark.parametrize(
+    "step",
+    [
+        drip(HEAD, b"X-Filler: y\r\n"),
+        drip(HEAD + b"Content-Length: 1000000\r\n\r\n"),
+        drip(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+)
+def test_dripping(wire: Wire, step: Step) -> None:
+    wire.on(PROJECT, step)
+    with session(wire.url, timeout_seconds=0.3, max_retries=0) as rescale:
+        get_token(rescale)
+        with caught(HtcTimeoutError):
+            get(rescale)
+
+
+@row("one byte at a time, again and again", "every request", "over after deadline_seconds")
+def test_dripping_for_ever(wire: Wire) -> None:
+    wire.on(PROJECT, drip(HEAD, b"X-Filler: y\r\n"))
+    with session(wire.url, timeout_seconds=0.2, deadline_seconds=0.5, max_retries=100) as rescale:
+        get_token(rescale)
+        started = time.monotonic()
+        with caught(HtcTimeoutError):
+            get(rescale)
+    assert time.monotonic() - started >= 0.4
+    assert 2 <= len(wire.asked_for(PROJECT)) <= 4
+
+
+@row("a TLS handshake that never ends", "every request", "HtcTimeoutError; nothing was sent")
+def test_handshake_without_end(wire: Wire) -> None:
+    wire.at_connect = [drip(b"\x16\x03\x03\x3f\xff")] * 2
+    url = wire.url.replace("http:", "https:")
+    hasty = session(url, timeout_seconds=0.3, max_retries=1)
+    with hasty as rescale, caught(HtcTimeoutError) as info:
+        get(rescale)
+    assert not info.value.request_sent
+
+
+@row("a certificate that nobody vouches for", "every request", "HtcConnectionError")
+def test_no_tls(wire: Wire) -> None:
+    wire.at_connect = [lambda connection: connection.sendall(b"HTTP/1.1 400 no TLS\r\n\r\n")] * 2
+    url = wire.url.replace("http:", "https:")
+    with session(url, max_retries=1) as rescale, caught(HtcConnectionError) as info:
+        get(rescale)
+    assert not info.value.request_sent
+
+
+# ---- requests that create or change something
+
+
+def create_task(rescale: HtcSession, task: HtcTask) -> Any:
+    return htctasks.create_task_with_name(rescale, task.project, "a task")
+
+
+def create_project(rescale: HtcSession, task: HtcTask) -> Any:
+    return api.post_htc_projects(rescale, {"projectName": "a project"})
+
+
+def archive(rescale: HtcSession, task: HtcTask) -> Any:
+    return task.archive(rescale)
+
+
+CHANGES = [
+    ("POST /htc/projects/p/tasks", create_task),
+    ("POST /htc/projects", create_project),
+    ("PATCH /htc/projects/p/tasks/t", archive),
+]
+LOST = [reset, hang_up, truncated({"taskId": "t"}), answer(b"<html>"), answer(status=500)]
+
+
+@row(
+    "lost or unreadable answer, 5xx",
+    "create task, create project, PATCH",
+    "not sent twice; the exception has outcome_unknown=True",
+)
+@pytest.mark.parametrize(("operation", "change"), CHANGES)
+@pytest.mark.parametrize("lost", LOST)
+def test_a_change_is_not_made_twice(
+    wire: Wire, rescale: HtcSession, task: HtcTask, operation: str, change: Any, lost: Step
+) -> None:
+    wire.on(operation, lost)
+    with caught(HtcException) as info:
+        change(rescale, task)
+    assert info.value.outcome_unknown
+    assert len(wire.asked_for(operation)) == 1
+
+
+@row(
+    "connection refused",
+    "create task, create project, PATCH",
+    "sent again; then HtcConnectionError with outcome_unknown=False",
+)
+@pytest.mark.parametrize(("operation", "change"), CHANGES)
+def test_a_change_that_did_not_leave(
+    task: HtcTask, caplog: pytest.LogCaptureFixture, operation: str, change: Any
+) -> None:
+    with Wire() as wire:
+        rescale = session(wire.url, max_retries=3)
+        get_token(rescale)
+    with rescale, caught(HtcConnectionError) as info:
+        change(rescale, task)
+    assert not info.value.outcome_unknown
+    assert caplog.text.count("it is sent again") == 3
+
+
+@row(
+    "429",
+    "create task, create project, PATCH",
+    "sent again: it was certainly not carried out",
+)
+@pytest.mark.parametrize(("operation", "change"), CHANGES)
+def test_a_change_that_was_not_made_is_tried_again(
+    wire: Wire, rescale: HtcSession, task: HtcTask, operation: str, change: Any
+) -> None:
+    done = answer({"taskId": "t", "projectId": "p"})
+    wire.on(operation, answer(status=429), answer(status=429), done)
+    change(rescale, task)
+    assert len(wire.asked_for(operation)) == 3
+
+
+@row("400, 403, 404, 409", "create task, PATCH", "its exception; outcome_unknown is False")
+@pytest.mark.parametrize("status", [400, 403, 404, 409])
+def test_a_change_that_was_refused(
+    wire: Wire, rescale: HtcSession, task: HtcTask, status: int
+) -> None:
+    wire.on("POST /htc/projects/p/tasks", answer(status=status))
+    with caught(HtcException) as info:
+        create_task(rescale, task)
+    assert not info.value.outcome_unknown
+    assert len(wire.asked_for("POST /htc/projects/p/tasks")) == 1
+
+
+def get_token(rescale: HtcSession) -> None:
+    """Let the session have its token before what a test is about."""
+    rescale.do_authenticate()

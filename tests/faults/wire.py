@@ -1,0 +1,235 @@
+"""A server that speaks HTTP byte by byte, so that it can also speak it wrongly.
+
+What it does with a request is a function of the connection and the request: `answer` and its
+neighbours below make such functions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+from .canary import TOKEN
+
+DRIP_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that came in."""
+
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: dict[str, str]
+    body: bytes
+    connection: int
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+Step = Callable[[socket.socket, Asked], object]
+"""Deals with a request. The connection is kept if it returns True."""
+
+
+class Wire:
+    """The server. `on("GET /htc/projects", step, ...)` scripts an operation.
+
+    Several steps are taken one after the other, and the last one from then on.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+        self.at_connect: list[Callable[..., object]] = []
+        self._lock = threading.Lock()
+        self._steps: dict[str, list[Step]] = {}
+        self._open: set[socket.socket] = set()
+        self._connections = 0
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self.on("GET /auth/token", answer({"tokenValue": TOKEN, "expiresIn": 21600}))
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.origin}/api/v1"
+
+    def on(self, operation: str, *steps: Step) -> None:
+        self._steps[operation] = list(steps)
+
+    def asked_for(self, operation: str) -> list[Asked]:
+        method, path = operation.split(" ")
+        return [a for a in self.asked if (a.method, a.path) == (method, path)]
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            with self._lock:
+                self._connections += 1
+                number = self._connections
+                at_connect = self.at_connect.pop(0) if self.at_connect else None
+                self._open.add(connection)
+            threading.Thread(
+                target=self._serve, args=(connection, number, at_connect), daemon=True
+            ).start()
+
+    def _serve(
+        self,
+        connection: socket.socket,
+        number: int,
+        at_connect: Callable[..., object] | None,
+    ) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError), connection:  # a client that hung up
+            if at_connect is not None:
+                at_connect(connection)
+                return
+            file = connection.makefile("rb")
+            while (asked := _read_request(file, number)) is not None:
+                if not self._step(asked)(connection, asked):
+                    break
+        with self._lock:
+            self._open.discard(connection)
+
+    def _step(self, asked: Asked) -> Step:
+        with self._lock:
+            self.asked.append(asked)
+            steps = self._steps.get(f"{asked.method} {asked.path}", [answer(status=404)])
+            return steps.pop(0) if len(steps) > 1 else steps[0]
+
+    def __enter__(self) -> Self:
+        self._accepting.start()
+        return self
+
+    def stop_listening(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._accepting.join()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop_listening()
+        with self._lock:
+            left = list(self._open)
+        for connection in left:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def _read_request(file: Any, connection: int) -> Asked | None:
+    line = file.readline().decode("latin-1")
+    if not line:
+        return None
+    method, target, _ = line.split(" ")
+    headers: dict[str, str] = {}
+    while (header := file.readline().decode("latin-1").strip()) != "":
+        name, _, value = header.partition(":")
+        headers[name.lower()] = value.strip()
+    parts = urlsplit(target)
+    return Asked(
+        method=method,
+        path=parts.path.removeprefix("/api/v1"),
+        query=parse_qs(parts.query, keep_blank_values=True),
+        headers=headers,
+        body=file.read(int(headers.get("content-length", "0"))),
+        connection=connection,
+    )
+
+
+# ---- what can be done with a request
+
+
+@dataclass(frozen=True)
+class answer:  # noqa: N801 - it reads as a verb
+    """Answer as one should: bytes as they are, anything else as JSON."""
+
+    body: Any = None
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+
+    def __call__(self, connection: socket.socket, asked: Asked) -> bool:  # noqa: ARG002
+        connection.sendall(self.encoded())
+        return True
+
+    def encoded(self) -> bytes:
+        body = self.body
+        if not isinstance(body, bytes):
+            body = b"" if body is None else json.dumps(body).encode()
+        headers = {"Content-Length": str(len(body)), **self.headers}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"HTTP/1.1 {self.status} Status\r\n{head}\r\n".encode() + body
+
+
+def computed(function: Callable[[Asked], Step]) -> Step:
+    """Let a function choose what to do."""
+    return lambda connection, asked: function(asked)(connection, asked)
+
+
+def raw(sent: bytes) -> Step:
+    """Send these bytes and hang up."""
+    return lambda connection, asked: connection.sendall(sent)
+
+
+def hang_up(connection: socket.socket, asked: Asked | None = None) -> None:
+    """Close the connection without a byte."""
+
+
+def reset(connection: socket.socket, asked: Asked | None = None) -> None:
+    """Reset the connection: the other end gets an error and not an end."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.detach() if connection.fileno() < 0 else socket.close(connection.detach())
+
+
+def truncated(body: Any, kept: int = 5) -> Step:
+    """Announce the whole answer, send all but its last bytes, and hang up."""
+    return raw(answer(body).encoded()[:-kept])
+
+
+def compressed(body: Any, cut: int | None = None) -> Step:
+    """Answer compressed; cut short if it is said where, with a length that agrees."""
+    squeezed = gzip.compress(json.dumps(body).encode())[:cut]
+    return answer(squeezed, headers={"Content-Encoding": "gzip"})
+
+
+def drip(sent: bytes, then: bytes = b"") -> Step:
+    """Send some bytes at once, then one at a time, and these again and again."""
+
+    def step(connection: socket.socket, asked: Asked | None = None) -> None:
+        connection.sendall(sent)
+        while True:
+            for byte in then or b"x":
+                connection.sendall(bytes([byte]))
+                time.sleep(DRIP_SECONDS)
+
+    return step
+
+
+def held(gate: threading.Event, step: Step) -> Step:
+    """Do it when the gate opens."""
+
+    def wait(connection: socket.socket, asked: Asked) -> object:
+        gate.wait(60)
+        return step(connection, asked)
+
+    return wait
