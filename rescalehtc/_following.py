@@ -32,10 +32,10 @@ def follow(
         brought_nothing = True
         while True:
             page = rescale.page(call)
-            for line in page.items[yielded:]:
+            for line in _logs.messages(page.items[yielded:]):
                 brought_nothing = False
                 yielded += 1
-                yield _logs.message(line)
+                yield line
             # A page that names itself as the next one is the last one as well.
             if page.next is None or page.next.url(rescale.base_url) == call.url(rescale.base_url):
                 break

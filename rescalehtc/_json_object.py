@@ -22,9 +22,10 @@ class JsonObject:
             use and again when it is replaced; a change inside it does not change the record.
     """
 
+    _validated: tuple[dict[str, Any], Record] | None = None
+
     def __init__(self, json: dict[str, Any]) -> None:
         self.json: dict[str, Any] = json
-        self._validated: tuple[dict[str, Any], Record] | None = None
 
     # What a pickle does not carry: it is made again, or means nothing in another process.
     _not_pickled: ClassVar[tuple[str, ...]] = ("_validated",)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .htcsession import HtcSession
 
-PAGE_SIZE = 5000
+PAGE_SIZE = 10_000  # the most that the service gives
 
 
 def read_lines(rescale: HtcSession, ids: Mapping[str, str], last_n_lines: int | None) -> list[str]:
@@ -63,8 +63,8 @@ def _write_reversed(file: BinaryIO, pages: Iterable[list[str]]) -> None:
 
 def _write(file: BinaryIO, lines: list[str]) -> int:
     # A lone half of a surrogate pair has no UTF-8; it is written as its escape sequence.
-    text = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
-    return file.write(text)
+    text = "\n".join([*lines, ""])
+    return file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def _last_pages(
@@ -86,16 +86,19 @@ def _pages(
 ) -> Iterator[list[str]]:
     query: dict[str, str | int] = {"pageSize": page_size, "sort": sort}
     for page in rescale.pages(api.LIST_JOB_LOGS.call(ids, query=query)):
-        yield [message(line) for line in page]
+        yield messages(page)
 
 
-def message(line: Any) -> str:
-    """The text of a line."""
-    match line:
-        case {"message": str(message)}:
-            return message
-        case _:
-            raise HtcResponseError("listJobLogs: a line has no message")
+def messages(page: list[dict[str, Any]]) -> list[str]:
+    """The text of each line.
+
+    Raises:
+        HtcResponseError: A line has none.
+    """
+    texts: list[Any] = [line.get("message") for line in page]
+    if not {*map(type, texts)} <= {str}:
+        raise HtcResponseError("listJobLogs: a line has no message")
+    return texts
 
 
 @contextlib.contextmanager

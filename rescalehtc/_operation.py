@@ -136,10 +136,11 @@ class Response(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page of a listing, and the call for the next one if there is one."""
+    """A page of a listing, the call for the next one if there is one, and the items' ids."""
 
     items: list[Any]
     next: Call | None
+    ids: list[str]
 
 
 def read(call: Call, response: Response) -> Any:
@@ -171,15 +172,14 @@ def read_page(call: Call, response: Response, base_url: str) -> Page:
     """
     answer: Any = read(call, response)
     if isinstance(answer, list):
-        return Page(answer, None)  # pyright: ignore[reportUnknownArgumentType]
+        return Page(answer, None, [])  # pyright: ignore[reportUnknownArgumentType]
     items: Any = answer.get("items")
     if not isinstance(items, list):
         raise _not_understood(call, response.body, "a page has an array named items")
-    if call.operation.answer == "page":
-        _check_items(call, items)  # pyright: ignore[reportUnknownArgumentType]
+    ids = _checked_ids(call, items) if call.operation.answer == "page" else []  # pyright: ignore[reportUnknownArgumentType]
     following: object = answer.get("next")
     if following is None:
-        return Page(items, None)
+        return Page(items, None, ids)
     if not isinstance(following, str):
         raise HtcResponseError(f"{call.operation.id}: the address of the next page is no string")
     here = call.url(base_url)
@@ -187,7 +187,7 @@ def read_page(call: Call, response: Response, base_url: str) -> Page:
         following.encode()
         address = urljoin(here, following)
         if origin(address) == origin(here):
-            return Page(items, replace(call, target=address))
+            return Page(items, replace(call, target=address), ids)
     except ValueError:
         pass  # no address at all
     raise HtcResponseError(
@@ -196,14 +196,21 @@ def read_page(call: Call, response: Response, base_url: str) -> Page:
     )
 
 
-def _check_items(call: Call, items: list[Any]) -> None:
-    """Refuse items that are no objects, or that do not say which ones they are."""
+def _checked_ids(call: Call, items: list[Any]) -> list[str]:
+    """Return what names the items, if anything does.
+
+    Raises:
+        HtcResponseError: Items are no objects, or do not say which ones they are.
+    """
+    if not {*map(type, items)} <= {dict}:
+        raise HtcResponseError(f"{call.operation.id}: an item of the page is no JSON object")
     item_id = call.operation.item_id
-    for item in items:
-        if not isinstance(item, dict):
-            raise HtcResponseError(f"{call.operation.id}: an item of the page is no JSON object")
-        if item_id and not isinstance(item.get(item_id), str):  # pyright: ignore[reportUnknownMemberType]
-            raise HtcResponseError(f"{call.operation.id}: an item of the page has no {item_id}")
+    if not item_id:
+        return []
+    ids = [item.get(item_id) for item in items]
+    if not {*map(type, ids)} <= {str}:
+        raise HtcResponseError(f"{call.operation.id}: an item of the page has no {item_id}")
+    return ids
 
 
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
@@ -313,8 +320,10 @@ def _first_text(said: Any, *names: str) -> str | None:
 def _decode(call: Call, body: bytes) -> Any:
     from pydantic_core import from_json
 
+    # Jobs repeat their values: one string for all of them. The lines of a log do not.
+    cache: Literal["all", "keys"] = "all" if call.operation.item_id else "keys"
     try:
-        return from_json(body)
+        return from_json(body, cache_strings=cache)
     except ValueError as error:
         reason = str(error)
     if b"\\ud" in body.lower():  # perhaps half of a character that the service cut in two

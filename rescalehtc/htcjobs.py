@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _failures, _following, _logs, _tables, _waiting, api
 from ._failures import FailedJob as FailedJob  # noqa: TC001 - a name of this module
@@ -50,15 +50,30 @@ class HtcJob(JsonObject):
         HtcValidationError: `task` is not an HtcTask.
     """
 
-    json: dict[str, Any]
     _not_pickled = ("_validated", "_fetched_at", "_log")
+    # There may be a million jobs: what few of them need is not stored in each one.
+    _json: dict[str, Any] | None = None
+    _fetched_at: float | None = None
+    _log: tuple[float, int | None, list[str]] | None = None
+    _made: _Made  # how to make the dictionary of a job that has none
+    _index: int
 
     def __init__(self, json: dict[str, Any], task: HtcTask) -> None:
         require_instance(task, HtcTask, "task", "HtcJob")
         super().__init__(json)
         self.task: HtcTask = task
-        self._fetched_at: float | None = None
-        self._log: tuple[float, int | None, list[str]] | None = None
+
+    @property
+    def json(self) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The raw dictionary."""
+        if self._json is None:
+            made = self._made
+            self._json = {**made.shared, "jobUUID": f"{made.parent_id}:{self._index}"}
+        return self._json
+
+    @json.setter
+    def json(self, json: dict[str, Any]) -> None:
+        self._json = json
 
     def __repr__(self) -> str:
         status = f", status={self.json['status']!r}" if "status" in self.json else ""
@@ -143,7 +158,7 @@ class HtcJob(JsonObject):
     def _take(self, record: dict[str, Any]) -> None:
         """Let a record that was just fetched be the new `json`."""
         ids = {name: id_of(self, name) for name in ("projectId", "taskId")}
-        self.json = {**ids, **record}
+        self._json = {**ids, **record}
         self._fetched_at = time.monotonic()
 
     def get_logs(self, rescale: HtcSession, last_n_lines: int | None = None) -> Iterable[str]:
@@ -393,15 +408,31 @@ class HtcJobBatch(JsonObject):
             HtcResponseError: The service did not say which jobs it made.
         """
         return [
-            HtcJob({**shared, "jobUUID": f"{parent}:{index}"}, self.task)
-            for batch in self.batches
-            for shared, parent, size in [_made_by(batch.json, self.task)]
-            for index in range(size)
+            job
+            for made in [_made_by(batch.json, self.task) for batch in self.batches]
+            for job in made.jobs(self.task)
         ]
 
 
-def _made_by(answer: dict[str, Any], task: HtcTask) -> tuple[dict[str, Any], str, int]:
-    """What the jobs of a submit request share, their parent's id and their number."""
+class _Made(NamedTuple):
+    """The jobs of a submit request: what they share, their parent's id and their number."""
+
+    shared: dict[str, Any]
+    parent_id: str
+    size: int
+
+    def jobs(self, task: HtcTask) -> Iterator[HtcJob]:
+        """Yield the jobs. Each makes its dictionary when somebody looks at it."""
+        for index in range(self.size):
+            job = HtcJob.__new__(HtcJob)
+            job.task = task
+            job._made = self  # pyright: ignore[reportPrivateUsage]
+            job._index = index  # pyright: ignore[reportPrivateUsage]
+            yield job
+
+
+def _made_by(answer: dict[str, Any], task: HtcTask) -> _Made:
+    """Read which jobs the service made."""
     match answer:
         case {
             "projectId": str(),
@@ -412,7 +443,7 @@ def _made_by(answer: dict[str, Any], task: HtcTask) -> tuple[dict[str, Any], str
             shared: dict[str, Any] = {
                 k: answer[k] for k in ("group", "projectId", "taskId") if k in answer
             }
-            return shared, parent, size
+            return _Made(shared, parent, size)
         case _:
             raise HtcResponseError(
                 "submitJobs: the answer lacks projectId, taskId, parentJobId or batchSize, so "

@@ -221,7 +221,7 @@ class HtcSession:
             empty = 0 if page.items else empty + 1
             if empty > MAX_EMPTY_PAGES:
                 raise HtcResponseError(f"{call.operation.id}: {empty} empty pages in a row")
-            items, before = _not_repeated(call, page.items, before)
+            items, before = _not_repeated(call, page, before)
             yield items
             following = page.next
 
@@ -328,21 +328,22 @@ class HtcSession:
             self._groups = {}
 
 
-def _not_repeated(call: Call, items: list[Any], before: set[str]) -> tuple[list[Any], set[str]]:
+def _not_repeated(call: Call, page: Page, before: set[str]) -> tuple[list[Any], set[str]]:
     """Leave out items that the page before had too, as when a job was added to the listing.
+
+    Returns:
+        The others, and the ids of all, if they have ids.
 
     Raises:
         HtcResponseError: They are all the same.
     """
-    item_id = call.operation.item_id
-    if not item_id:
-        return items, before
-    ids = {item[item_id] for item in items}
-    if items and ids <= before:
+    ids = set(page.ids)
+    if ids and ids <= before:
         raise HtcResponseError(f"{call.operation.id}: a page repeats the one before")
-    if len(ids) == len(items) and ids.isdisjoint(before):
-        return items, ids
-    unique = {item[item_id]: item for item in items if item[item_id] not in before}
+    if len(ids) == len(page.ids) and ids.isdisjoint(before):
+        return page.items, ids
+    named = zip(page.ids, page.items, strict=True)
+    unique = {name: item for name, item in named if name not in before}
     return list(unique.values()), ids
 
 

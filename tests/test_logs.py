@@ -117,7 +117,7 @@ def test_no_more_is_asked_for_than_is_wanted(
     job.get_logs(scripted)
     sizes = [asked.query["pageSize"] for asked in service.asked_for(LOGS)]
     assert sizes[0] == ["7"]
-    assert sizes[-1] == ["5000"]
+    assert sizes[-1] == ["10000"]
 
 
 def test_no_line_is_asked_for_with_zero(
