@@ -4,9 +4,6 @@ It runs on the emulator (`make demo`) and, given an API key and an image with Py
 project's registry, on the service: the calls are the same.
 """
 
-import sys
-import time
-
 from rescalehtc import HtcSession, exceptions, htcjobs, htcprojects, htctasks
 
 LIMIT = 2_000_000
@@ -49,7 +46,8 @@ def main() -> None:
             commands=["python3", "-c", COUNT_PRIMES],
         )
         print(f"batch    {batch.record.batch_size} jobs, parent {batch.record.parent_job_id}")
-        wait(rescale, task)
+        counts = batch.wait(rescale, progress=True)
+        print(f"ended    {counts.succeeded} succeeded, {counts.failed} failed")
 
         jobs = batch.to_jobs()
         parts = [list(job.get_logs(rescale)) for job in jobs]
@@ -82,26 +80,6 @@ def main() -> None:
             )
         except exceptions.HtcValidationError as error:
             print(error)
-
-
-def wait(rescale: HtcSession, task: htctasks.HtcTask) -> None:
-    """Show how many jobs have ended until all of them have."""
-    line_end = "\r" if sys.stdout.isatty() else "\n"
-    shown = -1
-    while True:
-        running = task.is_still_running(rescale)
-        counts = task.get_task_summary(rescale)["jobStatuses"]
-        failed = sum(counts.get(status) or 0 for status in ("FAILED", "POD_FAILED"))
-        ended = failed + sum(counts.get(status) or 0 for status in ("SUCCEEDED", "POD_SUCCEEDED"))
-        if ended != shown:
-            bar = "#" * ended + "." * (JOBS - ended)
-            line = f"running  {bar} {ended}/{JOBS} ended, {failed} failed"
-            print(line, end=line_end, flush=True)
-            shown = ended
-        if not running:
-            break
-        time.sleep(rescale.status_refresh_seconds)
-    print("\n" if line_end == "\r" else "")
 
 
 if __name__ == "__main__":

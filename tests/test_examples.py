@@ -8,23 +8,118 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import nbclient
+import nbformat
+import pytest
+
 if TYPE_CHECKING:
     from rescalehtc.emulator import Emulator
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
 
 
-def test_quickstart(emulator: Emulator) -> None:
-    environment = {
+@pytest.fixture
+def with_emulator(emulator: Emulator) -> dict[str, str]:
+    """The environment of a program that reaches the emulator."""
+    return {
         **os.environ,
+        "PYTHONPATH": str(ROOT),
         "RESCALE_API_BASE_URL": emulator.url,
         "RESCALE_API_KEY": emulator.api_key,
     }
-    program = [sys.executable, str(EXAMPLES / "quickstart.py")]
-    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def run(
+    environment: dict[str, str], name: str, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_quickstart(with_emulator: dict[str, str]) -> None:
+    done = run(with_emulator, "quickstart.py")
     assert done.returncode == 0, done.stderr
-    assert "20/20 ended, 0 failed" in done.stdout
+    assert done.stderr.endswith("20 of 20 jobs ended: 20 SUCCEEDED\n")
+    assert "20 succeeded, 0 failed" in done.stdout
     assert "148,933 primes below 2,000,000" in done.stdout
     assert "SUCCEEDED in AWS_US_EAST_1, exit code 0" in done.stdout
     for argument in ("batch_size", "priority", "exec_timeout_seconds", "envs[0].name", "region"):
         assert f"\n  {argument}: must be" in done.stdout
+
+
+def test_parameter_sweep_puts_the_results_of_all_points_together(
+    with_emulator: dict[str, str],
+) -> None:
+    done = run(with_emulator, "parameter_sweep.py")
+    assert done.returncode == 0, done.stderr
+    header, *rows, farthest = done.stdout.splitlines()
+    assert header == "angle,speed,distance"
+    assert len(rows) == 15
+    assert "30,20,35.31" in rows
+    assert farthest == "farthest: 91.74 m at 45 degrees, 30 m/s"
+
+
+def test_rerun_of_failures_does_the_failed_parts_again_and_no_others(
+    with_emulator: dict[str, str],
+) -> None:
+    done = run(with_emulator, "rerun_failures.py")
+    assert done.returncode == 0, done.stderr
+    assert "attempt 1: 8 of 8 jobs ended: 2 FAILED, 6 SUCCEEDED" in done.stdout
+    why = "ErrorNonZeroContainerExitCode, exit code 7: no licence is free"
+    assert done.stdout.count(why) == 2
+    assert "does part 2 again" in done.stdout
+    assert "does part 5 again" in done.stdout
+    assert "attempt 2: 2 of 2 jobs ended: 2 SUCCEEDED" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "out", "err"),
+    [
+        (["solver:1", "sh", "-c", "echo one; echo two"], 0, "one\ntwo\n", "SUCCEEDED\n"),
+        (["solver:1", "sh", "-c", "exit 3"], 3, "", "FAILED ErrorNonZeroContainerExitCode\n"),
+        (["--seconds", "60", "solver:1", "sleep", "600"], 4, "", "FAILED ErrorTimeout\n"),
+        (["--seconds", "5", "solver:1", "true"], 2, "", "exec_timeout_seconds: must be"),
+    ],
+)
+def test_pipeline_step_exits_as_its_job_did(
+    with_emulator: dict[str, str], arguments: list[str], status: int, out: str, err: str
+) -> None:
+    done = run(with_emulator, "pipeline_step.py", *arguments)
+    assert (done.returncode, done.stdout) == (status, out), done.stderr
+    assert err in done.stderr
+
+
+def test_pipeline_step_has_a_status_of_its_own_for_a_service_that_refuses(
+    with_emulator: dict[str, str],
+) -> None:
+    refused = {**with_emulator, "RESCALE_API_KEY": "wrong"}
+    done = run(refused, "pipeline_step.py", "solver:1", "true")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "Traceback" not in done.stderr
+
+
+def test_notebook(
+    with_emulator: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in with_emulator.items():
+        monkeypatch.setenv(name, value)
+    notebook = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "it is kept without outputs"
+    nbclient.NotebookClient(
+        notebook, timeout=120, resources={"metadata": {"path": tmp_path}}
+    ).execute()
+    shown = "\n".join(
+        str(output.get("text") or output["data"])
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    )
+    assert "<table" in shown
+    assert "SUCCEEDED" in shown
+    assert "pi is about 3.14" in shown

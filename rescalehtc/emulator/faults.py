@@ -194,7 +194,7 @@ def parsed(text: str) -> Fault:
     for option in given:
         name, _, value = option.partition("=")
         if name not in _READERS:
-            raise ValueError(f"there is no {name!r}: options are {', '.join(_READERS)}")
+            raise ValueError(_no_option(name))
         try:
             options[name] = _READERS[name](value)
         except ValueError:
@@ -217,6 +217,9 @@ def _check(operation: str, kind: str, options: FaultOptions) -> None:
         near = difflib.get_close_matches(operation, [*OPERATIONS, UPLOAD])
         hint = " or ".join(near) if near else f"{ANY!r} is any; docs/operations.md lists them"
         raise ValueError(f"there is no operation {operation[:80]!r}: {hint}")
+    for name in options:
+        if name not in _READERS:
+            raise ValueError(_no_option(name))
     if operation != ANY and (problem := _problem(operation, kind)):
         raise ValueError(f"{kind} {problem}, not {operation}")
     for name, kinds in _OF_KINDS.items():
@@ -252,3 +255,7 @@ def _problem(operation: str, kind: str) -> str | None:
 
 def _no_kind(kind: str) -> str:
     return f"there is no kind {kind[:80]!r}: kinds are {', '.join(KINDS)}"
+
+
+def _no_option(name: str) -> str:
+    return f"there is no {name[:80]!r}: options are {', '.join(_READERS)}"

@@ -336,6 +336,7 @@ def test_a_session_tells_of_a_reset_in_the_exception_tree(emulator):
         ("submitJobs", "repeat_next", {}, "operations that list, not submitJobs"),
         ("getToken", "expire_token", {}, "take a bearer token, not getToken"),
         ("upload", "expire_token", {}, "take a bearer token, not upload"),
+        ("submitJobs", "delay", {"tims": 1}, "there is no 'tims': options are times"),
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused_with_what_would(

@@ -1,0 +1,58 @@
+"""Run a batch, see what failed and why, and submit just that again, up to three times.
+
+A job that is submitted again is told its old index in the variable PART, so that it does its
+own part of the work and no other.
+
+    python -m rescalehtc.emulator -- python examples/rerun_failures.py
+"""
+
+import sys
+
+from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
+
+PARTS = 8
+ATTEMPTS = 3
+
+# What a job runs. Parts 2 and 5 find no licence the first time: the folder that the jobs of a
+# task share remembers that they have tried.
+WORK = """
+part=${PART:-$AWS_BATCH_JOB_ARRAY_INDEX}
+tried=$TASK_SHARED_FOLDER/tried-$part
+case $part in 2|5) [ -e "$tried" ] || { touch "$tried"; echo "no licence is free"; exit 7; };; esac
+echo "part $part is done"
+"""
+
+
+def main() -> int:
+    with HtcSession() as rescale:
+        if rescale.base_url.startswith("http://127.0.0.1:"):
+            rescale.status_refresh_seconds = 0.2  # the emulator is quicker than the service
+        project = htcprojects.get_projects(rescale)[0]
+        task = htctasks.create_task_with_name(rescale, project, "parts")
+        batch = htcjobs.create_job_batch(
+            rescale,
+            task,
+            batch_size=PARTS,
+            priority="ON_DEMAND_ECONOMY",
+            image_name="solver:1",
+            exec_timeout_seconds=300,
+            commands=["sh", "-c", WORK],
+        )
+        for attempt in range(1, ATTEMPTS + 1):
+            print(f"attempt {attempt}: {batch.wait(rescale)}")
+            failures = batch.failed(rescale, last_n_lines=1)
+            if not failures:
+                return 0
+            for failure in failures:
+                print(f"  {failure.failure_code}, exit code {failure.exit_code}:", end=" ")
+                print(*failure.last_lines)
+            if attempt < ATTEMPTS:
+                again = batch.resubmit_failed(rescale, index_variable="PART")
+                batch = again.submit(rescale)
+                for job, index in zip(batch.to_jobs(), again.old_indices, strict=True):
+                    print(f"  {job.record.job_uuid} does part {index} again")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
