@@ -140,19 +140,17 @@ class _Parts:
         self._outcomes: list[list[Answer] | HtcException | None] = [None] * len(parts)
 
     def submitted(self) -> HtcJobBatch:
+        failures: list[HtcException] = []
         try:
-            with ThreadPoolExecutor(min(PARALLEL_CALLS, len(self._parts))) as threads:
-                try:
-                    list(threads.map(self._submit, range(len(self._parts))))
-                finally:
-                    self._stopped.set()  # an interrupt: what has not begun does not begin
-            self._ask_the_group()
+            while None in self._outcomes and not failures:  # again after a lost part was found
+                self._submit_what_is_left()
+                self._ask_the_group()
+                failures = [one for one in self._outcomes if isinstance(one, HtcException)]
         except BaseException as error:
             self._note_interrupt(error)
             raise
-        failures = [one for one in self._outcomes if isinstance(one, HtcException)]
         answers = [one for part in self._outcomes if isinstance(part, list) for one in part]
-        if not failures and None not in self._outcomes:
+        if not failures:
             return HtcJobBatch(answers, self._task)
         uncertain = [one for one in failures if isinstance(one, SubmissionUncertainError)]
         if not answers and not uncertain:
@@ -166,6 +164,15 @@ class _Parts:
         batches = [HtcJobBatch(answer, self._task) for answer in answers]
         del answers  # a traceback that shows variables must not show their secrets
         raise SubmissionIncompleteError(batches, uncertain, unsent, failures[0])
+
+    def _submit_what_is_left(self) -> None:
+        self._stopped.clear()
+        left = [index for index, outcome in enumerate(self._outcomes) if outcome is None]
+        with ThreadPoolExecutor(min(PARALLEL_CALLS, len(left))) as threads:
+            try:
+                list(threads.map(self._submit, left))
+            finally:
+                self._stopped.set()  # an interrupt: what has not begun does not begin
 
     def _submit(self, index: int) -> None:
         if self._stopped.is_set():

@@ -262,6 +262,7 @@ class _Stream(httpcore.NetworkStream):
         return self._stream.read(max_bytes, self._watch.left(httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        buffer = HiddenBytes(buffer)  # an interrupt can strike here
         for start in range(0, len(buffer), _WRITE_BYTES):
             left = self._watch.left(httpcore.WriteTimeout)
             self._watch.has_sent = True

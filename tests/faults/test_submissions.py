@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rescalehtc import HtcSession, htcjobs
+from rescalehtc import HtcSession, _delivery, htcjobs
 from rescalehtc.exceptions import (
     HtcAuthenticationError,
     HtcBadRequestError,
@@ -431,14 +431,21 @@ def test_all_parts_found(wire: Wire, rescale: HtcSession, task: HtcTask, books: 
     assert books.submissions == 2
 
 
-@row("one part's answer is lost, the part taken", "submit with a group", "the batch is returned")
-def test_one_part_lost(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
+@row("one part's answer is lost, the part taken", "submit with a group", "the rest is sent too")
+@pytest.mark.parametrize("parallel", [1, 10])
+def test_one_part_lost(
+    wire: Wire,
+    rescale: HtcSession,
+    task: HtcTask,
+    books: Books,
+    monkeypatch: pytest.MonkeyPatch,
+    parallel: int,
+) -> None:
+    monkeypatch.setattr(_delivery, "PARALLEL_CALLS", parallel)
     wire.on(SUBMIT, books.taken(answer(status=502)), books.taken())
-    batch = htcjobs.submit(rescale, task, requests(350), group="g")
-    told = ids(batch)
+    told = ids(htcjobs.submit(rescale, task, requests(350), group="g"))
     assert sorted(told) == sorted(job["jobUUID"] for job in books.jobs)
-    unsent = 350 - len(told)
-    assert unsent == 0
+    assert len(told) == 350
     assert books.submissions == 4
 
 
