@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     QueryValue = str | int | bool | Sequence[str] | None
 
 EXCERPT_CHARACTERS = 200
+# Pages of half this size, or of half the 10,000 lines that a log's may have, are what the
+# service's own clients ask for.
+LARGE_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,17 @@ class Call:
     def url(self, base_url: str) -> str:
         """The address to send to."""
         return base_url + self.target if self.target.startswith("/") else self.target
+
+    def in_smaller_pages(self) -> Call | None:
+        """The same listing from its beginning, in pages half as large.
+
+        None if they are small enough for any service, or if this is a later page.
+        """
+        size = re.search(r"(?<=[?&]pageSize=)\d+", self.target)
+        if not self.target.startswith("/") or size is None or int(size[0]) < LARGE_PAGE:
+            return None
+        before, after = self.target[: size.start()], self.target[size.end() :]
+        return replace(self, target=f"{before}{int(size[0]) // 2}{after}")
 
 
 class Response(NamedTuple):

@@ -64,7 +64,7 @@ class HtcJob(JsonObject):
         self.task: HtcTask = task
 
     @property
-    def json(self) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def json(self) -> dict[str, Any]:
         """The raw dictionary."""
         if self._json is None:
             made = self._made
@@ -72,7 +72,7 @@ class HtcJob(JsonObject):
         return self._json
 
     @json.setter
-    def json(self, json: dict[str, Any]) -> None:
+    def json(self, json: dict[str, Any]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self._json = json
 
     def __repr__(self) -> str:
@@ -324,7 +324,7 @@ class HtcJobBatch(JsonObject):
         100 jobs that have not ended are asked for by their ids. Of more, the service's
         summaries of their groups are asked for, as long as those count as many jobs as the
         batch has. Where they count more, others were submitted with the same groups, and the
-        groups' jobs are listed, 500 at a time; it then takes some intervals to see them all.
+        groups' jobs are listed, 1000 at a time; it then takes some intervals to see them all.
 
         Jobs that the service does not list yet count as not ended.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from . import models
     from .htcsession import HtcSession
 
-PAGE_SIZE = 500
+PAGE_SIZE = 1000
 
 
 class HtcProject(StoredObject):

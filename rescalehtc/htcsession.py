@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -24,7 +25,13 @@ from ._retry import (
 )
 from ._transport import Transport
 from .bearer_token import BearerToken, token_from_str
-from .exceptions import HtcException, HtcResponseError, HtcValidationError, Problem
+from .exceptions import (
+    HtcBadRequestError,
+    HtcException,
+    HtcResponseError,
+    HtcValidationError,
+    Problem,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO, Self, TypeVar
 
     from ._delivery import Group
+    from ._operation import Operation
 
     T = TypeVar("T")
 
@@ -130,6 +138,7 @@ class HtcSession:
         self._retry_policy = RetryPolicy(max_retries, backoff_seconds, deadline_seconds)
         self._retry_budget = RetryBudget()
         self._groups: dict[tuple[str, str], Group] = {}
+        self._refuses_large_pages: set[Operation] = set()
         self._process = os.getpid()
 
     def __repr__(self) -> str:
@@ -228,10 +237,20 @@ class HtcSession:
     def page(self, call: Call) -> Page:
         """Send a listing's call and return one page of it, with the call for the next one.
 
+        A service that refuses large pages is asked for smaller ones, from then on at once.
+
         Raises:
             The same as `send`.
         """
-        return self._exchange(call, self._read_page)
+        smaller = call.in_smaller_pages()
+        if smaller is None:
+            return self._exchange(call, self._read_page)
+        if call.operation not in self._refuses_large_pages:
+            with contextlib.suppress(HtcBadRequestError):
+                return self._exchange(call, self._read_page)
+        page = self._exchange(smaller, self._read_page)
+        self._refuses_large_pages.add(call.operation)
+        return page
 
     def upload(self, url: str, file: BinaryIO) -> None:
         """Send a file to a presigned address, which need not be the service's.

@@ -203,7 +203,7 @@ def test_a_listing_asks_the_service_to_filter_and_for_large_pages(
     htcjobs.get_jobs(scripted, scripted_task, "SUCCEEDED")
     htcjobs.get_jobs(scripted, scripted_task)
     asked = [a.query for a in service.asked_for(JOBS)]
-    assert asked == [{"pageSize": ["500"], "status": ["SUCCEEDED"]}, {"pageSize": ["500"]}]
+    assert asked == [{"pageSize": ["1000"], "status": ["SUCCEEDED"]}, {"pageSize": ["1000"]}]
 
 
 def test_an_error_is_not_taken_for_nothing_found(

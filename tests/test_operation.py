@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import closing, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -28,6 +28,11 @@ from rescalehtc.exceptions import (
 )
 
 from .service import Answer, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .service import Asked
 
 PROJECTS = "GET /htc/projects"
 JOBS = "GET /htc/projects/p/tasks/t/jobs"
@@ -185,21 +190,56 @@ def names(rescale: HtcSession) -> list[str]:
 def test_a_listing_ends_where_next_is_absent_or_null(
     service: Service, scripted: HtcSession, absent: dict[str, None]
 ) -> None:
-    following = f"{service.url}/htc/projects?pageIndex=2&pageSize=500"
+    following = f"{service.url}/htc/projects?pageIndex=2&pageSize=1000"
     service.on(PROJECTS, page("a", "b", next=following), page("c", **absent))
     assert names(scripted) == ["a", "b", "c"]
     assert [asked.query for asked in service.asked_for(PROJECTS)] == [
-        {"pageSize": ["500"]},
-        {"pageIndex": ["2"], "pageSize": ["500"]},
+        {"pageSize": ["1000"]},
+        {"pageIndex": ["2"], "pageSize": ["1000"]},
     ]
 
 
 def test_a_page_that_names_itself_is_read_once(service: Service, scripted: HtcSession) -> None:
-    service.on(PROJECTS, page("a", next=f"{service.url}/htc/projects?pageSize=500"))
+    service.on(PROJECTS, page("a", next=f"{service.url}/htc/projects?pageSize=1000"))
     read: list[str] = []
     with pytest.raises(HtcResponseError, match="names itself"):
         read += [project.json["projectName"] for project in htcprojects.iter_projects(scripted)]
     assert len(service.asked_for(PROJECTS)) == 1
+
+
+def refuses_more_than(largest: int, *pages: Answer) -> Callable[[Asked], Answer]:
+    """An answer that refuses larger pages with 400."""
+    left = list(pages)
+
+    def answer(asked: Asked) -> Answer:
+        if int(asked.query["pageSize"][0]) > largest:
+            return Answer({"message": "pageSize is too large"}, status=400)
+        return left.pop(0)
+
+    return answer
+
+
+def test_a_service_that_refuses_large_pages_is_asked_for_smaller_ones(
+    service: Service, scripted: HtcSession
+) -> None:
+    following = f"{service.url}/htc/projects?pageIndex=2&pageSize=500"
+    pages = (page("a", next=following), page("b"), page("c"))
+    service.on(PROJECTS, refuses_more_than(500, *pages))
+    assert names(scripted) == ["a", "b"]
+    assert names(scripted) == ["c"]
+    sizes = [asked.query["pageSize"] for asked in service.asked_for(PROJECTS)]
+    assert sizes == [["1000"], ["500"], ["500"], ["500"]]
+
+
+def test_a_listing_that_is_refused_for_another_reason_is_refused(
+    service: Service, scripted: HtcSession
+) -> None:
+    service.on(PROJECTS, Answer({"message": "no"}, status=400), Answer(status=400), page("a"))
+    with pytest.raises(HtcBadRequestError):
+        names(scripted)
+    assert names(scripted) == ["a"]
+    sizes = [asked.query["pageSize"] for asked in service.asked_for(PROJECTS)]
+    assert sizes == [["1000"], ["500"], ["1000"]]
 
 
 @pytest.mark.parametrize("item", [None, 5, "x", []])
