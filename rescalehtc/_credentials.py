@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 import threading
 import time
 from dataclasses import dataclass, field
@@ -339,7 +338,7 @@ def write_private(path: Path, text: str) -> None:
     Raises:
         OSError: It can't be written.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 from . import api
@@ -52,6 +50,8 @@ def write_lines(
 
 def _write_reversed(file: BinaryIO, pages: Iterable[list[str]]) -> None:
     """Write pages that come newest first: each one spooled in order, then the last one first."""
+    import tempfile
+
     with tempfile.TemporaryFile() as spool:
         sizes = [_write(spool, page[::-1]) for page in pages]
         end = sum(sizes)
@@ -119,7 +119,7 @@ def _replaced_whole(destination: str | bytes | PathLike[str]) -> Generator[Binar
         if path.endswith(os.sep):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         target = os.path.realpath(path)
-        partial = os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.partial")
+        partial = os.path.join(os.path.dirname(target), f".{os.urandom(8).hex()}.partial")
         try:
             with open(partial, "xb") as file:
                 if before:

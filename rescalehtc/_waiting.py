@@ -7,7 +7,6 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 from . import api
@@ -356,6 +355,8 @@ class _Progress:
             return
         self._shown = text
         if self._on_terminal:  # a line that is wrapped could not be written over
+            from shutil import get_terminal_size
+
             width = get_terminal_size().columns - 1
             self._stream.write(f"\r{text[:width]}\x1b[K")
         else:

@@ -6,9 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import _failures, _following, _logs, _tables, _waiting, api
-from ._failures import FailedJob as FailedJob  # noqa: TC001 - a name of this module
-from ._failures import Resubmission as Resubmission  # noqa: TC001
+from . import _logs, _waiting, api
 from ._json_object import JsonObject, id_of, require_instance, validated
 from ._waiting import JobCounts as JobCounts
 from .exceptions import (
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from . import models
+    from ._failures import FailedJob as FailedJob
+    from ._failures import Resubmission as Resubmission
     from .htcsession import HtcSession
 
     TagLike = dict[str, str] | models.Tag
@@ -35,6 +35,15 @@ if TYPE_CHECKING:
     ClaimLike = dict[str, str] | models.ClaimPair
 
 _logger = logging.getLogger("rescalehtc")
+
+
+def __getattr__(name: str) -> Any:
+    """The names of this module that a listing does not need: imported when they are used."""
+    if name in ("FailedJob", "Resubmission"):
+        from . import _failures
+
+        return getattr(_failures, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class HtcJob(JsonObject):
@@ -80,6 +89,8 @@ class HtcJob(JsonObject):
         return f"HtcJob(jobUUID={self.json.get('jobUUID')!r}{status})"
 
     def _repr_html_(self) -> str:
+        from . import _tables
+
         return _tables.job(self)
 
     @property
@@ -223,6 +234,8 @@ class HtcJob(JsonObject):
         Raises:
             HtcNotFoundError: There is no such job.
         """
+        from . import _following
+
         return _following.follow(rescale, self._ids(), lambda: self.is_still_running(rescale))
 
     def iter_events(self, rescale: HtcSession) -> Iterator[models.RescaleJobStatusEvent]:
@@ -287,6 +300,8 @@ class HtcJobBatch(JsonObject):
         return f"HtcJobBatch({'; '.join(described)})"
 
     def _repr_html_(self) -> str:
+        from . import _tables
+
         return _tables.batch(self)
 
     @property
@@ -360,6 +375,8 @@ class HtcJobBatch(JsonObject):
             HtcValidationError: `last_n_lines` is not such a number.
         """
         _check_last_n_lines(last_n_lines, "failed")
+        from . import _failures
+
         return _failures.failed(rescale, self, last_n_lines)
 
     def resubmit_failed(
@@ -396,6 +413,8 @@ class HtcJobBatch(JsonObject):
             HtcValidationError: The batch's record makes no valid request, or `index_variable`
                 can't be set.
         """
+        from . import _failures
+
         return _failures.resubmission(rescale, self, index_variable)
 
     def to_jobs(self) -> list[HtcJob]:
@@ -568,6 +587,8 @@ def to_dataframe(jobs: Iterable[HtcJob]) -> pd.DataFrame:
     given = list(jobs)
     for job in given:
         require_instance(job, HtcJob, "jobs", "to_dataframe")
+    from . import _tables
+
     return _tables.dataframe(given)
 
 
