@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import threading
 import time
 import zlib
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpcore
+import httpx
 
 from . import __version__
 from ._hidden import HiddenBytes
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    import httpx
     from httpcore import SOCKET_OPTION
 
 MAX_CONNECTIONS = 10
@@ -39,8 +38,6 @@ KEEP_ALIVE_SECONDS = 5.0
 MAX_BODY_BYTES = 256 << 20
 _WRITE_BYTES = 64 << 10
 _GZIP = 16 + zlib.MAX_WBITS
-# What stays as it is in an address, besides letters and digits.
-_URL_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 
 
 class Transport:
@@ -147,7 +144,7 @@ class Transport:
             if origin(url)[0] == "https":  # a context costs more than a request without one
                 with self._lock:
                     if self._ssl_context is None:
-                        self._ssl_context = _new_ssl_context()
+                        self._ssl_context = httpx.create_ssl_context()
                     context = self._ssl_context
             return _Connection(context, _proxy(url))
         except (ImportError, OSError, RuntimeError, ValueError) as error:
@@ -161,7 +158,7 @@ class _Connection:
 
     def __init__(self, context: ssl.SSLContext | None, proxy: httpx.Proxy | None) -> None:
         self._watch = _Watch()
-        self._pool = _pool(self._watch, context, proxy)
+        self._http = _Http(self._watch, context, proxy)
 
     def send(
         self,
@@ -177,18 +174,19 @@ class _Connection:
         self._watch.begin(deadline, seconds_a_piece)
         began = time.monotonic()
         try:
-            response = self._pool.handle_request(_request(method, url, headers, content))
+            request = httpx.Request(method, url, headers={**_HEADERS, **headers}, content=content)
+            response = self._http.handle_request(request)
             try:
                 body = _whole_body(name, response)
             finally:
                 response.close()
-            return Response(response.status, body, _header(response, b"retry-after"))
-        except httpcore.TimeoutException:
+            return Response(response.status_code, body, response.headers.get("Retry-After"))
+        except httpx.TimeoutException:
             within = f"within {deadline - began:.3g} s"
             failure: HtcException = HtcTimeoutError(
                 f"{name}: no whole answer from {_host(url)} {within}", self._watch.has_sent
             )
-        except _FAILURES as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, zlib.error) as error:
             reason = str(error) or type(error).__name__
             failure = HtcConnectionError(
                 f"{name}: no answer from {_host(url)}: {reason}", self._watch.has_sent
@@ -196,18 +194,9 @@ class _Connection:
         raise failure
 
     def close(self) -> None:
-        self._pool.close()
+        self._http.close()
 
 
-# What can go wrong besides that it takes too long.
-_FAILURES = (
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-    httpcore.ProxyError,
-    httpcore.UnsupportedProtocol,
-    UnicodeError,
-    zlib.error,
-)
 _HEADERS = {
     "User-Agent": f"rescalehtc/{__version__}",
     "Accept": "*/*",
@@ -216,55 +205,30 @@ _HEADERS = {
 }
 
 
-def _request(
-    method: str, url: str, headers: dict[str, str], content: bytes | BinaryIO | None
-) -> httpcore.Request:
-    """What the HTTP library is to send. Of a file the length is among the headers."""
-    scheme, host, given_port = origin(url)
-    port = None if given_port == {"http": 80, "https": 443}[scheme] else given_port
-    parts = urlsplit(url)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    target = quote(path, safe=_URL_CHARACTERS)
-    at = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
-    sent = {"Host": at, **_HEADERS, **headers}
-    if content is None or isinstance(content, bytes):
-        body: Iterable[bytes] | bytes = content or b""
-        if body or method not in ("GET", "DELETE"):
-            sent["Content-Length"] = str(len(content or b""))
-    else:
-        body = iter(functools.partial(content.read, _WRITE_BYTES), b"")
-    address = httpcore.URL(scheme=scheme, host=host, port=port, target=target)
-    return httpcore.Request(method, address, headers=[*sent.items()], content=body)
-
-
-def _header(response: httpcore.Response, name: bytes) -> str | None:
-    """The value of a header, whose name is given in lower case."""
-    values = [value for key, value in response.headers if key.lower() == name]
-    return b", ".join(values).decode("latin-1") if values else None
-
-
-def _whole_body(name: str, response: httpcore.Response) -> bytes:
+def _whole_body(name: str, response: httpx.Response) -> bytes:
     """The body, decompressed.
 
     Raises:
         HtcResponseError: It is too large, or compressed in a way that was not asked for.
-        httpcore.RemoteProtocolError, zlib.error: It is not whole.
+        httpx.RemoteProtocolError, zlib.error: It is not whole.
     """
-    encoding = (_header(response, b"content-encoding") or "identity").strip().lower()
+    stream = response.stream
+    assert isinstance(stream, httpx.SyncByteStream)
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "", "gzip", "x-gzip"):
         raise HtcResponseError(f"{name}: the answer is compressed in an unknown way")
     pieces: list[bytes] = []
     size = 0
     gzip = zlib.decompressobj(_GZIP) if "gzip" in encoding else None
-    for received in response.iter_stream():
+    for received in stream:
         piece = gzip.decompress(received, MAX_BODY_BYTES + 1 - size) if gzip else received
         pieces.append(piece)
         size += len(piece)
         if size > MAX_BODY_BYTES:
             del pieces, piece, received  # a traceback that shows variables must not show them
             raise HtcResponseError(f"{name}: the answer has more than {MAX_BODY_BYTES} bytes")
-    if gzip and not gzip.eof and response.status not in (204, 304):
-        raise httpcore.RemoteProtocolError("the compressed answer is not whole")
+    if gzip and not gzip.eof and response.status_code not in (204, 304):
+        raise httpx.RemoteProtocolError("the compressed answer is not whole")
     return HiddenBytes(b"".join(pieces))
 
 
@@ -344,60 +308,56 @@ class _Network(httpcore.NetworkBackend):
         return _Stream(stream, self._watch)
 
 
-def _pool(
-    watch: _Watch, context: ssl.SSLContext | None, proxy: httpx.Proxy | None
-) -> httpcore.ConnectionPool:
-    """A pool of one connection, on a network that keeps a deadline."""
-    network = _Network(watch)
-    if proxy is None:
-        return httpcore.ConnectionPool(
-            ssl_context=context,
-            max_connections=1,
-            keepalive_expiry=KEEP_ALIVE_SECONDS,
-            network_backend=network,
+class _Http(httpx.HTTPTransport):
+    """The library's transport with one connection, on a network that keeps a deadline."""
+
+    def __init__(
+        self, watch: _Watch, context: ssl.SSLContext | None, proxy: httpx.Proxy | None
+    ) -> None:
+        # Not super's, which takes no network and makes a TLS context also for plain HTTP.
+        network = _Network(watch)
+        if proxy is None:
+            self._pool = httpcore.ConnectionPool(
+                ssl_context=context,
+                max_connections=1,
+                keepalive_expiry=KEEP_ALIVE_SECONDS,
+                network_backend=network,
+            )
+            return
+        address = httpcore.URL(
+            scheme=proxy.url.raw_scheme,
+            host=proxy.url.raw_host,
+            port=proxy.url.port,
+            target=proxy.url.raw_path,
         )
-    address = httpcore.URL(
-        scheme=proxy.url.raw_scheme,
-        host=proxy.url.raw_host,
-        port=proxy.url.port,
-        target=proxy.url.raw_path,
-    )
-    kind = httpcore.SOCKSProxy if proxy.url.scheme.startswith("socks5") else httpcore.HTTPProxy
-    return kind(
-        proxy_url=address,
-        proxy_auth=proxy.raw_auth,
-        ssl_context=context,
-        max_connections=1,
-        keepalive_expiry=KEEP_ALIVE_SECONDS,
-        network_backend=network,
-    )
-
-
-def _new_ssl_context() -> ssl.SSLContext:
-    """A context with the authorities that the environment names, or those of certifi."""
-    import ssl
-
-    import certifi
-
-    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    if not file and not folder:
-        file = certifi.where()
-    return ssl.create_default_context(cafile=file or None, capath=None if file else folder)
+        if proxy.url.scheme.startswith("socks5"):
+            self._pool = httpcore.SOCKSProxy(
+                proxy_url=address,
+                proxy_auth=proxy.raw_auth,
+                ssl_context=context,
+                max_connections=1,
+                keepalive_expiry=KEEP_ALIVE_SECONDS,
+                network_backend=network,
+            )
+        else:
+            self._pool = httpcore.HTTPProxy(
+                proxy_url=address,
+                proxy_auth=proxy.raw_auth,
+                ssl_context=context,
+                max_connections=1,
+                keepalive_expiry=KEEP_ALIVE_SECONDS,
+                network_backend=network,
+            )
 
 
 def _proxy(url: str) -> httpx.Proxy | None:
     """The proxy that the environment names for an address."""
     scheme, host, _ = origin(url)
-    if host in ("127.0.0.1", "localhost", "::1"):  # no proxy leads to this machine
-        return None
-    from urllib.request import getproxies, proxy_bypass
-
     proxies = getproxies()
     address = proxies.get(scheme) or proxies.get("all")
-    if not address or proxy_bypass(host):
+    is_local = host in ("127.0.0.1", "localhost", "::1")  # no proxy leads to this machine
+    if not address or is_local or proxy_bypass(host):
         return None
-    import httpx
-
     return httpx.Proxy(address if "://" in address else f"http://{address}")
 
 
