@@ -85,6 +85,9 @@ def find_credential(
     Raises:
         HtcCredentialsError: There is none, or it can't be one.
     """
+    names = (REFRESH_TOKEN_VARIABLE, *API_KEY_VARIABLES)
+    # Tracebacks that show variables must not show all of the environment.
+    environ = {name: Hidden(environ[name]) for name in names if name in environ}
     if api_key is not None:
         return checked_credential("Token", api_key, "the argument api_key")
     if REFRESH_TOKEN_VARIABLE in environ:
@@ -241,30 +244,20 @@ class TokenSource:
     def _ask(self) -> ExpiringSecret:
         asked_at = time.monotonic()
         try:
-            answer = self._fetch(self._credential.authorization)
+            value, lifetime = _token_in(self._fetch(self._credential.authorization))
         except HtcAuthenticationError as error:
             status = error.status_code
         else:
-            return self._read_answer(answer, time.monotonic() - asked_at)
+            if lifetime is None:
+                raise HtcResponseError("getToken: the answer has no tokenValue and expiresIn")
+            age = time.monotonic() - asked_at
+            self._write_file(value, lifetime, lifetime - age)
+            return ExpiringSecret.usable_for(value, lifetime * (1 - RENEWAL_FRACTION) - age)
         raise HtcCredentialsError(
             f"the service at {self._base_url} refuses the credential in "
             f"{self._credential.found_in}",
             status,
         )
-
-    def _read_answer(self, answer: object, age: float) -> ExpiringSecret:
-        match answer:
-            case {
-                "tokenValue": str(value),
-                "expiresIn": int() | float() as given,
-            } if is_secret_text(value):
-                lifetime = seconds_from(given, MAX_LIFETIME_SECONDS)
-            case _:
-                value, lifetime = "", None
-        if lifetime is None:
-            raise HtcResponseError("getToken: the answer has no tokenValue and expiresIn")
-        self._write_file(value, lifetime, lifetime - age)
-        return ExpiringSecret.usable_for(value, lifetime * (1 - RENEWAL_FRACTION) - age)
 
     def _read_file(self) -> ExpiringSecret | None:
         """The token kept by another process, unless it is near its end or unreadable."""
@@ -323,6 +316,17 @@ class TokenSource:
         # A home that can't be written to only costs the next process a request.
         with contextlib.suppress(OSError):
             write_private(self._credential.folder / TOKEN_FILE, json.dumps(kept))
+
+
+def _token_in(answer: object) -> tuple[str, float | None]:
+    """The token that getToken answers, and its lifetime in seconds; None if there is neither."""
+    match answer:
+        case {"tokenValue": str(value), "expiresIn": int() | float() as given} if is_secret_text(
+            value
+        ):
+            return Hidden(value), seconds_from(given, MAX_LIFETIME_SECONDS)
+        case _:
+            return "", None
 
 
 def seconds_from(given: float, longest: float) -> float | None:

@@ -78,6 +78,7 @@ def validated(model: type[RecordT], json: object) -> RecordT:
         return model.model_validate(json)
     except ValidationError as error:
         wrong = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors()]
+    del json  # a traceback that shows variables must not show secrets
     faults = "; ".join(f"{where or 'it'}: {message}" for where, message in wrong)
     raise HtcResponseError(f"the service sent no valid {model.__name__}: {faults}")
 

@@ -30,6 +30,7 @@ SMALL_BODY_BYTES = 256 << 10
 # Pages of half this size, or of half the 10,000 lines that a log's may have, are what the
 # service's own clients ask for.
 LARGE_PAGE = 1000
+DESCRIPTION_CHARACTERS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,7 @@ def read(call: Call, response: Response) -> Any:
     answer = _decode(call, response.body)
     allowed = _JSON_TYPES.get(kind)
     if allowed and not isinstance(answer, allowed):
+        del answer  # a traceback that shows variables must not show secrets
         raise _not_understood(call, response.body, f"it is no JSON {kind}")
     return answer
 
@@ -320,18 +322,25 @@ def raise_for_status(operation: str, response: Response, *, may_show: bool) -> N
         said: Any = json.loads(response.body)
     except (ValueError, RecursionError):
         said = None
-    kind = _first_text(said, "errorType", "error")
+    kind = _first_text(said, "errorType", "error") or _storage_code(response.body)
     description = _first_text(said, "errorDescription", "message")
     if said is None and may_show:
         description = _excerpt(response.body) or None
     raise STATUS_ERRORS.get(status, fallback)(operation, status, kind, description)
 
 
+def _storage_code(body: bytes) -> str | None:
+    """The short name that a storage gives an error. What else it says may hold a signature."""
+    found = re.search(rb"<Code>(\w{1,60})</Code>", body[:4096])
+    return found[1].decode("ascii", "replace") if found else None
+
+
 def _first_text(said: Any, *names: str) -> str | None:
     if not isinstance(said, dict):
         return None
     texts: list[Any] = [said.get(name) for name in names]  # pyright: ignore[reportUnknownMemberType]
-    return next((text for text in texts if text and isinstance(text, str)), None)
+    found = next((text for text in texts if text and isinstance(text, str)), None)
+    return _printable(found)[:DESCRIPTION_CHARACTERS] if found else None
 
 
 def _decode(call: Call, body: bytes) -> Any:
@@ -362,13 +371,19 @@ def _not_understood(
 
 
 def _may_show(call: Call) -> bool:
-    """Whether a body that is no JSON may be shown: not where it may repeat what was sent."""
-    return call.body is None and call.operation.authorization == "bearer"
+    """Whether a body that is no JSON may be shown: not where it may repeat or be a secret."""
+    operation = call.operation
+    answers_secret = re.search("/storage/|/token|/presigned", operation.path)
+    return call.body is None and operation.authorization == "bearer" and not answers_secret
 
 
 def _excerpt(body: bytes) -> str:
     text = body[: 4 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
     if text.lstrip().startswith(("{", "[", '"')):  # JSON, or half of it, may hold secrets
         return ""
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(printable.split())[:EXCERPT_CHARACTERS]
+    return _printable(text)[:EXCERPT_CHARACTERS]
+
+
+def _printable(text: str) -> str:
+    """The text without what would do something to a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ._hidden import Hidden
 from ._json_object import JsonObject, validated
 from .exceptions import HtcFileError, HtcResponseError
 
@@ -62,8 +63,8 @@ class StoredObject(JsonObject):
         """
         from . import models
 
-        answer = rescale.send(self._storage.tokens.call(self._ids()))
-        return validated(models.StorageAccessTokens, answer)
+        call = self._storage.tokens.call(self._ids())
+        return validated(models.StorageAccessTokens, rescale.send(call))
 
     def get_presigned_url(
         self, rescale: HtcSession, file_path: str
@@ -103,5 +104,7 @@ class StoredObject(JsonObject):
         with file:
             url = self.get_presigned_url(rescale, file_path).url
             if not isinstance(url, str):
+                del url
                 raise HtcResponseError(f"{self._storage.presigned_url.id}: the answer has no url")
+            url = Hidden(url)
             rescale.upload(url, file)

@@ -174,8 +174,9 @@ class _Connection:
         self._watch.begin(deadline, seconds_a_piece)
         began = time.monotonic()
         try:
-            request = httpx.Request(method, url, headers={**_HEADERS, **headers}, content=content)
-            response = self._http.handle_request(request)
+            response = self._http.handle_request(
+                httpx.Request(method, url, headers={**_HEADERS, **headers}, content=content)
+            )
             try:
                 body = _whole_body(name, response)
             finally:

@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from . import api
+from ._hidden import Hidden
 from .exceptions import HtcException, HtcResponseError
 
 if TYPE_CHECKING:
@@ -133,17 +134,23 @@ def token_from_str(data: str) -> BearerToken:
     Raises:
         HtcException: This is not a token.
     """
-    parts = data.split(".") if isinstance(data, str) else []  # pyright: ignore[reportUnnecessaryIsInstance]
+    data = Hidden(data) if isinstance(data, str) else ""  # pyright: ignore[reportUnnecessaryIsInstance]
+    parts = [Hidden(part) for part in data.split(".")] if data else []
     if len(parts) != 3:
         raise HtcException(f"not a bearer token: {len(parts)} parts between full stops, not 3")
-    return BearerToken(_decode(parts[0], "header"), _decode(parts[1], "payload"), data)
+    header, payload = _decode(parts[0]), _decode(parts[1])
+    for place, decoded in (("header", header), ("payload", payload)):
+        if decoded is None:
+            del header, payload
+            raise HtcException(f"not a bearer token: its {place} is not a JSON object in base64")
+    assert header is not None
+    assert payload is not None
+    return BearerToken(header, payload, data)
 
 
-def _decode(part: str, place: str) -> dict[str, Any]:
+def _decode(part: str) -> dict[str, Any] | None:
     try:
         decoded: Any = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     except (binascii.Error, ValueError, RecursionError):
-        decoded = None
-    if not isinstance(decoded, dict):
-        raise HtcException(f"not a bearer token: its {place} is not a JSON object in base64")
-    return decoded  # pyright: ignore[reportUnknownVariableType]
+        return None
+    return decoded if isinstance(decoded, dict) else None  # pyright: ignore[reportUnknownVariableType]

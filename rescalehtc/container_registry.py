@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from . import api
 from ._credentials import RENEWAL_FRACTION, ExpiringSecret, is_secret_text, seconds_from
+from ._hidden import Hidden
 from ._json_object import id_of, require_instance
 from .exceptions import HtcException, HtcResponseError, HtcValidationError, Problem
 from .htcprojects import HtcProject
@@ -196,9 +197,8 @@ class HtcContainerRegistry:
         """
         with self._lock:
             if self._password is None or self._password.is_due:
-                text = api.get_htc_projects_container_registry_token(
-                    rescale, self._project_id
-                ).strip()
+                answer = api.get_htc_projects_container_registry_token(rescale, self._project_id)
+                text, answer = Hidden(answer.strip()), ""
                 if not is_secret_text(text):
                     raise HtcResponseError("getRegistryToken: the answer is no password")
                 self._password = ExpiringSecret.usable_for(text, _usable_seconds(text))

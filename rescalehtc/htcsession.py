@@ -111,13 +111,13 @@ class HtcSession:
         deadline_seconds: float = 900.0,
         settle_seconds: float = 60.0,
     ) -> None:
+        api_key = _hidden(api_key)
         for name, value in (("workspace", workspace), ("api_key", api_key or "")):
             require_instance(value, str, name, "HtcSession")
         self.workspace: str = workspace
-        self.base_url: str = _checked_url(
-            base_url or os.environ.get(BASE_URL_VARIABLE) or SERVICE_URL,
-            "base_url" if base_url else BASE_URL_VARIABLE,
-        )
+        given = "base_url" if base_url else BASE_URL_VARIABLE
+        base_url = _hidden(base_url or os.environ.get(BASE_URL_VARIABLE) or SERVICE_URL)
+        self.base_url: str = _checked_url(base_url, given)
         _check_seconds("status_refresh_seconds", status_refresh_seconds, 0.0)
         _check_seconds("image_wait_seconds", image_wait_seconds, 0.0)
         _check_seconds("timeout_seconds", timeout_seconds, 0.001)
@@ -142,7 +142,8 @@ class HtcSession:
         self._process = os.getpid()
 
     def __repr__(self) -> str:
-        return f"HtcSession(workspace={self.workspace!r}, base_url={self.base_url!r})"
+        base_url = getattr(self, "base_url", None)  # a traceback may show one that is not made yet
+        return f"HtcSession(workspace={self.workspace!r}, base_url={base_url!r})"
 
     def __enter__(self) -> Self:
         return self
@@ -263,7 +264,8 @@ class HtcSession:
             HtcConnectionError, HtcStatusError: see rescalehtc.exceptions.
         """
         self._notice_fork()
-        raise_for_status("upload", self._transport.upload(url, file), may_show=True)
+        url = Hidden(url)  # it stands for a password
+        raise_for_status("upload", self._transport.upload(url, file), may_show=False)
 
     def group(self, task_id: str, name: str) -> Group:
         """What this session knows of a group that it submits to."""
@@ -364,6 +366,11 @@ def _not_repeated(call: Call, page: Page, before: set[str]) -> tuple[list[Any], 
     named = zip(page.ids, page.items, strict=True)
     unique = {name: item for name, item in named if name not in before}
     return list(unique.values()), ids
+
+
+def _hidden(text: T) -> T | Hidden:
+    """A text that a traceback that shows variables does not show."""
+    return Hidden(text) if isinstance(text, str) else text
 
 
 def _checked_url(url: str, name: str) -> str:

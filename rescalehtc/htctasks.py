@@ -146,10 +146,12 @@ class HtcTask(StoredObject):
         """
         from . import models
 
-        answer = api.get_htc_projects_tasks_storage_regional_storage(
-            rescale, id_of(self, "projectId"), id_of(self, "taskId")
+        return validated(
+            models.RegionalStorageResponse,
+            api.get_htc_projects_tasks_storage_regional_storage(
+                rescale, id_of(self, "projectId"), id_of(self, "taskId")
+            ),
         )
-        return validated(models.RegionalStorageResponse, answer)
 
     def get_task_summary(self, rescale: HtcSession) -> dict[str, Any]:
         """Count the task's jobs by status.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
 TOKEN = {"tokenValue": "token-1", "expiresIn": 21600}
@@ -91,6 +92,10 @@ class Service:
     @property
     def url(self) -> str:
         return f"{self.origin}/api/v1"
+
+    def speak_tls(self, context: ssl.SSLContext) -> None:
+        """Take connections with TLS from now on."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     def on(self, operation: str, *answers: Answer | Callable[[Asked], Answer]) -> None:
         self._answers[operation] = list(answers)

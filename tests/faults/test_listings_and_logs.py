@@ -1,0 +1,390 @@
+"""Listings and logs are complete or an error, and files are replaced whole."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rescalehtc import HtcSession, htcjobs, htcsession
+from rescalehtc.exceptions import (
+    HtcConnectionError,
+    HtcFileError,
+    HtcResponseError,
+    HtcServerError,
+)
+from rescalehtc.htcjobs import HtcJob
+
+from .books import JOBS
+from .canary import API_KEY, caught
+from .matrix import row
+from .wire import Step, Wire, answer, compressed, computed, held, raw, reset, truncated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from rescalehtc.htctasks import HtcTask
+
+    from .wire import Asked
+
+LOG = "GET /htc/projects/p/tasks/t/jobs/j/logs"
+PAGES = 4
+JOBS_A_PAGE = 3
+
+
+def jobs_on(page: int) -> list[dict[str, Any]]:
+    return [{"jobUUID": f"j:{page}-{number}"} for number in range(JOBS_A_PAGE)]
+
+
+def lines_on(page: int) -> list[dict[str, Any]]:
+    return [{"message": f"line {page}-{number}"} for number in range(JOBS_A_PAGE)]
+
+
+WHOLE_LOG = "".join(f"line {p}-{n}\n" for p in range(PAGES) for n in range(JOBS_A_PAGE))
+
+
+class Paged:
+    """A listing of four pages, one of which can be made to do something else."""
+
+    def __init__(self, wire: Wire, operation: str, items: Callable[[int], list[Any]]) -> None:
+        self._wire = wire
+        self._operation = operation
+        self._items = items
+        self.instead: dict[int, list[Step]] = {}
+        wire.on(operation, computed(self._answer))
+
+    def page(self, number: int, **fields: Any) -> dict[str, Any]:
+        path = self._operation.split(" ")[1]
+        following = f"{self._wire.url}{path}?page={number + 1}" if number + 1 < PAGES else None
+        return {"items": self._items(number), "next": following, **fields}
+
+    def _answer(self, asked: Asked) -> Step:
+        number = int(asked.query.get("page", ["0"])[0])
+        instead = self.instead.get(number)
+        return instead.pop(0) if instead else answer(self.page(number))
+
+
+@pytest.fixture
+def listing(wire: Wire) -> Paged:
+    return Paged(wire, JOBS, jobs_on)
+
+
+@pytest.fixture
+def log(wire: Wire) -> Paged:
+    return Paged(wire, LOG, lines_on)
+
+
+@pytest.fixture
+def job(task: HtcTask) -> HtcJob:
+    return HtcJob({"projectId": "p", "taskId": "t", "jobUUID": "j"}, task)
+
+
+def listed(rescale: HtcSession, task: HtcTask) -> list[str]:
+    return [job.json["jobUUID"] for job in htcjobs.iter_jobs(rescale, task)]
+
+
+ALL = [job["jobUUID"] for page in range(PAGES) for job in jobs_on(page)]
+
+
+# ---- listings
+
+
+@row("a page is cut short, reset, damaged or a 5xx, once", "listing", "asked again; no item lost")
+@pytest.mark.parametrize(
+    "fault",
+    [
+        reset,
+        truncated({"items": jobs_on(2), "next": None}),
+        compressed({"items": jobs_on(2), "next": None}, cut=-6),
+        answer(b'{"items": ['),
+        answer(status=503),
+        answer(status=429),
+    ],
+)
+def test_a_page_fails_once(rescale: HtcSession, task: HtcTask, listing: Paged, fault: Step) -> None:
+    listing.instead = {0: [fault], 2: [fault, fault]}
+    assert listed(rescale, task) == ALL
+
+
+@row("a page fails for good", "listing", "its exception, after the pages before it")
+def test_a_page_fails_for_good(rescale: HtcSession, task: HtcTask, listing: Paged) -> None:
+    listing.instead = {2: [answer(status=500)] * 12}
+    with caught(HtcServerError):
+        htcjobs.get_jobs(rescale, task)
+    got: list[str] = []
+    with caught(HtcServerError):
+        for job in htcjobs.iter_jobs(rescale, task):
+            got.append(job.json["jobUUID"])  # noqa: PERF401 - what came before is looked at
+    assert got == ALL[:6]
+
+
+@row("whole pages come compressed", "listing", "read")
+def test_compressed_pages(rescale: HtcSession, task: HtcTask, listing: Paged) -> None:
+    listing.instead = {number: [compressed(listing.page(number))] for number in range(PAGES)}
+    assert listed(rescale, task) == ALL
+
+
+@row("an item without its id, or no object", "listing", "HtcResponseError, not a short listing")
+@pytest.mark.parametrize("item", [{}, {"jobUUID": None}, {"jobUUID": 7}, None, "j", []])
+def test_an_item_without_an_id(
+    rescale: HtcSession, task: HtcTask, listing: Paged, item: Any
+) -> None:
+    broken = listing.page(1, items=[*jobs_on(1), item])
+    listing.instead = {1: [answer(broken)]}
+    with caught(HtcResponseError, "listJobs: an item of the page"):
+        listed(rescale, task)
+
+
+@row("items missing, null or no list", "listing", "HtcResponseError")
+@pytest.mark.parametrize("items", [None, {}, "x", 3])
+def test_no_items(rescale: HtcSession, task: HtcTask, listing: Paged, items: Any) -> None:
+    listing.instead = {1: [answer(listing.page(1, items=items))]}
+    with caught(HtcResponseError, "an array named items"):
+        listed(rescale, task)
+
+
+@row("next names the page itself or an earlier one", "listing", "HtcResponseError, no circle")
+@pytest.mark.parametrize("back_to", [0, 1, 2])
+def test_next_repeats(
+    wire: Wire, rescale: HtcSession, task: HtcTask, listing: Paged, back_to: int
+) -> None:
+    again = f"{wire.url}/htc/projects/p/tasks/t/jobs?page={back_to}"
+    listing.instead = {2: [answer(listing.page(2, next=again))]}
+    with caught(HtcResponseError):
+        listed(rescale, task)
+    assert len(wire.asked_for(JOBS)) <= PAGES
+
+
+@row("next on another host, scheme or port", "listing", "HtcResponseError; nothing is sent there")
+@pytest.mark.parametrize("change", ["host", "scheme", "port", "user", "slashes"])
+def test_next_elsewhere(
+    wire: Wire, rescale: HtcSession, task: HtcTask, listing: Paged, change: str
+) -> None:
+    with Wire() as elsewhere:
+        following = {
+            "host": wire.url.replace("127.0.0.1", "localhost"),
+            "scheme": wire.url.replace("http:", "https:"),
+            "port": elsewhere.url,
+            "user": wire.url.replace("127.", "me:secret@127."),
+            "slashes": f"//127.0.0.1:{elsewhere.port}",
+        }[change]
+        listing.instead = {1: [answer(listing.page(1, next=f"{following}/htc/x"))]}
+        with caught(HtcResponseError, "nothing was sent there"):
+            listed(rescale, task)
+        assert elsewhere.asked == []
+    assert len(wire.asked_for(JOBS)) == 2
+
+
+@row("next that is no text, or no address", "listing", "HtcResponseError, not a short listing")
+@pytest.mark.parametrize("following", [7, True, {}, [], "http://[", "http://x:99999/", "ftp://a"])
+def test_next_that_is_none(
+    rescale: HtcSession, task: HtcTask, listing: Paged, following: Any
+) -> None:
+    listing.instead = {1: [answer(listing.page(1, next=following))]}
+    with caught(HtcResponseError, "next page"):
+        listed(rescale, task)
+
+
+@row("next is relative", "listing", "followed")
+@pytest.mark.parametrize(
+    "following", ["?page=2", "jobs?page=2", "/api/v1/htc/projects/p/tasks/t/jobs?page=2"]
+)
+def test_next_is_relative(
+    rescale: HtcSession, task: HtcTask, listing: Paged, following: str
+) -> None:
+    listing.instead = {1: [answer(listing.page(1, next=following))]}
+    assert listed(rescale, task) == ALL
+
+
+@row("next is null or absent", "listing", "the end")
+def test_next_is_null(rescale: HtcSession, task: HtcTask, listing: Paged) -> None:
+    listing.instead = {1: [answer(listing.page(1, next=None))], 0: []}
+    assert listed(rescale, task) == ALL[:6]
+    listing.instead = {0: [answer({"items": jobs_on(0)})]}
+    assert listed(rescale, task) == ALL[:3]
+
+
+@row("some empty pages", "listing", "passed over")
+def test_some_empty_pages(rescale: HtcSession, task: HtcTask, listing: Paged) -> None:
+    listing.instead = {1: [answer(listing.page(1, items=[]))], 2: []}
+    assert listed(rescale, task) == ALL[:3] + ALL[6:]
+
+
+@row("empty pages without end", "listing", "HtcResponseError after 1000")
+def test_empty_pages_without_end(
+    wire: Wire, rescale: HtcSession, task: HtcTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(htcsession, "MAX_EMPTY_PAGES", 20)
+
+    def empty(asked: Asked) -> Step:
+        number = int(asked.query.get("page", ["0"])[0])
+        return answer({"items": [], "next": f"?page={number + 1}"})
+
+    wire.on(JOBS, computed(empty))
+    with caught(HtcResponseError, "empty pages"):
+        listed(rescale, task)
+    assert len(wire.asked_for(JOBS)) == 21
+
+
+@row("an item moves to the next page meanwhile", "listing", "listed once")
+def test_an_item_comes_again(rescale: HtcSession, task: HtcTask, listing: Paged) -> None:
+    shifted = [*jobs_on(0)[-1:], *jobs_on(1)]
+    listing.instead = {1: [answer(listing.page(1, items=shifted))]}
+    assert listed(rescale, task) == ALL
+
+
+@row("a page comes again under another address", "listing", "HtcResponseError")
+def test_a_page_comes_again(rescale: HtcSession, task: HtcTask, listing: Paged) -> None:
+    listing.instead = {2: [answer(listing.page(2, items=jobs_on(1)))]}
+    with caught(HtcResponseError, "repeats"):
+        listed(rescale, task)
+
+
+# ---- logs
+
+
+@row("a page is cut short, reset or damaged, once", "log to a file", "asked again; no line lost")
+def test_a_page_of_a_log_fails_once(
+    rescale: HtcSession, job: HtcJob, log: Paged, tmp_path: Path
+) -> None:
+    log.instead = {
+        0: [reset],
+        1: [truncated(log.page(1))],
+        2: [compressed(log.page(2), cut=-6)],
+        3: [raw(b"garbage")],
+    }
+    job.get_logs_to_file(rescale, tmp_path / "log")
+    assert (tmp_path / "log").read_text() == WHOLE_LOG
+
+
+@row("a page fails for good", "log to a file", "its exception; the old file or none")
+@pytest.mark.parametrize("last_n_lines", [None, 10])
+@pytest.mark.parametrize("old", ["an older log\n", None])
+def test_a_page_of_a_log_fails_for_good(
+    rescale: HtcSession,
+    job: HtcJob,
+    log: Paged,
+    tmp_path: Path,
+    old: str | None,
+    last_n_lines: int | None,
+) -> None:
+    if old is not None:
+        (tmp_path / "log").write_text(old)
+    log.instead = {3: [truncated(log.page(3))] * 6}
+    with caught(HtcConnectionError):
+        job.get_logs_to_file(rescale, tmp_path / "log", last_n_lines)
+    unchanged(tmp_path, old)
+
+
+@row("a line without its message", "log", "HtcResponseError, not a shorter log")
+@pytest.mark.parametrize("line", [{}, {"message": None}, {"message": 7}, None, "text"])
+def test_a_line_without_a_message(
+    rescale: HtcSession, job: HtcJob, log: Paged, tmp_path: Path, line: Any
+) -> None:
+    log.instead = {1: [answer(log.page(1, items=[*lines_on(1), line]))] * 2}
+    with caught(HtcResponseError, "listJobLogs"):
+        job.get_logs_to_file(rescale, tmp_path / "log")
+    with caught(HtcResponseError, "listJobLogs"):
+        job.get_logs(rescale)
+    unchanged(tmp_path, None)
+
+
+@row("terminal control characters", "log", "kept exactly in files and in memory")
+def test_control_characters(wire: Wire, rescale: HtcSession, job: HtcJob, tmp_path: Path) -> None:
+    line = "\x1b]0;title\x07\x1b[2J\x08\x00\x9b31m end"
+    wire.on(LOG, answer({"items": [{"message": line}]}))
+    job.get_logs_to_file(rescale, tmp_path / "log")
+    assert (tmp_path / "log").read_bytes() == f"{line}\n".encode()
+    assert list(job.get_logs(rescale)) == [line]
+
+
+@row("the disk is full", "log to a file", "HtcFileError; the old file or none")
+@pytest.mark.parametrize("old", ["an older log\n", None])
+def test_a_full_disk(wire: Wire, log: Paged, tmp_path: Path, old: str | None) -> None:
+    if old is not None:
+        (tmp_path / "log").write_text(old)
+    program = saving(wire, tmp_path) + "job.get_logs_to_file(rescale, sys.argv[1])"
+    limit = len(WHOLE_LOG) // 2
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "log")],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "HtcFileError" in done.stderr
+    assert "File too large" in done.stderr
+    assert API_KEY not in done.stderr.replace(program, "")
+    unchanged(tmp_path, old)
+
+
+@row("a device that takes no more", "log to a file", "HtcFileError")
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")  # noqa: PTH110
+def test_a_full_device(rescale: HtcSession, job: HtcJob, log: Paged) -> None:
+    with caught(HtcFileError, "No space left"):
+        job.get_logs_to_file(rescale, "/dev/full")
+
+
+@row("Ctrl-C", "log to a file", "the old file or none; the session goes on")
+def test_an_interrupt(rescale: HtcSession, job: HtcJob, log: Paged, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("an older log\n")
+    gate = threading.Event()
+
+    def interrupt(connection: Any, asked: Asked) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        gate.wait(60)
+
+    log.instead = {2: [interrupt]}
+    with caught(KeyboardInterrupt):
+        job.get_logs_to_file(rescale, tmp_path / "log")
+    gate.set()
+    unchanged(tmp_path, "an older log\n")
+    job.get_logs_to_file(rescale, tmp_path / "log")
+    assert (tmp_path / "log").read_text() == WHOLE_LOG
+
+
+@row("kill -9", "log to a file", "the old file or none, and at most a hidden *.partial beside it")
+def test_a_crash(
+    wire: Wire,
+    log: Paged,
+    tmp_path: Path,
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
+    (tmp_path / "log").write_text("an older log\n")
+    gate = threading.Event()
+    log.instead = {2: [held(gate, reset)]}
+    program = saving(wire, tmp_path) + "job.get_logs_to_file(rescale, sys.argv[1])"
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "log")])
+    until(lambda: len(wire.asked_for(LOG)) == 3)
+    process.kill()
+    process.wait()
+    gate.set()
+    assert (tmp_path / "log").read_text() == "an older log\n"
+    left = [path.name for path in tmp_path.iterdir() if path.name != "log"]
+    assert all(name.startswith(".") and name.endswith(".partial") for name in left)
+
+
+def saving(wire: Wire, folder: Path) -> str:
+    """The beginning of a program: a session and a job."""
+    return (
+        "import sys\n"
+        "from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks\n"
+        f"rescale = HtcSession(api_key={API_KEY!r}, base_url={wire.url!r})\n"
+        "project = htcprojects.HtcProject({'projectId': 'p'})\n"
+        "task = htctasks.HtcTask({'projectId': 'p', 'taskId': 't'}, project)\n"
+        "job = htcjobs.HtcJob({'projectId': 'p', 'taskId': 't', 'jobUUID': 'j'}, task)\n"
+    )
+
+
+def unchanged(folder: Path, old: str | None) -> None:
+    """There is nothing but the old file, if there was one."""
+    left = {path.name: path.read_text() for path in folder.iterdir()}
+    assert left == ({} if old is None else {"log": old})

@@ -1,0 +1,309 @@
+"""Secrets are told to nobody; that no other test of this folder tells one is looked at too."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rescalehtc import HtcSession, api, bearer_token, htcjobs
+from rescalehtc.container_registry import get_container_registry
+from rescalehtc.exceptions import (
+    HtcBadRequestError,
+    HtcConnectionError,
+    HtcCredentialsError,
+    HtcException,
+    HtcFileError,
+    HtcResponseError,
+    HtcServerError,
+    HtcStatusError,
+    HtcTimeoutError,
+    HtcValidationError,
+    SubmissionIncompleteError,
+    SubmissionUncertainError,
+)
+
+from . import canary
+from .books import BATCH, REQUEST, SUBMIT, Books
+from .canary import CLAIM, ENV, MARK, REGISTRY_TOKEN, SIGNATURE, TOKEN, caught
+from .conftest import session
+from .matrix import row
+from .wire import Step, Wire, answer, drip, raw, reset, truncated
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rescalehtc.htctasks import HtcTask
+
+PRESIGNED = "GET /htc/projects/p/tasks/t/storage/presigned-url"
+STORE = "PUT /bucket/file"
+
+
+@pytest.fixture
+def storage(wire: Wire) -> Wire:
+    """A service with a storage at the same address."""
+    url = f"{wire.origin}/bucket/file?X-Amz-Signature={SIGNATURE}"
+    wire.on(PRESIGNED, answer({"url": url}))
+    return wire
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source"
+    path.write_text("content")
+    return path
+
+
+@row("a redirect", "every request", "HtcResponseError; nothing is sent where it leads")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect(wire: Wire, rescale: HtcSession, status: int) -> None:
+    with Wire() as elsewhere:
+        to = {"Location": f"{elsewhere.url}/htc/projects/p"}
+        wire.on("GET /htc/projects/p", answer(status=status, headers=to))
+        with caught(HtcResponseError, "redirect"):
+            api.get_htc_projects(rescale, "p")
+        assert elsewhere.asked == []
+
+
+@row("an upload", "presigned address", "no credential goes there")
+def test_an_upload(storage: Wire, rescale: HtcSession, task: HtcTask, source: Path) -> None:
+    storage.on(STORE, answer(status=200))
+    task.upload_file(rescale, source, "file")
+    (asked,) = storage.asked_for(STORE)
+    assert asked.body == b"content"
+    assert "authorization" not in asked.headers
+    assert TOKEN not in repr(asked)
+
+
+@row("an upload fails", "presigned address", "its exception, without the address's signature")
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (reset, HtcConnectionError),
+        (drip(b"HTTP/1.1 100 Continue\r\n"), HtcTimeoutError),
+        (answer(b"<Error><Code>AccessDenied</Code></Error>", status=403), HtcStatusError),
+        (
+            answer(b"<Error><SignatureProvided>%s" % SIGNATURE.encode(), status=403),
+            HtcStatusError,
+        ),
+        (answer(status=307, headers={"Location": "/elsewhere"}), HtcResponseError),
+    ],
+)
+def test_an_upload_fails(
+    storage: Wire, task: HtcTask, source: Path, step: Step, kind: type[HtcException]
+) -> None:
+    storage.on(STORE, step)
+    with session(storage.url, timeout_seconds=0.5) as rescale, caught(kind):
+        task.upload_file(rescale, source, "file")
+
+
+@row("an upload has no address, or a wrong one", "getTaskPresignedUrl", "its exception")
+@pytest.mark.parametrize(
+    "step",
+    [
+        answer({"url": None}),
+        answer({"url": {"signature": SIGNATURE}}),
+        answer({"url": [SIGNATURE]}),
+        answer({"url": f"ftp://{SIGNATURE}"}),
+        answer({"url": f"http://me:{SIGNATURE}@127.0.0.1/"}),
+        answer({"url": f"http://127.0.0.1:1/{SIGNATURE}"}),
+        truncated({"url": f"http://127.0.0.1/?{SIGNATURE}"}),
+        answer(f'{{"url": "http://127.0.0.1/?{SIGNATURE}'.encode()),
+        answer(f"http://127.0.0.1/?{SIGNATURE}".encode(), status=500),
+    ],
+)
+def test_no_address(
+    storage: Wire, rescale: HtcSession, task: HtcTask, source: Path, step: Step
+) -> None:
+    storage.on(PRESIGNED, step)
+    with caught(HtcException):
+        task.upload_file(rescale, source, "file")
+
+
+@row("a file that is not there", "upload", "HtcFileError; nothing was sent")
+def test_no_file(storage: Wire, rescale: HtcSession, task: HtcTask, tmp_path: Path) -> None:
+    with caught(HtcFileError):
+        task.upload_file(rescale, tmp_path / "missing", "file")
+    assert storage.asked == []
+
+
+@row("a storage's credentials in a form that is not described", "storage", "HtcResponseError")
+def test_storage_credentials(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
+    odd = {"credentials": [SIGNATURE], "expiration": SIGNATURE}
+    path = "/htc/projects/p/tasks/t/storage"
+    wire.on(f"GET {path}/token", answer(odd))
+    wire.on(f"GET {path}/tokens", answer({"regionStores": [odd]}))
+    wire.on(f"GET {path}/regional-storage", answer({"regionalStorages": [odd], "items": 7}))
+    with caught(HtcResponseError):
+        task.get_storage_token(rescale)
+    with caught(HtcResponseError):
+        task.get_storage_tokens(rescale)
+
+
+@row("what can't be a password", "getRegistryToken", "HtcResponseError that does not show it")
+@pytest.mark.parametrize(
+    "step",
+    [
+        answer(f"{REGISTRY_TOKEN} and more".encode()),
+        answer(f"<html>{REGISTRY_TOKEN}</html> ".encode(), status=403),
+        answer({"token": f"{REGISTRY_TOKEN} "}),
+        truncated(REGISTRY_TOKEN),
+    ],
+)
+def test_a_registry_token(wire: Wire, rescale: HtcSession, task: HtcTask, step: Step) -> None:
+    wire.on("GET /htc/projects/p", answer({"projectId": "p", "containerRegistry": "r.example/p"}))
+    wire.on("GET /htc/projects/p/container-registry/token", step)
+    registry = get_container_registry(rescale, task.project)
+    try:
+        registry.get_token(rescale)
+    except HtcException as error:
+        canary.note(error)
+    assert REGISTRY_TOKEN not in repr(registry) + repr(vars(registry))
+
+
+def encoded(json_object: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(json_object).encode()).decode().rstrip("=")
+
+
+@row("a bearer token that can't be decoded", "get_bearer_token", "an exception that hides it")
+@pytest.mark.parametrize(
+    "token",
+    [
+        TOKEN,
+        f"{TOKEN}.{TOKEN}.{TOKEN}",
+        f"{encoded({'owner': CLAIM})}.{TOKEN}.x",
+        f"{encoded({'a': 1})}.{encoded([CLAIM])}.{TOKEN}",
+    ],
+)
+def test_a_bearer_token(wire: Wire, rescale: HtcSession, token: str) -> None:
+    wire.on("GET /auth/token", answer({"tokenValue": token, "expiresIn": 600}))
+    with caught(HtcException):
+        rescale.get_bearer_token()
+    with caught(HtcException):
+        bearer_token.token_from_str(token)
+
+
+@row("a bearer token", "repr", "neither token nor claims are shown")
+def test_the_repr_of_a_token() -> None:
+    text = f"{encoded({'alg': 'RS256'})}.{encoded({'userDefined_owner': CLAIM})}.{MARK}"
+    token = bearer_token.token_from_str(text)
+    assert MARK not in repr(token)
+    assert MARK not in str(token)
+
+
+@row("keys and tokens that can't be any", "HtcSession", "HtcCredentialsError that hides them")
+@pytest.mark.parametrize("key", [f"{MARK} {MARK}", f"{MARK}\n{MARK}", f"{MARK}é", f"{MARK}\0"])
+def test_a_wrong_key(empty_home: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    with caught(HtcCredentialsError):
+        HtcSession(api_key=key)
+    if "\0" not in key:
+        monkeypatch.setenv("RESCALE_API_KEY", key)
+        with caught(HtcCredentialsError):
+            HtcSession()
+    monkeypatch.delenv("RESCALE_API_KEY", raising=False)
+    folder = empty_home / ".config" / "rescalehtc" / "default"
+    folder.mkdir(parents=True)
+    (folder / "rescale_api_token.txt").write_text(key)
+    with caught(HtcCredentialsError):
+        HtcSession()
+
+
+@row("a password in the address", "HtcSession", "HtcValidationError that hides it")
+def test_a_password_in_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"https://me:{MARK}@example.com"
+    with caught(HtcValidationError):
+        HtcSession(api_key="key", base_url=address)
+    monkeypatch.setenv("RESCALE_API_BASE_URL", address)
+    with caught(HtcValidationError):
+        HtcSession(api_key="key")
+
+
+@row("the service repeats what it was sent", "submission", "an exception without it")
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_the_service_repeats_a_submission(
+    wire: Wire, rescale: HtcSession, task: HtcTask, status: int
+) -> None:
+    books = Books(wire)
+
+    def repeat(connection: Any, asked: Any) -> object:
+        assert ENV.encode() in asked.body
+        body = b"<html>" + asked.body if status != 200 else asked.body[:-5]
+        return answer(body, status=status)(connection, asked)
+
+    wire.on(SUBMIT, repeat)
+    kind = HtcBadRequestError if status == 400 else SubmissionUncertainError
+    with caught(kind):
+        htcjobs.create_job_batch(rescale, task, **BATCH, group="g")
+    with caught(kind):
+        htcjobs.create_job_batch_raw(rescale, task, [REQUEST])
+    assert books.submissions == 2
+
+
+@row("a proxy with a password can't be reached", "every request", "HtcConnectionError")
+def test_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://me:{MARK}@127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", f"http://me:{MARK}@127.0.0.1:1")
+    behind = session("http://service.invalid/api", max_retries=0)
+    with behind as rescale, caught(HtcConnectionError):
+        rescale.do_authenticate()
+
+
+@row("exceptions of submissions are pickled", "submit", "no secret; recheck works, unsent does not")
+def test_a_pickled_incomplete_submission(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
+    books = Books(wire)
+    wire.on(SUBMIT, books.taken(), answer(status=400))
+    with caught(SubmissionIncompleteError) as info:
+        htcjobs.submit(rescale, task, [{**REQUEST, "batchSize": 1}] * 250, group="g")
+    again = pickle.loads(pickle.dumps(info.value))
+    assert str(again) == str(info.value)
+    assert [b.to_jobs()[0].json for b in again.batches] == [
+        b.to_jobs()[0].json for b in info.value.batches
+    ]
+    with caught(HtcException, "pickle"):
+        _ = again.unsent
+    assert len(info.value.unsent) == 150 or len(info.value.unsent) == 50
+
+
+@row("logging at DEBUG, the HTTP library's too", "every request", "no header, body or query")
+def test_logging(
+    storage: Wire,
+    rescale: HtcSession,
+    task: HtcTask,
+    source: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    Books(storage)
+    htcjobs.create_job_batch(rescale, task, **BATCH)
+    storage.on(STORE, answer(status=503))
+    with caught(HtcServerError):
+        task.upload_file(rescale, source, "file")
+    assert {record.levelno for record in caplog.records} >= {logging.DEBUG}
+
+
+def test_the_canary_sings() -> None:
+    """That nothing is found would mean nothing if nothing could be found."""
+
+    def fail(secret: str) -> None:
+        hidden = HtcException("a message")
+        hidden.add_note(f"a note with {secret}")
+        raise HtcResponseError("another one") from hidden
+
+    assert canary.leaks() == []
+    with caught(HtcResponseError):
+        fail(ENV)
+    assert any("notes" in leak for leak in canary.leaks())
+    canary.told[:] = [("log", f"a header with {TOKEN}"), ("pickle", b"\x80" + ENV.encode())]
+    assert len(canary.leaks()) == 2
+    canary.told.clear()
+
+
+def test_the_canary_looks_into_frames_of_the_package(wire: Wire, rescale: HtcSession) -> None:
+    wire.on("GET /htc/projects/p", raw(b""))
+    with caught(HtcConnectionError):
+        api.get_htc_projects(rescale, "p")
+    frames = [where for where, _ in canary.told if "_transport.py" in where]
+    assert any("headers in" in where for where in frames)

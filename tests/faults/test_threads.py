@@ -1,0 +1,179 @@
+"""Threads, forks and interrupts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rescalehtc import HtcSession, api
+from rescalehtc.exceptions import HtcTimeoutError
+
+from .canary import API_KEY, caught
+from .conftest import session
+from .matrix import row
+from .wire import Step, Wire, answer, compressed, computed, held, reset, truncated
+
+if TYPE_CHECKING:
+    from .wire import Asked
+
+PROJECT = "GET /htc/projects/p"
+
+
+def echo(asked: Asked) -> Step:
+    return answer({"projectId": asked.path.rpartition("/")[2]})
+
+
+@row("64 threads share a session", "every request", "each gets its own answer")
+def test_64_threads(wire: Wire, rescale: HtcSession) -> None:
+    names = [f"p{number}" for number in range(640)]
+    for number, name in enumerate(names):
+        steps: list[Step] = [computed(echo)]
+        if number % 5 == 0:  # with some faults among them, as few as the budget allows
+            found = {"projectId": name}
+            steps.insert(0, [reset, truncated(found), compressed(found, cut=-4)][number % 3])
+        wire.on(f"GET /htc/projects/{name}", *(steps if number % 40 == 0 else steps[-1:]))
+
+    def ask(name: str) -> str:
+        return str(api.get_htc_projects(rescale, name)["projectId"])
+
+    with ThreadPoolExecutor(64) as threads:
+        assert list(threads.map(ask, names)) == names
+
+
+@row("more threads than connections", "every request", "they wait, within timeout_seconds")
+def test_every_connection_is_in_use(wire: Wire) -> None:
+    gate = threading.Event()
+    wire.on(PROJECT, held(gate, answer({"projectId": "p"})))
+    with session(wire.url, timeout_seconds=0.5, max_retries=0) as rescale:
+        rescale.do_authenticate()
+        with ThreadPoolExecutor(30) as threads:
+            calls = [threads.submit(api.get_htc_projects, rescale, "p") for _ in range(30)]
+            for call in calls:
+                with caught(HtcTimeoutError):
+                    call.result()
+        gate.set()
+        assert api.get_htc_projects(rescale, "p") == {"projectId": "p"}
+    assert len({asked.connection for asked in wire.asked}) <= 11 + len(calls)
+
+
+def in_child(wire: Wire, parent: str, child: str) -> str:
+    """Run a program that forks; what the child and then the parent print."""
+    program = (
+        "import os, sys, threading, time\n"
+        "from rescalehtc import HtcSession, api\n"
+        f"rescale = HtcSession(api_key={API_KEY!r}, base_url={wire.url!r}, timeout_seconds=20)\n"
+        "def ask(name): return api.get_htc_projects(rescale, name)['projectId']\n"
+        f"{parent}\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        f"    {child}\n"
+        "    sys.stdout.flush(); os._exit(0)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        f"{child}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def echoing(wire: Wire) -> Wire:
+    for name in ("p", "q"):
+        wire.on(f"GET /htc/projects/{name}", computed(echo))
+    return wire
+
+
+@row("a process forks while its session is idle", "every request", "the child connects anew")
+def test_a_fork(echoing: Wire) -> None:
+    said = in_child(echoing, "ask('p')", "print(ask('p'), ask('q'))")
+    assert said == "p q\np q\n"
+    connections = [asked.connection for asked in echoing.asked]
+    in_parent, of_child, afterwards = connections[1], connections[2:4], connections[4:]
+    assert in_parent not in of_child
+    assert afterwards == [in_parent, in_parent]
+
+
+@row("a process forks while a thread is answered", "every request", "nothing is mixed up")
+def test_a_fork_in_the_middle_of_an_answer(echoing: Wire) -> None:
+    gate = threading.Event()
+
+    def wait_for_the_child(asked: Asked) -> Step:
+        gate.wait(20)
+        return echo(asked)
+
+    def child_asks(asked: Asked) -> Step:
+        gate.set()
+        return echo(asked)
+
+    echoing.on("GET /htc/projects/slow", computed(wait_for_the_child))
+    echoing.on("GET /htc/projects/child", computed(child_asks))
+    parent = (
+        "ask('p')\n"
+        "thread = threading.Thread(target=lambda: print(ask('slow'), flush=True)); thread.start()\n"
+        "time.sleep(0.3)"
+    )
+    said = in_child(echoing, parent, "print(ask('child'))")
+    assert sorted(said.split()) == ["child", "child", "slow"]
+
+
+@row("a process forks while a thread asks for a token", "every request", "the child does not hang")
+def test_a_fork_while_the_token_s_lock_is_held(echoing: Wire) -> None:
+    gate = threading.Event()
+    token = {"tokenValue": "of-the-child", "expiresIn": 600}
+
+    def child_asks(connection: Any, asked: Asked) -> object:
+        gate.set()
+        return answer(token)(connection, asked)
+
+    echoing.on("GET /auth/token", held(gate, answer(token)), child_asks)
+    parent = (
+        "thread = threading.Thread(target=ask, args=['p']); thread.start()\n"
+        "while not rescale._tokens._lock.locked(): time.sleep(0.01)\n"
+        "time.sleep(0.1)"
+    )
+    assert in_child(echoing, parent, "print(ask('q'))") == "q\nq\n"
+
+
+@row("Ctrl-C", "every request", "KeyboardInterrupt; the session goes on with another connection")
+@pytest.mark.parametrize("number", range(3))
+def test_an_interrupt(wire: Wire, rescale: HtcSession, number: int) -> None:
+    rescale.do_authenticate()
+    gate = threading.Event()
+
+    def interrupt(connection: Any, asked: Asked) -> object:
+        os.kill(os.getpid(), signal.SIGINT)
+        gate.wait(60)
+        return answer({"projectId": "of the interrupted"})(connection, asked)
+
+    wire.on(PROJECT, interrupt, answer({"projectId": "p"}))
+    with caught(KeyboardInterrupt):
+        api.get_htc_projects(rescale, "p")
+    gate.set()
+    for _ in range(12):  # no connection was lost either
+        assert api.get_htc_projects(rescale, "p") == {"projectId": "p"}
+
+
+@row("Ctrl-C while the token is asked for", "every request", "the next call asks for it")
+def test_an_interrupted_renewal(wire: Wire, rescale: HtcSession) -> None:
+    gate = threading.Event()
+    token = answer({"tokenValue": "after", "expiresIn": 600})
+
+    def interrupt(connection: Any, asked: Asked) -> object:
+        os.kill(os.getpid(), signal.SIGINT)
+        return gate.wait(60)
+
+    wire.on("GET /auth/token", interrupt, token)
+    wire.on(PROJECT, answer({"projectId": "p"}))
+    with caught(KeyboardInterrupt):
+        api.get_htc_projects(rescale, "p")
+    gate.set()
+    assert api.get_htc_projects(rescale, "p") == {"projectId": "p"}

@@ -1,0 +1,265 @@
+"""Bearer tokens: renewed once, by one process, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rescalehtc import HtcSession, _credentials, api, htcjobs
+from rescalehtc.exceptions import (
+    HtcAuthenticationError,
+    HtcConnectionError,
+    HtcCredentialsError,
+    HtcException,
+    HtcResponseError,
+)
+
+from ..clock import Clock
+from .books import JOBS
+from .canary import API_KEY, MARK, REFRESH_TOKEN, TOKEN, TOKEN_2, caught
+from .conftest import session
+from .matrix import row
+from .wire import Step, Wire, answer, computed, held, reset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from rescalehtc.htctasks import HtcTask
+
+    from .wire import Asked
+
+TOKENS = "GET /auth/token"
+PROJECT = "GET /htc/projects/p"
+SECOND = answer({"tokenValue": TOKEN_2, "expiresIn": 21600})
+
+
+@pytest.fixture
+def folder(empty_home: Path) -> Path:
+    """The default workspace's folder with a key."""
+    folder = empty_home / ".config" / "rescalehtc" / "default"
+    folder.mkdir(parents=True)
+    key_file = folder / "rescale_api_token.txt"
+    key_file.write_text(f"{API_KEY}\n")
+    key_file.chmod(0o600)
+    return folder
+
+
+def keep(folder: Path, seconds: float, **fields: object) -> Path:
+    """Write a token file."""
+    path = folder / "rescale_bearer_token.json"
+    end = (datetime.now() + timedelta(seconds=seconds)).isoformat()
+    kept = {"tokenValue": f"{MARK}-kept", "expiresIn": 21600, "expiresAt": end, **fields}
+    path.write_text(json.dumps(kept))
+    return path
+
+
+def needs(token: str, step: Step) -> Step:
+    """Take only a request with this token."""
+
+    def check(asked: Asked) -> Step:
+        right = asked.headers.get("authorization") == f"Bearer {token}"
+        return step if right else answer({"error": "expired"}, status=401)
+
+    return computed(check)
+
+
+def renewals(wire: Wire) -> int:
+    return len(wire.asked_for(TOKENS))
+
+
+@row("401 in the middle of a listing", "listing", "one renewal; no page is lost or read twice")
+def test_401_in_the_middle(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
+    rescale.do_authenticate()
+    wire.on(TOKENS, SECOND)
+    pages = [
+        answer({"items": [{"jobUUID": f"j:{n}"}], "next": f"?page={n + 1}" if n < 4 else None})
+        for n in range(5)
+    ]
+
+    def page(asked: Asked) -> Step:
+        number = int(asked.query.get("page", ["0"])[0])
+        return needs(TOKEN if number < 2 else TOKEN_2, pages[number])
+
+    wire.on(JOBS, computed(page))
+    listed = [job.json["jobUUID"] for job in htcjobs.iter_jobs(rescale, task)]
+    assert listed == [f"j:{n}" for n in range(5)]
+    assert renewals(wire) == 2
+    assert len(wire.asked_for(JOBS)) == 6
+
+
+@row("401 for ever", "every request", "one renewal, then HtcAuthenticationError")
+def test_401_for_ever(wire: Wire, rescale: HtcSession) -> None:
+    wire.on(PROJECT, answer(status=401))
+    with caught(HtcAuthenticationError):
+        api.get_htc_projects(rescale, "p")
+    assert (renewals(wire), len(wire.asked_for(PROJECT))) == (2, 2)
+
+
+@row("the credential is refused", "getToken", "HtcCredentialsError that says where it was found")
+@pytest.mark.parametrize("where", ["argument", "variable", "refresh", "file"])
+def test_refused_credential(
+    wire: Wire, folder: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    wire.on(TOKENS, answer(status=401))
+    variable = {"variable": "RESCALE_API_KEY", "refresh": "RESCALE_HTC_REFRESH_TOKEN"}.get(where)
+    if variable:
+        monkeypatch.setenv(variable, REFRESH_TOKEN if where == "refresh" else API_KEY)
+    key = API_KEY if where == "argument" else None
+    found_in = variable or {"argument": "api_key", "file": "rescale_api_token.txt"}[where]
+    with HtcSession(api_key=key, base_url=wire.url) as rescale:
+        with caught(HtcCredentialsError, found_in):
+            api.get_htc_projects(rescale, "p")
+        assert MARK not in repr(rescale) + repr(vars(rescale))
+
+
+@row("getToken answers nonsense", "getToken", "HtcResponseError or HtcConnectionError")
+@pytest.mark.parametrize(
+    "step",
+    [
+        reset,
+        answer({"tokenValue": TOKEN}),
+        answer({"tokenValue": f"{TOKEN} and more", "expiresIn": 60}),
+        answer({"tokenValue": TOKEN, "expiresIn": "soon"}),
+        answer([TOKEN]),
+        answer(f'{{"tokenValue": "{TOKEN}", "expi'.encode()),
+        answer(f"<html>{TOKEN}</html>".encode()),
+        answer({"message": "your key is wrong"}, status=302, headers={"Location": "/x"}),
+    ],
+)
+def test_nonsense_for_a_token(wire: Wire, rescale: HtcSession, step: Step) -> None:
+    wire.on(TOKENS, step)
+    with caught(HtcException) as info:
+        rescale.do_authenticate()
+    assert isinstance(info.value, HtcResponseError | HtcConnectionError)
+
+
+@row("getToken fails while threads wait for it", "getToken", "asked once, not once a thread")
+def test_a_failing_token_is_asked_for_once(wire: Wire) -> None:
+    gate = threading.Event()
+    wire.on(TOKENS, held(gate, answer(status=403)))
+    with session(wire.url) as rescale, ThreadPoolExecutor(20) as threads:
+        calls = [threads.submit(api.get_htc_projects, rescale, "p") for _ in range(20)]
+        while rescale._tokens._lock.acquire(blocking=False):  # nobody asks yet
+            rescale._tokens._lock.release()
+            time.sleep(0.01)
+        time.sleep(0.2)  # the others come to wait
+        gate.set()
+        for call in calls:
+            with caught(HtcException):
+                call.result()
+    assert renewals(wire) <= 10
+
+
+@row("a token ends while many threads use it", "every request", "one renewal for all of them")
+def test_many_threads_and_a_refused_token(wire: Wire, rescale: HtcSession) -> None:
+    rescale.do_authenticate()
+    wire.on(TOKENS, SECOND)
+    wire.on(PROJECT, needs(TOKEN_2, answer({"projectId": "p"})))
+    with ThreadPoolExecutor(32) as threads:
+        answers = list(threads.map(lambda _: api.get_htc_projects(rescale, "p"), range(64)))
+    assert answers == [{"projectId": "p"}] * 64
+    assert renewals(wire) == 2
+
+
+CHILDREN = 50
+
+
+@row("50 processes start at an expired token", "getToken", "one renewal; no torn file is read")
+def test_fifty_processes(wire: Wire, folder: Path) -> None:
+    keep(folder, -10, baseUrl=wire.url)
+    gate = threading.Event()
+    wire.on(TOKENS, held(gate, answer({"tokenValue": TOKEN_2, "expiresIn": 21600})))
+    program = (
+        "import os, sys\n"
+        "from rescalehtc import HtcSession, _transport, api\n"
+        "children = []\n"
+        f"for _ in range({CHILDREN}):\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        f"        rescale = HtcSession(base_url={wire.url!r})\n"
+        f"        os._exit(rescale._tokens.get() != {TOKEN_2!r})\n"
+        "    children.append(child)\n"
+        "print('started', flush=True)\n"
+        "print([os.waitpid(child, 0)[1] for child in children])\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
+    gate.set()
+    assert process.communicate(timeout=60)[0] == f"{[0] * CHILDREN}\n"
+    assert renewals(wire) == 1
+
+
+@row("the process that renews is killed", "getToken", "the next one renews at once")
+def test_a_killed_renewer(
+    wire: Wire, folder: Path, until: Callable[[Callable[[], bool]], None]
+) -> None:
+    gate = threading.Event()
+    wire.on(TOKENS, held(gate, reset), SECOND)
+    program = (
+        f"from rescalehtc import HtcSession\nHtcSession(base_url={wire.url!r})._tokens.get()\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program])
+    until(lambda: renewals(wire) == 1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with HtcSession(base_url=wire.url) as rescale:
+        assert rescale._tokens.get() == TOKEN_2
+    gate.set()
+
+
+@row("the kept token's file is torn or broken", "getToken", "a renewal, no more")
+@pytest.mark.parametrize("text", ["", "{", '{"tokenValue": "x', "[]", "\x00\xff", "9" * 5000])
+def test_a_torn_file(wire: Wire, folder: Path, text: str) -> None:
+    keep(folder, 3600).write_text(text, encoding="latin-1")
+    with HtcSession(base_url=wire.url) as rescale:
+        assert rescale._tokens.get() == TOKEN
+    assert renewals(wire) == 1
+
+
+@row("the clock jumps forward or back", "every request", "at most a renewal")
+@pytest.mark.parametrize("jump", [-1e8, -3600.0, 3600.0, 1e8])
+def test_the_clock_jumps(
+    wire: Wire, rescale: HtcSession, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(_credentials, "time", clock)
+    wire.on(PROJECT, answer({"projectId": "p"}))
+    api.get_htc_projects(rescale, "p")
+    clock.ahead["time"] += jump
+    for _ in range(5):
+        api.get_htc_projects(rescale, "p")
+    assert renewals(wire) <= 2
+
+
+@row("the clock of whoever kept the token was wrong", "kept token", "believed for its lifetime")
+@pytest.mark.parametrize("seconds", [1e8, 1e9])
+def test_a_kept_token_from_the_future(
+    wire: Wire, folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    keep(folder, seconds, baseUrl=wire.url, expiresIn=100)
+    clock = Clock()
+    monkeypatch.setattr(_credentials, "time", clock)
+    with HtcSession(base_url=wire.url) as rescale:
+        assert rescale._tokens.get() == f"{MARK}-kept"
+        clock.ahead["monotonic"] += 100
+        assert rescale._tokens.get() == TOKEN
+
+
+@row("others can read the key's file", "HtcSession", "a warning in the log that says so")
+def test_a_key_for_all_eyes(wire: Wire, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    HtcSession(base_url=wire.url)
+    assert "others can read" not in caplog.text
+    (folder / "rescale_api_token.txt").chmod(0o644)
+    HtcSession(base_url=wire.url)
+    assert "others can read the key in" in caplog.text

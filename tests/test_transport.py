@@ -1,0 +1,125 @@
+"""What goes over the wire, by way of proxies and TLS too."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import ipaddress
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from rescalehtc import HtcSession, api, htcprojects
+from rescalehtc.exceptions import HtcConnectionError
+
+from .service import Answer, Service
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROJECTS = "GET /htc/projects"
+
+
+def listed(base_url: str) -> list[str]:
+    """The ids of the projects at an address."""
+    with HtcSession(api_key="key", base_url=base_url, max_retries=0) as rescale:
+        return [project.json["projectId"] for project in htcprojects.get_projects(rescale)]
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_gets_whole_addresses_its_password_and_the_service_s_name(
+    service: Service, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, service.origin.replace("://", "://user:p%40ss@"))
+    service.on(PROJECTS, Answer({"items": [{"projectId": "p"}]}))
+    assert listed("http://htc.example/api/v1") == ["p"]
+    [asked] = service.asked_for(PROJECTS)
+    assert asked.target.startswith("http://htc.example/api/v1/htc/projects?pageSize=")
+    assert asked.headers["host"] == "htc.example"
+    given = base64.b64encode(b"user:p@ss").decode()
+    assert asked.headers["proxy-authorization"] == f"Basic {given}"
+
+
+def test_a_port_that_is_not_the_usual_one_is_named_as_host(service: Service) -> None:
+    service.on(PROJECTS, Answer({"items": []}))
+    assert listed(service.url) == []
+    [asked] = service.asked_for(PROJECTS)
+    assert asked.headers["host"] == service.origin.removeprefix("http://")
+    assert asked.headers["accept-encoding"] == "gzip"
+    assert "content-length" not in asked.headers
+
+
+@pytest.mark.parametrize(
+    ("following", "target"),
+    [("?q=a b\u00e9", "?q=a%20b%C3%A9"), ("?q=%C3%A9%2f&r=[1]", "?q=%C3%A9%2f&r=[1]")],
+)
+def test_an_address_of_the_service_is_quoted_where_it_must_be(
+    service: Service, following: str, target: str
+) -> None:
+    page = {"items": [{"projectId": "p"}], "next": f"{service.url}/htc/projects{following}"}
+    service.on(PROJECTS, Answer(page), Answer({"items": []}))
+    assert listed(service.url) == ["p"]
+    assert service.asked_for(PROJECTS)[1].target == f"/api/v1/htc/projects{target}"
+
+
+def test_a_request_with_a_body_says_how_long_it_is(service: Service) -> None:
+    service.on("POST /htc/projects", Answer({"projectId": "p"}))
+    with HtcSession(api_key="key", base_url=service.url) as rescale:
+        api.post_htc_projects(rescale, {"projectName": "\u00e9"})
+    [asked] = service.asked_for("POST /htc/projects")
+    assert asked.headers["content-length"] == str(len(asked.body))
+    assert asked.json == {"projectName": "\u00e9"}
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate of this machine, signed by itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(here, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    certificate, private = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return certificate, private
+
+
+def test_https_needs_an_authority_that_the_environment_may_name(
+    service: Service, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    service.speak_tls(context)
+    service.on(PROJECTS, Answer({"items": [{"projectId": "p"}]}))
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    url = service.url.replace("http:", "https:")
+    with pytest.raises(HtcConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+        listed(url)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    assert listed(url) == ["p"]
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[1]))
+    with pytest.raises(HtcConnectionError, match="no connection can be set up"):
+        listed(url)
