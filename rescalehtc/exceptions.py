@@ -268,13 +268,12 @@ class SubmissionUncertainError(HtcException):
             SubmissionUncertainError: It still can't be told; this exception, with what was
                 seen this time.
         """
-        from ._delivery import look
-        from .htcjobs import HtcJobBatch
+        from ._delivery import look_again
 
-        answers = None if self.group is None else look(rescale, [self])
-        if answers is None:
+        batch = look_again(rescale, self)
+        if batch is None:
             raise self
-        return HtcJobBatch(answers, self.search.task)
+        return batch
 
     def __reduce__(self) -> tuple[type[SubmissionUncertainError], tuple[object, ...], object]:
         return type(self), (self.search, self.phase, self.cause), self.__dict__

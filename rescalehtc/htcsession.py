@@ -7,6 +7,7 @@ import os
 import random
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from .bearer_token import BearerToken, token_from_str
 from .exceptions import HtcException, HtcResponseError, HtcValidationError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from types import TracebackType
     from typing import BinaryIO, Self, TypeVar
 
@@ -126,7 +127,7 @@ class HtcSession:
         self._transport = Transport(self.base_url, timeout_seconds)
         self._retry_policy = RetryPolicy(max_retries, backoff_seconds, deadline_seconds)
         self._retry_budget = RetryBudget()
-        self._group_turns: dict[tuple[str, str], threading.Lock] = {}
+        self._group_turns: dict[tuple[str, str], tuple[threading.Lock, set[str]]] = {}
         self._process = os.getpid()
 
     def __repr__(self) -> str:
@@ -243,10 +244,17 @@ class HtcSession:
         self._notice_fork()
         raise_for_status("upload", self._transport.upload(url, file), may_show=True)
 
-    def group_turn(self, task_id: str, group: str) -> threading.Lock:
-        """A lock for submissions to a group of a task, which this session sends one by one."""
+    @contextmanager
+    def group_turn(self, task_id: str, group: str) -> Generator[set[str]]:
+        """A turn to submit to a group of a task, which the threads of this session take.
+
+        In it one has, and adds to, the parents of the jobs that were submitted in such turns.
+        """
         self._notice_fork()
-        return self._group_turns.setdefault((task_id, group), threading.Lock())
+        key = (task_id, group)
+        lock, told = self._group_turns.setdefault(key, (threading.Lock(), set()))
+        with lock:
+            yield told
 
     def _read_page(self, call: Call, response: Response) -> Page:
         return read_page(call, response, self.base_url)
