@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_CACHE_DIR := 1
 PIP := $(BIN)/python -m pip --quiet
 
-.PHONY: help demo test check generate format fuzz drift bench clean
+.PHONY: help demo test check generate format fuzz soak drift bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make generate  write rescalehtc/models.py and rescalehtc/api.py from openapi/htc.yaml"
 	@echo "make format    put the code in form"
 	@echo "make fuzz      ask the emulator many more odd things than make test does"
+	@echo "make soak      submit for minutes while the emulator misbehaves; SEED=... and RUNS=... repeat"
 	@echo "make drift VENDOR=...  compare a published description (a path or URL) with ours"
 	@echo "make bench     time and memory beside 1.1.0; one row with ROW=list, fewer rounds with ROUNDS=1"
 	@echo "make clean     remove .venv and caches"
@@ -47,6 +48,9 @@ format: .venv/installed-dev
 
 fuzz: .venv/installed-dev
 	@FUZZ_EXAMPLES=300 $(BIN)/python -m pytest tests/test_conformance.py
+
+soak: .venv/installed-dev
+	@$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS))
 
 drift: .venv/installed-dev
 	@test -n "$(VENDOR)" || { echo "name a published description: make drift VENDOR=path-or-URL"; exit 2; }

@@ -12,8 +12,8 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 from . import api
 from ._json_object import id_of
@@ -32,7 +32,7 @@ from .htcprojects import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Literal, TypeGuard
+    from typing import Literal
 
     from ._operation import Call
     from .htcsession import HtcSession
@@ -62,8 +62,8 @@ def deliver(
         SubmissionUncertainError: The answer was lost, and its group does not tell.
     """
     _wait_for_images(rescale, task, requests)
-    with _turn(rescale, task, group):
-        search = Search(task, group, _parents(rescale, task, group), _expected(requests))
+    with _turn(rescale, task, group) as told:
+        search = _search(task, group, _parents(rescale, task, group), requests)
         try:
             answers = _sent_or_found(rescale, search, requests)
         except HtcException:
@@ -71,32 +71,20 @@ def deliver(
         except BaseException as error:  # an interrupt
             _note(error, f"a submission of {search.size} jobs {search.place} may have been taken")
             raise
+        told |= _parents_of(answers)
     return HtcJobBatch(answers, task)
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """What a session knows of a group that it submits to.
-
-    Attributes:
-        lock: One submission at a time, so that new jobs of the group are those of it.
-        told: The parents of the jobs that the session's users were told of.
-    """
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    told: set[str] = field(default_factory=set[str])
 
 
 def _sent_or_found(
     rescale: HtcSession, search: Search, requests: Sequence[HTCJobSubmitRequest]
 ) -> list[Answer]:
     try:
-        return _told(rescale, search, _send(rescale, search.task, requests, search.group))
+        return _send(rescale, search.task, requests, search.group)
     except HtcException as error:
         if not error.outcome_unknown:
             raise
         failure = _uncertain(search, error)
-    answers = _settled(rescale, [failure])
+    (answers,) = _settled(rescale, [failure])
     if answers is None:
         raise failure
     return answers
@@ -115,9 +103,12 @@ def deliver_all(
     parts = [
         requests[start : start + MAX_REQUESTS] for start in range(0, len(requests), MAX_REQUESTS)
     ]
-    with _turn(rescale, task, group):
-        older = _parents(rescale, task, group)
-        return _Parts(rescale, task, group, older, parts).submitted()
+    with _turn(rescale, task, group) as told:
+        submission = _Parts(rescale, task, group, _parents(rescale, task, group), parts)
+        try:
+            return submission.submitted()
+        finally:
+            told |= submission.told
 
 
 class _Parts:
@@ -140,10 +131,11 @@ class _Parts:
         self._outcomes: list[list[Answer] | HtcException | None] = [None] * len(parts)
 
     def submitted(self) -> HtcJobBatch:
+        """Send the parts; if some were lost and all of those found, also what was held back."""
         failures: list[HtcException] = []
         try:
-            while None in self._outcomes and not failures:  # again after a lost part was found
-                self._submit_what_is_left()
+            while None in self._outcomes and not failures:
+                self._send_the_rest()
                 self._ask_the_group()
                 failures = [one for one in self._outcomes if isinstance(one, HtcException)]
         except BaseException as error:
@@ -165,12 +157,13 @@ class _Parts:
         del answers  # a traceback that shows variables must not show their secrets
         raise SubmissionIncompleteError(batches, uncertain, unsent, failures[0])
 
-    def _submit_what_is_left(self) -> None:
+    def _send_the_rest(self) -> None:
+        """Send what was not sent, until one fails."""
         self._stopped.clear()
-        left = [index for index, outcome in enumerate(self._outcomes) if outcome is None]
-        with ThreadPoolExecutor(min(PARALLEL_CALLS, len(left))) as threads:
+        rest = [index for index, outcome in enumerate(self._outcomes) if outcome is None]
+        with ThreadPoolExecutor(min(PARALLEL_CALLS, len(rest))) as threads:
             try:
-                list(threads.map(self._submit, left))
+                list(threads.map(self._submit, rest))
             finally:
                 self._stopped.set()  # an interrupt: what has not begun does not begin
 
@@ -178,28 +171,55 @@ class _Parts:
         if self._stopped.is_set():
             return
         part = self._parts[index]
-        search = Search(self._task, self._group, self._older, _expected(part))
         try:
-            answers = _send(self._rescale, self._task, part, self._group)
-            self._outcomes[index] = _told(self._rescale, search, answers)
+            self._outcomes[index] = _send(self._rescale, self._task, part, self._group)
         except HtcException as error:
             self._stopped.set()
+            search = _search(self._task, self._group, self._older, part)
             unknown = error.outcome_unknown
             self._outcomes[index] = _uncertain(search, error) if unknown else error
 
+    @property
+    def told(self) -> set[str]:
+        """The parents of the jobs that are known to be of this submission."""
+        return {
+            parent
+            for part in self._outcomes
+            if isinstance(part, list)
+            for parent in _parents_of(part)
+        }
+
     def _ask_the_group(self) -> None:
         """Look for the parts whose answers were lost, now that nothing more is under way."""
-        lost = [one for one in self._outcomes if isinstance(one, SubmissionUncertainError)]
-        answers = _settled(self._rescale, lost) if lost else None
-        for index, outcome in enumerate(self._outcomes):
-            if answers is not None and isinstance(outcome, SubmissionUncertainError):
-                size = len(self._parts[index])
-                self._outcomes[index], answers = answers[:size], answers[size:]
+        lost = self._lost()
+        if lost:
+            found = _settled(self._rescale, list(lost.values()))
+            for index, answers in zip(lost, found, strict=True):
+                self._outcomes[index] = answers or lost[index]
+            self._lost()
+
+    def _lost(self) -> dict[int, SubmissionUncertainError]:
+        """The parts whose answers were lost, ready to be looked for.
+
+        They are looked for together: what is found must not be taken for two of them.
+        """
+        lost = {
+            index: outcome
+            for index, outcome in enumerate(self._outcomes)
+            if isinstance(outcome, SubmissionUncertainError)
+        }
+        older = self._older | self.told
+        expected = tuple(one for index in lost for one in _expected(self._parts[index]))
+        start = 0
+        for failure in lost.values():
+            own = range(start, start + len(failure.search.own))
+            failure.search = Search(self._task, self._group, older, expected, own)
+            start = own.stop
+        return lost
 
     def _note_interrupt(self, error: BaseException) -> None:
-        told = [one for part in self._outcomes if isinstance(part, list) for one in part]
-        ids = ", ".join(str(answer.get("parentJobId")) for answer in told)
-        if told:
+        ids = ", ".join(sorted(self.told))
+        if self.told:
             _note(error, f"these batches were submitted: {ids}")
         if any(isinstance(one, SubmissionUncertainError) for one in self._outcomes):
             _note(error, "more batches may have been taken")
@@ -209,10 +229,12 @@ def _send(
     rescale: HtcSession, task: HtcTask, requests: Sequence[HTCJobSubmitRequest], group: str | None
 ) -> list[Answer]:
     answer: list[object] = rescale.send(_call(task, requests, group))
-    named = [one for one in answer if _names_jobs(one)]
+    sizes = [request.to_json_dict().get("batchSize") or 1 for request in requests]
+    batches = [_named(one, size) for one, size in zip(answer, sizes, strict=False)]
+    named = [batch for batch in batches if batch is not None]
     if len(named) == len(answer) == len(requests):
         return named
-    del answer, named  # a traceback that shows variables must not show their secrets
+    del answer, batches, named  # a traceback that shows variables must not show their secrets
     failure = HtcResponseError(
         f"submitJobs: {len(requests)} submit requests were sent, but the answer does not say what "
         "became of each"
@@ -221,13 +243,15 @@ def _send(
     raise failure
 
 
-def _names_jobs(answer: object) -> TypeGuard[Answer]:
-    """Whether this says which jobs were made of a submit request."""
+def _named(answer: object, size: int) -> Answer | None:
+    """What was answered of a submit request; None if it does not name the jobs."""
     match answer:
-        case {"parentJobId": str()}:
-            return True
+        case {"parentJobId": str(parent), "projectId": str(), "taskId": str()} if parent:
+            batch = cast("Answer", answer)
+            told = batch.get("batchSize")
+            return {**batch, "batchSize": size} if told in (None, size) else None
         case _:
-            return False
+            return None
 
 
 def _call(task: HtcTask, requests: Sequence[HTCJobSubmitRequest], group: str | None) -> Call:
@@ -292,12 +316,25 @@ class _Expected:
     def is_like(self, jobs: Sequence[Answer]) -> bool:
         """Whether these jobs, which have a parent in common, can have been made from it."""
         numbers = {job["jobUUID"].rpartition(":")[2] for job in jobs}
-        return numbers <= set(map(str, range(self.size))) and all(
-            job[name] == value
-            for job in jobs
-            for name, value in self.traits.items()
-            if job.get(name) is not None
+        return (
+            numbers <= set(map(str, range(self.size)))
+            and all(
+                job[name] == value
+                for job in jobs
+                for name, value in self.traits.items()
+                if job.get(name) is not None
+            )
+            and all(map(self._has_envs, jobs))
         )
+
+    def _has_envs(self, job: Answer) -> bool:
+        """Whether the job has the variables of the request, where both are known.
+
+        Often they are all that tells the requests of a submission apart.
+        """
+        sent: list[object] = (self.request or {}).get("htcJobDefinition", {}).get("envs") or []
+        shown: object = job.get("envs")
+        return not isinstance(shown, list) or all(one in shown for one in sent)
 
 
 @dataclass(frozen=True)
@@ -307,25 +344,35 @@ class Search:
     Attributes:
         task: The task.
         group: The group; without one nothing can be found.
-        older: The parents of jobs that the group had before.
-        expected: The submit requests.
+        older: The parents of jobs that the group had before, and of those told since.
+        expected: The submit requests of all submissions that were lost at the same time.
+        own: The positions of this submission's among them.
     """
 
     task: HtcTask
     group: str | None
     older: frozenset[str]
     expected: tuple[_Expected, ...]
+    own: range
 
     @property
     def size(self) -> int:
         """The number of jobs."""
-        return sum(one.size for one in self.expected)
+        return sum(self.expected[i].size for i in self.own)
 
     @property
     def place(self) -> str:
         """Where the jobs are, if there are any."""
         task = f"task {id_of(self.task, 'taskId')} of project {id_of(self.task, 'projectId')}"
         return f"to {task}" if self.group is None else f"to group {self.group!r} of {task}"
+
+
+def _search(
+    task: HtcTask, group: str | None, older: frozenset[str], requests: Sequence[HTCJobSubmitRequest]
+) -> Search:
+    """What finds a submission that is lost alone."""
+    expected = _expected(requests)
+    return Search(task, group, older, expected, range(len(expected)))
 
 
 def _expected(requests: Sequence[HTCJobSubmitRequest]) -> tuple[_Expected, ...]:
@@ -349,99 +396,112 @@ def _uncertain(search: Search, error: HtcException) -> SubmissionUncertainError:
 
 def _turn(
     rescale: HtcSession, task: HtcTask, group: str | None
-) -> contextlib.AbstractContextManager[object]:
-    """One submission at a time to a group, so that its new jobs are those of the submission."""
+) -> contextlib.AbstractContextManager[set[str]]:
+    """One submission at a time to a group, so that its new jobs are those of the submission.
+
+    In it one has the parents of the jobs that this session's submissions to the group made.
+    """
     if group is None:
-        return contextlib.nullcontext()
-    return rescale.group(id_of(task, "taskId"), group).lock
-
-
-def _told(rescale: HtcSession, search: Search, answers: list[Answer]) -> list[Answer]:
-    """Remember what the user is told of: it is not taken for a submission whose answer was lost."""
-    if search.group is not None:
-        known = rescale.group(id_of(search.task, "taskId"), search.group).told
-        known.update(str(answer.get("parentJobId")) for answer in answers)
-    return answers
+        return contextlib.nullcontext(set[str]())
+    return rescale.group_turn(id_of(task, "taskId"), group)
 
 
 def _jobs(rescale: HtcSession, task: HtcTask, group: str) -> dict[str, list[Answer]]:
     """The jobs of a group by their parents."""
-    found: dict[str, list[Answer]] = {}
+    found: dict[str, dict[str, Answer]] = {}
     call = api.LIST_JOBS.call(
         {"projectId": id_of(task, "projectId"), "taskId": id_of(task, "taskId")},
         query={"pageSize": PAGE_SIZE, "group": group},
     )
     for page in rescale.pages(call):
-        for job in page:
-            found.setdefault(job["jobUUID"].rpartition(":")[0], []).append(job)
-    return found
+        for job in page:  # a listing that grows meanwhile may have a job twice
+            found.setdefault(job["jobUUID"].rpartition(":")[0], {})[job["jobUUID"]] = job
+    return {parent: list(jobs.values()) for parent, jobs in found.items()}
 
 
 def _parents(rescale: HtcSession, task: HtcTask, group: str | None) -> frozenset[str]:
     return frozenset() if group is None else frozenset(_jobs(rescale, task, group))
 
 
-def _settled(rescale: HtcSession, lost: Sequence[SubmissionUncertainError]) -> list[Answer] | None:
+def _parents_of(answers: Sequence[Answer]) -> set[str]:
+    return {answer["parentJobId"] for answer in answers}
+
+
+def _settled(
+    rescale: HtcSession, lost: Sequence[SubmissionUncertainError]
+) -> list[list[Answer] | None]:
     """Look until all jobs are there, or nothing has changed for a while.
 
     Returns:
-        What the service would have answered; None if not all of the jobs are there. The
-        exceptions are told what was seen.
+        For each submission what the service would have answered; None if not all of its jobs
+        are there. The exceptions are told what was seen.
     """
+    nothing: list[list[Answer] | None] = [None] * len(lost)
+    if lost[0].search.group is None:
+        for one in lost:
+            one.tell(None, "without a group its jobs can't be told from others")
+        return nothing
     before: list[int] = []
     changed_at = time.monotonic()
-    while lost[0].search.group is not None:
+    while True:
         try:
-            answers = look(rescale, lost)
+            answers = _look(rescale, lost)
         except HtcException as error:
             for one in lost:
                 one.tell(None, f"its group could not be asked: {error}")
-            return None
-        if answers is not None:
+            return nothing
+        if None not in answers:
             return answers
         seen = [len(one.job_ids) for one in lost]
         now = time.monotonic()
         if seen != before:
             before, changed_at = seen, now
         elif now - changed_at >= rescale.settle_seconds:
-            return None
+            return answers
         time.sleep(rescale.settle_seconds / LOOKS_A_SETTLING)
-    for one in lost:
-        one.tell(None, "without a group its jobs can't be told from others")
-    return None
 
 
-def look(rescale: HtcSession, lost: Sequence[SubmissionUncertainError]) -> list[Answer] | None:
+def look_again(rescale: HtcSession, failure: SubmissionUncertainError) -> HtcJobBatch | None:
+    """Look for the jobs of a submission once more; None if not all of them are there."""
+    search = failure.search
+    if search.group is None:
+        return None
+    with _turn(rescale, search.task, search.group) as told:
+        failure.search = replace(search, older=search.older | told)
+        (answers,) = _look(rescale, [failure])
+    return None if answers is None else HtcJobBatch(answers, search.task)
+
+
+def _look(
+    rescale: HtcSession, lost: Sequence[SubmissionUncertainError]
+) -> list[list[Answer] | None]:
     """Look once. All of the searches are for the same group and at the same time."""
     search = lost[0].search
     assert search.group is not None
-    known = search.older | rescale.group(id_of(search.task, "taskId"), search.group).told
     new = {
         parent: jobs
         for parent, jobs in _jobs(rescale, search.task, search.group).items()
-        if parent not in known
+        if parent not in search.older
     }
-    expected = [one for failure in lost for one in failure.search.expected]
     found: dict[int, str] = {}  # by the request's position
     for parent, jobs in sorted(new.items(), key=lambda item: -len(item[1])):
-        alike = [i for i, one in enumerate(expected) if one.is_like(jobs)]
+        alike = [i for i, one in enumerate(search.expected) if one.is_like(jobs)]
         free = [i for i in alike if i not in found]
         if alike and not free:  # more than was sent: somebody else submits to the group
-            for one in lost:
-                one.tell(None, "its group has more new jobs like them than were submitted")
-            return None
+            for failure in lost:
+                failure.tell(None, "its group has more new jobs like them than were submitted")
+            return [None] * len(lost)
         if free:
-            found[min(free, key=lambda i: expected[i].size)] = parent
-    position = 0
+            found[min(free, key=lambda i: search.expected[i].size)] = parent
     for failure in lost:
-        own = range(position, position + len(failure.search.expected))
-        jobs = [job for i in own if i in found for job in new[found[i]]]
+        jobs = [job for i in failure.search.own if i in found for job in new[found[i]]]
         failure.tell([job["jobUUID"] for job in jobs])
-        position = own.stop
-    if any(i not in found or len(new[found[i]]) < one.size for i, one in enumerate(expected)):
-        return None
-    answers = [_answer(search, one, found[i]) for i, one in enumerate(expected)]
-    return _told(rescale, search, answers)
+    return [
+        [_answer(search, search.expected[i], found[i]) for i in failure.search.own]
+        if failure.seen == failure.sent
+        else None
+        for failure in lost
+    ]
 
 
 def _answer(search: Search, expected: _Expected, parent: str) -> Answer:
@@ -456,6 +516,10 @@ def _answer(search: Search, expected: _Expected, parent: str) -> Answer:
     }
 
 
+def _note(error: BaseException, text: str) -> None:
+    error.add_note(f"rescalehtc: {text}")
+
+
 def without_secrets(batch: HtcJobBatch) -> HtcJobBatch:
     """A batch that does not say what its jobs were given secretly."""
     json = dict(batch.json)
@@ -463,7 +527,3 @@ def without_secrets(batch: HtcJobBatch) -> HtcJobBatch:
         secret = ("envs", "claims")
         json["htcJobDefinition"] = {k: v for k, v in definition.items() if k not in secret}  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
     return HtcJobBatch(json, batch.task)
-
-
-def _note(error: BaseException, text: str) -> None:
-    error.add_note(f"rescalehtc: {text}")

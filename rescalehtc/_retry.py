@@ -23,8 +23,8 @@ MAX_BACKOFF_SECONDS = 30.0
 # A longer wait that a service asks for is cut to this.
 MAX_RETRY_AFTER_SECONDS = 60.0
 # In an outage a session repeats so many requests, and then one for every ten that succeed.
-BUDGET = 20.0
-BUDGET_A_SUCCESS = 0.1
+BUDGET = 20
+SUCCESSES_A_REPETITION = 10
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,20 @@ class RetryBudget:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._left = BUDGET
+        self._successes = BUDGET * SUCCESSES_A_REPETITION  # what is left, in successes
 
     def take(self) -> bool:
         """Use one repetition up; false if there is none left."""
         with self._lock:
-            if self._left < 1:
+            if self._successes < SUCCESSES_A_REPETITION:
                 return False
-            self._left -= 1
+            self._successes -= SUCCESSES_A_REPETITION
             return True
 
     def succeeded(self) -> None:
         """Give a part of one back."""
         with self._lock:
-            self._left = min(BUDGET, self._left + BUDGET_A_SUCCESS)
+            self._successes = min(BUDGET * SUCCESSES_A_REPETITION, self._successes + 1)
 
 
 def may_be_sent_again(operation: Operation, error: HtcException) -> bool:

@@ -238,7 +238,6 @@ class SubmissionUncertainError(HtcException):
         self.phase: Literal["no answer", "unreadable answer", "server error"] = phase
         self.cause: HtcException = cause
         self.outcome_unknown = True
-        self._found: HtcJobBatch | None = None
         self.tell(None, "its group was not asked yet")
 
     def tell(self, job_ids: list[str] | None, trouble: str = "") -> None:
@@ -272,15 +271,12 @@ class SubmissionUncertainError(HtcException):
             SubmissionUncertainError: It still can't be told; this exception, with what was
                 seen this time.
         """
-        from ._delivery import look
-        from .htcjobs import HtcJobBatch
+        from ._delivery import look_again
 
-        if self._found is None:
-            answers = None if self.group is None else look(rescale, [self])
-            if answers is None:
-                raise self
-            self._found = HtcJobBatch(answers, self.search.task)
-        return self._found
+        batch = look_again(rescale, self)
+        if batch is None:
+            raise self
+        return batch
 
     def __reduce__(self) -> tuple[type[SubmissionUncertainError], tuple[object, ...], object]:
         return type(self), (self.search, self.phase, self.cause), self.__dict__

@@ -8,6 +8,7 @@ import os
 import random
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +35,10 @@ from .exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from types import TracebackType
     from typing import BinaryIO, Self, TypeVar
 
-    from ._delivery import Group
     from ._operation import Operation
 
     T = TypeVar("T")
@@ -137,8 +137,8 @@ class HtcSession:
         self._transport = Transport(self.base_url, timeout_seconds)
         self._retry_policy = RetryPolicy(max_retries, backoff_seconds, deadline_seconds)
         self._retry_budget = RetryBudget()
-        self._groups: dict[tuple[str, str], Group] = {}
         self._refuses_large_pages: set[Operation] = set()
+        self._group_turns: dict[tuple[str, str], tuple[threading.Lock, set[str]]] = {}
         self._process = os.getpid()
 
     def __repr__(self) -> str:
@@ -267,12 +267,17 @@ class HtcSession:
         url = Hidden(url)  # it stands for a password
         raise_for_status("upload", self._transport.upload(url, file), may_show=False)
 
-    def group(self, task_id: str, name: str) -> Group:
-        """What this session knows of a group that it submits to."""
-        from ._delivery import Group
+    @contextmanager
+    def group_turn(self, task_id: str, group: str) -> Generator[set[str]]:
+        """A turn to submit to a group of a task, which the threads of this session take.
 
+        In it one has, and adds to, the parents of the jobs that were submitted in such turns.
+        """
         self._notice_fork()
-        return self._groups.setdefault((task_id, name), Group())
+        key = (task_id, group)
+        lock, told = self._group_turns.setdefault(key, (threading.Lock(), set()))
+        with lock:
+            yield told
 
     def _read_page(self, call: Call, response: Response) -> Page:
         return read_page(call, response, self.base_url)
@@ -346,7 +351,7 @@ class HtcSession:
             self._transport.after_fork()
             self._tokens.after_fork()
             self._retry_budget = RetryBudget()
-            self._groups = {}
+            self._group_turns = {}
 
 
 def _not_repeated(call: Call, page: Page, before: set[str]) -> tuple[list[Any], set[str]]:

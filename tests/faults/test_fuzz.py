@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -39,9 +40,27 @@ IDS = {"projectId": "p", "taskId": "t"}
 TASK = HtcTask(dict(IDS), HtcProject({"projectId": "p"}))
 
 NAMES = st.sampled_from(
-    ["items", "next", "jobUUID", "message", "tokenValue", "expiresIn", "expiresAt", "errorType"]
-    + ["errorDescription", "error", "status", "parentJobId", "batchSize", "url", "credential"]
-    + ["projectId", "taskId", "group", "baseUrl"]
+    [
+        "items",
+        "next",
+        "jobUUID",
+        "message",
+        "tokenValue",
+        "expiresIn",
+        "expiresAt",
+        "errorType",
+        "errorDescription",
+        "error",
+        "status",
+        "parentJobId",
+        "batchSize",
+        "url",
+        "credential",
+        "projectId",
+        "taskId",
+        "group",
+        "baseUrl",
+    ]
 )
 ADDRESSES = st.sampled_from(
     [
@@ -52,9 +71,12 @@ ADDRESSES = st.sampled_from(
         "http://[::1",
         "http://a:b/",
         "http://127.0.0.1:9/api/v1/x",
-        "\ud800",
+        "�",
+        "http://127.0.0.1:0x9/",
+        "http://127.0.0.1:99999/",
+        "https://127.0.0.1:9/",
+        "javascript:1",
     ]
-    + ["http://127.0.0.1:0x9/", "http://127.0.0.1:99999/", "https://127.0.0.1:9/", "javascript:1"]
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | ADDRESSES,
@@ -146,10 +168,8 @@ def test_retry_after(text: str, now: float) -> None:
 @example("\ud800.e30.x")
 @FUZZ
 def test_bearer_tokens(text: Any) -> None:
-    try:
+    with contextlib.suppress(HtcException):
         bearer_token.token_from_str(text)
-    except HtcException:
-        pass
 
 
 @given(VALUES | st.dictionaries(st.sampled_from(["tokenValue", "expiresIn"]), VALUES))
@@ -201,13 +221,11 @@ def test_key_files(key: bytes) -> None:
         key_file = Path(folder) / "default" / _credentials.KEY_FILE
         key_file.write_bytes(key)
         key_file.chmod(0o600)
-        try:
+        with contextlib.suppress(HtcException):
             HtcSession(config_folder_override=folder, base_url=BASE)
-        except HtcException:
-            pass
 
 
-IMAGE_PARTS = st.sampled_from(list("aA0:/.-_@ ") + ["..", "latest", "localhost:5000", "é", "\0"])
+IMAGE_PARTS = st.sampled_from([*list("aA0:/.-_@ "), "..", "latest", "localhost:5000", "é", "\x00"])
 
 
 @given(st.lists(IMAGE_PARTS, max_size=12).map("".join) | st.text())
@@ -249,10 +267,8 @@ def test_batches_and_lines(json_object: dict[str, Any]) -> None:
     for read in (
         lambda: htcjobs.HtcJobBatch(json_object, TASK),
         lambda: repr(htcjobs.HtcJob(json_object, TASK)),
-        lambda: _logs.message(json_object),
+        lambda: _logs.messages([json_object]),
         lambda: _waiting.still_runs(json_object),
     ):
-        try:
+        with contextlib.suppress(HtcException):
             read()
-        except HtcException:
-            pass

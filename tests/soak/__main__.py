@@ -1,0 +1,70 @@
+"""Run the soak long: `python -m tests.soak --runs 500 --seed 1`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from rescalehtc import _delivery
+
+from .machine import Figures, machine
+from .server import Server
+
+STEPS = 50
+RUNS_A_SERVER = 20
+REQUESTS_A_CALL = 3  # the service takes 100; fewer make many parts of small submissions
+
+
+def soak(runs: int, steps: int, chosen: int, folder: Path) -> Figures:
+    """Run the state machine so often, on one server, and return what was counted."""
+    figures = Figures()
+    with (
+        mock.patch.object(_delivery, "MAX_REQUESTS", REQUESTS_A_CALL),
+        Server(folder) as server,
+    ):
+        driven = seed(chosen)(machine(server, figures))
+        bounded = settings(
+            max_examples=runs,
+            stateful_step_count=steps,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
+            print_blob=False,
+        )
+        run_state_machine_as_test(driven, settings=bounded)
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--runs", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    arguments = parser.parse_args()
+    logging.disable()  # what it warns of is what was asked for
+    print(f"seed {arguments.seed}", flush=True)
+    figures = Figures()
+    began = time.monotonic()
+    for first in range(0, arguments.runs, RUNS_A_SERVER):
+        with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+            runs = min(RUNS_A_SERVER, arguments.runs - first)
+            figures += soak(runs, STEPS, arguments.seed + first, Path(folder) / "data")
+        print(
+            f"{time.monotonic() - began:.0f} s: {figures['runs']} runs, "
+            f"{figures['submissions']} submissions, {figures['faulted']} faulted",
+            flush=True,
+        )
+    for name, count in sorted(figures.items()):
+        print(f"{count:8} {name}")
+
+
+if __name__ == "__main__":
+    main()
