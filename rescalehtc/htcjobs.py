@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from . import models
+    from ._values import Architecture, JobPriority, RescaleJobStatus, RescaleRegion
     from .htcsession import HtcSession
 
     TagLike = dict[str, str] | models.Tag
@@ -421,7 +422,7 @@ def _made_by(answer: dict[str, Any], task: HtcTask) -> tuple[dict[str, Any], str
 
 
 def iter_jobs(
-    rescale: HtcSession, task: HtcTask, job_status: str | None = "any"
+    rescale: HtcSession, task: HtcTask, job_status: RescaleJobStatus | None = "any"
 ) -> Iterator[HtcJob]:
     """Yield the jobs of a task, holding one page of them at a time.
 
@@ -443,7 +444,9 @@ def iter_jobs(
     return (HtcJob(job, task) for page in rescale.pages(call) for job in page)
 
 
-def get_jobs(rescale: HtcSession, task: HtcTask, job_status: str | None = "any") -> list[HtcJob]:
+def get_jobs(
+    rescale: HtcSession, task: HtcTask, job_status: RescaleJobStatus | None = "any"
+) -> list[HtcJob]:
     """Return the jobs of a task. The arguments are those of `iter_jobs`.
 
     Operation listJobs.
@@ -543,7 +546,7 @@ def to_dataframe(jobs: Iterable[HtcJob]) -> pd.DataFrame:
 def create_single_job(
     rescale: HtcSession,
     task: HtcTask,
-    priority: str,
+    priority: JobPriority,
     image_name: str,
     exec_timeout_seconds: int,
     job_name: str = "rescalehtc_default_jobname",
@@ -556,8 +559,8 @@ def create_single_job(
     commands: list[str] | tuple[str, ...] = [],
     envs: Sequence[EnvLike] = [],
     claims: Sequence[ClaimLike] = [],
-    architecture: str = "AARCH64",
-    region: str | None = None,
+    architecture: Architecture = "AARCH64",
+    region: RescaleRegion | None = None,
     *,
     group: str | None = None,
 ) -> HtcJob:
@@ -605,7 +608,7 @@ def create_job_batch(
     rescale: HtcSession,
     task: HtcTask,
     batch_size: int,
-    priority: str,
+    priority: JobPriority,
     image_name: str,
     exec_timeout_seconds: int,
     job_name: str = "rescalehtc_default_jobname",
@@ -618,8 +621,8 @@ def create_job_batch(
     commands: list[str] | tuple[str, ...] = [],
     envs: Sequence[EnvLike] = [],
     claims: Sequence[ClaimLike] = [],
-    architecture: str = "AARCH64",
-    region: str | None = None,
+    architecture: Architecture = "AARCH64",
+    region: RescaleRegion | None = None,
     *,
     group: str | None = None,
 ) -> HtcJobBatch:
