@@ -344,27 +344,6 @@ def test_the_emulator_gets_its_options_and_returns_the_status_of_its_command(
 # ---- the README
 
 
-def test_what_the_readme_shows_is_what_happens(htc: Command, name: str) -> None:
-    """But for ids and times, and for what a slower machine sees on the way."""
-    readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
-    (file,) = re.findall(r"```yaml\n(# jobs.yaml\n.*?)```", readme, re.DOTALL)
-    (htc.folder / "jobs.yaml").write_text(file)
-    wrong = file.replace("maxMemory", "maxMemry").replace("[sh, -c", "[sh, 1").partition("\n")[2]
-    (htc.folder / "wrong.yaml").write_text(wrong)
-    assert htc("validate", "jobs.yaml").status == 0
-    assert htc("validate", "wrong.yaml").output in readme
-
-    def without_ids(shown: str) -> str:
-        return re.sub(r"[0-9a-f-]{36}|\d:\d\d:\d\d", "X", shown)
-
-    done = htc("submit", "jobs.yaml", "--new-task", name, "--watch", *FAST)
-    assert without_ids(done.output) in without_ids(readme)
-    assert without_ids(done.errors.replace(name, "squares").splitlines()[0]) in without_ids(readme)
-    jobs = htc("jobs", "--task", name)
-    assert without_ids(jobs.output) in without_ids(readme)
-    assert htc("logs", jobs.rows[-1][0], "--task", name).output == "4\n"
-
-
 def test_the_readme_and_help_tell_the_same_exit_statuses(command: Command) -> None:
     readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
     told = re.findall(r"^ +(\d+) +(.+)$", command("--help").output, re.MULTILINE)

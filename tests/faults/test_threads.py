@@ -70,6 +70,7 @@ def in_child(wire: Wire, parent: str, child: str) -> str:
         "from rescalehtc import HtcSession, api\n"
         f"rescale = HtcSession(api_key={API_KEY!r}, base_url={wire.url!r}, timeout_seconds=20)\n"
         "def ask(name): return api.get_htc_projects(rescale, name)['projectId']\n"
+        "def say(*names): sys.stdout.write(' '.join(map(ask, names)) + '\\n')\n"
         f"{parent}\n"
         "child = os.fork()\n"
         "if child == 0:\n"
@@ -94,7 +95,7 @@ def echoing(wire: Wire) -> Wire:
 
 @row("a process forks while its session is idle", "every request", "the child connects anew")
 def test_a_fork(echoing: Wire) -> None:
-    said = in_child(echoing, "ask('p')", "print(ask('p'), ask('q'))")
+    said = in_child(echoing, "ask('p')", "say('p', 'q')")
     assert said == "p q\np q\n"
     connections = [asked.connection for asked in echoing.asked]
     in_parent, of_child, afterwards = connections[1], connections[2:4], connections[4:]
@@ -118,10 +119,10 @@ def test_a_fork_in_the_middle_of_an_answer(echoing: Wire) -> None:
     echoing.on("GET /htc/projects/child", computed(child_asks))
     parent = (
         "ask('p')\n"
-        "thread = threading.Thread(target=lambda: print(ask('slow'), flush=True)); thread.start()\n"
+        "thread = threading.Thread(target=lambda: say('slow')); thread.start()\n"
         "time.sleep(0.3)"
     )
-    said = in_child(echoing, parent, "print(ask('child'))")
+    said = in_child(echoing, parent, "say('child')")
     assert sorted(said.split()) == ["child", "child", "slow"]
 
 
