@@ -12,7 +12,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rescalehtc import HtcSession, htcjobs, htctasks
@@ -186,6 +186,10 @@ JSON = st.recursive(
 )
 
 
+@example("[1]".encode("utf-16-le"))
+@example(b"\xef\xbb\xbf1")
+@example(rb'"\ud800"')
+@example(b"[NaN, 1e999, -0]")
 @given(st.binary() | st.text().map(str.encode) | JSON.map(json.dumps).map(str.encode))
 def test_small_and_large_answers_are_read_alike(body: bytes) -> None:
     """They have a decoder each."""
