@@ -70,7 +70,7 @@ class HtcJob(JsonObject):
 
     def __init__(self, json: dict[str, Any], task: HtcTask) -> None:
         require_instance(task, HtcTask, "task", "HtcJob")
-        super().__init__(json)
+        self._json = json
         self.task: HtcTask = task
 
     @property

@@ -1,0 +1,203 @@
+"""What makes the package fast, in counts that do not depend on the machine: see docs/performance.md.
+
+The requests that work takes, what is imported, and what is built and held.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from rescalehtc import HtcSession, htcjobs, htctasks
+from rescalehtc._operation import SMALL_BODY_BYTES, Operation, Response, read
+from rescalehtc.exceptions import HtcResponseError
+
+from .service import Answer, Asked, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TASK = "/htc/projects/p/tasks/t"
+JOBS = f"GET {TASK}/jobs"
+SUBMIT = f"POST {TASK}/jobs/batch"
+LOGS = f"GET {TASK}/jobs/a:0/logs"
+IMAGE = "GET /htc/projects/p/container-registry/images/solver:1"
+
+
+def records(count: int) -> list[dict[str, Any]]:
+    """Jobs as the service lists them; the garbage collector sees each one, for its list."""
+    return [
+        {"jobUUID": f"a:{n}", "projectId": "p", "taskId": "t", "status": "SUCCEEDED", "seen": []}
+        for n in range(count)
+    ]
+
+
+def paged(items: list[Any], largest: int) -> Callable[[Asked], Answer]:
+    """Answers in pages of the size that is asked for; with `jobId`, what is named."""
+
+    def answer(asked: Asked) -> Answer:
+        named = asked.query.get("jobId")
+        chosen = [item for item in items if item["jobUUID"] in named] if named else items
+        size = min(int(asked.query["pageSize"][0]), largest)
+        begin = int(asked.query.get("pageIndex", ["0"])[0])
+        page: dict[str, Any] = {"items": chosen[begin : begin + size]}
+        if begin + size < len(chosen):
+            page["next"] = (
+                f"{asked.path.rpartition('/')[2]}?pageSize={size}&pageIndex={begin + size}"
+            )
+        return Answer(page)
+
+    return answer
+
+
+def test_a_listing_takes_a_request_a_thousand_jobs_and_one_token(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    service.on(JOBS, paged(records(2500), 1000))
+    assert len(htcjobs.get_jobs(scripted, scripted_task)) == 2500
+    assert len(service.asked_for(JOBS)) == 3
+    assert len(service.asked) == 4
+
+
+def test_a_log_takes_a_request_ten_thousand_lines(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, tmp_path: Path
+) -> None:
+    service.on(LOGS, paged([{"message": "x"}] * 25_000, 10_000))
+    job = htcjobs.HtcJob(records(1)[0], scripted_task)
+    job.get_logs_to_file(scripted, tmp_path / "log")
+    assert (tmp_path / "log").read_bytes() == b"x\n" * 25_000
+    assert len(service.asked_for(LOGS)) == 3
+
+
+def test_a_submission_takes_a_request_a_hundred_batches_and_one_an_image(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    def submitted(asked: Asked) -> Answer:
+        ids = {"projectId": "p", "taskId": "t"}
+        return Answer([{**one, **ids, "parentJobId": one["jobName"]} for one in asked.json])
+
+    service.on(IMAGE, Answer({"status": "READY"}))
+    service.on(SUBMIT, submitted)
+    definition = {
+        "imageName": "solver:1",
+        "execTimeoutSeconds": 60,
+        "maxVCpus": 1,
+        "maxMemory": 4000,
+        "architecture": "X86",
+        "priority": "ON_DEMAND_ECONOMY",
+    }
+    requests = [{"jobName": f"b{n}", "htcJobDefinition": definition} for n in range(250)]
+    batch = htcjobs.submit(scripted, scripted_task, requests)
+    assert [one.json["parentJobId"] for one in batch.batches] == [f"b{n}" for n in range(250)]
+    assert len(service.asked_for(SUBMIT)) == 3
+    assert len(service.asked_for(IMAGE)) == 1
+
+
+def test_a_refresh_takes_a_request_a_hundred_jobs(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    service.on(JOBS, paged(records(250), 1000))
+    jobs = [htcjobs.HtcJob(record, scripted_task) for record in records(250)]
+    htcjobs.refresh(scripted, jobs)
+    assert len(service.asked_for(JOBS)) == 3
+
+
+def test_a_listing_holds_two_pages_at_most(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    """The page that is used, and the one that takes its place."""
+    service.on(JOBS, paged(records(4000), 1000))
+
+    def held() -> int:
+        found = (one for one in gc.get_objects() if type(one) is dict)
+        return sum("jobUUID" in one for one in found)
+
+    before = held()  # the service's
+    most = 0
+    jobs = htcjobs.iter_jobs(scripted, scripted_task)
+    for number, job in enumerate(jobs):
+        assert job.json["jobUUID"] == f"a:{number}"
+        if number % 1000 == 1:
+            most = max(most, held() - before)
+    assert 0 < most <= 2000
+
+
+def test_the_jobs_of_a_batch_make_their_dictionaries_when_they_are_looked_at(
+    scripted_task: htctasks.HtcTask,
+) -> None:
+    ids = {"projectId": "p", "taskId": "t", "group": "g"}
+    answer = {**ids, "parentJobId": "a", "batchSize": 3}
+    jobs = htcjobs.HtcJobBatch(answer, scripted_task).to_jobs()
+    assert not any(isinstance(value, dict) for job in jobs for value in vars(job).values())
+    answer["group"] = "another"
+    assert [job.json for job in jobs] == [{**ids, "jobUUID": f"a:{n}"} for n in range(3)]
+    assert jobs[0].json is jobs[0].json
+
+
+def test_what_jobs_of_a_large_page_have_in_common_is_one_string(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    page = [{**record, "padding": "x" * 500} for record in records(1000)]
+    service.on(JOBS, paged(page, 1000))
+    jobs = htcjobs.get_jobs(scripted, scripted_task)
+    assert len(Answer({"items": page}).encoded()) > SMALL_BODY_BYTES
+    assert len({id(job.json["status"]) for job in jobs}) == 1
+
+
+def test_a_first_page_imports_neither_models_nor_pydantic_and_makes_no_tls_context(
+    service: Service,
+) -> None:
+    service.on(JOBS, paged(records(100), 1000))
+    program = """
+import gc, ssl, sys
+from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
+project = htcprojects.HtcProject({"projectId": "p"})
+task = htctasks.HtcTask({"projectId": "p", "taskId": "t"}, project)
+assert len(htcjobs.get_jobs(HtcSession(api_key="key"), task)) == 100
+assert not [one for one in gc.get_objects() if isinstance(one, ssl.SSLContext)]
+print(*sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "RESCALE_API_BASE_URL": service.url},
+        capture_output=True,
+        text=True,
+    )
+    assert not done.returncode, done.stderr
+    loaded = set(done.stdout.split())
+    ours = {"api", "exceptions", "htcjobs", "htcprojects", "htcsession", "htctasks"}
+    assert {f"rescalehtc.{name}" for name in ours} <= loaded
+    assert not loaded & {"pydantic", "pydantic_core"}
+    assert not loaded & {f"rescalehtc.{name}" for name in ("models", "_delivery", "_submission", "_failures", "_tables")}  # fmt: skip
+
+
+ANY = Operation("any", "GET", "/any", answer="json")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@example("[1]".encode("utf-16-le"))
+@example(b"\xef\xbb\xbf1")
+@example(rb'"\ud800"')
+@example(b"[NaN, 1e999, -0]")
+@given(st.binary() | st.text().map(str.encode) | JSON.map(json.dumps).map(str.encode))
+def test_small_and_large_answers_are_read_alike(body: bytes) -> None:
+    """They have a decoder each."""
+
+    def outcome(body: bytes) -> str:
+        try:
+            return repr(read(ANY.call(), Response(200, body)))
+        except HtcResponseError:
+            return "refused"
+
+    assert outcome(body) == outcome(body + b" " * SMALL_BODY_BYTES)
