@@ -265,7 +265,7 @@ def test_batches_and_lines(json_object: dict[str, Any]) -> None:
     for read in (
         lambda: htcjobs.HtcJobBatch(json_object, TASK),
         lambda: repr(htcjobs.HtcJob(json_object, TASK)),
-        lambda: _logs.message(json_object),
+        lambda: _logs.messages([json_object]),
         lambda: _waiting.still_runs(json_object),
     ):
         with contextlib.suppress(HtcException):
