@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
-from ._hidden import Hidden, HiddenBytes
+from ._hidden import Hidden, HiddenBytes, HiddenList
 from .exceptions import (
     STATUS_ERRORS,
     HtcResponseError,
@@ -194,12 +194,14 @@ def read_page(call: Call, response: Response, base_url: str) -> Page:
     """
     answer: Any = read(call, response)
     if isinstance(answer, list):
-        return Page(answer, None, [])  # pyright: ignore[reportUnknownArgumentType]
-    items: Any = answer.get("items")
-    if not isinstance(items, list):
-        raise _not_understood(call, response.body, "a page has an array named items")
-    ids = _checked_ids(call, items) if call.operation.answer == "page" else []  # pyright: ignore[reportUnknownArgumentType]
+        return Page(HiddenList(answer), None, [])  # pyright: ignore[reportUnknownArgumentType]
+    given: Any = answer.get("items")
+    items = HiddenList[Any](given) if isinstance(given, list) else None  # pyright: ignore[reportUnknownArgumentType]
     following: object = answer.get("next")
+    del answer, given  # a traceback that shows variables must not show secrets
+    if items is None:
+        raise _not_understood(call, response.body, "a page has an array named items")
+    ids = _checked_ids(call, items) if call.operation.answer == "page" else []
     if following is None:
         return Page(items, None, ids)
     if not isinstance(following, str):
