@@ -18,7 +18,7 @@ help:
 	@echo "make docs      build the documentation's site: build/docs/index.html"
 	@echo "make generate  write rescalehtc/models.py and rescalehtc/api.py from openapi/htc.yaml"
 	@echo "make format    put the code in form"
-	@echo "make fuzz      ask the emulator many more odd things than make test does"
+	@echo "make fuzz      many more odd things than in make test, said to the emulator and to the package"
 	@echo "make soak      submit for minutes while the emulator misbehaves; SEED=... and RUNS=... repeat"
 	@echo "make drift VENDOR=...  compare a published description (a path or URL) with ours"
 	@echo "make bench     time and memory beside 1.1.0; one row with ROW=list, fewer rounds with ROUNDS=1"
@@ -53,7 +53,7 @@ format: .venv/installed-dev
 	@$(BIN)/ruff check --fix .
 
 fuzz: .venv/installed-dev
-	@FUZZ_EXAMPLES=300 $(BIN)/python -m pytest tests/test_conformance.py
+	@FUZZ_EXAMPLES=300 $(BIN)/python -m pytest tests/test_conformance.py tests/faults/test_fuzz.py
 
 soak: .venv/installed-dev
 	@$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS))

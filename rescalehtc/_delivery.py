@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from . import api
+from ._hidden import HiddenList
 from ._json_object import id_of
 from ._submission import MAX_REQUESTS
 from .exceptions import (
@@ -408,15 +409,19 @@ def _turn(
 
 def _jobs(rescale: HtcSession, task: HtcTask, group: str) -> dict[str, list[Answer]]:
     """The jobs of a group by their parents."""
-    found: dict[str, dict[str, Answer]] = {}
+    found: dict[str, list[Answer]] = {}
+    seen: set[str] = set()
     call = api.LIST_JOBS.call(
         {"projectId": id_of(task, "projectId"), "taskId": id_of(task, "taskId")},
         query={"pageSize": PAGE_SIZE, "group": group},
     )
     for page in rescale.pages(call):
         for job in page:  # a listing that grows meanwhile may have a job twice
-            found.setdefault(job["jobUUID"].rpartition(":")[0], {})[job["jobUUID"]] = job
-    return {parent: list(jobs.values()) for parent, jobs in found.items()}
+            if job["jobUUID"] not in seen:
+                seen.add(job["jobUUID"])
+                found.setdefault(job["jobUUID"].rpartition(":")[0], HiddenList()).append(job)
+        job = None  # a traceback that shows variables must not show secrets
+    return found
 
 
 def _parents(rescale: HtcSession, task: HtcTask, group: str | None) -> frozenset[str]:

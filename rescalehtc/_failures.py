@@ -94,6 +94,7 @@ def failed(rescale: HtcSession, batch: HtcJobBatch, last_n_lines: int) -> list[F
                 parent, index = _parent_and_index(record.get("jobUUID"))
                 if parent in order:
                     found[order[parent], index] = HtcJob({**ids, **record}, batch.task)
+            record = None  # a traceback that shows variables must not show secrets
     return [_described(rescale, found[place], place[1], last_n_lines) for place in sorted(found)]
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+T = TypeVar("T")
+
 
 class Hidden(str):
     """A secret text."""
@@ -10,6 +14,15 @@ class Hidden(str):
 
     def __repr__(self) -> str:
         return "'***'"
+
+
+class HiddenList(list[T]):
+    """Items with secrets in them."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"[{len(self)} items, not shown]"
 
 
 class HiddenBytes(bytes):

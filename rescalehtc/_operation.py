@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
-from ._hidden import HiddenBytes
+from ._hidden import Hidden, HiddenBytes, HiddenList
 from .exceptions import (
     STATUS_ERRORS,
     HtcResponseError,
@@ -31,6 +31,7 @@ SMALL_BODY_BYTES = 256 << 10
 # service's own clients ask for.
 LARGE_PAGE = 1000
 DESCRIPTION_CHARACTERS = 2000
+SECRET_CHARACTERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,9 @@ def read(call: Call, response: Response) -> Any:
         HtcStatusError: The status is an error.
         HtcResponseError: The body is not what the operation answers.
     """
-    raise_for_status(call.operation.id, response, may_show=_may_show(call))
+    if response.status >= 300:
+        secrets = _secrets_sent(call)
+        raise_for_status(call.operation.id, response, may_show=_may_show(call), secrets=secrets)
     kind = call.operation.answer
     if kind == "nothing":
         return None
@@ -191,12 +194,14 @@ def read_page(call: Call, response: Response, base_url: str) -> Page:
     """
     answer: Any = read(call, response)
     if isinstance(answer, list):
-        return Page(answer, None, [])  # pyright: ignore[reportUnknownArgumentType]
-    items: Any = answer.get("items")
-    if not isinstance(items, list):
-        raise _not_understood(call, response.body, "a page has an array named items")
-    ids = _checked_ids(call, items) if call.operation.answer == "page" else []  # pyright: ignore[reportUnknownArgumentType]
+        return Page(HiddenList(answer), None, [])  # pyright: ignore[reportUnknownArgumentType]
+    given: Any = answer.get("items")
+    items = HiddenList[Any](given) if isinstance(given, list) else None  # pyright: ignore[reportUnknownArgumentType]
     following: object = answer.get("next")
+    del answer, given  # a traceback that shows variables must not show secrets
+    if items is None:
+        raise _not_understood(call, response.body, "a page has an array named items")
+    ids = _checked_ids(call, items) if call.operation.answer == "page" else []
     if following is None:
         return Page(items, None, ids)
     if not isinstance(following, str):
@@ -298,13 +303,16 @@ def _encode(operation: Operation, body: object) -> bytes | None:
     raise HtcValidationError(operation.id, [Problem("payload", reason)])
 
 
-def raise_for_status(operation: str, response: Response, *, may_show: bool) -> None:
+def raise_for_status(
+    operation: str, response: Response, *, may_show: bool, secrets: Sequence[str] = ()
+) -> None:
     """Raise the exception of an error status.
 
     Args:
         operation: What was asked.
         response: The answer.
         may_show: Whether a body that is no JSON may be in the message.
+        secrets: What the service's description of the error must not repeat.
 
     Raises:
         HtcStatusError: The status is an error.
@@ -326,6 +334,9 @@ def raise_for_status(operation: str, response: Response, *, may_show: bool) -> N
     description = _first_text(said, "errorDescription", "message")
     if said is None and may_show:
         description = _excerpt(response.body) or None
+    for secret in secrets:
+        description = description and description.replace(secret, "***")
+    del said, secrets
     raise STATUS_ERRORS.get(status, fallback)(operation, status, kind, description)
 
 
@@ -375,6 +386,23 @@ def _may_show(call: Call) -> bool:
     operation = call.operation
     answers_secret = re.search("/storage/|/token|/presigned", operation.path)
     return call.body is None and operation.authorization == "bearer" and not answers_secret
+
+
+def _secrets_sent(call: Call) -> Sequence[str]:
+    """The values of variables and claims in what was sent, so long that they may be secret."""
+    found: list[str] = []
+
+    def look(pair: dict[str, Any]) -> dict[str, Any]:
+        match pair:
+            case {"value": str(value)} if len(value) >= SECRET_CHARACTERS:
+                found.append(Hidden(value))
+            case _:
+                pass
+        return pair
+
+    if call.body is not None:
+        json.loads(call.body, object_hook=look)
+    return tuple(found)
 
 
 def _excerpt(body: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
@@ -175,7 +176,13 @@ class _Connection:
         began = time.monotonic()
         try:
             response = self._http.handle_request(
-                httpx.Request(method, url, headers={**_HEADERS, **headers}, content=content)
+                httpx.Request(
+                    method,
+                    url,
+                    headers={**_HEADERS, **headers},
+                    content=content,
+                    extensions={"trace": _hide} if _library.isEnabledFor(logging.DEBUG) else None,
+                )
             )
             try:
                 body = _whole_body(name, response)
@@ -204,6 +211,16 @@ _HEADERS = {
     "Accept-Encoding": "gzip",
     "Connection": "keep-alive",
 }
+
+
+_library = logging.getLogger("httpcore")
+
+
+def _hide(event: str, info: dict[str, Any]) -> None:
+    """Let the library log an answer's headers without their values, which may be secret."""
+    if event.endswith("receive_response_headers.complete"):
+        *status_line, headers = info["return_value"]
+        info["return_value"] = (*status_line, [name for name, _ in headers])
 
 
 def _whole_body(name: str, response: httpx.Response) -> bytes:

@@ -217,6 +217,7 @@ class Watched:
                         job = left.pop(job_id)
                         job._take(record)  # pyright: ignore[reportPrivateUsage]
                         ended.append(job)
+            record = None  # a traceback that shows variables must not show secrets
             yield ended
         self._absent = (self._absent - listed) | (asked - listed)
         for job_id in self._absent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _logs, _waiting, api
@@ -491,7 +492,12 @@ def iter_jobs(
         {"projectId": id_of(task, "projectId"), "taskId": id_of(task, "taskId")},
         query={"pageSize": PAGE_SIZE, "status": None if job_status in ANY else job_status},
     )
-    return (HtcJob(job, task) for page in rescale.pages(call) for job in page)
+    return _each(rescale.pages(call), task)
+
+
+def _each(pages: Iterator[list[Any]], task: HtcTask) -> Iterator[HtcJob]:
+    for page in pages:
+        yield from map(HtcJob, page, repeat(task))
 
 
 def get_jobs(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import api
 from ._credentials import DEFAULT_WORKSPACE, SERVICE_URL, TokenSource, find_credential
-from ._hidden import Hidden
+from ._hidden import Hidden, HiddenList
 from ._json_object import require_instance
 from ._operation import Call, Page, Response, origin, raise_for_status, read, read_page
 from ._retry import (
@@ -200,17 +200,19 @@ class HtcSession:
         """
         if not call.operation.is_listing:
             return self._exchange(call, read)
-        items: list[Any] = []
+        items = HiddenList[Any]()
         if max_items is not None and max_items <= 0:
-            return items
+            return []
         for page in self.pages(call):
             items += page
             if max_items is not None and len(items) >= max_items:
                 return items[:max_items]
-        return items
+        return items[:]
 
     def pages(self, call: Call) -> Iterator[list[Any]]:
         """Send a listing's call and yield the items of one page after the other.
+
+        The repr of a page does not show its items, which may hold secrets.
 
         Raises:
             The same as `send`; HtcResponseError also when the listing runs in a circle, or
@@ -370,7 +372,7 @@ def _not_repeated(call: Call, page: Page, before: set[str]) -> tuple[list[Any], 
         return page.items, ids
     named = zip(page.ids, page.items, strict=True)
     unique = {name: item for name, item in named if name not in before}
-    return list(unique.values()), ids
+    return HiddenList(unique.values()), ids
 
 
 def _hidden(text: T) -> T | Hidden:

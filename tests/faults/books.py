@@ -69,7 +69,7 @@ class Books:
         """Make a job, in nobody's or somebody else's name."""
         traits = {
             name: definition[name]
-            for name in ("imageName", "commands", "maxVCpus", "maxMemory", "architecture")
+            for name in ("imageName", "commands", "maxVCpus", "maxMemory", "architecture", "envs")
             if name in definition
         }
         with self._lock:

@@ -64,18 +64,17 @@ NAMES = st.sampled_from(
 )
 ADDRESSES = st.sampled_from(
     [
-        "",
         "?",
         "//",
         "http://",
         "http://[::1",
         "http://a:b/",
         "http://127.0.0.1:9/api/v1/x",
-        "�",
         "http://127.0.0.1:0x9/",
         "http://127.0.0.1:99999/",
         "https://127.0.0.1:9/",
         "javascript:1",
+        "�",
     ]
 )
 VALUES = st.recursive(
@@ -225,7 +224,7 @@ def test_key_files(key: bytes) -> None:
             HtcSession(config_folder_override=folder, base_url=BASE)
 
 
-IMAGE_PARTS = st.sampled_from([*list("aA0:/.-_@ "), "..", "latest", "localhost:5000", "é", "\x00"])
+IMAGE_PARTS = st.sampled_from([*"aA0:/.-_@ é\0", "..", "latest", "localhost:5000"])
 
 
 @given(st.lists(IMAGE_PARTS, max_size=12).map("".join) | st.text())
@@ -237,11 +236,10 @@ def test_image_names(name: str) -> None:
         try:
             use(rescale, name)
         except HtcException:
-            pass
+            continue
         except AttributeError:  # it was taken
-            assert container_registry._LOCAL_IMAGE.fullmatch(
-                name
-            ) or container_registry._REPOSITORY.fullmatch(name)
+            taken = (container_registry._LOCAL_IMAGE, container_registry._REPOSITORY)
+            assert any(form.fullmatch(name) for form in taken)
     try:
         target = api.GET_IMAGE_STATUS.call({"projectId": "p", "imageName": name}).target
     except HtcException:

@@ -22,7 +22,7 @@ from rescalehtc.exceptions import (
 from rescalehtc.htcjobs import HtcJob
 
 from .books import JOBS
-from .canary import API_KEY, caught
+from .canary import API_KEY, ENV, caught
 from .matrix import row
 from .wire import Step, Wire, answer, compressed, computed, held, raw, reset, truncated
 
@@ -40,7 +40,8 @@ JOBS_A_PAGE = 3
 
 
 def jobs_on(page: int) -> list[dict[str, Any]]:
-    return [{"jobUUID": f"j:{page}-{number}"} for number in range(JOBS_A_PAGE)]
+    secret = {"envs": [{"name": "PASSWORD", "value": ENV}]}
+    return [{"jobUUID": f"j:{page}-{number}", **secret} for number in range(JOBS_A_PAGE)]
 
 
 def lines_on(page: int) -> list[dict[str, Any]]:

@@ -90,7 +90,10 @@ def test_an_upload(storage: Wire, rescale: HtcSession, task: HtcTask, source: Pa
             answer(b"<Error><SignatureProvided>%s" % SIGNATURE.encode(), status=403),
             HtcStatusError,
         ),
-        (answer(status=307, headers={"Location": "/elsewhere"}), HtcResponseError),
+        (
+            answer(status=307, headers={"Location": f"/elsewhere?X-Amz-Signature={SIGNATURE}"}),
+            HtcResponseError,
+        ),
     ],
 )
 def test_an_upload_fails(
@@ -241,6 +244,15 @@ def test_the_service_repeats_a_submission(
     with caught(kind):
         htcjobs.create_job_batch_raw(rescale, task, [REQUEST])
     assert books.submissions == 2
+
+
+@row("the service's description of an error repeats a secret", "submission", "*** in its place")
+def test_the_service_describes_a_submission(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
+    Books(wire)
+    said = {"errorType": "VALIDATION", "errorDescription": f"PASSWORD={ENV} is wrong, {CLAIM}"}
+    wire.on(SUBMIT, answer(said, status=400))
+    with caught(HtcBadRequestError, r"PASSWORD=\*\*\* is wrong, \*\*\*"):
+        htcjobs.create_job_batch(rescale, task, **BATCH)
 
 
 @row("a proxy with a password can't be reached", "every request", "HtcConnectionError")

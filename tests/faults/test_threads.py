@@ -21,6 +21,8 @@ from .matrix import row
 from .wire import Step, Wire, answer, compressed, computed, held, reset, truncated
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .wire import Asked
 
 PROJECT = "GET /htc/projects/p"
@@ -104,10 +106,11 @@ def test_a_fork(echoing: Wire) -> None:
 
 
 @row("a process forks while a thread is answered", "every request", "nothing is mixed up")
-def test_a_fork_in_the_middle_of_an_answer(echoing: Wire) -> None:
+def test_a_fork_in_the_middle_of_an_answer(echoing: Wire, tmp_path: Path) -> None:
     gate = threading.Event()
 
     def wait_for_the_child(asked: Asked) -> Step:
+        (tmp_path / "asked").touch()
         gate.wait(20)
         return echo(asked)
 
@@ -120,26 +123,30 @@ def test_a_fork_in_the_middle_of_an_answer(echoing: Wire) -> None:
     parent = (
         "ask('p')\n"
         "thread = threading.Thread(target=lambda: say('slow')); thread.start()\n"
-        "time.sleep(0.3)"
+        f"while not os.path.exists({str(tmp_path / 'asked')!r}): time.sleep(0.01)\n"
     )
     said = in_child(echoing, parent, "say('child')")
     assert sorted(said.split()) == ["child", "child", "slow"]
 
 
 @row("a process forks while a thread asks for a token", "every request", "the child does not hang")
-def test_a_fork_while_the_token_s_lock_is_held(echoing: Wire) -> None:
+def test_a_fork_while_the_token_s_lock_is_held(echoing: Wire, tmp_path: Path) -> None:
     gate = threading.Event()
     token = {"tokenValue": "of-the-child", "expiresIn": 600}
+
+    def thread_asks(connection: Any, asked: Asked) -> object:
+        (tmp_path / "asked").touch()
+        return held(gate, answer(token))(connection, asked)
 
     def child_asks(connection: Any, asked: Asked) -> object:
         gate.set()
         return answer(token)(connection, asked)
 
-    echoing.on("GET /auth/token", held(gate, answer(token)), child_asks)
+    echoing.on("GET /auth/token", thread_asks, child_asks)
     parent = (
         "thread = threading.Thread(target=ask, args=['p']); thread.start()\n"
-        "while not rescale._tokens._lock.locked(): time.sleep(0.01)\n"
-        "time.sleep(0.1)"
+        f"while not os.path.exists({str(tmp_path / 'asked')!r}): time.sleep(0.01)\n"
+        "assert rescale._tokens._lock.locked()\n"
     )
     assert in_child(echoing, parent, "print(ask('q'))") == "q\nq\n"
 
