@@ -642,7 +642,9 @@ def interrupted() -> Iterator[Callable[[Asked], Answer]]:
         over.wait(60)
         return LOST
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     yield answer
+    signal.signal(signal.SIGINT, before)
     over.set()
 
 
