@@ -271,9 +271,10 @@ def machine(server: Server, figures: Figures) -> type[RuleBasedStateMachine]:
             for one in self.submissions:
                 figures["uncertain"] += len(one.uncertain)
                 figures["not taken"] += bool(one.unsent)
-                # In a group that is used again, what is alike can't be told apart for ever.
-                lasts = not one.hidden or "new" in (one.group or "")
-                one.was_asked_again = one.group is not None and lasts
+                # What is alike can't be told apart for ever in a group that is used again, and
+                # parts that are alike may be taken for each other.
+                alone = "new" in (one.group or "") and not one.told and len(one.uncertain) == 1
+                one.was_asked_again = one.group is not None and (alone or not one.hidden)
                 for error in one.uncertain if one.was_asked_again else []:
                     self.ask_again(one, error)
             check(self.submissions, records)
