@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pickle
 import signal
+import sys
 import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,7 @@ from rescalehtc.exceptions import (
     HtcBadRequestError,
     HtcConnectionError,
     HtcException,
+    HtcImagePendingError,
     HtcResponseError,
     HtcServerError,
     HtcStatusError,
@@ -393,15 +397,20 @@ def test_one_of_several_requests_that_is_missing_leaves_all_uncertain(
     assert (error.sent, error.seen, error.job_ids) == (3, 2, ["b:0", "b:1"])
 
 
+@pytest.mark.parametrize("later", [htcjobs.create_job_batch_raw, htcjobs.submit])
 def test_a_batch_of_a_later_submission_is_not_taken_for_an_earlier_one(
-    service: Service, scripted: HtcSession, scripted_task: HtcTask
+    service: Service,
+    scripted: HtcSession,
+    scripted_task: HtcTask,
+    later: Callable[..., htcjobs.HtcJobBatch],
 ) -> None:
     service.on(JOBS, listed())
     service.on(SUBMIT, LOST, taken("later"), LOST)
     error = uncertain(scripted, scripted_task, request(2))
-    send(scripted, scripted_task, request(2))
+    later(scripted, scripted_task, [request(2)], group="g")
     service.on(JOBS, listed(jobs("later", 2)), listed(jobs("later", 2), jobs("found", 2)))
-    assert ids(send(scripted, scripted_task, request(2))) == ["found:0", "found:1"]
+    found = later(scripted, scripted_task, [request(2)], group="g")
+    assert ids(found) == ["found:0", "found:1"]
     with pytest.raises(SubmissionUncertainError):
         error.recheck(scripted)
     assert error.seen == 0
@@ -450,6 +459,24 @@ def test_submissions_to_one_group_take_turns(
     assert order == ["begins", "ends"] * 3
 
 
+def test_submissions_without_a_group_do_not_wait_for_each_other(
+    service: Service, scripted: HtcSession, scripted_task: HtcTask
+) -> None:
+    together = threading.Barrier(2)
+
+    def answer(asked: Asked) -> Answer:
+        together.wait(60)
+        return taken("a")(asked)
+
+    service.on(SUBMIT, answer)
+
+    def one(_: int) -> list[str]:
+        return ids(send(scripted, scripted_task, request(), group=None))
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(one, range(2))) == [["a:0"]] * 2
+
+
 # ---- several parts
 
 
@@ -496,6 +523,17 @@ def test_several_calls_are_sent_at_once(
 
     service.on(SUBMIT, answer)
     submit(scripted, scripted_task, cases(250), group=None)
+
+
+def test_nothing_is_sent_while_an_image_is_not_ready(
+    service: Service, scripted: HtcSession, scripted_task: HtcTask
+) -> None:
+    scripted.image_wait_seconds = 0.0
+    service.on(IMAGE, Answer({"status": "PENDING"}))
+    service.on(IMAGE.removesuffix(":latest"), Answer({"status": "PENDING"}))
+    with pytest.raises(HtcImagePendingError):
+        submit(scripted, scripted_task, cases(3), group=None)
+    assert not service.asked_for(SUBMIT)
 
 
 @pytest.mark.usefixtures("one_at_a_time")
@@ -631,30 +669,60 @@ def test_one_of_two_lost_parts_that_landed_is_told(
 
 
 @pytest.fixture
-def interrupted() -> Iterator[Callable[[Asked], Answer]]:
-    """An answer that comes too late: the main thread is interrupted first."""
-    over = threading.Event()
-
-    def answer(asked: Asked) -> Answer:
-        main = threading.main_thread().ident
-        assert main is not None
-        signal.pthread_kill(main, signal.SIGINT)
-        over.wait(60)
-        return LOST
-
-    yield answer
-    over.set()
+def interrupt() -> Iterator[Callable[[], None]]:
+    """Interrupts the main thread."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    main = threading.main_thread().ident
+    assert main is not None
+    yield lambda: signal.pthread_kill(main, signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupt_says_that_the_submission_may_have_been_taken(
-    service: Service,
-    scripted: HtcSession,
-    scripted_task: HtcTask,
-    interrupted: Callable[[Asked], Answer],
+    service: Service, scripted: HtcSession, scripted_task: HtcTask, interrupt: Callable[[], None]
 ) -> None:
+    over = threading.Event()
+
+    def interrupted(asked: Asked) -> Answer:
+        interrupt()
+        over.wait(60)
+        return LOST
+
     service.on(SUBMIT, interrupted, taken("a"))
     with pytest.raises(KeyboardInterrupt) as info:
         send(scripted, scripted_task, request(2), group=None)
+    over.set()
     note = "rescalehtc: a submission of 2 jobs to task t of project p may have been taken"
     assert info.value.__notes__ == [note]
     assert ids(send(scripted, scripted_task, request(), group=None)) == ["a:0"]
+
+
+def main_thread_is_in() -> set[str]:
+    frame = sys._current_frames()[threading.main_thread().ident or 0]
+    return {each.f_code.co_name for each, _ in traceback.walk_stack(frame)}
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+@pytest.mark.parametrize("last", [LOST, Answer(status=400), None])
+def test_an_interrupt_between_parts_says_what_was_submitted_and_the_rest_is_not_sent(
+    service: Service,
+    scripted: HtcSession,
+    scripted_task: HtcTask,
+    interrupt: Callable[[], None],
+    until: Callable[[Callable[[], bool]], None],
+    last: Answer | None,
+) -> None:
+    def second(asked: Asked) -> Answer:
+        interrupt()
+        until(lambda: "shutdown" in main_thread_is_in())  # of the threads that send
+        return last or by_case(asked)
+
+    service.on(SUBMIT, by_case, second, by_case)
+    with pytest.raises(KeyboardInterrupt) as info:
+        submit(scripted, scripted_task, cases(5), group=None)
+    told = "j0, j1" if last else "j0, j1, j2, j3"
+    notes = [f"rescalehtc: these batches were submitted: {told}"]
+    if last is LOST:
+        notes.append("rescalehtc: more batches may have been taken")
+    assert info.value.__notes__ == notes
+    assert len(service.asked_for(SUBMIT)) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -94,6 +95,19 @@ def test_a_date_is_read_in_any_zone_and_one_that_has_passed_is_no_wait(
     assert seconds_asked_for(format_datetime(in_utc, usegmt=True), NOW) == max(0, ahead)
     # RFC 5322 writes a zone that nobody knows as -0000; HTTP's dates are in UTC.
     assert seconds_asked_for(format_datetime(in_utc.replace(tzinfo=None)), NOW) == max(0, ahead)
+
+
+def test_a_date_without_a_zone_is_in_utc_wherever_the_clock_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "XXX-5")
+    time.tzset()
+    try:
+        assert seconds_asked_for("Tue, 14 Nov 2023 22:13:27 -0000", NOW) == 7
+        assert seconds_asked_for("Tue, 14 Nov 2023 22:13:27", NOW) == 7
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ \S*"))

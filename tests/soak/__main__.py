@@ -46,23 +46,20 @@ def soak(runs: int, steps: int, chosen: int, folder: Path) -> Figures:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
-    parser.add_argument("--runs", type=int, default=400)
+    parser.add_argument("--runs", type=int, default=440)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     arguments = parser.parse_args()
     logging.disable()  # what it warns of is what was asked for
-    print(f"seed {arguments.seed}", flush=True)
     figures = Figures()
     began = time.monotonic()
     for first in range(0, arguments.runs, RUNS_A_SERVER):
+        chosen, runs = arguments.seed + first, min(RUNS_A_SERVER, arguments.runs - first)
+        print(f"make soak SEED={chosen} RUNS={runs}", end="", flush=True)
         with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-            runs = min(RUNS_A_SERVER, arguments.runs - first)
-            figures += soak(runs, STEPS, arguments.seed + first, Path(folder) / "data")
-        print(
-            f"{time.monotonic() - began:.0f} s: {figures['runs']} runs, "
-            f"{figures['submissions']} submissions, {figures['faulted']} faulted",
-            flush=True,
-        )
-    for name, count in sorted(figures.items()):
+            figures += soak(runs, STEPS, chosen, Path(folder) / "data")
+        print(f": {figures['faulted']} faulted, {time.monotonic() - began:.0f} s", flush=True)
+    print(f"\nmake soak SEED={arguments.seed} RUNS={arguments.runs}")
+    for name, count in figures.items():
         print(f"{count:8} {name}")
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rescalehtc.htcjobs import HtcJob, HtcJobBatch
     from rescalehtc.models import HTCJobSubmitRequest
 
-# An environment variable tells the submissions apart, which are alike in all other ways.
+# What tells requests apart that are alike in all other ways: the name of an environment
+# variable, which the session looks at too, or of a tag, which it does not.
 MARK = "SUBMITTED_AS"
 
 
@@ -26,6 +27,7 @@ class Submission:
     Attributes:
         sizes: The number of jobs of each of its requests, by the requests' marks.
         group: Its group.
+        hidden: Whether the session can't tell its requests from others.
         told: The ids of the jobs that it is said to have made, those of a request together.
         uncertain: The exceptions that name what is uncertain.
         unsent: The marks of requests that the service is said not to have.
@@ -35,6 +37,7 @@ class Submission:
 
     sizes: dict[int, int]
     group: str | None
+    hidden: bool = False
     told: list[list[str]] = field(default_factory=list[list[str]])
     uncertain: list[SubmissionUncertainError] = field(
         default_factory=list[SubmissionUncertainError]
@@ -42,6 +45,13 @@ class Submission:
     unsent: set[int] = field(default_factory=set[int])
     found: list[list[list[str]]] = field(default_factory=list[list[list[str]]])
     was_asked_again: bool = False
+
+    def marked(self, mark: int) -> dict[str, Any]:
+        """What a request's definition has to be told apart by."""
+        value = str(mark)
+        return (
+            {"tags": {MARK: value}} if self.hidden else {"envs": [{"name": MARK, "value": value}]}
+        )
 
     def returned(self, made: HtcJobBatch | HtcJob) -> None:
         """The call returned."""
@@ -76,8 +86,9 @@ def _ids(batches: Sequence[HtcJobBatch]) -> list[list[str]]:
 
 
 def _mark(request: HTCJobSubmitRequest) -> int:
-    envs: list[dict[str, str]] = request.to_json_dict()["htcJobDefinition"]["envs"]
-    return next(int(env["value"]) for env in envs if env["name"] == MARK)
+    definition: dict[str, Any] = request.to_json_dict()["htcJobDefinition"]
+    tags = [{"key": key, "value": value} for key, value in (definition.get("tags") or {}).items()]
+    return _mark_of({"envs": definition.get("envs") or [], "tags": tags})
 
 
 def check(submissions: Iterable[Submission], records: Sequence[dict[str, Any]]) -> None:
@@ -119,9 +130,12 @@ def _order(one: Submission, told: list[list[str]], marks: dict[str, int]) -> lis
         assert mark is not None, f"of jobs {ids} the user was told, and they are not there"
         assert len(ids) == one.sizes.get(mark), f"job {mark} is said to be of {list(one.sizes)}"
         order.append(mark)
-    assert order == sorted(set(order)), f"the jobs of {order} are told in this order"
+    assert len(order) == len(set(order)), f"of {order} was told twice"
+    # Those that are alike may have changed places.
+    assert one.hidden or order == sorted(order), f"the jobs of {order} are told in this order"
     return order
 
 
 def _mark_of(record: dict[str, Any]) -> int:
-    return next(int(env["value"]) for env in record["envs"] if env["name"] == MARK)
+    shown = [*record["envs"], *record["tags"]]
+    return next(int(one["value"]) for one in shown if MARK in one.values())

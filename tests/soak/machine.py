@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
 from rescalehtc.exceptions import HtcException, SubmissionUncertainError
 
-from .ledger import MARK, Submission, check
+from .ledger import Submission, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,14 @@ some_faults = st.integers(0, 9).flatmap(
 groups = st.sampled_from([None, 0, 0, 0, 1, 2])
 sizes = st.integers(1, 4)
 programs = st.sampled_from([("true",), ("false",)])
-drafts = st.tuples(st.lists(sizes, min_size=1, max_size=4), groups, programs)
+looks = st.tuples(programs, st.booleans())
+drafts = st.tuples(st.lists(sizes, min_size=1, max_size=4), groups, looks)
+
+
+def unlike(draft: Any) -> Any:
+    """Let it be like no other: it may be carried out after the next one has begun."""
+    sizes, group, _ = draft
+    return sizes, group, (("sleep", "1"), False)
 
 
 class Figures(Counter[str]):
@@ -116,13 +123,13 @@ def machine(server: Server, figures: Figures) -> type[RuleBasedStateMachine]:
 
         @rule(draft=drafts, faults=some_faults)
         def one_batch(self, draft: Any, faults: list[Fault]) -> None:
-            sizes, group, program = draft
-            self.submit(self.hasty, [([sizes[0]], group, program, self.create_batch)], faults)
+            sizes, group, look = draft
+            self.submit(self.hasty, [([sizes[0]], group, look, self.create_batch)], faults)
 
         @rule(draft=drafts, faults=some_faults)
         def one_job(self, draft: Any, faults: list[Fault]) -> None:
-            _, group, program = draft
-            self.submit(self.hasty, [([1], group, program, self.create_job)], faults)
+            _, group, look = draft
+            self.submit(self.hasty, [([1], group, look, self.create_job)], faults)
 
         @rule(draft=drafts, faults=some_faults)
         def one_payload(self, draft: Any, faults: list[Fault]) -> None:
@@ -130,8 +137,8 @@ def machine(server: Server, figures: Figures) -> type[RuleBasedStateMachine]:
 
         @rule(draft=drafts, more=st.lists(sizes, max_size=5), faults=some_faults)
         def several_parts(self, draft: Any, more: list[int], faults: list[Fault]) -> None:
-            sizes, group, program = draft
-            self.submit(self.hasty, [([*sizes, *more], group, program, self.create_parts)], faults)
+            sizes, group, look = draft
+            self.submit(self.hasty, [([*sizes, *more], group, look, self.create_parts)], faults)
 
         @rule(drafts=st.lists(drafts, min_size=2, max_size=4), faults=some_faults)
         def several_threads(self, drafts: list[Any], faults: list[Fault]) -> None:
@@ -142,7 +149,7 @@ def machine(server: Server, figures: Figures) -> type[RuleBasedStateMachine]:
         def late_answers(self, draft: Any, faults: list[Fault], place: str) -> None:
             self.done["late"] += 1
             delay = (place, "delay", {"seconds": LATE_SECONDS, "times": 1})
-            self.submit(self.late, [(*draft, self.create_parts)], [delay, *faults])
+            self.submit(self.late, [(*unlike(draft), self.create_parts)], [delay, *faults])
 
         @precondition(lambda self: self.may("kill"))
         @rule(draft=drafts, faults=some_faults, seconds=st.floats(0, 0.03))
@@ -157,7 +164,8 @@ def machine(server: Server, figures: Figures) -> type[RuleBasedStateMachine]:
             for fault in faults:
                 server.fault(*fault)
             thread.start()
-            self.submit(self.patient, [(*draft, self.create_parts)], [], while_killed=thread)
+            drawn = [(*unlike(draft), self.create_parts)]
+            self.submit(self.patient, drawn, [], while_killed=thread)
             figures["kills"] += 1
 
         @precondition(lambda self: self.may("restart"))
@@ -206,16 +214,19 @@ def machine(server: Server, figures: Figures) -> type[RuleBasedStateMachine]:
                 "image_name": definition["imageName"],
                 "exec_timeout_seconds": definition["execTimeoutSeconds"],
                 "commands": definition["commands"],
-                "envs": definition["envs"],
+                "envs": definition.get("envs", []),
+                "job_tags": definition.get("tags", {}),
                 "group": draft.submission.group,
             }
 
-        def drafted(self, sizes: list[int], group: int | None, *rest: Any) -> Draft:
+        def drafted(self, sizes: list[int], group: int | None, look: Any, call: Any) -> Draft:
             name = None if group is None else f"group {group}"
             if group == 0:
                 self.new_groups += 1
                 name = f"new group {self.new_groups}"
-            return Draft(Submission({next(marks): size for size in sizes}, name), *rest)
+            program, hidden = look
+            marked = {next(marks): size for size in sizes}
+            return Draft(Submission(marked, name, hidden), program, call)
 
         def submit(
             self,
@@ -260,7 +271,10 @@ def machine(server: Server, figures: Figures) -> type[RuleBasedStateMachine]:
             for one in self.submissions:
                 figures["uncertain"] += len(one.uncertain)
                 figures["not taken"] += bool(one.unsent)
-                one.was_asked_again = one.group is not None
+                # What is alike can't be told apart for ever in a group that is used again, and
+                # parts that are alike may be taken for each other.
+                alone = "new" in (one.group or "") and not one.told and len(one.uncertain) == 1
+                one.was_asked_again = one.group is not None and (alone or not one.hidden)
                 for error in one.uncertain if one.was_asked_again else []:
                     self.ask_again(one, error)
             check(self.submissions, records)
@@ -306,7 +320,7 @@ def machine(server: Server, figures: Figures) -> type[RuleBasedStateMachine]:
                         "imageName": "image",
                         "execTimeoutSeconds": 60,
                         "commands": list(self.program),
-                        "envs": [{"name": MARK, "value": str(mark)}],
+                        **self.submission.marked(mark),
                     },
                 }
                 for mark, size in self.submission.sizes.items()
