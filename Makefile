@@ -8,13 +8,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_CACHE_DIR := 1
 PIP := $(BIN)/python -m pip --quiet
 
-.PHONY: help demo test check generate format fuzz soak drift bench clean
+.PHONY: help demo test check docs generate format fuzz soak drift bench clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      run examples/quickstart.py on the emulator"
 	@echo "make test      run the tests"
 	@echo "make check     format, lint, types, generated files, tests: all that must hold"
+	@echo "make docs      build the documentation's site: build/docs/index.html"
 	@echo "make generate  write rescalehtc/models.py and rescalehtc/api.py from openapi/htc.yaml"
 	@echo "make format    put the code in form"
 	@echo "make fuzz      ask the emulator many more odd things than make test does"
@@ -38,6 +39,11 @@ check: .venv/installed-dev
 	$(BIN)/openapi-spec-validator openapi/htc.yaml
 	$(BIN)/python -m codegen --check
 	$(MAKE) --no-print-directory test
+
+# A warning is an error: a link that leads nowhere, a docstring that can't be read.
+docs: .venv/installed-dev
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
 
 generate: .venv/installed-dev
 	@$(BIN)/python -m codegen
