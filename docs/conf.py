@@ -69,6 +69,13 @@ def in_rst(
     lines[:] = ["..", "", *found] if what == "attribute" else found
 
 
+def skip(
+    _app: Sphinx, _what: str, _name: str, obj: object, _skip: bool, _options: object
+) -> bool | None:
+    """Leave out the fields of named tuples, which their class describes."""
+    return True if (obj.__doc__ or "").startswith("Alias for field number") else None
+
+
 def without_constraints() -> None:
     """Leave the ranges of fields to their docstrings: `Annotated` is long to read."""
     for model in vars(models).values():
@@ -85,3 +92,4 @@ def setup(app: Sphinx) -> None:
     """Connect what is above."""
     without_constraints()
     app.connect("autodoc-process-docstring", in_rst, priority=100)  # before napoleon
+    app.connect("autodoc-skip-member", skip)
