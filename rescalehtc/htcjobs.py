@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from . import models
     from ._failures import FailedJob as FailedJob
     from ._failures import Resubmission as Resubmission
+    from ._values import Architecture, JobPriority, RescaleJobStatus, RescaleRegion
     from .htcsession import HtcSession
 
     TagLike = dict[str, str] | models.Tag
@@ -471,7 +472,7 @@ def _made_by(answer: dict[str, Any], task: HtcTask) -> _Made:
 
 
 def iter_jobs(
-    rescale: HtcSession, task: HtcTask, job_status: str | None = "any"
+    rescale: HtcSession, task: HtcTask, job_status: RescaleJobStatus | None = "any"
 ) -> Iterator[HtcJob]:
     """Yield the jobs of a task, holding one page of them at a time.
 
@@ -493,7 +494,9 @@ def iter_jobs(
     return (HtcJob(job, task) for page in rescale.pages(call) for job in page)
 
 
-def get_jobs(rescale: HtcSession, task: HtcTask, job_status: str | None = "any") -> list[HtcJob]:
+def get_jobs(
+    rescale: HtcSession, task: HtcTask, job_status: RescaleJobStatus | None = "any"
+) -> list[HtcJob]:
     """Return the jobs of a task. The arguments are those of `iter_jobs`.
 
     Operation listJobs.
@@ -595,7 +598,7 @@ def to_dataframe(jobs: Iterable[HtcJob]) -> pd.DataFrame:
 def create_single_job(
     rescale: HtcSession,
     task: HtcTask,
-    priority: str,
+    priority: JobPriority,
     image_name: str,
     exec_timeout_seconds: int,
     job_name: str = "rescalehtc_default_jobname",
@@ -608,8 +611,8 @@ def create_single_job(
     commands: list[str] | tuple[str, ...] = [],
     envs: Sequence[EnvLike] = [],
     claims: Sequence[ClaimLike] = [],
-    architecture: str = "AARCH64",
-    region: str | None = None,
+    architecture: Architecture = "AARCH64",
+    region: RescaleRegion | None = None,
     *,
     group: str | None = None,
 ) -> HtcJob:
@@ -659,7 +662,7 @@ def create_job_batch(
     rescale: HtcSession,
     task: HtcTask,
     batch_size: int,
-    priority: str,
+    priority: JobPriority,
     image_name: str,
     exec_timeout_seconds: int,
     job_name: str = "rescalehtc_default_jobname",
@@ -672,8 +675,8 @@ def create_job_batch(
     commands: list[str] | tuple[str, ...] = [],
     envs: Sequence[EnvLike] = [],
     claims: Sequence[ClaimLike] = [],
-    architecture: str = "AARCH64",
-    region: str | None = None,
+    architecture: Architecture = "AARCH64",
+    region: RescaleRegion | None = None,
     *,
     group: str | None = None,
 ) -> HtcJobBatch:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from . import models
+    from ._values import ModifierRole, RescaleRegion
     from .htcsession import HtcSession
 
 PAGE_SIZE = 1000
@@ -52,7 +53,7 @@ class HtcProject(StoredObject):
     def _ids(self) -> dict[str, Any]:
         return {"projectId": id_of(self, "projectId")}
 
-    def set_regions(self, rescale: HtcSession, regions: Sequence[str]) -> None:
+    def set_regions(self, rescale: HtcSession, regions: Sequence[RescaleRegion]) -> None:
         """Change the regions that the project's jobs may run in, and with them `json`.
 
         Operation updateProject.
@@ -76,7 +77,7 @@ class HtcProject(StoredObject):
         return api.get_htc_projects_limits(rescale, id_of(self, "projectId"))
 
     def set_vcpu_limit(
-        self, rescale: HtcSession, modifier_role: str, vcpu_limit: int
+        self, rescale: HtcSession, modifier_role: ModifierRole, vcpu_limit: int
     ) -> dict[str, Any]:
         """Set how many virtual CPUs of the project may be in use at once.
 
@@ -298,7 +299,7 @@ def create_project(
     rescale: HtcSession,
     project_name: str,
     project_description: str = "",
-    regions: Sequence[str] | None = None,
+    regions: Sequence[RescaleRegion] | None = None,
 ) -> HtcProject:
     """Create a project.
 

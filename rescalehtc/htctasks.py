@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from . import models
+    from ._values import LifecycleStatus
     from ._waiting import JobCounts
     from .htcsession import HtcSession
 
@@ -233,7 +234,7 @@ class HtcTask(StoredObject):
 
 
 def iter_tasks(
-    rescale: HtcSession, project: HtcProject, lifecycle_status: str | None = "ACTIVE"
+    rescale: HtcSession, project: HtcProject, lifecycle_status: LifecycleStatus | None = "ACTIVE"
 ) -> Iterator[HtcTask]:
     """Yield the tasks of a project, holding one page of them at a time.
 
@@ -260,7 +261,7 @@ def iter_tasks(
 
 
 def get_tasks(
-    rescale: HtcSession, project: HtcProject, lifecycle_status: str | None = "ACTIVE"
+    rescale: HtcSession, project: HtcProject, lifecycle_status: LifecycleStatus | None = "ACTIVE"
 ) -> list[HtcTask]:
     """Return the tasks of a project. The arguments are those of `iter_tasks`.
 
@@ -273,7 +274,7 @@ def get_tasks_with_name(
     rescale: HtcSession,
     project: HtcProject,
     task_name: str,
-    lifecycle_status: str | None = "ACTIVE",
+    lifecycle_status: LifecycleStatus | None = "ACTIVE",
 ) -> list[HtcTask]:
     """Return the tasks with this name. The other arguments are those of `iter_tasks`.
 

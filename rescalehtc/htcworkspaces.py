@@ -10,6 +10,7 @@ from .exceptions import HtcNotFoundError, HtcResponseError
 
 if TYPE_CHECKING:
     from . import models
+    from ._values import RescaleRegion
     from .htcsession import HtcSession
 
 
@@ -137,7 +138,9 @@ class HtcWorkspace(JsonObject):
         settings: list[object] = found  # pyright: ignore[reportUnknownVariableType]
         return [validated(models.HTCRegionAdminSettings, one) for one in settings]
 
-    def get_region(self, rescale: HtcSession, region: str) -> models.HTCRegionAdminSettings | None:
+    def get_region(
+        self, rescale: HtcSession, region: RescaleRegion
+    ) -> models.HTCRegionAdminSettings | None:
         """Fetch the settings of one region; None if there is no such region.
 
         Operation getRegion.
@@ -159,7 +162,9 @@ class HtcWorkspace(JsonObject):
 
         return [validated(models.RegionStorageOption, one) for one in api.get_htc_storage(rescale)]
 
-    def get_storage(self, rescale: HtcSession, region: str) -> models.RegionStorageOption | None:
+    def get_storage(
+        self, rescale: HtcSession, region: RescaleRegion
+    ) -> models.RegionStorageOption | None:
         """Fetch the storage of one region; None if the region has none.
 
         Operation getStorage.

@@ -1,0 +1,188 @@
+"""What people see while they write: mistakes are found, values offered, units and ranges shown."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+
+from rescalehtc import models
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+TYPING = ROOT / "tests" / "data" / "typing"
+MISTAKES = TYPING / "mistakes.py"
+EDITING = TYPING / "editing.py"
+
+
+def marked(checker: str) -> Counter[tuple[int, str]]:
+    """The lines that mistakes are in, with the rules that each breaks, named in the line before."""
+    return Counter(
+        (number + 1, rule)
+        for number, line in enumerate(MISTAKES.read_text(encoding="utf-8").splitlines(), 1)
+        for rules in re.findall(rf"# .*\bby {checker} ([\w -]+)", line)
+        for rule in rules.split()
+    )
+
+
+def pyright(path: Path, folder: Path) -> list[dict[str, Any]]:
+    """What pyright finds in a file, with its own defaults."""
+    shutil.copy(path, folder)
+    settings = {"extraPaths": [str(ROOT)]}
+    (folder / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
+    done = subprocess.run(
+        [str(BIN / "pyright"), "--outputjson", "--pythonpath", sys.executable],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert answer["summary"]["filesAnalyzed"] == 1
+    return answer["generalDiagnostics"]
+
+
+def test_pyright_finds_every_mistake_and_nothing_else(tmp_path: Path) -> None:
+    found = Counter(
+        (finding["range"]["start"]["line"] + 1, finding["rule"])
+        for finding in pyright(MISTAKES, tmp_path)
+    )
+    assert found == marked("pyright")
+
+
+def test_mypy_finds_every_mistake_and_nothing_else(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--no-pretty"),
+            *("--config-file", os.devnull, "--cache-dir", str(tmp_path), str(MISTAKES)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    findings = re.findall(
+        r"^.*mistakes\.py:(\d+): error: .*\[([\w-]+)\]$", done.stdout, re.MULTILINE
+    )
+    assert Counter((int(line), rule) for line, rule in findings) == marked("mypy"), done.stdout
+
+
+class LanguageServer:
+    """Pyright, asked as an editor asks it."""
+
+    def __init__(self) -> None:
+        self._ids = itertools.count(1)
+        self._process = subprocess.Popen(
+            [str(BIN / "pyright-langserver"), "--stdio"],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{BIN}:{os.environ['PATH']}"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def __enter__(self) -> Self:
+        root = {"uri": ROOT.as_uri(), "name": "project"}
+        plain = {"textDocument": {"hover": {"contentFormat": ["plaintext"]}}}
+        self.ask(
+            "initialize",
+            {"processId": None, "workspaceFolders": [root], "capabilities": plain},
+        )
+        self._send({"method": "initialized", "params": {}})
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def open(self, path: Path) -> None:
+        text = path.read_text(encoding="utf-8")
+        document = {"uri": path.as_uri(), "languageId": "python", "version": 1, "text": text}
+        self._send({"method": "textDocument/didOpen", "params": {"textDocument": document}})
+
+    def at(self, method: str, path: Path, place: str, offset: int = 0) -> Any:
+        """Ask about the place where a text stands in a file."""
+        before, found, _ = path.read_text(encoding="utf-8").partition(place)
+        assert found, place
+        line = before.count("\n")
+        character = len(before) - before.rfind("\n") - 1 + offset
+        return self.ask(
+            f"textDocument/{method}",
+            {
+                "textDocument": {"uri": path.as_uri()},
+                "position": {"line": line, "character": character},
+            },
+        )
+
+    def ask(self, method: str, params: dict[str, Any]) -> Any:
+        number = next(self._ids)
+        self._send({"id": number, "method": method, "params": params})
+        while True:
+            message = self._receive()
+            if "method" not in message and message.get("id") == number:
+                assert "error" not in message, message
+                return message["result"]
+            if "method" in message and "id" in message:  # it asks for settings; there are none
+                items = message.get("params", {}).get("items", [])
+                self._send({"id": message["id"], "result": [{} for _ in items]})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin
+        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+        self._process.stdin.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        self._process.stdin.flush()
+
+    def _receive(self) -> dict[str, Any]:
+        assert self._process.stdout
+        length = 0
+        while line := self._process.stdout.readline().strip():
+            name, _, value = line.partition(b":")
+            length = int(value) if name.lower() == b"content-length" else length
+        message: dict[str, Any] = json.loads(self._process.stdout.read(length))
+        return message
+
+
+@pytest.fixture
+def server() -> Iterator[LanguageServer]:
+    with LanguageServer() as server:
+        server.open(EDITING)
+        yield server
+
+
+def test_values_are_offered_and_units_and_ranges_shown(server: LanguageServer) -> None:
+    for argument, enumeration in {
+        "priority": models.JobPriority,
+        "architecture": models.Architecture,
+        "region": models.RescaleRegion,
+        "job_status": models.RescaleJobStatus,
+        "lifecycle_status": models.LifecycleStatus,
+        "modifier_role": models.ModifierRole,
+    }.items():
+        place = f'{argument}=""'
+        answer = server.at("completion", EDITING, place, len(place) - 1)
+        offered = {item["label"].strip('"') for item in answer["items"]}
+        assert offered == set(enumeration), argument
+
+    for place, shown in {
+        "max_memory": "MiB",
+        "exec_timeout_seconds)": "60 to 1209600",
+        "create_job_batch": "batch_size: Number of jobs, 1 to 1000.",
+        "get_update": "Operation getJob",
+    }.items():
+        hover = server.at("hover", EDITING, place, 1)
+        assert shown in hover["contents"]["value"], place
+
+
+def test_what_is_being_written_is_right_so_far(tmp_path: Path) -> None:
+    """Strings that are in no list are taken: the service may list more tomorrow."""
+    assert pyright(EDITING, tmp_path) == []
