@@ -654,9 +654,9 @@ def create_single_job(
         group=group,
     )
     job = batch.to_jobs()[0]
-    ids = job.json
+    ids: dict[str, str] = job.json
     try:
-        fetched: dict[str, Any] = api.get_htc_projects_tasks_jobs(
+        fetched = api.get_htc_projects_tasks_jobs(
             rescale, ids["projectId"], ids["taskId"], ids["jobUUID"]
         )
         if fetched.get("jobUUID") != ids["jobUUID"]:
