@@ -8,7 +8,6 @@ tells what became of it, or an exception says that it is not known.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
     from .models import HTCJobSubmitRequest
 
     Answer = dict[str, Any]
-
-_logger = logging.getLogger("rescalehtc")
 
 PARALLEL_CALLS = 10
 IMAGE_POLL_SECONDS = 10.0

@@ -654,11 +654,14 @@ def create_single_job(
         group=group,
     )
     job = batch.to_jobs()[0]
-    ids = job.json
+    ids: dict[str, str] = job.json
     try:
-        job.json = api.get_htc_projects_tasks_jobs(
+        fetched = api.get_htc_projects_tasks_jobs(
             rescale, ids["projectId"], ids["taskId"], ids["jobUUID"]
         )
+        if fetched.get("jobUUID") != ids["jobUUID"]:
+            raise HtcResponseError("getJob: the answer is not about this job")
+        job.json = {**fetched, "projectId": ids["projectId"], "taskId": ids["taskId"]}
     except HtcException as error:  # the job exists and costs money: its id must not be lost
         _logger.warning("job %s was submitted, its record not fetched: %s", ids["jobUUID"], error)
     return job

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from .service import Asked, Service
 
-IMAGE = "GET /htc/projects/p/container-registry/images/image:latest"
+IMAGE = "GET /htc/projects/p/container-registry/images/image"
 SUBMIT = "POST /htc/projects/p/tasks/t/jobs/batch"
 JOBS = "GET /htc/projects/p/tasks/t/jobs"
 BROKEN = Answer(b"[{", status=200)
@@ -46,7 +46,6 @@ LOST = Answer(status=503)
 @pytest.fixture(autouse=True)
 def _images(service: Service) -> None:
     service.on(IMAGE, Answer({"status": "READY"}))
-    service.on(IMAGE.removesuffix(":latest"), Answer({"status": "READY"}))
 
 
 @pytest.fixture
@@ -525,15 +524,22 @@ def test_several_calls_are_sent_at_once(
     submit(scripted, scripted_task, cases(250), group=None)
 
 
-def test_nothing_is_sent_while_an_image_is_not_ready(
-    service: Service, scripted: HtcSession, scripted_task: HtcTask
+def test_an_image_is_looked_at_every_10_s_and_nothing_sent_while_it_is_not_ready(
+    service: Service, scripted: HtcSession, scripted_task: HtcTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scripted.image_wait_seconds = 0.0
+    ticks = Ticks()
+    monkeypatch.setattr(_delivery, "time", ticks)
+    scripted.image_wait_seconds = 25.0
     service.on(IMAGE, Answer({"status": "PENDING"}))
-    service.on(IMAGE.removesuffix(":latest"), Answer({"status": "PENDING"}))
-    with pytest.raises(HtcImagePendingError):
-        submit(scripted, scripted_task, cases(3), group=None)
+    for submitting in (submit, lambda *args, **group: send(*args[:2], *args[2], **group)):
+        ticks.slept.clear()
+        with pytest.raises(HtcImagePendingError):
+            submitting(scripted, scripted_task, cases(3), group=None)
+        assert ticks.slept == [10, 10, pytest.approx(5, abs=2)]
     assert not service.asked_for(SUBMIT)
+    service.on(IMAGE, Answer({"status": "READY"}))
+    service.on(SUBMIT, by_case)
+    submit(scripted, scripted_task, cases(3), group=None)
 
 
 @pytest.mark.usefixtures("one_at_a_time")

@@ -381,16 +381,20 @@ def test_a_submission_answered_otherwise_is_an_htc_exception(
     assert len(service.asked_for(SUBMIT)) == 1
 
 
+@pytest.mark.parametrize(
+    "record", [Answer(status=500), Answer({"jobUUID": None}), Answer({"jobUUID": "another:0"})]
+)
 def test_a_job_whose_record_can_not_be_fetched_is_not_lost(
     service: Service,
     scripted: HtcSession,
     scripted_task: htctasks.HtcTask,
     caplog: pytest.LogCaptureFixture,
+    record: Answer,
 ) -> None:
     answer = {"projectId": "p", "taskId": "t", "group": "g", "parentJobId": "j", "batchSize": 1}
     service.on(IMAGE, Answer({"status": "READY"}))
     service.on(SUBMIT, Answer([answer]))
-    service.on("GET /htc/projects/p/tasks/t/jobs/j:0", Answer(status=500))
+    service.on("GET /htc/projects/p/tasks/t/jobs/j:0", record)
     job = htcjobs.create_single_job(scripted, scripted_task, "ON_DEMAND_ECONOMY", "image", 60)
     assert job.json["jobUUID"] == "j:0"
     assert "job j:0 was submitted" in caplog.text

@@ -46,7 +46,7 @@ def soak(runs: int, steps: int, chosen: int, folder: Path) -> Figures:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
-    parser.add_argument("--runs", type=int, default=440)
+    parser.add_argument("--runs", type=int, default=400)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     arguments = parser.parse_args()
     logging.disable()  # what it warns of is what was asked for
