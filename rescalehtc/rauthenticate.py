@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 KEYS_ADDRESS = "https://platform.rescale.com/user/settings/api-key/"
 MAX_NAME_BYTES = 255
+# Somebody waits: a service that is not there is to be told of within seconds.
+BACKOFF_SECONDS = 0.2
 
 DESCRIPTION = f"""\
 Keep an API key of a workspace where HtcSession() finds it, and try it.
@@ -125,10 +127,12 @@ def authenticate(interactive: bool, workspace: str | None, base_url: str | None 
         if found.folder is not None:
             with _file_errors():
                 _drop_token(found.folder)
-        with HtcSession(used, base_url=base_url) as rescale:
+        with HtcSession(used, base_url=base_url, backoff_seconds=BACKOFF_SECONDS) as rescale:
             _try(rescale, found.found_in)
         return
-    with HtcSession(api_key=given.secret, base_url=base_url) as rescale:
+    with HtcSession(
+        api_key=given.secret, base_url=base_url, backoff_seconds=BACKOFF_SECONDS
+    ) as rescale:
         theirs = _workspace_of(rescale, given)
         fault = None if workspace else name_fault(theirs)
         if fault:

@@ -441,7 +441,7 @@ def test_a_service_that_is_not_there_is_an_htc_exception() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
     with (
-        HtcSession(api_key="k", base_url=f"http://127.0.0.1:{port}") as rescale,
+        HtcSession(api_key="k", base_url=f"http://127.0.0.1:{port}", max_retries=0) as rescale,
         pytest.raises(HtcConnectionError, match="getToken: no answer from"),
     ):
         names(rescale)
@@ -456,7 +456,7 @@ def test_no_proxy_leads_to_this_machine(
     service.on(PROJECTS, page("a"))
     assert names(scripted) == ["a"]
     with (
-        HtcSession(api_key="k", base_url="http://service.invalid") as rescale,
+        HtcSession(api_key="k", base_url="http://service.invalid", max_retries=0) as rescale,
         pytest.raises(HtcConnectionError, match=r"getToken: no answer from|can be set up"),
     ):
         names(rescale)

@@ -10,6 +10,7 @@ from .. import htcjobs, htcprojects, htctasks
 from .._credentials import DEFAULT_WORKSPACE
 from ..exceptions import HtcException
 from ..htcsession import HtcSession
+from ..rauthenticate import BACKOFF_SECONDS
 from . import _profiles
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def open_session(profile_name: str | None, interval: float | None = None) -> Htc
         profile.workspace or DEFAULT_WORKSPACE,
         base_url=profile.base_url,
         status_refresh_seconds=30.0 if interval is None else interval,
+        backoff_seconds=BACKOFF_SECONDS,
     )
 
 

@@ -51,6 +51,7 @@ ImageStatus = Literal["READY", "PENDING", "UNKNOWN"]
 
 # The service refreshes a status every 30 s. Here one may change within milliseconds.
 SESSION_REFRESH_SECONDS: Final = 0.2
+SESSION_BACKOFF_SECONDS: Final = 0.1
 KEEP_ALIVE_SECONDS: Final = 60
 STATE_FILE: Final = "state.sqlite3"
 
@@ -145,6 +146,7 @@ class Emulator:
             base_url=self.url,
             api_key=self.api_key,
             status_refresh_seconds=SESSION_REFRESH_SECONDS,
+            backoff_seconds=SESSION_BACKOFF_SECONDS,
         )
 
     def set_image_status(
