@@ -7,6 +7,7 @@ import math
 import os
 import threading
 import time
+import weakref
 import zlib
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.request import getproxies, proxy_bypass
@@ -160,6 +161,8 @@ class _Connection:
     def __init__(self, context: ssl.SSLContext | None, proxy: httpx.Proxy | None) -> None:
         self._watch = _Watch()
         self._http = _Http(self._watch, context, proxy)
+        # Programs written for 1.1.0 do not close their sessions.
+        weakref.finalize(self, self._http.close)
 
     def send(
         self,

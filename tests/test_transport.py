@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import gc
 import ipaddress
 import ssl
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -123,3 +125,16 @@ def test_https_needs_an_authority_that_the_environment_may_name(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[1]))
     with pytest.raises(HtcConnectionError, match="no connection can be set up"):
         listed(url)
+
+
+def test_a_session_that_nobody_closes_closes_its_connections(service: Service) -> None:
+    """As in a program written for 1.1.0."""
+    service.on("GET /htc/projects", Answer({"items": []}))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        rescale = HtcSession(api_key="key-1", base_url=service.url)
+        assert htcprojects.get_projects(rescale) == []
+        del rescale
+        gc.collect()
+    port = service.url.rsplit(":", 1)[1].split("/")[0]
+    assert [str(one.message) for one in told if port in str(one.message)] == []
