@@ -95,7 +95,10 @@ def messages(page: list[dict[str, Any]]) -> list[str]:
     Raises:
         HtcResponseError: A line has none.
     """
-    texts: list[Any] = [line.get("message") for line in page]
+    try:
+        texts: list[Any] = [line["message"] for line in page]
+    except KeyError:
+        texts = [None]
     if not {*map(type, texts)} <= {str}:
         raise HtcResponseError("listJobLogs: a line has no message")
     return texts
