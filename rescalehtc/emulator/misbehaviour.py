@@ -50,7 +50,7 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Hand the connection to the requests that come through it."""
-        self.app_state = {**self.app_state, _TRANSPORT: transport}
+        self.app_state: dict[str, Any] = {**self.app_state, _TRANSPORT: transport}
         super().connection_made(transport)
 
 
