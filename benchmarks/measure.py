@@ -9,12 +9,9 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from pydantic_core import from_json
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 ROOT = Path(__file__).resolve().parent.parent
 # What each side needs and nothing else; both are installed by `make bench`.
@@ -82,12 +79,7 @@ class Bench:
         self._origin = self._server.stdout.readline().strip()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.communicate()  # its input ends, and so does it
 
     def measure(self, run: Run) -> Taken:

@@ -36,7 +36,6 @@ from .exceptions import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
-    from types import TracebackType
     from typing import BinaryIO, Self, TypeVar
 
     from ._operation import Operation
@@ -148,12 +147,7 @@ class HtcSession:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -39,7 +39,6 @@ except ModuleNotFoundError as _error:
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from types import TracebackType
 
     from starlette.applications import Starlette
 
@@ -130,12 +129,7 @@ class Emulator:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def session(self) -> HtcSession:

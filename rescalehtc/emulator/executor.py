@@ -25,7 +25,6 @@ from .tokens import CLAIM_PREFIX
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-    from types import TracebackType
 
     from .faults import Fault, Faults
     from .folders import Folders
@@ -115,12 +114,7 @@ class Executor:
             worker.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._changed:
             self._closing = True
             for run in self._runs.values():

@@ -17,7 +17,6 @@ from ..tokens import new_signing_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
-    from types import TracebackType
 
 _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -187,12 +186,7 @@ class Database:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             self._connection.close()
 
