@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ._environment import API_KEY_VARIABLES, REFRESH_TOKEN_VARIABLE, variable
 from ._hidden import Hidden
 from .exceptions import (
     HtcAuthenticationError,
@@ -31,8 +32,6 @@ SERVICE_URL = "https://htc.rescale.com/api/v1"
 DEFAULT_WORKSPACE = "default"
 KEY_FILE = "rescale_api_token.txt"
 TOKEN_FILE = "rescale_bearer_token.json"  # noqa: S105 - a file's name
-REFRESH_TOKEN_VARIABLE = "RESCALE_HTC_REFRESH_TOKEN"  # noqa: S105 - a variable's name
-API_KEY_VARIABLES = ("RESCALE_API_KEY", "RESCALE_API_TOKEN")
 
 _logger = logging.getLogger("rescalehtc")
 
@@ -87,18 +86,17 @@ def find_credential(
     """
     names = (REFRESH_TOKEN_VARIABLE, *API_KEY_VARIABLES)
     # Tracebacks that show variables must not show all of the environment.
-    environ = {name: Hidden(environ[name]) for name in names if name in environ}
+    found = {name: value for name in names if (value := variable(environ, name))}
+    del environ
     if api_key is not None:
         return checked_credential("Token", api_key, "the argument api_key")
-    if REFRESH_TOKEN_VARIABLE in environ:
-        return checked_credential(
-            "Refresh", environ[REFRESH_TOKEN_VARIABLE], REFRESH_TOKEN_VARIABLE
-        )
+    if REFRESH_TOKEN_VARIABLE in found:
+        return checked_credential("Refresh", found[REFRESH_TOKEN_VARIABLE], REFRESH_TOKEN_VARIABLE)
     looked_in = ["the argument api_key", f"the variable {REFRESH_TOKEN_VARIABLE}"]
     if workspace == DEFAULT_WORKSPACE:
         for name in API_KEY_VARIABLES:
-            if name in environ:
-                return checked_credential("Token", environ[name], name)
+            if name in found:
+                return checked_credential("Token", found[name], name)
         looked_in += [f"the variable {name}" for name in API_KEY_VARIABLES]
     key_file = config_folder / workspace / KEY_FILE
     try:
@@ -188,7 +186,7 @@ class TokenSource:
     def __init__(
         self, credential: Credential, base_url: str, fetch: Callable[[str], object]
     ) -> None:
-        self._credential = credential
+        self.credential = credential
         self._base_url = base_url
         self._fetch = fetch
         self._lock = threading.Lock()
@@ -237,14 +235,14 @@ class TokenSource:
 
     def _renewed(self, old: ExpiringSecret | None) -> ExpiringSecret:
         """Ask for a token, unless another process has done so when it is this one's turn."""
-        folder = self._credential.folder
+        folder = self.credential.folder
         with _turn(folder / KEY_FILE) if folder else contextlib.nullcontext():
             return self._kept_after(old) or self._ask()
 
     def _ask(self) -> ExpiringSecret:
         asked_at = time.monotonic()
         try:
-            value, lifetime = _token_in(self._fetch(self._credential.authorization))
+            value, lifetime = _token_in(self._fetch(self.credential.authorization))
         except HtcAuthenticationError as error:
             status = error.status_code
         else:
@@ -254,17 +252,16 @@ class TokenSource:
             self._write_file(value, lifetime, lifetime - age)
             return ExpiringSecret.usable_for(value, lifetime * (1 - RENEWAL_FRACTION) - age)
         raise HtcCredentialsError(
-            f"the service at {self._base_url} refuses the credential in "
-            f"{self._credential.found_in}",
+            f"the service at {self._base_url} refuses the credential in {self.credential.found_in}",
             status,
         )
 
     def _read_file(self) -> ExpiringSecret | None:
         """The token kept by another process, unless it is near its end or unreadable."""
-        if self._credential.folder is None:
+        if self.credential.folder is None:
             return None
         try:
-            kept: Any = json.loads((self._credential.folder / TOKEN_FILE).read_bytes())
+            kept: Any = json.loads((self.credential.folder / TOKEN_FILE).read_bytes())
         except (OSError, ValueError, RecursionError):
             return None
         match kept:
@@ -281,7 +278,7 @@ class TokenSource:
         # 1.1.0 writes neither of the two: it knows one service, and keeps a token after its key.
         if kept.get("baseUrl", SERVICE_URL) != self._base_url:
             return None
-        fingerprint = self._credential.fingerprint
+        fingerprint = self.credential.fingerprint
         if kept.get("credential", fingerprint if self._is_after_key() else None) != fingerprint:
             return None
         try:
@@ -294,7 +291,7 @@ class TokenSource:
 
     def _is_after_key(self) -> bool:
         """Whether the kept token was written after the key was."""
-        folder = self._credential.folder
+        folder = self.credential.folder
         assert folder is not None
         try:
             return (folder / TOKEN_FILE).stat().st_mtime >= (folder / KEY_FILE).stat().st_mtime
@@ -303,7 +300,7 @@ class TokenSource:
 
     def _write_file(self, value: str, lifetime: float, left: float) -> None:
         """Keep the token for other processes."""
-        if self._credential.folder is None:
+        if self.credential.folder is None:
             return
         kept = {
             "tokenValue": value,
@@ -311,11 +308,11 @@ class TokenSource:
             # In local time, without a zone, as 1.1.0 reads it.
             "expiresAt": datetime.fromtimestamp(time.time() + left).isoformat(),
             "baseUrl": self._base_url,
-            "credential": self._credential.fingerprint,
+            "credential": self.credential.fingerprint,
         }
         # A home that can't be written to only costs the next process a request.
         with contextlib.suppress(OSError):
-            write_private(self._credential.folder / TOKEN_FILE, json.dumps(kept))
+            write_private(self.credential.folder / TOKEN_FILE, json.dumps(kept))
 
 
 def _token_in(answer: object) -> tuple[str, float | None]:

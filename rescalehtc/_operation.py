@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field, replace
+from operator import index
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
@@ -249,15 +250,16 @@ def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port of an address.
 
     Raises:
-        ValueError: It is no address of HTTP.
+        ValueError: It is not an HTTP address.
     """
     parts = urlsplit(url)
     if "@" in parts.netloc:
         raise ValueError("a user and password in the address would take the token's place")
     default = {"http": 80, "https": 443}.get(parts.scheme)
-    if default is None or not parts.hostname:
-        raise ValueError("no address of HTTP")
-    return parts.scheme, parts.hostname, parts.port or default
+    port = default if parts.port is None else parts.port
+    if not port or not parts.hostname:
+        raise ValueError("not an HTTP address")
+    return parts.scheme, parts.hostname, port
 
 
 def _segment(operation: Operation, name: str, value: object) -> str:
@@ -273,9 +275,11 @@ def _segments(operation: Operation, name: str, value: object) -> str:
 
 
 def _number(operation: Operation, name: str, value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, str) and re.fullmatch("-?[0-9]+", value):
+        return value
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise _wrong_parameter(operation, name, "an integer")
-    return str(value)
+    return str(index(value))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 def _quoted(operation: Operation, name: str, value: str, safe: str) -> str:

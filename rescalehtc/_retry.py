@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from .exceptions import HtcConnectionError, HtcResponseError, HtcStatusError
+from .exceptions import HtcConfigurationError, HtcConnectionError, HtcResponseError, HtcStatusError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +84,8 @@ def may_be_sent_again(operation: Operation, error: HtcException) -> bool:
     certain that it was not: nothing of it left, or the service refused it as one too many.
     """
     match error:
+        case HtcConfigurationError():
+            return False
         case HtcConnectionError(request_sent=False):
             return True
         case HtcStatusError() if error.status_code == TOO_MANY_REQUESTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -10,15 +11,16 @@ import time
 import weakref
 import zlib
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 import httpx
 
 from . import __version__
+from ._environment import proxy_for, tls_context
 from ._hidden import HiddenBytes
 from ._operation import Call, Response, origin
 from .exceptions import (
+    HtcConfigurationError,
     HtcConnectionError,
     HtcCredentialsError,
     HtcException,
@@ -142,17 +144,21 @@ class Transport:
 
     def _new_connection(self, name: str, url: str) -> _Connection:
         try:
+            proxy = _proxy(url)
             context = None
-            if origin(url)[0] == "https":  # a context costs more than a request without one
+            # A context costs more than a request without one.
+            if "https" in (origin(url)[0], proxy and proxy.url.scheme):
                 with self._lock:
                     if self._ssl_context is None:
-                        self._ssl_context = httpx.create_ssl_context()
+                        certificates = tls_context(os.environ)
+                        self._ssl_context = certificates or httpx.create_ssl_context(
+                            trust_env=False
+                        )
                     context = self._ssl_context
-            return _Connection(context, _proxy(url))
+            return _Connection(context, proxy)
         except (ImportError, OSError, RuntimeError, ValueError) as error:
-            # What the environment says of proxies and certificates can't be used.
             reason = str(error)
-        raise HtcConnectionError(f"{name}: no connection can be set up: {reason}", False)
+        raise HtcConfigurationError(f"{name}: no connection can be set up: {reason}", False)
 
 
 class _Connection:
@@ -365,6 +371,7 @@ class _Http(httpx.HTTPTransport):
                 proxy_url=address,
                 proxy_auth=proxy.raw_auth,
                 ssl_context=context,
+                proxy_ssl_context=context if proxy.url.scheme == "https" else None,
                 max_connections=1,
                 keepalive_expiry=KEEP_ALIVE_SECONDS,
                 network_backend=network,
@@ -372,14 +379,12 @@ class _Http(httpx.HTTPTransport):
 
 
 def _proxy(url: str) -> httpx.Proxy | None:
-    """The proxy that the environment names for an address."""
-    scheme, host, _ = origin(url)
-    proxies = getproxies()
-    address = proxies.get(scheme) or proxies.get("all")
-    is_local = host in ("127.0.0.1", "localhost", "::1")  # no proxy leads to this machine
-    if not address or is_local or proxy_bypass(host):
+    found = proxy_for(url, os.environ)
+    if found is None:
         return None
-    return httpx.Proxy(address if "://" in address else f"http://{address}")
+    with contextlib.suppress(httpx.InvalidURL, ValueError):
+        return httpx.Proxy(found.address)
+    raise found.error()
 
 
 def _host(url: str) -> str:

@@ -3,8 +3,9 @@
     HtcException
      ├── HtcValidationError (also ValueError)      refused here, before anything was sent
      ├── HtcCredentialsError                       no API key or token was found, or none is right
-     ├── HtcConnectionError                        no answer, or not all of it
-     │    └── HtcTimeoutError (also TimeoutError)  no answer in time
+     ├── HtcConnectionError (also ConnectionError) no answer, or not all of it
+     │    ├── HtcTimeoutError (also TimeoutError)  no answer in time
+     │    └── HtcConfigurationError                a proxy or certificate variable is invalid
      ├── HtcStatusError                            the service answered with an error status
      │    ├── HtcBadRequestError                   400
      │    ├── HtcAuthenticationError               401
@@ -95,8 +96,10 @@ class HtcCredentialsError(HtcException):
     """No API key or refresh token was found where one is looked for, or it can't be used."""
 
 
-class HtcConnectionError(HtcException):
-    """The service could not be reached, or the connection broke before the answer was whole.
+class HtcConnectionError(HtcException, ConnectionError):
+    """The service could not be reached, or the connection broke before the answer was complete.
+
+    It is an OSError whose `errno` is None.
 
     Attributes:
         request_sent: Whether any byte of the request may have left; if not, the service
@@ -110,6 +113,13 @@ class HtcConnectionError(HtcException):
 
 class HtcTimeoutError(HtcConnectionError, TimeoutError):
     """The service did not answer in time."""
+
+
+class HtcConfigurationError(HtcConnectionError):
+    """A variable for proxies or certificates is invalid. The message names it, not its value.
+
+    The request was not sent, and is not retried.
+    """
 
 
 class HtcImagePendingError(HtcException, TimeoutError):

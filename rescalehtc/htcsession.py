@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import api
-from ._credentials import DEFAULT_WORKSPACE, SERVICE_URL, TokenSource, find_credential
+from ._credentials import (
+    DEFAULT_WORKSPACE,
+    SERVICE_URL,
+    TokenSource,
+    find_credential,
+    is_secret_text,
+)
+from ._environment import BASE_URL_VARIABLE as BASE_URL_VARIABLE
+from ._environment import variable
 from ._hidden import Hidden, HiddenList
 from ._json_object import require_instance
 from ._operation import Call, Page, Response, origin, raise_for_status, read, read_page
@@ -44,10 +52,14 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("rescalehtc")
 
-BASE_URL_VARIABLE = "RESCALE_API_BASE_URL"
 CONFIG_FOLDER = "~/.config/rescalehtc"
 # So many empty pages in a row are a listing without an end.
 MAX_EMPTY_PAGES = 1000
+# Attributes of a session that a copy does not take over: tokens, connections and locks.
+_NOT_COPIED = frozenset(
+    {"_lock", "_token_source", "_transport", "_retry_budget", "_refuses_large_pages"}
+    | {"_group_turns", "_process"}
+)
 
 
 class HtcSession:
@@ -62,6 +74,11 @@ class HtcSession:
     The credential is `api_key`; else the variable RESCALE_HTC_REFRESH_TOKEN, which is set
     inside running jobs; else, unless a workspace is named, the variables RESCALE_API_KEY or
     RESCALE_API_TOKEN; else the file `<config folder>/<workspace>/rescale_api_token.txt`.
+
+    A session can be pickled and copied, as process pools do. The copy has the same settings and
+    address, and connections, locks and tokens of its own. A pickle contains the API key only if
+    you passed `api_key`. Otherwise the copy looks for a credential again, on its first call, in
+    the environment and the files of the process that it is in. A pickle never contains a token.
 
     Args:
         workspace: The workspace whose key file to use. Not looked at with `api_key`.
@@ -115,7 +132,7 @@ class HtcSession:
             require_instance(value, str, name, "HtcSession")
         self.workspace: str = workspace
         given = "base_url" if base_url else BASE_URL_VARIABLE
-        base_url = _hidden(base_url or os.environ.get(BASE_URL_VARIABLE) or SERVICE_URL)
+        base_url = _hidden(base_url or variable(os.environ, BASE_URL_VARIABLE) or SERVICE_URL)
         self.base_url: str = _checked_url(base_url, given)
         _check_seconds("status_refresh_seconds", status_refresh_seconds, 0.0)
         _check_seconds("image_wait_seconds", image_wait_seconds, 0.0)
@@ -129,16 +146,29 @@ class HtcSession:
         self.settle_seconds: float = settle_seconds
         self.status_refresh_seconds: float = status_refresh_seconds
         self.image_wait_seconds: float = image_wait_seconds
-        # os.path's leaves a home that is not known as it is, where pathlib's raises.
-        config_folder = Path(os.path.expanduser(config_folder_override or CONFIG_FOLDER))  # noqa: PTH111
-        self._credential = find_credential(api_key, workspace, config_folder, os.environ)
-        self._tokens = TokenSource(self._credential, self.base_url, self._fetch_token)
-        self._transport = Transport(self.base_url, timeout_seconds)
+        self._api_key = api_key
+        self._config_folder = config_folder_override or CONFIG_FOLDER
+        self._timeout_seconds = timeout_seconds
         self._retry_policy = RetryPolicy(max_retries, backoff_seconds, deadline_seconds)
+        self._start()
+        _ = self._tokens  # without a credential this raises
+
+    def _start(self) -> None:
+        """Make what belongs to this session alone: connections, locks, and what it learns."""
+        self._lock = threading.Lock()
+        self._token_source: TokenSource | None = None
+        self._transport = Transport(self.base_url, self._timeout_seconds)
         self._retry_budget = RetryBudget()
         self._refuses_large_pages: set[Operation] = set()
         self._group_turns: dict[tuple[str, str], tuple[threading.Lock, set[str]]] = {}
         self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in _NOT_COPIED}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start()
 
     def __repr__(self) -> str:
         base_url = getattr(self, "base_url", None)  # a traceback may show one that is not made yet
@@ -326,6 +356,17 @@ class HtcSession:
         # A service that says when to come again is not in an outage.
         return wait if asked is not None or self._retry_budget.take() else None
 
+    @property
+    def _tokens(self) -> TokenSource:
+        """The source of tokens. A copy of a session finds its credential here."""
+        with self._lock:
+            if self._token_source is None:
+                # os.path's leaves a home that is not known as it is, where pathlib's raises.
+                folder = Path(os.path.expanduser(self._config_folder))  # noqa: PTH111
+                found = find_credential(self._api_key, self.workspace, folder, os.environ)
+                self._token_source = TokenSource(found, self.base_url, self._fetch_token)
+            return self._token_source
+
     def _authorization(self, call: Call, refused: str | None) -> str | None:
         """The header's value; another one if one was refused."""
         if call.operation.needs_token:
@@ -334,7 +375,7 @@ class HtcSession:
             token = refused.removeprefix("Bearer ")
             return Hidden(f"Bearer {self._tokens.renew(refused=token)}")
         if call.operation.authorization == "session":
-            return self._credential.authorization
+            return self._tokens.credential.authorization
         return call.authorization
 
     def _fetch_token(self, authorization: str) -> object:
@@ -344,8 +385,10 @@ class HtcSession:
         """In a process forked from the session's, take over neither connections nor locks."""
         if self._process != os.getpid():
             self._process = os.getpid()
+            self._lock = threading.Lock()
             self._transport.after_fork()
-            self._tokens.after_fork()
+            if self._token_source is not None:
+                self._token_source.after_fork()
             self._retry_budget = RetryBudget()
             self._group_turns = {}
 
@@ -376,9 +419,10 @@ def _hidden(text: T) -> T | Hidden:
 
 def _checked_url(url: str, name: str) -> str:
     require_instance(url, str, name, "HtcSession")
+    url = Hidden(url.strip())
     try:
         origin(url)
-        right = url.isascii() and "?" not in url and "#" not in url
+        right = is_secret_text(url) and "?" not in url and "#" not in url
     except ValueError:
         right = False
     if not right:

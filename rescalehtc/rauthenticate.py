@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from . import api
 from ._credentials import (
-    API_KEY_VARIABLES,
     DEFAULT_WORKSPACE,
     KEY_FILE,
     TOKEN_FILE,
@@ -23,6 +22,7 @@ from ._credentials import (
     find_credential,
     write_private,
 )
+from ._environment import API_KEY_VARIABLES, variable
 from .exceptions import HtcAuthenticationError, HtcCredentialsError, HtcException, HtcFileError
 from .htcsession import CONFIG_FOLDER, HtcSession
 
@@ -151,8 +151,8 @@ def _given_key(interactive: bool) -> Credential | None:
     if interactive:
         return checked_credential("Token", _prompted(), "what was typed")
     for name in reversed(API_KEY_VARIABLES):  # 1.1.0 knows RESCALE_API_TOKEN
-        if name in os.environ:
-            return checked_credential("Token", os.environ[name], f"the variable {name}")
+        if key := variable(os.environ, name):
+            return checked_credential("Token", key, f"the variable {name}")
     return None
 
 

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import gc
-import ipaddress
 import ssl
 import warnings
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from rescalehtc import HtcSession, api, htcprojects
 from rescalehtc.exceptions import HtcConnectionError
@@ -76,36 +70,6 @@ def test_a_request_with_a_body_says_how_long_it_is(service: Service) -> None:
     [asked] = service.asked_for("POST /htc/projects")
     assert asked.headers["content-length"] == str(len(asked.body))
     assert asked.json == {"projectName": "\u00e9"}
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate of this machine, signed by itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(here, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    certificate, private = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return certificate, private
 
 
 def test_https_needs_an_authority_that_the_environment_may_name(

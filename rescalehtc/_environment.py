@@ -1,0 +1,167 @@
+"""Environment variables: which service, which credential, which proxy and certificates."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import ssl
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from ._hidden import Hidden
+from ._operation import origin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BASE_URL_VARIABLE = "RESCALE_API_BASE_URL"
+REFRESH_TOKEN_VARIABLE = "RESCALE_HTC_REFRESH_TOKEN"  # noqa: S105 - a variable's name
+API_KEY_VARIABLES = ("RESCALE_API_KEY", "RESCALE_API_TOKEN")
+PROFILE_VARIABLE = "RESCALEHTC_PROFILE"
+CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+_PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+
+
+def variable(environ: Mapping[str, str], name: str) -> str | None:
+    """Return a variable without the whitespace around it; None if it is unset or empty."""
+    return Hidden(environ.get(name, "").strip()) or None
+
+
+def variables_for(base_url: str, api_key: str) -> dict[str, str | None]:
+    """Return the variables that lead every session and command to one service.
+
+    These are all variables that choose a service or a credential. None means that the variable
+    must not be set.
+    """
+    return {
+        BASE_URL_VARIABLE: base_url,
+        API_KEY_VARIABLES[0]: api_key,
+        **dict.fromkeys(API_KEY_VARIABLES[1:]),
+        REFRESH_TOKEN_VARIABLE: None,
+        PROFILE_VARIABLE: None,
+    }
+
+
+def applied(variables: Mapping[str, str | None], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment with the variables set, or removed where they are None."""
+    merged = {**environ, **variables}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+class Proxy(NamedTuple):
+    """A proxy and the variable that names it."""
+
+    variable: str
+    address: str
+
+    def error(self) -> ValueError:
+        """Return an error that does not show the address, which may hold a password."""
+        return ValueError(
+            f"{self.variable} must be the address of a proxy, such as http://proxy.example:3128; "
+            "its value is not shown here"
+        )
+
+
+def proxy_for(url: str, environ: Mapping[str, str]) -> Proxy | None:
+    """Return the proxy for an address; None to connect directly.
+
+    Lower-case variables win over upper-case ones. On macOS and Windows, the system's settings
+    apply where no variable does.
+
+    Raises:
+        ValueError: The proxy's address is invalid, or SOCKS is not installed.
+    """
+    scheme, host, port = origin(url)
+    no_proxy = variable(environ, "no_proxy") or variable(environ, "NO_PROXY") or ""
+    if _is_loopback(host) or _is_exempt(host, port, no_proxy):
+        return None
+    for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
+        if name == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
+            continue  # in a CGI script, a client's header `Proxy` sets it
+        if address := variable(environ, name):
+            return _checked_proxy(name, address)
+    if sys.platform in ("darwin", "win32") and not proxy_bypass(host):
+        address = getproxies().get(scheme)
+        return _checked_proxy("the system's proxy setting", address) if address else None
+    return None
+
+
+def _checked_proxy(name: str, address: str) -> Proxy:
+    proxy = Proxy(name, Hidden(address if "://" in address else f"http://{address}"))
+    try:
+        parts = urlsplit(proxy.address)
+        valid = bool(
+            parts.scheme in _PROXY_SCHEMES
+            and parts.hostname
+            and parts.port != 0
+            and proxy.address.isascii()
+            and proxy.address.isprintable()
+            and " " not in proxy.address
+            and not (parts.path.strip("/") or parts.query or parts.fragment)
+        )
+    except ValueError:  # the port is not a number, or out of range
+        valid = False
+    if not valid:
+        raise proxy.error()
+    if proxy.address.startswith("socks5") and find_spec("socksio") is None:
+        raise ValueError(f"{name} names a SOCKS proxy, which needs pip install 'httpx[socks]'")
+    return proxy
+
+
+def _is_loopback(host: str) -> bool:
+    address = _network(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+def _is_exempt(host: str, port: int, no_proxy: str) -> bool:
+    """Whether NO_PROXY names a host: itself, a domain above it, `*`, or a network it is in."""
+    entries = filter(None, re.split(r"[\s,]+", no_proxy))
+    return any(_matches(entry.lower(), host.rstrip("."), port) for entry in entries)
+
+
+def _matches(entry: str, host: str, port: int) -> bool:
+    network = _network(entry)  # first, since an IPv6 address has colons of its own
+    if network is None and (parts := re.fullmatch(r"(.+):([0-9]+)", entry)):
+        entry, network = parts[1], _network(parts[1])
+        if int(parts[2]) != port:
+            return False
+    address = _network(host)
+    if network is not None:
+        return address is not None and address.network_address in network
+    domain = entry.removeprefix("*").strip(".")
+    return entry == "*" or (bool(domain) and f".{host}".endswith(f".{domain}"))
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(re.sub(r"^\[(.*)\](/[0-9]+)?$", r"\1\2", text), strict=False)
+    except ValueError:
+        return None
+
+
+def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext | None:
+    """Return a context with the certificates that a variable names; None if none does.
+
+    Raises:
+        ValueError: They can't be read.
+    """
+    for name in CERTIFICATE_VARIABLES:
+        path = variable(environ, name)
+        if path is None:
+            continue
+        is_folder = name != "SSL_CERT_FILE" and any(map(os.path.isdir, path.split(os.pathsep)))
+        if name == "SSL_CERT_DIR" and not is_folder:
+            raise ValueError(f"{name} must name a folder of certificates, and there is none")
+        try:
+            if is_folder:
+                return ssl.create_default_context(capath=path)
+            return ssl.create_default_context(cafile=path)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            reason = (isinstance(error, OSError) and error.strerror) or "it is not a path"
+        raise ValueError(f"{name} must name a file of certificates (PEM): {reason}")
+    return None
