@@ -88,8 +88,8 @@ class HtcValidationError(HtcException, ValueError):
         lines += [f"  {problem}" for problem in self.problems]
         super().__init__("\n".join(lines))
 
-    def __reduce__(self) -> tuple[type[HtcValidationError], tuple[str, list[Problem]]]:
-        return type(self), (self.subject, self.problems)
+    def __reduce__(self) -> tuple[type[HtcValidationError], tuple[object, ...], object]:
+        return type(self), (self.subject, self.problems), self.__dict__
 
 
 class HtcCredentialsError(HtcException):
@@ -137,8 +137,8 @@ class HtcWaitTimeoutError(HtcException, TimeoutError):
         self.counts: JobCounts = counts
         super().__init__(message)
 
-    def __reduce__(self) -> tuple[type[HtcWaitTimeoutError], tuple[str, JobCounts]]:
-        return type(self), (str(self), self.counts)
+    def __reduce__(self) -> tuple[type[HtcWaitTimeoutError], tuple[object, ...], object]:
+        return type(self), (str(self), self.counts), self.__dict__
 
 
 class HtcStatusError(HtcException):
@@ -360,5 +360,5 @@ class NotFetchedError(HtcException, AttributeError):
         hint = f"; {fetched_by} fetches it" if fetched_by else ""
         super().__init__(f"{record}.{field} was not fetched{hint}")
 
-    def __reduce__(self) -> tuple[type[NotFetchedError], tuple[str, str, str | None]]:
-        return type(self), (self.record, self.field, self.fetched_by)
+    def __reduce__(self) -> tuple[type[NotFetchedError], tuple[object, ...], object]:
+        return type(self), (self.record, self.field, self.fetched_by), self.__dict__
