@@ -36,7 +36,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, overload
 
+from . import _lazy
 from ._operation import Operation
+from .exceptions import HtcException
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +46,13 @@ if TYPE_CHECKING:
     from .htcsession import HtcSession
 
 '''
+# Existing scripts get these from `from rescalehtc.api import *` too.
+REEXPORTED = ["HtcException", "HtcSession"]
+LAZY = """
+if not TYPE_CHECKING:
+    __getattr__ = _lazy.importer(__name__, HtcSession="htcsession")
+
+"""
 
 # Positional parameters that scripts pass to these functions, beyond those of the path.
 EXTRA_PARAMETERS = {"listJobLogs": {"max_items": "int | None = None", "page_size": "int = 5000"}}
@@ -70,7 +79,9 @@ def generate(spec_path: Path, root: Path) -> str:
         functions.setdefault(function_name(operation), []).append(operation)
     constants = [_constant(spec, operation) for operation in spec.operations]
     bodies = [_function(spec, name, operations) for name, operations in functions.items()]
-    text = HEADER + "\n".join(constants) + "\n\n" + "\n\n".join(bodies) + "\n"
+    names = [*map(constant_name, spec.operations), *functions, *REEXPORTED]
+    exported = f"__all__ = {sorted(names)!r}\n"
+    text = HEADER + exported + LAZY + "\n".join(constants) + "\n\n" + "\n\n".join(bodies) + "\n"
     for command in (["check", "--fix-only", "--quiet"], ["format", "--quiet"]):
         text = subprocess.run(
             [sys.executable, "-m", "ruff", *command, "--stdin-filename", "rescalehtc/api.py", "-"],
@@ -162,12 +173,18 @@ def _annotation(spec: Spec, schema: dict[str, Any]) -> str:
     return SCALARS[schema["type"]]
 
 
+def _is_number_in_path(parameter: dict[str, Any]) -> bool:
+    """Whether a parameter of the path is a number, which may be given as a string too."""
+    return bool(parameter["in"] == "path" and parameter["schema"].get("type") == "integer")
+
+
 def _parameters(spec: Spec, operation: SpecOperation, where: str) -> list[Parameter]:
     found = {
         parameter["name"]: Parameter(
             wire=parameter["name"],
             name=parameter.get("x-python-name", snake_case(parameter["name"])),
-            annotation=_annotation(spec, parameter["schema"]),
+            annotation=_annotation(spec, parameter["schema"])
+            + " | str" * _is_number_in_path(parameter),
             description=parameter["description"],
         )
         for parameter in operation.parameters
@@ -207,6 +224,8 @@ def return_description(spec: Spec, operation: SpecOperation) -> str:
 def _described(schema: dict[str, Any]) -> str:
     if schema.get("type") == "array":
         return f"`{_record(schema['items'])}` objects."
+    if schema.get("type") == "string":
+        return "A string."
     return f"{_with_article(_record(schema))} object."
 
 

@@ -279,7 +279,7 @@ def _number(operation: Operation, name: str, value: object) -> str:
         return value
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise _wrong_parameter(operation, name, "an integer")
-    return str(index(value))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    return str(index(value))  # pyright: ignore[reportArgumentType]
 
 
 def _quoted(operation: Operation, name: str, value: str, safe: str) -> str:

@@ -40,14 +40,21 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "claims": ("htcJobDefinition", "claims"),
     "architecture": ("htcJobDefinition", "architecture"),
 }
+# Those that are left to the service where they are None.
+OPTIONAL_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "max_retries": ("retryStrategy", "maxRetries"),
+    "working_dir": ("htcJobDefinition", "workingDir"),
+}
+# With `parentJobId` an item is an answer, of which all that requests do not have is left out.
 _SET_BY_SERVICE = frozenset(
-    {"taskId", "projectId", "parentJobId", "createdBy", "workspaceId", "group"}
+    {"taskId", "projectId", "createdBy", "workspaceId", "group"}
     | {"rescaleTimeReceived", "jobDefinitionName"}
 )
 _NAMES: dict[Location, str] = {
     **{location: argument for argument, location in ARGUMENTS.items()},
     ("regions", 0): "region",
     ("regions",): "region",
+    **{location: argument for argument, location in OPTIONAL_ARGUMENTS.items()},
 }
 
 
@@ -80,14 +87,18 @@ def from_arguments(
     """
     regions = _project_regions(project)
     chosen = regions[0] if region is None and regions and len(regions) == 1 else region
-    definition: dict[str, object] = {}
-    request: dict[str, Any] = {"htcJobDefinition": definition}
+    request: dict[str, Any] = {}
     found: Found = []
-    for argument, location in ARGUMENTS.items():
-        value = arguments[argument]
+    for argument, location in {**ARGUMENTS, **OPTIONAL_ARGUMENTS}.items():
+        value = arguments.get(argument)
+        if value is None and argument in OPTIONAL_ARGUMENTS:
+            continue
         if isinstance(value, tuple):
             value = list(value)  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
-        (definition if location[0] == "htcJobDefinition" else request)[str(location[-1])] = value
+        owner = request
+        for name in location[:-1]:
+            owner = owner.setdefault(name, {})
+        owner[location[-1]] = value
         if value is None:  # None stands for "not given" in a request, not among arguments
             words = expected(models.HTCJobSubmitRequest, location)
             found.append((location, f"must be {words}, got None"))

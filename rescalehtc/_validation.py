@@ -40,6 +40,13 @@ _ANSWERED_AS: dict[type[Request], type[Record]] = {
 }
 
 
+# What only the service sets, and sets always: an object with it was answered by the service.
+_MARKS_OF_ANSWERS: dict[type[Request], str] = {
+    models.HTCJobSubmitRequest: "parentJobId",
+    models.HTCComputeEnvironmentUpdate: "derived",
+}
+
+
 def check(
     model: type[RequestT], value: object, subject: str, names: Mapping[str, str], start: str = ""
 ) -> RequestT:
@@ -65,9 +72,14 @@ def check(
 def inspect(
     model: type[RequestT], value: object
 ) -> tuple[RequestT | None, list[tuple[Location, str]]]:
-    """Return the request as a model or, if it breaks rules, None and all of the problems."""
+    """Return the request as a model or, if it breaks rules, None and all of the problems.
+
+    Of an object that the service answered, fields that a request does not have are left out.
+    """
+    mark = _MARKS_OF_ANSWERS.get(model)
+    answered = isinstance(value, dict) and mark in value
     try:
-        return model.model_validate(value), []
+        return model.model_validate(value, extra="ignore" if answered else None), []
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=True)
     except RecursionError:

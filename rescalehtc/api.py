@@ -14,12 +14,128 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, overload
 
+from . import _lazy
 from ._operation import Operation
+from .exceptions import HtcException
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .htcsession import HtcSession
+
+__all__ = [
+    "CANCEL_JOBS",
+    "CREATE_OAUTH_TOKEN",
+    "CREATE_PROJECT",
+    "CREATE_PROJECT_LIMIT",
+    "CREATE_REPOSITORY",
+    "CREATE_TASK",
+    "DELETE_ALL_PROJECT_LIMITS",
+    "DELETE_PROJECT_LIMIT",
+    "DELETE_PROJECT_RETENTION_POLICY",
+    "DELETE_TASK",
+    "GET_GCP_CLUSTERS",
+    "GET_IMAGE_STATUS",
+    "GET_JOB",
+    "GET_JSON_WEB_KEYS",
+    "GET_METRICS",
+    "GET_PROJECT",
+    "GET_PROJECT_DIMENSIONS",
+    "GET_PROJECT_LIMIT",
+    "GET_PROJECT_PRESIGNED_URL",
+    "GET_PROJECT_RETENTION_POLICY",
+    "GET_PROJECT_STORAGE_TOKEN",
+    "GET_PROJECT_STORAGE_TOKENS",
+    "GET_PROJECT_STORAGE_TOKEN_FOR_REGION",
+    "GET_REGION",
+    "GET_REGISTRY_TOKEN",
+    "GET_STORAGE",
+    "GET_TASK",
+    "GET_TASK_PRESIGNED_URL",
+    "GET_TASK_REGIONAL_STORAGE",
+    "GET_TASK_STORAGE_TOKEN",
+    "GET_TASK_STORAGE_TOKENS",
+    "GET_TASK_STORAGE_TOKEN_FOR_REGION",
+    "GET_TASK_SUMMARY",
+    "GET_TOKEN",
+    "GET_TOKEN_PAYLOAD",
+    "GET_USER",
+    "GET_WORKSPACE_DIMENSIONS",
+    "GET_WORKSPACE_LIMIT",
+    "GET_WORKSPACE_RETENTION_POLICY",
+    "LIST_GROUPS",
+    "LIST_GROUP_SUMMARIES",
+    "LIST_IMAGES",
+    "LIST_JOBS",
+    "LIST_JOB_EVENTS",
+    "LIST_JOB_LOGS",
+    "LIST_PROJECTS",
+    "LIST_PROJECT_LIMITS",
+    "LIST_REGIONS",
+    "LIST_STORAGES",
+    "LIST_TASKS",
+    "SET_PROJECT_DIMENSIONS",
+    "SET_PROJECT_RETENTION_POLICY",
+    "SET_WORKSPACE_RETENTION_POLICY",
+    "SUBMIT_JOBS",
+    "UPDATE_PROJECT",
+    "UPDATE_PROJECT_LIMIT",
+    "UPDATE_TASK",
+    "HtcException",
+    "HtcSession",
+    "delete_all_htc_projects_limits",
+    "delete_htc_projects_limits",
+    "delete_htc_projects_task_retention_policy",
+    "delete_htc_projects_tasks",
+    "get_auth_token",
+    "get_auth_token_whoami",
+    "get_auth_whoami",
+    "get_htc_gcp_clusters",
+    "get_htc_metrics",
+    "get_htc_projects",
+    "get_htc_projects_container_registry_images",
+    "get_htc_projects_container_registry_token",
+    "get_htc_projects_dimensions",
+    "get_htc_projects_limits",
+    "get_htc_projects_storage_presigned_url",
+    "get_htc_projects_storage_token",
+    "get_htc_projects_storage_tokens",
+    "get_htc_projects_task_retention_policy",
+    "get_htc_projects_tasks",
+    "get_htc_projects_tasks_group_summary_statistics",
+    "get_htc_projects_tasks_groups",
+    "get_htc_projects_tasks_jobs",
+    "get_htc_projects_tasks_jobs_events",
+    "get_htc_projects_tasks_jobs_logs",
+    "get_htc_projects_tasks_storage_presigned_url",
+    "get_htc_projects_tasks_storage_regional_storage",
+    "get_htc_projects_tasks_storage_token",
+    "get_htc_projects_tasks_storage_tokens",
+    "get_htc_projects_tasks_summary_statistics",
+    "get_htc_regions",
+    "get_htc_storage",
+    "get_htc_storage_region",
+    "get_htc_task_retention_policy",
+    "get_htc_workspaces_dimensions",
+    "get_htc_workspaces_limits",
+    "get_well_known_jwks",
+    "patch_htc_projects",
+    "patch_htc_projects_limits",
+    "patch_htc_projects_tasks",
+    "post_htc_projects",
+    "post_htc_projects_container_registry_repo",
+    "post_htc_projects_limits",
+    "post_htc_projects_tasks",
+    "post_htc_projects_tasks_jobs_batch",
+    "post_htc_projects_tasks_jobs_cancel",
+    "post_oauth_token",
+    "put_htc_projects_dimensions",
+    "put_htc_projects_task_retention_policy",
+    "put_htc_task_retention_policy",
+]
+
+if not TYPE_CHECKING:
+    __getattr__ = _lazy.importer(__name__, HtcSession="htcsession")
 
 GET_JSON_WEB_KEYS: Final = Operation(
     "getJsonWebKeys", "GET", "/.well-known/jwks.json", authorization="none"
@@ -28,7 +144,7 @@ CREATE_OAUTH_TOKEN: Final = Operation(
     "createOAuthToken", "POST", "/oauth2/token", authorization="session"
 )
 GET_TOKEN: Final = Operation("getToken", "GET", "/auth/token", authorization="given")
-GET_TOKEN_PAYLOAD: Final = Operation("getTokenPayload", "GET", "/auth/token/whoami")
+GET_TOKEN_PAYLOAD: Final = Operation("getTokenPayload", "GET", "/auth/token/whoami", answer="json")
 GET_USER: Final = Operation("getUser", "GET", "/auth/whoami", authorization="given")
 GET_METRICS: Final = Operation("getMetrics", "GET", "/htc/metrics", answer="text")
 LIST_REGIONS: Final = Operation("listRegions", "GET", "/htc/regions", answer="json")
@@ -234,7 +350,7 @@ def get_auth_token(rescale: HtcSession, authorization_header: str) -> dict[str, 
     return answer
 
 
-def get_auth_token_whoami(rescale: HtcSession) -> dict[str, Any]:
+def get_auth_token_whoami(rescale: HtcSession) -> Any:
     """Read the claims of the bearer token in use.
 
     Operation getTokenPayload: `GET /auth/token/whoami`.
@@ -243,9 +359,9 @@ def get_auth_token_whoami(rescale: HtcSession) -> dict[str, Any]:
         rescale: The session.
 
     Returns:
-        An `HTCTokenPayload` object.
+        An `HTCTokenPayload` object. Or: A string.
     """
-    answer: dict[str, Any] = rescale.send(GET_TOKEN_PAYLOAD.call())
+    answer: Any = rescale.send(GET_TOKEN_PAYLOAD.call())
     return answer
 
 
@@ -649,9 +765,11 @@ def get_htc_projects_limits(
     rescale: HtcSession, project_id: str, id: None = None
 ) -> list[dict[str, Any]]: ...
 @overload
-def get_htc_projects_limits(rescale: HtcSession, project_id: str, id: int) -> dict[str, Any]: ...
 def get_htc_projects_limits(
-    rescale: HtcSession, project_id: str, id: int | None = None
+    rescale: HtcSession, project_id: str, id: int | str
+) -> dict[str, Any]: ...
+def get_htc_projects_limits(
+    rescale: HtcSession, project_id: str, id: int | str | None = None
 ) -> list[dict[str, Any]] | dict[str, Any]:
     """List the limits of a project.
 
@@ -720,7 +838,7 @@ def delete_all_htc_projects_limits(rescale: HtcSession, project_id: str) -> None
 
 
 def patch_htc_projects_limits(
-    rescale: HtcSession, project_id: str, id: int, payload: dict[str, Any]
+    rescale: HtcSession, project_id: str, id: int | str, payload: dict[str, Any]
 ) -> dict[str, Any]:
     """Change one limit of a project.
 
@@ -741,7 +859,7 @@ def patch_htc_projects_limits(
     return answer
 
 
-def delete_htc_projects_limits(rescale: HtcSession, project_id: str, id: int) -> None:
+def delete_htc_projects_limits(rescale: HtcSession, project_id: str, id: int | str) -> None:
     """Delete one limit of a project.
 
     Operation deleteProjectLimit: `DELETE /htc/projects/{projectId}/limits/{id}`.

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from . import api
+from . import _lazy, api
 from ._credentials import RENEWAL_FRACTION, ExpiringSecret, is_secret_text, seconds_from
 from ._hidden import Hidden
 from ._json_object import id_of, require_instance
@@ -25,6 +25,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .htcsession import HtcSession
+
+__all__ = [
+    "HtcContainerRegistry",
+    "HtcException",
+    "HtcProject",
+    "HtcSession",
+    "api",
+    "get_container_registry",
+]
+
+if not TYPE_CHECKING:
+    __getattr__ = _lazy.importer(__name__, HtcSession="htcsession")
 
 USERNAME = "AWS"
 LOGIN_METHOD = "username_token"

@@ -7,9 +7,9 @@ import time
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import _logs, _waiting, api
+from . import _lazy, _logs, _waiting, api
 from ._json_object import JsonObject, id_of, require_instance, validated
-from ._waiting import JobCounts as JobCounts
+from ._waiting import JobCounts
 from .exceptions import (
     HtcException,
     HtcNotFoundError,
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from . import models
-    from ._failures import FailedJob as FailedJob
-    from ._failures import Resubmission as Resubmission
+    from ._failures import FailedJob, Resubmission
     from ._values import Architecture, JobPriority, RescaleJobStatus, RescaleRegion
     from .htcsession import HtcSession
 
@@ -39,13 +38,33 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("rescalehtc")
 
 
-def __getattr__(name: str) -> Any:
-    """The names of this module that a listing does not need: imported when they are used."""
-    if name in ("FailedJob", "Resubmission"):
-        from . import _failures
+__all__ = [
+    "FailedJob",
+    "HtcException",
+    "HtcJob",
+    "HtcJobBatch",
+    "HtcSession",
+    "HtcTask",
+    "JobCounts",
+    "Resubmission",
+    "api",
+    "as_completed",
+    "create_job_batch",
+    "create_job_batch_raw",
+    "create_single_job",
+    "get_job_with_id",
+    "get_jobs",
+    "iter_jobs",
+    "refresh",
+    "submit",
+    "to_dataframe",
+    "validate",
+]
 
-        return getattr(_failures, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:
+    __getattr__ = _lazy.importer(
+        __name__, FailedJob="_failures", Resubmission="_failures", HtcSession="htcsession"
+    )
 
 
 class HtcJob(JsonObject):
@@ -473,24 +492,33 @@ def _made_by(answer: dict[str, Any], task: HtcTask) -> _Made:
 
 
 def iter_jobs(
-    rescale: HtcSession, task: HtcTask, job_status: RescaleJobStatus | None = "any"
+    rescale: HtcSession,
+    task: HtcTask,
+    job_status: RescaleJobStatus | None = "any",
+    *,
+    group: str | None = None,
 ) -> Iterator[HtcJob]:
     """Yield the jobs of a task, holding one page of them at a time.
 
-    Operation listJobs. The service leaves out jobs with another status.
+    Operation listJobs. The service leaves out jobs with another status or group.
 
     Args:
         rescale: The session.
         task: The task.
         job_status: A status such as SUCCEEDED; `any`, `all` or None for every status.
+        group: The group that the jobs were submitted with; None for the whole task.
 
     Raises:
-        HtcValidationError: `task` is not an HtcTask.
+        HtcValidationError: `task` is not an HtcTask, or `group` not a name.
     """
     require_instance(task, HtcTask, "task", "iter_jobs")
     call = api.LIST_JOBS.call(
         {"projectId": id_of(task, "projectId"), "taskId": id_of(task, "taskId")},
-        query={"pageSize": PAGE_SIZE, "status": None if job_status in ANY else job_status},
+        query={
+            "pageSize": PAGE_SIZE,
+            "status": None if job_status in ANY else job_status,
+            "group": _checked_group(group),
+        },
     )
     return _each(rescale.pages(call), task)
 
@@ -501,13 +529,17 @@ def _each(pages: Iterator[list[Any]], task: HtcTask) -> Iterator[HtcJob]:
 
 
 def get_jobs(
-    rescale: HtcSession, task: HtcTask, job_status: RescaleJobStatus | None = "any"
+    rescale: HtcSession,
+    task: HtcTask,
+    job_status: RescaleJobStatus | None = "any",
+    *,
+    group: str | None = None,
 ) -> list[HtcJob]:
     """Return the jobs of a task. The arguments are those of `iter_jobs`.
 
     Operation listJobs.
     """
-    return list(iter_jobs(rescale, task, job_status))
+    return list(iter_jobs(rescale, task, job_status, group=group))
 
 
 def refresh(rescale: HtcSession, jobs: Sequence[HtcJob]) -> None:
@@ -621,6 +653,8 @@ def create_single_job(
     region: RescaleRegion | None = None,
     *,
     group: str | None = None,
+    max_retries: int | None = None,
+    working_dir: str | None = None,
 ) -> HtcJob:
     """Submit one job and fetch its record. The arguments are those of `create_job_batch`.
 
@@ -652,6 +686,8 @@ def create_single_job(
         architecture,
         region,
         group=group,
+        max_retries=max_retries,
+        working_dir=working_dir,
     )
     job = batch.to_jobs()[0]
     ids: dict[str, str] = job.json
@@ -688,6 +724,8 @@ def create_job_batch(
     region: RescaleRegion | None = None,
     *,
     group: str | None = None,
+    max_retries: int | None = None,
+    working_dir: str | None = None,
 ) -> HtcJobBatch:
     """Submit a batch of jobs made from one definition.
 
@@ -721,6 +759,10 @@ def create_job_batch(
         group: A name for these jobs within the task. If the answer to the submission is lost,
             the group tells what became of it; so give each submission a group of its own,
             or at least let no two programs submit to one at the same time.
+        max_retries: How often the service runs a job that failed again, 0 to 10. None leaves it
+            to the service.
+        working_dir: The directory in the container that the command starts in. None for the
+            image's own.
 
     Returns:
         The batch; `to_jobs` gives its jobs.
@@ -751,6 +793,8 @@ def create_job_batch(
         "envs": envs,
         "claims": claims,
         "architecture": architecture,
+        "max_retries": max_retries,
+        "working_dir": working_dir,
     }
     checked = _submission.tried(_submission.from_arguments, arguments, region, task.project)
     del arguments, envs, claims  # tracebacks that show variables must not show their secrets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import api
+from . import _lazy, api
 from ._json_object import id_of, require_instance, require_list, validated
 from ._storage import StorageOperations, StoredObject
 from .exceptions import HtcException, HtcNotFoundError, HtcValidationError, Problem
@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from . import models
     from ._values import ModifierRole, RescaleRegion
     from .htcsession import HtcSession
+
+__all__ = [
+    "HtcException",
+    "HtcProject",
+    "HtcSession",
+    "api",
+    "create_project",
+    "get_project_with_id",
+    "get_project_with_name",
+    "get_projects",
+    "iter_projects",
+]
+
+if not TYPE_CHECKING:
+    __getattr__ = _lazy.importer(__name__, HtcSession="htcsession")
 
 PAGE_SIZE = 1000
 
@@ -107,7 +122,7 @@ class HtcProject(StoredObject):
             raise HtcValidationError("set_vcpu_limit", [Problem("vcpu_limit", message)])
         return api.post_htc_projects_limits(rescale, id_of(self, "projectId"), limit.to_json_dict())
 
-    def get_limit(self, rescale: HtcSession, limit_id: int) -> models.HTCProjectLimit | None:
+    def get_limit(self, rescale: HtcSession, limit_id: int | str) -> models.HTCProjectLimit | None:
         """Fetch one of the project's limits; None if there is none with this id.
 
         Operation getProjectLimit.
@@ -121,7 +136,7 @@ class HtcProject(StoredObject):
         return validated(models.HTCProjectLimit, limit)
 
     def update_limit(
-        self, rescale: HtcSession, limit_id: int, vcpu_limit: int
+        self, rescale: HtcSession, limit_id: int | str, vcpu_limit: int
     ) -> models.HTCProjectLimit:
         """Change one of the project's limits.
 
@@ -147,7 +162,7 @@ class HtcProject(StoredObject):
         )
         return validated(models.HTCProjectLimit, limit)
 
-    def delete_limit(self, rescale: HtcSession, limit_id: int) -> None:
+    def delete_limit(self, rescale: HtcSession, limit_id: int | str) -> None:
         """Delete one of the project's limits.
 
         Operation deleteProjectLimit.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import api
+from . import _lazy, api
 from ._json_object import id_of, require_instance, validated
 from ._storage import StorageOperations, StoredObject
-from .exceptions import HtcNotFoundError, HtcResponseError
+from .exceptions import HtcException, HtcNotFoundError, HtcResponseError
 from .htcprojects import PAGE_SIZE, HtcProject
 
 if TYPE_CHECKING:
@@ -18,6 +18,24 @@ if TYPE_CHECKING:
     from ._values import LifecycleStatus
     from ._waiting import JobCounts
     from .htcsession import HtcSession
+
+__all__ = [
+    "HtcException",
+    "HtcProject",
+    "HtcSession",
+    "HtcTask",
+    "api",
+    "create_task_with_name",
+    "delete_task_with_id",
+    "delete_tasks_with_name",
+    "get_task_with_id",
+    "get_tasks",
+    "get_tasks_with_name",
+    "iter_tasks",
+]
+
+if not TYPE_CHECKING:
+    __getattr__ = _lazy.importer(__name__, HtcSession="htcsession")
 
 # A status that is not among these counts as still running, one added later included.
 ENDED_STATUSES = frozenset({"SUCCEEDED", "FAILED", "POD_SUCCEEDED", "POD_FAILED"})

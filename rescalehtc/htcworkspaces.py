@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from typing import TYPE_CHECKING, Any
 
 from . import api
@@ -189,8 +191,17 @@ def get_workspace(rescale: HtcSession) -> HtcWorkspace:
     """Return the workspace that the session is with.
 
     Operation getTokenPayload.
+
+    Raises:
+        HtcResponseError: The answer contains no claims.
     """
-    return HtcWorkspace(api.get_auth_token_whoami(rescale))
+    claims: object = api.get_auth_token_whoami(rescale)
+    if isinstance(claims, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            claims = json.loads(claims)
+    if not isinstance(claims, dict):
+        raise HtcResponseError("getTokenPayload: the answer is not an object with claims")
+    return HtcWorkspace(claims)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def retention_payload(archive_after_hours: int, delete_after_hours: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import api
+from . import api, htcworkspaces
 from ._credentials import (
     DEFAULT_WORKSPACE,
     KEY_FILE,
@@ -253,7 +253,7 @@ def _link(link: Path, name: str) -> None:
 def _try(rescale: HtcSession, found_in: str) -> None:
     """Authenticate, and say as whom."""
     rescale.do_authenticate()
-    claims: dict[str, Any] = api.get_auth_token_whoami(rescale)
+    claims: dict[str, Any] = htcworkspaces.get_workspace(rescale).json
     names = ("userFullName", "userEmail", "organizationCode", "workspaceName", "workspaceId")
     user, email, organization, workspace, workspace_id = (
         claims.get(name) or "unknown" for name in names

@@ -205,3 +205,50 @@ def test_what_only_the_service_sets_and_what_is_null_is_left_out_of_the_request(
         )
     ]
     assert again.old_indices == [0, 2]
+
+
+LATER: dict[str, Any] = {"addedLater": {"a": [1]}}
+ANSWERED_LATER: dict[str, Any] = {
+    **LATER,
+    "tags": [{"key": "k", "value": "v", **LATER}],
+    "retryStrategy": {"maxRetries": 2, **LATER},
+    "experimental": {"privilegedMode": False, **LATER},
+    "htcJobDefinition": {
+        **DEFINITION,
+        **LATER,
+        "tags": {"addedLater": "is a tag here"},
+        "envs": [{"name": "A", "value": "1", **LATER}],
+        "claims": [{"name": "B", "value": "2", **LATER}],
+    },
+}
+
+
+@pytest.mark.parametrize("variable", [None, "PART"])
+def test_fields_that_the_service_adds_later_are_left_out_at_every_depth(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, variable: str | None
+) -> None:
+    service.on(JOBS, failed_jobs)
+    batch = scripted_batch(scripted_task, **ANSWERED_LATER)
+    requests = batch.resubmit_failed(scripted, variable).requests
+    assert [request.batch_size for request in requests] == ([2] if variable is None else [1, 1])
+    for request in requests:
+        sent = request.to_json_dict()
+        assert sent["tags"] == [{"key": "k", "value": "v"}]
+        assert sent["retryStrategy"] == {"maxRetries": 2}
+        definition = sent["htcJobDefinition"]
+        assert definition["tags"] == {"addedLater": "is a tag here"}
+        assert definition["envs"][0] == {"name": "A", "value": "1"}
+        assert "addedLater" not in [*sent, *definition]
+
+
+def test_an_answer_with_fields_that_were_added_later_can_be_submitted_again(
+    scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    json = scripted_batch(scripted_task, **ANSWERED_LATER).json
+    assert htcjobs.validate([json], scripted_task.project) == []
+    written = {name: value for name, value in json.items() if name != "parentJobId"}
+    [problem, *_] = htcjobs.validate([written], scripted_task.project)
+    assert "is not a field" in problem.message, "in what somebody wrote it is a mistake"
+    wrong = {**json, "batchSize": 0}
+    [problem] = htcjobs.validate([wrong], scripted_task.project)
+    assert problem.where == "[0].batchSize"

@@ -206,6 +206,58 @@ def test_a_listing_asks_the_service_to_filter_and_for_large_pages(
     assert asked == [{"pageSize": ["1000"], "status": ["SUCCEEDED"]}, {"pageSize": ["1000"]}]
 
 
+def test_a_listing_may_be_of_one_group(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    service.on(JOBS, Answer({"items": []}))
+    assert htcjobs.get_jobs(scripted, scripted_task, "FAILED", group="g h") == []
+    assert list(htcjobs.iter_jobs(scripted, scripted_task, group="g h")) == []
+    asked = [a.query for a in service.asked_for(JOBS)]
+    assert [one["group"] for one in asked] == [["g h"], ["g h"]]
+    for wrong in ("", 5):
+        with pytest.raises(HtcValidationError, match="group: must be None or a string"):
+            htcjobs.get_jobs(scripted, scripted_task, group=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_retries_and_the_directory_are_where_the_service_reads_them(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, single: bool
+) -> None:
+    answer = {"projectId": "p", "taskId": "t", "parentJobId": "j", "batchSize": 1}
+    service.on(IMAGE, Answer({"status": "READY"}))
+    service.on(SUBMIT, Answer([answer]))
+
+    def sent(**more: Any) -> dict[str, Any]:
+        if single:
+            htcjobs.create_single_job(
+                scripted, scripted_task, "ON_DEMAND_ECONOMY", "image", 60, **more
+            )
+        else:
+            submit(scripted, scripted_task, "true", **more)
+        request: dict[str, Any] = service.asked_for(SUBMIT)[-1].json[0]
+        return request
+
+    request = sent(max_retries=0, working_dir="work/here")
+    assert request["retryStrategy"] == {"maxRetries": 0}
+    assert request["htcJobDefinition"]["workingDir"] == "work/here"
+    assert sent(max_retries=10)["retryStrategy"] == {"maxRetries": 10}
+    request = sent()
+    assert "retryStrategy" not in request
+    assert "workingDir" not in request["htcJobDefinition"]
+
+
+def test_the_service_runs_a_failed_job_again_in_its_directory(
+    rescale: HtcSession, task: htctasks.HtcTask
+) -> None:
+    script = 'pwd; f="$TASK_SHARED_FOLDER/tried"; [ -e "$f" ] || { touch "$f"; exit 1; }'
+    more: dict[str, Any] = {"max_retries": 1, "working_dir": "here", "group": "g"}
+    batch = submit(rescale, task, "sh", "-c", script, **more)
+    assert batch.wait(rescale).succeeded == 1
+    [job] = htcjobs.get_jobs(rescale, task, group="g")
+    assert htcjobs.get_jobs(rescale, task, group="other") == []
+    assert all(line.endswith("/here") for line in job.get_logs(rescale))
+
+
 def test_an_error_is_not_taken_for_nothing_found(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:

@@ -169,7 +169,7 @@ def test_a_limit_is_checked_before_it_is_sent(
     assert not service.asked
 
 
-@pytest.mark.parametrize("limit_id", [None, "1", True, 1.0])
+@pytest.mark.parametrize("limit_id", [None, "", "x", "1/2", "1.0", "²", True, 1.0])
 def test_all_limits_can_not_be_deleted_by_passing_something_else(
     service: Service, scripted: HtcSession, limit_id: Any
 ) -> None:
@@ -179,6 +179,50 @@ def test_all_limits_can_not_be_deleted_by_passing_something_else(
     with pytest.raises(HtcValidationError, match="id: must be an integer"):
         htcprojects.HtcProject({"projectId": "p"}).delete_limit(scripted, limit_id)
     assert not service.asked
+
+
+def test_a_limit_s_id_may_be_a_string_or_any_integer(
+    service: Service, scripted: HtcSession
+) -> None:
+    """1.1.0 put whatever it was given into the path."""
+
+    class Integer:  # as numpy's are
+        def __index__(self) -> int:
+            return 7
+
+    path = "/htc/projects/p/limits/7"
+    service.on(f"GET {path}", Answer({"id": 7, "vCPUs": 1}))
+    service.on(f"PATCH {path}", Answer({"id": 7, "vCPUs": 2}))
+    service.on(f"DELETE {path}", Answer())
+    project = htcprojects.HtcProject({"projectId": "p"})
+    ids: list[Any] = [7, "7", Integer()]
+    for limit_id in ids:
+        assert api.get_htc_projects_limits(scripted, "p", limit_id)["id"] == 7
+        assert api.patch_htc_projects_limits(scripted, "p", limit_id, {"vCPUs": 2})["vCPUs"] == 2
+        api.delete_htc_projects_limits(scripted, "p", limit_id)
+        found = project.get_limit(scripted, limit_id)
+        assert found is not None
+        assert project.update_limit(scripted, limit_id, 2).vcpus == 2
+        project.delete_limit(scripted, limit_id)
+
+
+def test_environments_that_the_service_answered_can_be_sent_back(
+    service: Service, scripted: HtcSession
+) -> None:
+    """They have what only the service sets, and perhaps fields that are not known yet."""
+    answered = {
+        "machineType": "m",
+        "region": "AWS_EU_WEST_1",
+        "derived": {"vCPUs": 4},
+        "addedLater": {"a": 1},
+    }
+    dimensions = "/htc/projects/p/dimensions"
+    service.on(f"GET {dimensions}", Answer([answered]))
+    service.on(f"PUT {dimensions}", Answer([answered]))
+    project = htcprojects.HtcProject({"projectId": "p"})
+    project.set_dimensions(scripted, api.get_htc_projects_dimensions(scripted, "p"))
+    [asked] = service.asked_for(f"PUT {dimensions}")
+    assert asked.json == [{"machineType": "m", "region": "AWS_EU_WEST_1"}]
 
 
 def test_environments_are_replaced(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from rescalehtc import HtcSession, htcworkspaces, models
+from rescalehtc import HtcSession, api, htcworkspaces, models
 from rescalehtc.emulator import Emulator
 from rescalehtc.exceptions import HtcResponseError, HtcValidationError
 
@@ -23,6 +25,23 @@ def test_the_workspace_is_the_session_s(
     assert workspace.record.workspace_id == claims["workspaceId"]
     assert workspace.record.workspace_name == claims["workspaceName"]
     assert claims["workspaceId"] in repr(workspace)
+
+
+def test_claims_in_a_string_are_taken(scripted: HtcSession, service: Service) -> None:
+    """Old descriptions of the service call the answer a string, and 1.1.0 returned it as it is."""
+    text = json.dumps({"workspaceId": "w", "workspaceName": "wing"})
+    service.on("GET /auth/token/whoami", Answer(text))
+    assert api.get_auth_token_whoami(scripted) == text
+    assert htcworkspaces.get_workspace(scripted).record.workspace_name == "wing"
+
+
+@pytest.mark.parametrize("answer", ["no JSON", "[1]", '"text"', [], None, 1, "[" * 10**5])
+def test_an_answer_without_claims_is_an_error(
+    scripted: HtcSession, service: Service, answer: object
+) -> None:
+    service.on("GET /auth/token/whoami", Answer(b"null" if answer is None else answer))
+    with pytest.raises(HtcResponseError, match="getTokenPayload"):
+        htcworkspaces.get_workspace(scripted)
 
 
 def test_its_limit_and_policy_are_none_until_there_are_any() -> None:

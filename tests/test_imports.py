@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
 import pytest
 
 import rescalehtc
+from rescalehtc.exceptions import HtcException
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -53,3 +55,51 @@ def test_the_names_of_1_1_0_are_importable() -> None:
         "rescalehtc.htcjobs.HtcJob, rescalehtc.htctasks.HtcTask, rescalehtc.htcprojects.HtcProject"
     )
     assert "rescalehtc.htcjobs" in loaded_by(statement)
+
+
+# What `from rescalehtc.<module> import *` gave in 1.1.0, but for its internals, names of the
+# standard library, and the functions of `api`, which have tests of their own.
+STAR_IMPORTS = {
+    "api": {"HtcException", "HtcSession"},
+    "bearer_token": {"BearerToken", "HtcException", "token_from_str"},
+    "container_registry": {"HtcContainerRegistry", "HtcException", "HtcProject", "HtcSession"}
+    | {"api", "get_container_registry"},
+    "exceptions": {"HtcException"},
+    "htcjobs": {"HtcException", "HtcJob", "HtcJobBatch", "HtcSession", "HtcTask", "api"}
+    | {"create_job_batch", "create_job_batch_raw", "create_single_job"}
+    | {"get_job_with_id", "get_jobs"},
+    "htcprojects": {"HtcException", "HtcProject", "HtcSession", "api"}
+    | {"get_project_with_id", "get_project_with_name", "get_projects"},
+    "htcsession": {"BearerToken", "HtcSession"},
+    "htctasks": {"HtcException", "HtcProject", "HtcSession", "HtcTask", "api"}
+    | {"create_task_with_name", "delete_task_with_id", "delete_tasks_with_name"}
+    | {"get_task_with_id", "get_tasks", "get_tasks_with_name"},
+}
+
+
+@pytest.mark.parametrize("module", STAR_IMPORTS)
+def test_a_module_has_the_names_that_it_had_in_1_1_0(module: str) -> None:
+    found: dict[str, object] = {}
+    exec(f"from rescalehtc.{module} import *", found)
+    owner = importlib.import_module(f"rescalehtc.{module}")
+    for name in STAR_IMPORTS[module]:
+        assert found[name] is getattr(owner, name), name
+    assert found.get("HtcException", HtcException) is HtcException
+
+
+@pytest.mark.parametrize("module", STAR_IMPORTS)
+def test_every_public_name_is_exported(module: str) -> None:
+    """A function that a module defines is not forgotten in its list."""
+    owner = importlib.import_module(f"rescalehtc.{module}")
+    exported = getattr(owner, "__all__", dir(owner))
+    defined = {
+        name
+        for name, value in vars(owner).items()
+        if getattr(value, "__module__", "") == owner.__name__ and not name.startswith("_")
+    }
+    assert defined <= set(exported)
+    assert len(set(exported)) == len(exported)
+    with pytest.raises(
+        AttributeError, match=rf"'rescalehtc\.{module}' has no attribute 'nonsense'"
+    ):
+        _ = owner.nonsense

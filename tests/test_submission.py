@@ -94,6 +94,12 @@ ARGUMENT_PROBLEMS = [
     ({"claims": None}, "claims", "got None"),
     ({"architecture": "x86"}, "architecture", "one of AARCH64, X86, A100, got 'x86'"),
     ({"region": "AWS_US_EAST_1"}, "region", "AWS_EU_WEST_1; got 'AWS_US_EAST_1'"),
+    ({"max_retries": 11}, "max_retries", "an integer from 0 to 10, got 11"),
+    ({"max_retries": -1}, "max_retries", "an integer from 0 to 10, got -1"),
+    ({"max_retries": True}, "max_retries", "got True (bool)"),
+    ({"max_retries": "3"}, "max_retries", "an integer from 0 to 10, got '3'"),
+    ({"working_dir": 5}, "working_dir", "a string, got int"),
+    ({"working_dir": ["a"]}, "working_dir", "a string, got list"),
     ({"region": 5}, "region", "got 5"),
     ({"region": b"AWS_US_EAST_1"}, "region", "got 'AWS_US_EAST_1'"),
     ({"batch_size": 10**5000}, "batch_size", "got one far outside of that"),
@@ -126,7 +132,7 @@ def test_all_wrong_arguments_are_reported_together_in_their_order(scripted: HtcS
     assert [name.split("[")[0].split(".")[0] for name in found] == [
         *("batch_size", "priority", "image_name", "exec_timeout_seconds", "job_name", "max_vcpus"),
         *("max_memory_mib", "max_swap_mib", "max_disk_gib", "job_tags", "batch_tags", "commands"),
-        *("envs", "claims", "architecture", "region"),
+        *("envs", "claims", "architecture", "region", "max_retries", "working_dir"),
     ]
 
 
@@ -365,7 +371,13 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(sorted(_submission.ARGUMENTS)) | st.just("region"), JSON))
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted({**_submission.ARGUMENTS, **_submission.OPTIONAL_ARGUMENTS}))
+        | st.just("region"),
+        JSON,
+    )
+)
 def test_any_arguments_make_a_request_or_an_htc_validation_error(arguments: dict[str, Any]) -> None:
     region = arguments.pop("region", None)
     given_arguments = {**dict.fromkeys(_submission.ARGUMENTS), **arguments}
