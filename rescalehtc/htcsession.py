@@ -20,8 +20,7 @@ from ._credentials import (
     find_credential,
     is_secret_text,
 )
-from ._environment import BASE_URL_VARIABLE as BASE_URL_VARIABLE
-from ._environment import variable
+from ._environment import BASE_URL_VARIABLE, variable
 from ._hidden import Hidden, HiddenList
 from ._json_object import require_instance
 from ._operation import Call, Page, Response, origin, raise_for_status, read, read_page

@@ -2,8 +2,9 @@
 
 `pip install "rescalehtc[emulator]"` is all that it takes; pytest then knows these names:
 
-- `htc_emulator`: an `Emulator` for the whole run; with xdist, one for each worker.
-- `htc_session`: a session with it. Whatever makes an `HtcSession()` in the test reaches it too.
+- `htc_emulator`: an `Emulator` for the whole run; with xdist, one for each worker. In a test that
+  uses it, an `HtcSession()` and the command `rescalehtc` reach it too, whatever variables are set.
+- `htc_session`: a session with it.
 - `htc_task`: a task of its own for each test, deleted at its end with its jobs.
 - `htc_faults`: the faults of the test's markers, in their order.
 - `htc_clock_rate`: emulated seconds a second, 20. Define it in your `conftest.py` for another.
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .htctasks import HtcTask
 
 _MARKER = "htc_fault"
+_VARIABLES = "_htc_variables"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,10 +41,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Let the faults of a marked test be the last fixture, so that they strike no other one."""
-    if isinstance(item, pytest.Function) and item.get_closest_marker(_MARKER):
-        others = [name for name in item.fixturenames if name != "htc_faults"]
-        item.fixturenames[:] = [*others, "htc_faults"]
+    """Set the variables for each test that uses the emulator, before its other fixtures.
+
+    The faults of a marked test come last, so that they strike no other fixture.
+    """
+    if not isinstance(item, pytest.Function):
+        return
+    names = item.fixturenames
+    if item.get_closest_marker(_MARKER):
+        names[:] = [*(name for name in names if name != "htc_faults"), "htc_faults"]
+    if not {"htc_emulator", "htc_faults"}.isdisjoint(names):
+        names.insert(names.index("htc_emulator") + 1 if "htc_emulator" in names else 0, _VARIABLES)
 
 
 @pytest.fixture(scope="session")
@@ -60,17 +69,23 @@ def htc_emulator(htc_clock_rate: float) -> Iterator[Emulator]:
         yield emulator
 
 
+@pytest.fixture(name=_VARIABLES)
+def _variables(htc_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables that lead what the test's own code starts to the emulator."""
+    from ._environment import variables_for
+
+    for name, value in variables_for(htc_emulator.url, htc_emulator.api_key).items():
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+
+
 @pytest.fixture
-def htc_session(htc_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[HtcSession]:
-    """A session with the emulator that loses no time between requests.
+def htc_session(htc_emulator: Emulator) -> Iterator[HtcSession]:
+    """A session with the emulator that loses no time between requests."""
+    from .htcsession import HtcSession
 
-    Environment variables lead sessions that the test's own code makes to the emulator as well.
-    """
-    from .htcsession import BASE_URL_VARIABLE, HtcSession
-
-    monkeypatch.delenv("RESCALE_HTC_REFRESH_TOKEN", raising=False)  # would come before the key
-    monkeypatch.setenv(BASE_URL_VARIABLE, htc_emulator.url)
-    monkeypatch.setenv("RESCALE_API_KEY", htc_emulator.api_key)
     with HtcSession(
         base_url=htc_emulator.url,
         api_key=htc_emulator.api_key,

@@ -113,6 +113,58 @@ def test_session(htc_session, htc_emulator, monkeypatch):
     assert "1 passed" in done.stdout, done.stdout
 
 
+@pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["alone", "xdist"])
+def test_variables_that_lead_elsewhere_do_not_reach_tests_that_use_the_emulator(
+    run: Run, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """With the fixtures, nothing that a test starts submits paid jobs."""
+    monkeypatch.setenv("RESCALEHTC_PROFILE", "prod")
+    monkeypatch.setenv("RESCALE_HTC_REFRESH_TOKEN", "real-token")
+    monkeypatch.setenv("RESCALE_API_TOKEN", "real-key")
+    monkeypatch.setenv("RESCALE_API_BASE_URL", "https://htc.example")
+    text = """
+import os
+import subprocess
+import sys
+
+import pytest
+from rescalehtc import HtcSession, htcprojects
+
+@pytest.fixture
+def client(htc_emulator):
+    with HtcSession() as rescale:
+        yield rescale
+
+def check(emulator):
+    command = [sys.executable, "-m", "rescalehtc.cli", "whoami"]
+    assert emulator.url in subprocess.run(command, capture_output=True, text=True).stdout
+    with HtcSession() as rescale:
+        assert htcprojects.get_projects(rescale)
+
+def test_session(htc_session, htc_emulator):
+    check(htc_emulator)
+
+def test_emulator(client, htc_emulator):
+    assert client.base_url == htc_emulator.url
+    check(htc_emulator)
+
+@pytest.mark.usefixtures("htc_emulator")
+class TestClass:
+    def test_marked(self):
+        assert "RESCALEHTC_PROFILE" not in os.environ
+
+@pytest.mark.htc_fault("listTasks", "delay")
+def test_faults():
+    assert "RESCALEHTC_PROFILE" not in os.environ
+
+def test_without_the_fixtures_nothing_changes():
+    assert os.environ["RESCALEHTC_PROFILE"] == "prod"
+    assert os.environ["RESCALE_API_BASE_URL"] == "https://htc.example"
+"""
+    done = run(text, *options)
+    assert "5 passed" in done.stdout, done.stdout
+
+
 def test_the_clock_rate_is_the_suite_s_to_choose(run: Run) -> None:
     done = run("""
 import pytest

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from .._credentials import SERVICE_URL, write_private
+from .._environment import BASE_URL_VARIABLE, PROFILE_VARIABLE, variable
 from ..exceptions import HtcException, HtcFileError
-from ..htcsession import BASE_URL_VARIABLE, CONFIG_FOLDER, HtcSession
+from ..htcsession import CONFIG_FOLDER, HtcSession
 from ..rauthenticate import name_fault
 
 FILE = "profiles.toml"
-VARIABLE = "RESCALEHTC_PROFILE"
+VARIABLE = PROFILE_VARIABLE
 SETTINGS = ("workspace", "base_url")
 
 
@@ -33,7 +34,7 @@ class Profile:
     @property
     def address(self) -> str:
         """The service's address that a session of this profile uses."""
-        return self.base_url or os.environ.get(BASE_URL_VARIABLE) or SERVICE_URL
+        return self.base_url or variable(os.environ, BASE_URL_VARIABLE) or SERVICE_URL
 
 
 def path() -> Path:

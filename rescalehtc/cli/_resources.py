@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 
 from .. import container_registry, htcworkspaces
 from ..exceptions import HtcException
-from . import _options, _output, _profiles
+from . import _options, _output
 from ._output import Column, Format
 from ._session import find_project, open_session
 
@@ -91,6 +91,5 @@ def emulator(ctx: typer.Context) -> None:
     """Run the service on this machine."""
     if not all(find_spec(name) for name in ("uvicorn", "starlette", "jwt")):
         raise HtcException("the emulator needs pip install 'rescalehtc[emulator]'")
-    os.environ.pop(_profiles.VARIABLE, None)  # it would lead away from the emulator
     command = [sys.executable, "-m", "rescalehtc.emulator", *ctx.args]
     os.execv(sys.executable, command)  # noqa: S606 - signals and its status reach it directly

@@ -7,11 +7,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from .. import htcjobs, htcprojects, htctasks
-from .._credentials import DEFAULT_WORKSPACE
+from .._credentials import DEFAULT_WORKSPACE, SERVICE_URL
 from ..exceptions import HtcException
 from ..htcsession import HtcSession
 from ..rauthenticate import BACKOFF_SECONDS
-from . import _profiles
+from . import _output, _profiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,19 +22,22 @@ MAX_NAMED = 10
 
 
 def open_session(profile_name: str | None, interval: float | None = None) -> HtcSession:
-    """Make the session that a profile describes.
+    """Make the session that a profile describes; say which service it is with, if not the usual.
 
     Args:
         profile_name: The profile; None for the session that HtcSession() makes.
         interval: The session's `status_refresh_seconds`, if not its default.
     """
     profile = _profiles.find(profile_name)
-    return HtcSession(
+    rescale = HtcSession(
         profile.workspace or DEFAULT_WORKSPACE,
         base_url=profile.base_url,
         status_refresh_seconds=30.0 if interval is None else interval,
         backoff_seconds=BACKOFF_SECONDS,
     )
+    if rescale.base_url != SERVICE_URL:
+        _output.say(f"rescalehtc: using the service at {rescale.base_url}")
+    return rescale
 
 
 def find_project(rescale: HtcSession, given: str | None) -> htcprojects.HtcProject:

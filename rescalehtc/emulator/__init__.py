@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Self, Unpack, get_args
 
+from .._environment import applied, variables_for
 from ..exceptions import HtcException, HtcFileError
 
 try:
@@ -142,6 +143,17 @@ class Emulator:
             status_refresh_seconds=SESSION_REFRESH_SECONDS,
             backoff_seconds=SESSION_BACKOFF_SECONDS,
         )
+
+    def environment(self) -> dict[str, str]:
+        """Return environment variables for a program that is to use this emulator.
+
+            subprocess.run(["rescalehtc", "jobs", "--task", "study"], env=emulator.environment())
+
+        They are this process's own, with the emulator's address and API key, and without the
+        variables that would lead the program to another service: a refresh token, another key,
+        a profile. Pass them as the whole environment.
+        """
+        return applied(variables_for(self.url, self.api_key), os.environ)
 
     def set_image_status(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import shlex
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
+from .._environment import variables_for
 from ..exceptions import HtcException
 from . import Emulator, Fault
 from .faults import KINDS, parsed
@@ -36,9 +36,12 @@ def main() -> int:
                 emulator.fault(fault.operation, fault.kind, **fault.options)
             if arguments.command:
                 return _run(arguments.command, emulator, received)
-            print(f"export RESCALE_API_BASE_URL={shlex.quote(emulator.url)}")
-            print(f"export RESCALE_API_KEY={shlex.quote(emulator.api_key)}")
-            print("# The emulator runs until Ctrl-C or SIGTERM.", flush=True)
+            variables = variables_for(emulator.url, emulator.api_key)
+            for name, value in variables.items():
+                if value is not None:
+                    print(f"export {name}={shlex.quote(value)}")
+            removed = " ".join(name for name, value in variables.items() if value is None)
+            print(f"unset {removed}  # The emulator runs until Ctrl-C or SIGTERM.", flush=True)
             # A signal that comes just before a wait without end would not be noticed during it.
             while received.empty():
                 time.sleep(WAIT_SECONDS)
@@ -50,14 +53,8 @@ def main() -> int:
 
 def _run(command: list[str], emulator: Emulator, received: SimpleQueue[int]) -> int:
     """Run a command whose sessions are with the emulator, and return its exit status."""
-    environment = {
-        **os.environ,
-        "RESCALE_API_BASE_URL": emulator.url,
-        "RESCALE_API_KEY": emulator.api_key,
-    }
-    environment.pop("RESCALE_HTC_REFRESH_TOKEN", None)  # it would come before the key
     try:
-        process = subprocess.Popen(command, env=environment)  # noqa: S603 - what it is for
+        process = subprocess.Popen(command, env=emulator.environment())  # noqa: S603 - what it is for
     except OSError as error:
         raise HtcException(f"can't run {command[0]}: {error.strerror}") from error
     interrupted = False

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import select
 import struct
 import subprocess
@@ -27,6 +28,12 @@ COMMAND = [sys.executable, "-m", "rescalehtc.cli"]
 SECONDS = 100
 
 
+def said(errors: str) -> tuple[str, str]:
+    """The address that a command says it uses, and what else it says."""
+    found = re.match(r"rescalehtc: using the service at (\S+)\n", errors)
+    return (found[1], errors[found.end() :]) if found else ("", errors)
+
+
 @dataclass
 class Done:
     """A process that has ended."""
@@ -34,6 +41,7 @@ class Done:
     status: int
     output: str
     errors: str
+    address: str = ""
 
     @property
     def json(self) -> Any:
@@ -67,7 +75,8 @@ class Command:
             timeout=SECONDS,
         )
         assert b"Traceback" not in done.stderr, done.stderr.decode()
-        return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+        address, errors = said(done.stderr.decode())
+        return Done(done.returncode, done.stdout.decode(), errors, address)
 
     def refused(self, *arguments: str, status: int, **given: Any) -> str:
         """Run it, and return what it says went wrong."""
@@ -102,7 +111,8 @@ class Command:
         os.close(master)
         status = process.wait(SECONDS)
         assert b"Traceback" not in shown, shown.decode()
-        return Done(status, shown.decode().replace("\r\n", "\n"), "")
+        address, output = said(shown.decode().replace("\r\n", "\n"))
+        return Done(status, output, "", address)
 
     def _shown(self, master: int, waiting: dict[str, str]) -> Iterator[bytes]:
         """What the terminal shows; where it has shown a key of `waiting`, type the value."""

@@ -15,12 +15,13 @@ import pytest
 from rescalehtc import htcjobs, htcprojects, htctasks
 
 from ..service import Answer
-from .conftest import COMMAND, SECONDS, request_for
+from .conftest import COMMAND, SECONDS, request_for, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rescalehtc import HtcSession
+    from rescalehtc.emulator import Emulator
 
     from ..service import Service
     from .conftest import Command
@@ -152,6 +153,7 @@ def test_ctrl_c_is_status_130(htc: Command, rescale: HtcSession, task: htctasks.
         text=True,
     ) as process:
         assert process.stderr is not None
+        assert "using the service at " in process.stderr.readline()
         assert "0 of 1" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=SECONDS)
@@ -309,7 +311,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(
         assert process.stderr is not None
         assert process.stdout.readline() == b"a line\n"
         process.stdout.close()
-        assert process.stderr.read() == b""
+        assert said(process.stderr.read().decode())[1] == ""
         assert process.wait(SECONDS) == 141
 
 
@@ -319,9 +321,26 @@ def test_output_that_cannot_be_written_is_told(htc: Command) -> None:
             [*COMMAND, "projects"], env=htc.environ(), stdout=full, stderr=subprocess.PIPE
         )
     assert done.returncode == 2
-    assert done.stderr == (
-        b"rescalehtc: error: the output can't be written: No space left on device\n"
+    assert said(done.stderr.decode())[1] == (
+        "rescalehtc: error: the output can't be written: No space left on device\n"
     )
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl"])
+def test_an_address_that_is_not_the_usual_one_is_said_once_and_apart_from_the_results(
+    htc: Command, emulator: Emulator, form: str
+) -> None:
+    done = htc("projects", "-o", form)
+    assert (done.status, done.address, done.errors) == (0, emulator.url, "")
+    assert emulator.url not in done.output
+
+
+def test_the_usual_address_is_not_said(htc: Command) -> None:
+    """No request is sent: the address is known before."""
+    proxy = {"HTTPS_PROXY": "http://:1", "RESCALE_API_BASE_URL": " "}
+    errors = htc.refused("projects", status=3, **proxy)
+    assert errors.startswith("rescalehtc: error: ")
+    assert "HTTPS_PROXY must be" in errors
 
 
 # ---- the emulator
