@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 RequestT = TypeVar("RequestT", bound=Request)
 Location = tuple[str | int, ...]
 
+MAX_PROBLEMS = 1000
+MAX_FAULTS = 20_000
 MAX_SHOWN_CHARACTERS = 80
 MAX_LISTED_VALUES = 12
 
@@ -65,14 +67,20 @@ def check(
 def inspect(
     model: type[RequestT], value: object
 ) -> tuple[RequestT | None, list[tuple[Location, str]]]:
-    """Return the request as a model or, if it breaks rules, None and all of the problems."""
+    """Return the request as a model or, if it breaks rules, None and the problems.
+
+    There are MAX_PROBLEMS + 1 problems at most; more than MAX_FAULTS become a single one.
+    """
     try:
         return model.model_validate(value), []
     except ValidationError as error:
+        count = error.error_count()
+        if count > MAX_FAULTS:  # a list of them all would take too much memory
+            return None, [((), f"has {count:,} values of a wrong type; too many to list")]
         faults = error.errors(include_url=False, include_context=True)
     except RecursionError:
         return None, [((), "must not be nested so deeply")]
-    return None, [_problem(model, fault) for fault in faults]
+    return None, [_problem(model, fault) for fault in faults[: MAX_PROBLEMS + 1]]
 
 
 def rename(
@@ -139,7 +147,8 @@ def _unknown_field(model: type[Request], location: Location) -> str:
     answered_as = _ANSWERED_AS.get(owner)
     if answered_as and name in _wire_names(answered_as):
         return "is set by the service; leave it out"
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    start = name[:MAX_SHOWN_CHARACTERS]
+    close = difflib.get_close_matches(start, known, n=1, cutoff=0.6)
     folded = [wire for wire in known if wire.lower() == name.lower()]
     hint = (
         f"did you mean {(folded or close)[0]!r}?"
