@@ -76,7 +76,7 @@ def inspect(
     except ValidationError as error:
         count = error.error_count()
         if count > MAX_FAULTS:  # a list of them all would take too much memory
-            return None, [((), f"has {count:,} values of a wrong type; too many to list")]
+            return None, [((), f"has {count:,} problems, too many to list")]
         faults = error.errors(include_url=False, include_context=True)
     except RecursionError:
         return None, [((), "must not be nested so deeply")]
@@ -129,13 +129,23 @@ def _problem(model: type[Request], fault: ErrorDetails) -> tuple[Location, str]:
     location = _in_wire_names(model, fault["loc"])
     if kind == "extra_forbidden":
         return location, _unknown_field(model, location)
-    if location[-1:] == ("[key]",):  # pydantic's mark for the key of a dictionary
+    if kind == "invalid_key":
+        return location[:-1], "must have strings as its keys"
+    if location[-1:] == ("[key]",) and _has_any_names(model, location[:-2]):  # pydantic's mark
         return location[:-2], "must have strings as its keys"
+    if kind == "string_unicode":  # of a value or, with its dictionary's place, of a key
+        return location, "must have no text without a UTF-8 form"
     if kind == "missing":
         return location, f"is missing; must be {expected(model, location)}"
     if kind in ("env_name", "env_name_reserved", "unique", "utf8"):
         return location, f"must be {fault['msg']}"
     return location, f"must be {expected(model, location)}, got {shown(location, fault['input'])}"
+
+
+def _has_any_names(model: type[Request], location: Location) -> bool:
+    """Whether a place holds a dictionary of any names."""
+    *_, (schema, _) = _walk(model, location)
+    return isinstance(schema.get("additionalProperties"), dict)
 
 
 def _unknown_field(model: type[Request], location: Location) -> str:

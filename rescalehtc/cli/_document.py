@@ -78,13 +78,14 @@ class Node:
     Attributes:
         offset: Where it begins.
         value: The plain value; UNREADABLE if it has a problem.
-        children: The nodes of a list's items, or by name of a mapping's entries.
+        children: The nodes of a list's items, or by name of a mapping's entries; None of
+            other values, and of JSON that nobody looked into yet.
         size: How many values it stands for, aliases included; 0 until its end was read.
     """
 
     offset: int
     value: object
-    children: list[Node] | dict[str, Entry] | None = None
+    children: Children | None = None
     size: int = 1
 
 
@@ -95,30 +96,28 @@ class Entry(NamedTuple):
     node: Node
 
 
+Children = list[Node] | dict[str, Entry]
+
+
 class Document:
     """What a text holds.
 
     Attributes:
-        value: The plain value; UNREADABLE stands for each part that has a problem.
-        findings: The problems, at most MAX_PROBLEMS of them.
+        text: The text.
+        root: The value with its places; UNREADABLE stands for each part that has a problem.
+        findings: The problems.
     """
 
-    def __init__(self, text: str, value: object, composer: _Composer | None = None) -> None:
+    def __init__(self, text: str, root: Node, findings: list[Finding] | None = None) -> None:
         self.text = text
-        self.value = value
-        self.findings: list[Finding] = composer.findings if composer else []
-        self._root: Node | None = composer.root if composer else None
+        self.root = root
+        self.findings: list[Finding] = findings or []
 
-    @property
-    def root(self) -> Node:
-        """The value with the places in it.
-
-        Raises:
-            DocumentError: The text is JSON that is nested too deeply.
-        """
-        if self._root is None:
-            self._root = _Composer(_json_events(self.text)).root
-        return self._root
+    def children(self, node: Node) -> Children:
+        """The nodes of a list's items or of a mapping's entries; nothing of other values."""
+        if node.children is None and type(node.value) in (list, dict):
+            node.children = _json_children(self.text, node)
+        return node.children or []
 
 
 def line_and_column(text: str, offset: int) -> tuple[int, int]:
@@ -135,10 +134,10 @@ def _line_starts(text: str) -> list[int]:
 
 def one_line(text: str, limit: int = MAX_SHOWN_CHARACTERS) -> str:
     """The text, cut at a number of characters and with escape sequences for the unprintable."""
-    cut = text if len(text) <= limit else f"{text[:limit]}…"
-    if cut.isprintable():
-        return cut
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)
+    cut = text[: limit + 1]
+    if not cut.isprintable():
+        cut = "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)
+    return cut if len(cut) <= limit else f"{cut[:limit]}…"
 
 
 def read_json(text: str) -> Document:
@@ -152,9 +151,8 @@ def read_json(text: str) -> Document:
             text, object_pairs_hook=_unique, parse_int=_integer, parse_constant=_refuse
         )
     except (ValueError, RecursionError):
-        composer = _Composer(_json_events(text))
-        return Document(text, composer.root.value, composer)
-    return Document(text, value)
+        return _composed(text, _json_events(text))
+    return Document(text, Node(_blanks_end(text, 0), value))
 
 
 def read_yaml(text: str) -> Document:
@@ -163,8 +161,7 @@ def read_yaml(text: str) -> Document:
     Raises:
         DocumentError: The text is not such YAML, or exceeds what is read.
     """
-    composer = _Composer(_yaml_events(text))
-    return Document(text, composer.root.value, composer)
+    return _composed(text, _yaml_events(text))
 
 
 def read_either(text: str) -> Document:
@@ -182,6 +179,11 @@ def read_either(text: str) -> Document:
     except DocumentError as yaml_error:
         is_like_json = text[_blanks_end(text, 0) :][:1] in ("{", "[")
         raise (json_error if is_like_json else yaml_error) from None
+
+
+def _composed(text: str, events: Iterator[_Event]) -> Document:
+    composer = _Composer(events)
+    return Document(text, composer.root, composer.findings)
 
 
 class _Unreadable(NamedTuple):
@@ -305,9 +307,7 @@ class _Composer:
         if isinstance(key.value, str) or key.value in (_MERGE, UNREADABLE):
             return
         hint = f'write "{one_line(text)}" in quotes' if text else "write a name before the colon"
-        self._report(
-            key.offset, f"the key must be a string, not {_KINDS[type(key.value)]}; {hint}"
-        )
+        self._report(key.offset, f"the key must be a string, not {_KINDS[type(key.value)]}; {hint}")
 
     def _add_entry(self, top: _Open, key: Node, node: Node) -> None:
         if key.value is _MERGE:
@@ -331,13 +331,18 @@ class _Composer:
                 self._report(mapping.offset, "must be a mapping or a list of them, as in <<: *name")
 
     def _report(self, offset: int, message: str) -> None:
-        if len(self.findings) < MAX_PROBLEMS:
-            self.findings.append(Finding(offset, self._where(), message))
+        self._add_finding(Finding(offset, self._where(), message))
 
     def _report_repeated(self, offset: int, name: str, hint: str = "") -> None:
+        message = f"is given twice in the same place{hint}"
+        self._add_finding(Finding(offset, one_line(name), message))
+
+    def _add_finding(self, finding: Finding) -> None:
         if len(self.findings) < MAX_PROBLEMS:
-            message = f"is given twice in the same place{hint}"
-            self.findings.append(Finding(offset, one_line(name), message))
+            self.findings.append(finding)
+        elif len(self.findings) == MAX_PROBLEMS:
+            message = f"has more problems than the first {MAX_PROBLEMS:,}"
+            self.findings.append(Finding(finding.offset, "text", message))
 
     def _where(self) -> str:
         """The path of what is read now, such as `[0].envs[1].name`."""
@@ -466,6 +471,30 @@ def _json_events(text: str) -> Iterator[_Event]:
         expected = "comma" if closers else "nothing"
 
 
+def _json_children(text: str, node: Node) -> Children:
+    """The nodes of a list or an object; the text is known to be JSON."""
+    values = cast("dict[Any, object]", node.value)
+    is_object = text[node.offset] == "{"
+    items: list[Node] = []
+    entries: dict[str, Entry] = {}
+    start = _blanks_end(text, node.offset + 1)
+    try:
+        while text[start] not in "]}":
+            name: Any = len(items)
+            value_start = start
+            if is_object:
+                name, colon = _SCALARS.raw_decode(text, start)
+                value_start = _blanks_end(text, _blanks_end(text, colon) + 1)
+            child = Node(value_start, values[name])
+            items.append(child)
+            entries[name] = Entry(start, child)
+            end = _blanks_end(text, _SCALARS.raw_decode(text, value_start)[1])
+            start = _blanks_end(text, end + 1) if text[end] == "," else end
+    except RecursionError:  # it is nested to the limit; places deep inside are not found
+        pass
+    return entries if is_object else items
+
+
 def _json_scalar(text: str, start: int) -> tuple[object, int]:
     try:
         return _SCALARS.raw_decode(text, start)
@@ -501,7 +530,7 @@ def _yaml_events(text: str) -> Iterator[_Event]:
     documents = 0
     try:
         for event in yaml.parse(text, Loader=_Loader):
-            offset = event.start_mark.index
+            offset: int = cast("yaml.Mark", event.start_mark).index
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
@@ -519,7 +548,7 @@ def _yaml_events(text: str) -> Iterator[_Event]:
             elif isinstance(event, yaml.CollectionEndEvent):
                 yield _Event("end", offset)
             elif isinstance(event, yaml.AliasEvent):
-                yield _Event("alias", offset, text=event.anchor)
+                yield _Event("alias", offset, text=cast("str", event.anchor))
     except yaml.MarkedYAMLError as error:
         raise _yaml_error(text, error) from None
     if not documents:

@@ -15,7 +15,7 @@ from ..exceptions import Problem
 from . import _document
 
 if TYPE_CHECKING:
-    from ._document import Entry, Finding, Node
+    from ._document import Document, Finding, Node
 
 STANDARD_INPUT = "-"
 MAX_MIB = 1024
@@ -24,7 +24,7 @@ MAX_MESSAGE_CHARACTERS = 1000
 
 _MIB = 2**20
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
-_INDEX = re.compile(r"\[(\d{1,9})\]\.?")
+_INDEX = re.compile(r"\[(\d{1,9})\]")
 
 
 class Place(NamedTuple):
@@ -63,7 +63,7 @@ class Payload:
 
     requests: list[object]
     is_list: bool
-    document: _document.Document
+    document: Document
 
     @property
     def problems(self) -> list[FoundProblem]:
@@ -71,22 +71,16 @@ class Payload:
         return [_found(self.document.text, finding) for finding in self.document.findings]
 
     def located(self, problem: Problem) -> FoundProblem | None:
-        """Add the problem's place in the file; None if `problems` has another one there.
-
-        Raises:
-            UnreadableError: The file is JSON that is nested too deeply.
-        """
+        """Add the problem's place in the file; None if `problems` has another one there."""
         where = problem.where
         if not self.is_list:
-            where = where.removeprefix("[0]").removeprefix(".") or "request"
-        try:
-            offset, node = _find(self.document.root, where)
-        except _document.DocumentError as error:
-            raise _unreadable(self.document.text, error) from None
+            where = where.removeprefix("[0]").removeprefix(".")
+        offset, node = _find(self.document, where)
         if node is not None and node.value is _document.UNREADABLE:
             return None
         message = _document.one_line(problem.message, MAX_MESSAGE_CHARACTERS)
-        return _found(self.document.text, _document.Finding(offset, where, message))
+        finding = _document.Finding(offset, where or "request", message)
+        return _found(self.document.text, finding)
 
 
 def read(name: str) -> Payload:
@@ -109,7 +103,7 @@ def read(name: str) -> Payload:
         document = readers.get(Path(name).suffix.lower(), _document.read_either)(text)
     except _document.DocumentError as error:
         raise _unreadable(text, error) from None
-    value = document.value
+    value = document.root.value
     is_list = isinstance(value, list)
     return Payload(cast("list[object]", value) if is_list else [value], is_list, document)
 
@@ -160,37 +154,39 @@ def _unreadable(text: str, error: _document.DocumentError) -> UnreadableError:
     return UnreadableError(found.place, *found.problem)
 
 
-def _find(node: Node, where: str) -> tuple[int, Node | None]:
+def _find(document: Document, where: str) -> tuple[int, Node | None]:
     """The offset of the item or key that a path such as `[0].envs[1].name` leads to; its node.
 
     Where the path goes on to what the file does not have, the offset of the last that it has.
     """
+    node = document.root
     offset = node.offset
     while where:
-        step = _step(node, where)
+        step = _step(document, node, where)
         if step is None:
             return offset, None
-        offset, node, where = step
+        offset, node, length = step
+        where = where[length:].removeprefix(".")
     return offset, node
 
 
-def _step(node: Node, where: str) -> tuple[int, Node, str] | None:
-    """The offset of what the path's beginning names, its node, and the rest of the path."""
-    if isinstance(node.children, list):
+def _step(document: Document, node: Node, where: str) -> tuple[int, Node, int] | None:
+    """The offset of what the path's beginning names, its node, and that beginning's length."""
+    children = document.children(node)
+    if isinstance(children, list):
         match = _INDEX.match(where)
-        if match is None or int(match[1]) >= len(node.children):
+        if match is None or int(match[1]) >= len(children):
             return None
-        item = node.children[int(match[1])]
-        return item.offset, item, where[match.end() :]
-    children = cast("dict[str, Entry]", node.children)
+        item = children[int(match[1])]
+        return item.offset, item, match.end()
     for length in _lengths(node):
         entry = children.get(where[:length])
         if entry and where[length : length + 1] in ("", ".", "["):
-            return entry.offset, entry.node, where[length:].removeprefix(".")
+            return entry.offset, entry.node, length
     return None
 
 
 @functools.lru_cache(maxsize=8)
 def _lengths(node: Node) -> list[int]:
     """The lengths of a mapping's names, longest first: names may have dots and brackets."""
-    return sorted(set(map(len, node.children or ())), reverse=True)
+    return sorted({len(cast("str", name)) for name in node.children or ()}, reverse=True)
