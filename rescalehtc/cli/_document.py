@@ -27,6 +27,8 @@ MAX_SHOWN_CHARACTERS = 80
 # How many values aliases may stand for in one file. A string counts once for each 64 characters.
 MAX_ALIASED_VALUES = 1_000_000
 CHARACTERS_PER_VALUE = 64
+# Of a YAML key without `? `.
+MAX_KEY_CHARACTERS = 1024
 
 _LINE_END = re.compile(r"\r\n?|\n")
 _BLANKS = re.compile(r"[ \t\n\r]*")
@@ -260,7 +262,8 @@ class _Composer:
         node = Node(event.offset, event.value, size=_size(event.text))
         if isinstance(event.value, _Unreadable):
             node.value = UNREADABLE
-            self._report(node.offset, event.value.message)
+            name = event.text if self._awaits_key() else None
+            self._report(node.offset, event.value.message, name)
         if event.anchor:
             self._anchors[event.anchor] = node
         return node
@@ -284,11 +287,17 @@ class _Composer:
             message = f"the aliases in a file must not stand for more than {limit} values in all"
             raise DocumentError(offset, f"{message}; write several files")
 
+    def _awaits_key(self) -> bool:
+        return bool(
+            self._stack
+            and isinstance(self._stack[-1].node.children, dict)
+            and self._stack[-1].key is None
+        )
+
     def _add(self, node: Node, text: str) -> None:
         """Add a complete value to what is open; its text, if it has one, makes it a key."""
         top = self._stack[-1] if self._stack else None
-        is_key = top is not None and isinstance(top.node.children, dict) and top.key is None
-        if node.value is _MERGE and not is_key:
+        if node.value is _MERGE and not self._awaits_key():
             node.value = "<<"
         if top is None:
             self.root = node
@@ -330,8 +339,8 @@ class _Composer:
             elif mapping.value is not UNREADABLE:
                 self._report(mapping.offset, "must be a mapping or a list of them, as in <<: *name")
 
-    def _report(self, offset: int, message: str) -> None:
-        self._add_finding(Finding(offset, self._where(), message))
+    def _report(self, offset: int, message: str, key: str | None = None) -> None:
+        self._add_finding(Finding(offset, self._where(key), message))
 
     def _report_repeated(self, offset: int, name: str, hint: str = "") -> None:
         message = f"is given twice in the same place{hint}"
@@ -344,15 +353,17 @@ class _Composer:
             message = f"has more problems than the first {MAX_PROBLEMS:,}"
             self.findings.append(Finding(finding.offset, "text", message))
 
-    def _where(self) -> str:
-        """The path of what is read now, such as `[0].envs[1].name`."""
+    def _where(self, key: str | None = None) -> str:
+        """The path of what is read now, such as `[0].envs[1].name`, or of a key there."""
         where = ""
         for opened in self._stack:
             if isinstance(opened.node.children, list):
                 where += f"[{len(opened.node.children)}]"
             elif opened.key:
-                where += f".{one_line(opened.name)}" if where else one_line(opened.name)
-        return where or "text"
+                where += f".{one_line(opened.name)}"
+        if key is not None:
+            where += f".{one_line(key)}"
+        return where.removeprefix(".") or "text"
 
 
 def _closed(opened: _Open) -> Node:
@@ -558,14 +569,21 @@ def _yaml_events(text: str) -> Iterator[_Event]:
 def _yaml_error(text: str, error: yaml.MarkedYAMLError) -> DocumentError:
     mark = error.problem_mark or error.context_mark
     offset = mark.index if mark else 0
-    message = error.problem or "is not YAML"
-    if text[offset : offset + 1] == "\t":
-        message += "; indent with spaces, not tabs"
-    elif "mapping values" in message or "':'" in message:
-        message += "; put text that has ': ' in quotes, and write '? ' before a key of over 1,024 characters"
-    elif error.context:
-        message = f"{error.context}: {message}"
-    return DocumentError(offset, one_line(message, 300))
+    character = text[offset : offset + 1]
+    message = ": ".join(filter(None, (error.context, error.problem))) or "is not YAML"
+    if character == "\t":
+        hint = "indent with spaces, not tabs"
+    elif "directive" in message or "incompatible" in message:
+        hint = "remove this line"
+    elif "cannot start any token" in message:
+        hint = f"put text that starts with {character} in quotes"
+    elif "mapping values" in message and mark and mark.column > MAX_KEY_CHARACTERS:
+        hint = f"write '? ' before a key of over {MAX_KEY_CHARACTERS:,} characters"
+    elif "mapping values" in message:
+        hint = "put text that has ': ' in quotes"
+    else:
+        hint = "check the indentation, brackets and quotes up to here"
+    return DocumentError(offset, f"{one_line(message, 300)}; {hint}")
 
 
 def _check_tag(tag: str | None, supported: str, offset: int) -> None:

@@ -24,6 +24,8 @@ MAX_MESSAGE_CHARACTERS = 1000
 
 _MIB = 2**20
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+_NOT_TEXT = re.compile("must be a string, got (bool|int|float)$")
+_WORD = re.compile(r"\w+")
 _INDEX = re.compile(r"\[(\d{1,9})\]")
 
 
@@ -79,6 +81,8 @@ class Payload:
         if node is not None and node.value is _document.UNREADABLE:
             return None
         message = _document.one_line(problem.message, MAX_MESSAGE_CHARACTERS)
+        if _NOT_TEXT.search(message):
+            message += "; put it in quotes"
         finding = _document.Finding(offset, where or "request", message)
         return _found(self.document.text, finding)
 
@@ -183,7 +187,25 @@ def _step(document: Document, node: Node, where: str) -> tuple[int, Node, int] |
         entry = children.get(where[:length])
         if entry and where[length : length + 1] in ("", ".", "["):
             return entry.offset, entry.node, length
-    return None
+    match = _WORD.match(where)  # a field may be given by its Python name, too
+    entry = children.get(_python_names().get(match[0], "")) if match else None
+    return (entry.offset, entry.node, len(match[0])) if match and entry else None
+
+
+@functools.cache
+def _python_names() -> dict[str, str]:
+    """The Python names of the fields of all requests, by the service's names."""
+    from .. import models
+    from .._model_base import Request
+
+    classes = [one for one in vars(models).values() if isinstance(one, type)]
+    return {
+        field.alias: name
+        for one in classes
+        if issubclass(one, Request)
+        for name, field in one.model_fields.items()
+        if field.alias
+    }
 
 
 @functools.lru_cache(maxsize=8)
