@@ -359,7 +359,7 @@ class _Composer:
         for opened in self._stack:
             if isinstance(opened.node.children, list):
                 where += f"[{len(opened.node.children)}]"
-            elif opened.key:
+            elif opened.key and opened.key.children is None:
                 where += f".{one_line(opened.name)}"
         if key is not None:
             where += f".{one_line(key)}"
@@ -560,13 +560,15 @@ def _yaml_events(text: str) -> Iterator[_Event]:
                 yield _Event("end", offset)
             elif isinstance(event, yaml.AliasEvent):
                 yield _Event("alias", offset, text=cast("str", event.anchor))
-    except yaml.MarkedYAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: of PyYAML without its C parser
         raise _yaml_error(text, error) from None
     if not documents:
         raise DocumentError(0, "holds no submit request; write one, or a list of them", "file")
 
 
-def _yaml_error(text: str, error: yaml.MarkedYAMLError) -> DocumentError:
+def _yaml_error(text: str, error: yaml.YAMLError | ValueError) -> DocumentError:
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return DocumentError(0, one_line(str(error), 300))
     mark = error.problem_mark or error.context_mark
     offset = mark.index if mark else 0
     character = text[offset : offset + 1]

@@ -136,7 +136,7 @@ def _limited(file: BinaryIO) -> bytes:
 
 def _decoded(raw: bytes) -> str:
     raw = raw.removeprefix(codecs.BOM_UTF8)
-    if raw.startswith(_WIDE_MARKS) or b"\0" in raw[:4]:
+    if raw.startswith(_WIDE_MARKS) or b"\0" in raw[:2]:
         message = "is in UTF-16, UTF-32 or binary; save it as UTF-8"
         raise UnreadableError(Place(1, 1), "text", message)
     try:
