@@ -115,15 +115,23 @@ def read(name: str) -> Payload:
 def _bytes(name: str) -> bytes:
     try:
         if name == STANDARD_INPUT:
-            if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
-                raise ValueError("the standard input is closed")  # noqa: TRY301
-            return _limited(sys.stdin.buffer)
+            return _standard_input()
         with Path(name).open("rb") as file:
             return _limited(file)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        message = f"can't be read: {reason}"
-    raise UnreadableError(Place(1, 1), "file", message)
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+    except MemoryError:
+        reason = "there is not enough memory"
+    raise UnreadableError(Place(1, 1), "file", f"can't be read: {reason}")
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise ValueError("the standard input is closed")
+    buffer: BinaryIO | None = getattr(sys.stdin, "buffer", None)
+    if buffer is None:  # a program has put a StringIO there
+        return sys.stdin.read().encode(errors="surrogatepass")
+    return _limited(buffer)
 
 
 def _limited(file: BinaryIO) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import resource
 import subprocess
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
+from rescalehtc.cli import _payload
 from rescalehtc.cli._app import app
 
 from .conftest import request_for
@@ -202,17 +204,21 @@ def test_the_format_is_found_where_no_name_tells_it(
     assert len(lines) == bool(problem)
 
 
-def test_what_is_not_a_readable_file_is_one_problem(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_cannot_be_read_is_one_problem(tmp_path: Path) -> None:
+    for name, reason in [
+        (str(tmp_path), "can't be read: Is a directory"),
+        ("a\0b", "can't be read: embedded null byte"),
+        ("/dev/null", "holds no submit request; write one, or a list of them"),
+    ]:
+        assert run("validate", name) == (2, [f"{name}:1:1: file: {reason}"])
+
+
+def test_the_standard_input_may_be_closed_or_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
-    assert run("validate", str(tmp_path))[1] == [
-        f"{tmp_path}:1:1: file: can't be read: Is a directory"
-    ]
-    assert run("validate", "a\0b")[1][0].endswith("can't be read: embedded null byte")
-    assert run("validate", "/dev/null")[1] == [
-        "/dev/null:1:1: file: holds no submit request; write one, or a list of them"
-    ]
+    with pytest.raises(_payload.UnreadableError, match="the standard input is closed"):
+        _payload.read("-")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(DEFINITION))
+    assert _payload.read("-").requests == [{"htcJobDefinition": {"imageName": "a"}}]
 
 
 def merges(count: int) -> str:
