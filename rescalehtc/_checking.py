@@ -35,7 +35,7 @@ def problems(
 
 def _problems(payload: object, project: HtcProject) -> list[Problem]:
     try:
-        _submission.from_any_number(payload, project)
+        _submission.check_any_number(payload, project)
     except HtcValidationError as error:
         return error.problems
     return []

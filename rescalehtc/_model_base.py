@@ -93,7 +93,11 @@ class Request(_Masked):
 def _has_utf8(value: object) -> bool:
     """Whether the texts here can be sent: half a surrogate pair has no UTF-8 form."""
     if isinstance(value, str):
-        return value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return False
+        return True
     if isinstance(value, list):
         return all(_has_utf8(item) for item in cast("list[object]", value))
     if isinstance(value, dict):

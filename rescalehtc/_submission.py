@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from . import models
-from ._validation import Location, expected, inspect, rename, shown
+from ._validation import MAX_PROBLEMS, Location, expected, inspect, rename, shown
 from .exceptions import HtcValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import ParamSpec, TypeVar
 
     from .htcprojects import HtcProject
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_REQUESTS = 100
 MAX_BATCH_SIZE = 1000
+MAX_SPLIT_BATCH_SIZE = 10_000_000
 SUBJECT = "the payload"
 
 # Where the arguments of create_job_batch stand in a submit request.
@@ -130,7 +131,7 @@ def from_payload(payload: object, project: HtcProject) -> list[models.HTCJobSubm
     if not 1 <= len(items) <= MAX_REQUESTS:
         message = f"must hold 1 to {MAX_REQUESTS} submit requests, has {len(items)}"
         found.append(((), message))
-    return _checked(items, project, found)
+    return list(_checked(items, project, found))
 
 
 def from_any_number(payload: object, project: HtcProject) -> list[models.HTCJobSubmitRequest]:
@@ -140,25 +141,43 @@ def from_any_number(payload: object, project: HtcProject) -> list[models.HTCJobS
         HtcValidationError: The payload breaks rules; all of them are listed.
     """
     items = _items(payload)
-    nothing = "must hold at least one submit request"
-    found: Found = [] if items else [((), nothing)]
-    sizes = [_part_sizes(item) for item in items]
-    firsts = [
-        {**item, "batchSize": size[0]} if size else item
-        for item, size in zip(items, sizes, strict=True)
-    ]
-    checked = _checked(firsts, project, found)
+    checked = list(_first_parts(items, project))
     return [
         part
-        for request, size in zip(checked, sizes, strict=True)
-        for part in ([request.model_copy(update={"batch_size": one}) for one in size] or [request])
+        for request, item in zip(checked, items, strict=True)
+        for part in _parts(request, _part_sizes(item))
     ]
+
+
+def check_any_number(payload: object, project: HtcProject) -> None:
+    """Check submit requests as `from_any_number` does, without keeping any.
+
+    Raises:
+        HtcValidationError: The payload breaks rules; all of them are listed.
+    """
+    for _ in _first_parts(_items(payload), project):
+        pass
+
+
+def _first_parts(items: list[Any], project: HtcProject) -> Iterator[models.HTCJobSubmitRequest]:
+    """The requests, of each that is too large for one batch the first part."""
+    found: Found = [] if items else [((), "must hold at least one submit request")]
+    firsts = (
+        {**item, "batchSize": sizes[0]} if (sizes := _part_sizes(item)) else item for item in items
+    )
+    return _checked(firsts, project, found)
+
+
+def _parts(
+    request: models.HTCJobSubmitRequest, sizes: list[int]
+) -> list[models.HTCJobSubmitRequest]:
+    return [request.model_copy(update={"batch_size": size}) for size in sizes] or [request]
 
 
 def _part_sizes(item: object) -> list[int]:
     """The sizes of the batches that a larger one is sent as; nothing if it is not larger."""
     size: object = item.get("batchSize") if isinstance(item, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if not isinstance(size, int) or size <= MAX_BATCH_SIZE:
+    if not isinstance(size, int) or not MAX_BATCH_SIZE < size <= MAX_SPLIT_BATCH_SIZE:
         return []
     full, rest = divmod(size, MAX_BATCH_SIZE)
     return [MAX_BATCH_SIZE] * full + [rest] * bool(rest)
@@ -172,26 +191,32 @@ def _items(payload: object) -> list[Any]:
 
 
 def _checked(
-    items: list[Any], project: HtcProject, found: Found
-) -> list[models.HTCJobSubmitRequest]:
+    items: Iterable[Any], project: HtcProject, found: Found
+) -> Iterator[models.HTCJobSubmitRequest]:
+    """The requests, as models.
+
+    Raises:
+        HtcValidationError: Some break rules; it lists the first MAX_PROBLEMS, in their order.
+    """
     regions = _project_regions(project)
-    requests: list[models.HTCJobSubmitRequest] = []
     for index, item in enumerate(items):
         if isinstance(item, dict):  # the answer to a submission may be submitted again
             given = cast("dict[object, object]", item)
             item = {name: value for name, value in given.items() if name not in _SET_BY_SERVICE}
         model, problems = inspect(models.HTCJobSubmitRequest, item)
         if model is not None:
-            requests.append(model)
-            item = model.to_json_dict()
+            yield model
+            item = model.to_json_dict() if regions is not None else None
         problems += _region_problems(item, regions)
         if regions and len(regions) > 1 and not _regions_given(item):
             names = ", ".join(regions)
             problems.append((("regions",), f"must be given, one or more of the project's: {names}"))
         found += [((index, *location), message) for location, message in problems]
+        if len(found) > MAX_PROBLEMS:
+            found[MAX_PROBLEMS:] = [((), f"has more problems than the first {MAX_PROBLEMS:,}")]
+            break
     if found:
         raise HtcValidationError(SUBJECT, rename(found, {}))
-    return requests
 
 
 def _project_regions(project: HtcProject) -> list[str] | None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 RequestT = TypeVar("RequestT", bound=Request)
 Location = tuple[str | int, ...]
 
+MAX_PROBLEMS = 1000
+MAX_FAULTS = 20_000
 MAX_SHOWN_CHARACTERS = 80
 MAX_LISTED_VALUES = 12
 
@@ -72,8 +74,9 @@ def check(
 def inspect(
     model: type[RequestT], value: object
 ) -> tuple[RequestT | None, list[tuple[Location, str]]]:
-    """Return the request as a model or, if it breaks rules, None and all of the problems.
+    """Return the request as a model or, if it breaks rules, None and the problems.
 
+    There are MAX_PROBLEMS + 1 problems at most; more than MAX_FAULTS become a single one.
     Of an object that the service answered, fields that a request does not have are left out.
     """
     mark = _MARKS_OF_ANSWERS.get(model)
@@ -81,10 +84,13 @@ def inspect(
     try:
         return model.model_validate(value, extra="ignore" if answered else None), []
     except ValidationError as error:
+        count = error.error_count()
+        if count > MAX_FAULTS:  # a list of them all would take too much memory
+            return None, [((), f"has {count:,} problems, too many to list")]
         faults = error.errors(include_url=False, include_context=True)
     except RecursionError:
         return None, [((), "must not be nested so deeply")]
-    return None, [_problem(model, fault) for fault in faults]
+    return None, [_problem(model, fault) for fault in faults[: MAX_PROBLEMS + 1]]
 
 
 def rename(
@@ -133,13 +139,23 @@ def _problem(model: type[Request], fault: ErrorDetails) -> tuple[Location, str]:
     location = _in_wire_names(model, fault["loc"])
     if kind == "extra_forbidden":
         return location, _unknown_field(model, location)
-    if location[-1:] == ("[key]",):  # pydantic's mark for the key of a dictionary
+    if kind == "invalid_key":
+        return location[:-1], "must have strings as its keys"
+    if location[-1:] == ("[key]",) and _has_any_names(model, location[:-2]):  # pydantic's mark
         return location[:-2], "must have strings as its keys"
+    if kind == "string_unicode":  # of a value or, with its dictionary's place, of a key
+        return location, "must have no text without a UTF-8 form"
     if kind == "missing":
         return location, f"is missing; must be {expected(model, location)}"
     if kind in ("env_name", "env_name_reserved", "unique", "utf8"):
         return location, f"must be {fault['msg']}"
     return location, f"must be {expected(model, location)}, got {shown(location, fault['input'])}"
+
+
+def _has_any_names(model: type[Request], location: Location) -> bool:
+    """Whether a place holds a dictionary of any names."""
+    *_, (schema, _) = _walk(model, location)
+    return isinstance(schema.get("additionalProperties"), dict)
 
 
 def _unknown_field(model: type[Request], location: Location) -> str:
@@ -151,7 +167,8 @@ def _unknown_field(model: type[Request], location: Location) -> str:
     answered_as = _ANSWERED_AS.get(owner)
     if answered_as and name in _wire_names(answered_as):
         return "is set by the service; leave it out"
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    start = name[:MAX_SHOWN_CHARACTERS]
+    close = difflib.get_close_matches(start, known, n=1, cutoff=0.6)
     folded = [wire for wire in known if wire.lower() == name.lower()]
     hint = (
         f"did you mean {(folded or close)[0]!r}?"

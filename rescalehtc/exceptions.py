@@ -76,7 +76,8 @@ class HtcValidationError(HtcException, ValueError):
     """Arguments or a payload break rules; nothing was sent.
 
     Attributes:
-        problems: Everything that is wrong, not just the first.
+        problems: Everything that is wrong, not just the first; at most the first 1,000 problems
+            and one that says there are more.
     """
 
     def __init__(self, subject: str, problems: Iterable[Problem]) -> None:

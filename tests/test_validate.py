@@ -45,6 +45,41 @@ def test_what_is_no_payload_is_a_problem(payload: Any) -> None:
     assert len(htcjobs.validate(payload)) == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "where", "message"),
+    [
+        ({1: "a"}, "[0]", "must have strings as its keys"),
+        ({"\ud800": "a"}, "[0]", "must have no text without a UTF-8 form"),
+        (request({"tags": {1: "a"}}), "[0].htcJobDefinition.tags", "must have strings as its keys"),
+        (request({"tags": {"[key]": 1}}), "[0].htcJobDefinition.tags.[key]", "must be a string"),
+        (request(batchSize=10**12), "[0].batchSize", "must be an integer from 1 to 1000"),
+    ],
+)
+def test_keys_and_sizes_without_sense_are_problems(given: Any, where: str, message: str) -> None:
+    found = htcjobs.validate([given])[-1]
+    assert found.where == where
+    assert found.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        [request(jobName=5)] * 1500,
+        [request({"commands": [1] * 1500})],
+        [request({f"field{index}": 1 for index in range(1500)})],
+    ],
+)
+def test_of_very_many_problems_the_first_are_listed(payload: Any) -> None:
+    found = htcjobs.validate(payload)
+    assert len(found) == 1001
+    assert found[-1] == ("payload", "has more problems than the first 1,000")
+
+
+def test_a_request_with_more_problems_than_can_be_listed_has_one() -> None:
+    (found,) = htcjobs.validate([request({"commands": [1] * 30_000})])
+    assert found == ("[0]", "has 30,000 problems, too many to list")
+
+
 def test_regions_are_checked_only_with_a_project() -> None:
     payload = [request(regions=["AWS_US_EAST_1"]), request({"maxVCpus": 0})]
     assert [problem.where for problem in htcjobs.validate(payload)] == [

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import json
+import codecs
+import functools
+import itertools
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
-
-import yaml
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from ..exceptions import Problem
+from . import _document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from ._document import Document, Finding, Node
 
 STANDARD_INPUT = "-"
+MAX_MIB = 1024
+MAX_WHERE_CHARACTERS = 300
+MAX_MESSAGE_CHARACTERS = 1000
 
-# The YAML reader takes JSON too, but for tabs and other odd characters, and what it takes for
-# the end of a line.
-_NOT_YAML = re.compile(
-    "[^\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
-# Nor does it take a character that is written as two halves. Another one in the place of each
-# half keeps all columns as they are.
-_HALF = re.compile(r"\\(?:u[dD](?P<digit>[89a-fA-F])|.)")
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MIB = 2**20
+_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+_NOT_TEXT = re.compile("must be a string, got (bool|int|float)$")
+_WORD = re.compile(r"\w+")
+_INDEX = re.compile(r"\[(\d{1,9})\]")
 
 
 class Place(NamedTuple):
@@ -34,9 +34,6 @@ class Place(NamedTuple):
 
     line: int
     column: int
-
-
-_START = Place(1, 1)
 
 
 class FoundProblem(NamedTuple):
@@ -63,154 +60,163 @@ class Payload:
 
     Attributes:
         requests: The submit requests; nothing of them is checked yet.
-        root: The file's YAML nodes, which know their places.
         is_list: Whether the file holds a list of requests, not a single one.
     """
 
     requests: list[object]
-    root: yaml.Node
     is_list: bool
+    document: Document
 
-    def located(self, problem: Problem) -> FoundProblem:
-        """Add the problem's place in the file."""
+    @property
+    def problems(self) -> list[FoundProblem]:
+        """Problems of the text itself, such as a key that is given twice."""
+        return [_found(self.document.text, finding) for finding in self.document.findings]
+
+    def located(self, problem: Problem) -> FoundProblem | None:
+        """Add the problem's place in the file; None if `problems` has another one there."""
         where = problem.where
         if not self.is_list:
-            where = where.removeprefix("[0]").removeprefix(".") or "request"
-        return FoundProblem(_place(self.root, where), Problem(where, problem.message))
+            where = where.removeprefix("[0]").removeprefix(".")
+        offset, node = _find(self.document, where)
+        if node is not None and node.value is _document.UNREADABLE:
+            return None
+        message = _document.one_line(problem.message, MAX_MESSAGE_CHARACTERS)
+        if _NOT_TEXT.search(message):
+            message += "; put it in quotes"
+        finding = _document.Finding(offset, where or "request", message)
+        return _found(self.document.text, finding)
 
 
 def read(name: str) -> Payload:
-    """Read submit requests from a file: YAML if its name says so, else JSON.
+    """Read submit requests from a file.
 
     Args:
-        name: The file; `-` for the standard input.
+        name: The file; `-` for the standard input. A name that ends in `.json`, `.yaml` or
+            `.yml`, in any case, tells the format; any other file may be either.
 
     Raises:
         UnreadableError: It can't be read, or is not JSON or YAML.
     """
+    text = _decoded(_bytes(name))
+    readers = {
+        ".json": _document.read_json,
+        ".yaml": _document.read_yaml,
+        ".yml": _document.read_yaml,
+    }
     try:
-        raw = sys.stdin.buffer.read() if name == STANDARD_INPUT else Path(name).read_bytes()
+        document = readers.get(Path(name).suffix.lower(), _document.read_either)(text)
+    except _document.DocumentError as error:
+        raise _unreadable(text, error) from None
+    value = document.root.value
+    is_list = isinstance(value, list)
+    return Payload(cast("list[object]", value) if is_list else [value], is_list, document)
+
+
+def _bytes(name: str) -> bytes:
+    try:
+        if name == STANDARD_INPUT:
+            return _standard_input()
+        with Path(name).open("rb") as file:
+            return _limited(file)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UnreadableError(_START, "file", f"can't be read: {reason}") from None
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+    except MemoryError:
+        reason = "there is not enough memory"
+    raise UnreadableError(Place(1, 1), "file", f"can't be read: {reason}")
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise ValueError("the standard input is closed")
+    buffer: BinaryIO | None = getattr(sys.stdin, "buffer", None)
+    if buffer is None:  # a program has put a StringIO there
+        return sys.stdin.read().encode(errors="surrogatepass")
+    return _limited(buffer)
+
+
+def _limited(file: BinaryIO) -> bytes:
+    pieces = iter(functools.partial(file.read, _MIB), b"")
+    raw = b"".join(itertools.islice(pieces, MAX_MIB))
+    if len(raw) >= MAX_MIB * _MIB:
+        raise ValueError(f"it has {MAX_MIB} MiB or more; write several files")
+    return raw
+
+
+def _decoded(raw: bytes) -> str:
+    raw = raw.removeprefix(codecs.BOM_UTF8)
+    if raw.startswith(_WIDE_MARKS) or b"\0" in raw[:2]:
+        message = "is in UTF-16, UTF-32 or binary; save it as UTF-8"
+        raise UnreadableError(Place(1, 1), "text", message)
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode()
     except UnicodeDecodeError as error:
-        before = raw[: error.start]
-        place = Place(before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
-        raise UnreadableError(place, "text", "is not in UTF-8") from None
-    try:
-        value, root = _yaml(text) if name.endswith((".yaml", ".yml")) else _json(text)
-    except RecursionError:
-        raise UnreadableError(_START, "syntax", "is nested too deeply") from None
-    requests = cast("list[object]", value) if isinstance(value, list) else [value]
-    return Payload(requests, root, isinstance(value, list))
+        before = raw[: error.start].decode()
+    place = Place(*_document.line_and_column(before, len(before)))
+    raise UnreadableError(place, "text", "is not in UTF-8; save it as UTF-8")
 
 
-def repeated(payload: Payload) -> list[FoundProblem]:
-    """Names that a mapping of the file has twice: a reader keeps one and drops the other."""
-    return [
-        FoundProblem(_mark(key), Problem(key.value, "is given twice in the same place"))
-        for mapping in _mappings(payload.root, set())
-        for key in _second_keys(mapping)
-    ]
+def _found(text: str, finding: Finding) -> FoundProblem:
+    place = Place(*_document.line_and_column(text, finding.offset))
+    where = _document.one_line(finding.where, MAX_WHERE_CHARACTERS)
+    return FoundProblem(place, Problem(where, finding.message))
 
 
-def _json(text: str) -> tuple[object, yaml.Node]:
-    try:
-        value: object = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UnreadableError(Place(error.lineno, error.colno), "syntax", error.msg) from None
-    as_yaml = _HALF.sub(_other_character, _NOT_YAML.sub("?", text.replace("\t", " ")))
-    return value, _composed(as_yaml)[0]
+def _unreadable(text: str, error: _document.DocumentError) -> UnreadableError:
+    found = _found(text, error.finding)
+    return UnreadableError(found.place, *found.problem)
 
 
-def _other_character(escape: re.Match[str]) -> str:
-    return f"\\ue{int(escape['digit'], 16) - 8}" if escape["digit"] else escape[0]
+def _find(document: Document, where: str) -> tuple[int, Node | None]:
+    """The offset of the item or key that a path such as `[0].envs[1].name` leads to; its node.
 
-
-def _yaml(text: str) -> tuple[object, yaml.Node]:
-    root, loader = _composed(text)
-    try:
-        return loader.construct_document(root), root
-    except yaml.MarkedYAMLError as error:
-        raise _syntax_error(error) from None
-
-
-def _composed(text: str) -> tuple[yaml.Node, Any]:
-    loader: Any = _Loader(text)
-    try:
-        root: yaml.Node | None = loader.get_single_node()
-    except yaml.YAMLError as error:
-        raise _syntax_error(error) from None
-    if root is None:
-        raise UnreadableError(_START, "file", "holds no submit request")
-    return root, loader
-
-
-def _syntax_error(error: yaml.YAMLError) -> UnreadableError:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        mark = error.problem_mark
-        return UnreadableError(_place_of(mark), "syntax", error.problem or "")
-    return UnreadableError(_START, "syntax", "; ".join(str(error).splitlines()))
-
-
-def _place(node: yaml.Node, where: str) -> Place:
-    """The place of the item or key that a path such as `[0].envs[1].name` leads to.
-
-    Where the path goes on to what the file does not have, that of the last that it has.
+    Where the path goes on to what the file does not have, the offset of the last that it has.
     """
-    place = _mark(node)
+    node = document.root
+    offset = node.offset
     while where:
-        step = _step(node, where)
+        step = _step(document, node, where)
         if step is None:
-            break
-        place, node, where = step
-    return place
+            return offset, None
+        offset, node, length = step
+        where = where[length:].removeprefix(".")
+    return offset, node
 
 
-def _step(node: yaml.Node, where: str) -> tuple[Place, yaml.Node, str] | None:
-    """The place of what the path's beginning names, its node, and the rest of the path."""
-    if isinstance(node, yaml.SequenceNode):
-        match = re.match(r"\[(\d+)\]\.?", where)
-        if match is None or int(match[1]) >= len(node.value):
+def _step(document: Document, node: Node, where: str) -> tuple[int, Node, int] | None:
+    """The offset of what the path's beginning names, its node, and that beginning's length."""
+    children = document.children(node)
+    if isinstance(children, list):
+        match = _INDEX.match(where)
+        if match is None or int(match[1]) >= len(children):
             return None
-        item: yaml.Node = node.value[int(match[1])]
-        return _mark(item), item, where[match.end() :]
-    if isinstance(node, yaml.MappingNode):
-        entries: list[tuple[yaml.Node, yaml.Node]] = node.value
-        for key, value in sorted(entries, key=lambda entry: -len(str(entry[0].value))):
-            name = str(key.value)
-            if where == name or where.startswith((f"{name}.", f"{name}[")):
-                return _mark(key), value, where[len(name) :].removeprefix(".")
-    return None
+        item = children[int(match[1])]
+        return item.offset, item, match.end()
+    for length in _lengths(node):
+        entry = children.get(where[:length])
+        if entry and where[length : length + 1] in ("", ".", "["):
+            return entry.offset, entry.node, length
+    match = _WORD.match(where)  # a field may be given by its Python name, too
+    entry = children.get(_python_names().get(match[0], "")) if match else None
+    return (entry.offset, entry.node, len(match[0])) if match and entry else None
 
 
-def _mappings(node: yaml.Node, seen: set[int]) -> Iterator[yaml.MappingNode]:
-    if id(node) in seen:
-        return
-    seen.add(id(node))
-    if isinstance(node, yaml.MappingNode):
-        yield node
-        for _, value in node.value:
-            yield from _mappings(value, seen)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _mappings(item, seen)
+@functools.cache
+def _python_names() -> dict[str, str]:
+    """The Python names of the fields of all requests, by the service's names."""
+    from .. import models
+    from .._model_base import Request
+
+    classes = [one for one in vars(models).values() if isinstance(one, type)]
+    return {
+        field.alias: name
+        for one in classes
+        if issubclass(one, Request)
+        for name, field in one.model_fields.items()
+        if field.alias
+    }
 
 
-def _second_keys(mapping: yaml.MappingNode) -> Iterator[yaml.ScalarNode]:
-    names: set[str] = set()
-    for key, _ in mapping.value:
-        if isinstance(key, yaml.ScalarNode):
-            if key.value in names:
-                yield key
-            names.add(key.value)
-
-
-def _mark(node: yaml.Node) -> Place:
-    return _place_of(node.start_mark)
-
-
-def _place_of(mark: yaml.error.Mark) -> Place:
-    return Place(mark.line + 1, mark.column + 1)
+@functools.lru_cache(maxsize=8)
+def _lengths(node: Node) -> list[int]:
+    """The lengths of a mapping's names, longest first: names may have dots and brackets."""
+    return sorted({len(cast("str", name)) for name in node.children or ()}, reverse=True)

@@ -36,7 +36,7 @@ def validate(
         typer.Argument(
             metavar="FILE...",
             show_default=False,
-            help="JSON or YAML files; - for JSON on the standard input.",
+            help="JSON or YAML files; - for the standard input.",
         ),
     ],
 ) -> None:
@@ -59,8 +59,8 @@ def submit(
         typer.Argument(
             metavar="FILE",
             show_default=False,
-            help="JSON or YAML file with one submit request or a list of them; - for JSON on "
-            "the standard input.",
+            help="JSON or YAML file with one submit request or a list of them; - for the "
+            "standard input.",
         ),
     ],
     task: Annotated[
@@ -97,10 +97,10 @@ def submit(
         raise typer.BadParameter("give one of --task and --new-task", param_hint="--task")
     try:
         payload = _payload.read(file)
+        _refuse(_lines(file, payload, None))
     except _payload.UnreadableError as error:
         _refuse([_line(file, error.found)])
         return
-    _refuse(_lines(file, payload, None))
     with open_session(profile, interval) as rescale:
         found = find_task(rescale, project, task) if task else None
         owner = found.project if found else find_project(rescale, project)
@@ -127,8 +127,8 @@ def _lines_of(file: str) -> list[str]:
 def _lines(file: str, payload: _payload.Payload, project: HtcProject | None) -> list[str]:
     """The problems as `file:line:column: where: message`, in the file's order."""
     requests = cast("Sequence[dict[str, Any]]", payload.requests)
-    found = [payload.located(problem) for problem in htcjobs.validate(requests, project)]
-    found += _payload.repeated(payload)
+    located = map(payload.located, htcjobs.validate(requests, project))
+    found = [*payload.problems, *(problem for problem in located if problem)]
     return [_line(file, problem) for problem in sorted(found)]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rescalehtc.cli import _payload
@@ -131,7 +131,7 @@ def test_all_files_are_checked_also_after_one_that_is_not_there(command: Command
         ("a.yaml", b"a: [1\nb: 2", ":2:2: syntax: "),
         ("a.yaml", b"a: !!python/object:os.system {}", ":1:4: syntax: "),
         ("a.yaml", b"a: 1\n---\nb: 1", ":2:1: syntax: "),
-        ("a.yaml", b"a: \x07", ":1:1: syntax: "),
+        ("a.yaml", b"a: \x07", ":1:4: syntax: "),
         ("a.yaml", b"# nothing", ":1:1: file: "),
         ("a.yaml", b"&a [*a]", ":1:1: "),
         ("a.json", b"[]", ":1:1: "),
@@ -173,6 +173,9 @@ def places_in(tree: Any, start: str = "") -> list[tuple[str, str]]:
     return [place for at, name, value in steps for place in [(at, name), *places_in(value, at)]]
 
 
+@example(tree=[{"\x7f": {"a": 1}}], ascii_only=False, indent=None)
+@example(tree=[{"\ud800": {"a": 1}}], ascii_only=True, indent="\t")
+@settings(derandomize=True)
 @given(
     tree=st.lists(TREES, min_size=1, max_size=3),
     ascii_only=st.booleans(),
@@ -181,7 +184,6 @@ def places_in(tree: Any, start: str = "") -> list[tuple[str, str]]:
 def test_any_json_is_read_as_json_and_its_names_are_found(
     tmp_path_factory: pytest.TempPathFactory, tree: list[Any], ascii_only: bool, indent: Any
 ) -> None:
-    """The places come from a reader of YAML, which JSON is nearly."""
     text = json.dumps(tree, ensure_ascii=ascii_only, indent=indent)
     file = tmp_path_factory.mktemp("json") / "a.json"
     file.write_bytes(text.encode("utf-8", "replace"))
@@ -191,6 +193,7 @@ def test_any_json_is_read_as_json_and_its_names_are_found(
     lines = text.split("\n")
     for path, name in places_in(payload.requests):
         found = payload.located(Problem(path, ""))
+        assert found
         if name.isascii() and name.isalnum():  # others may be written in several ways
             shown = lines[found.place.line - 1][found.place.column - 1 :]
             assert shown.startswith(json.dumps(name)), (path, shown)

@@ -30,6 +30,7 @@ from rescalehtc import (
     models,
 )
 from rescalehtc._json_object import validated
+from rescalehtc.cli import _submit
 from rescalehtc.exceptions import HtcException, HtcResponseError, HtcStatusError
 from rescalehtc.htcprojects import HtcProject
 from rescalehtc.htctasks import HtcTask
@@ -270,3 +271,32 @@ def test_batches_and_lines(json_object: dict[str, Any]) -> None:
     ):
         with contextlib.suppress(HtcException):
             read()
+
+
+PIECES = st.sampled_from(
+    [
+        *("&a ", "*a", "<<: ", "<<: *a", "!!int ", "!x ", "---\n", "%YAML 1.1\n", "|\n", "#"),
+        *("\t", "\r", "\x85", "\ufeff", "\0", "\n", "\n  ", " ", '"', "'", "\\", "\\ud800"),
+        *("{", "}", "[", "]", ": ", ":", ", ", "? ", "- ", "é", "🙂", "=", "-", "on", "~", "true"),
+        *(".inf", "NaN", "0x1", "007", "1e999", "2", "9" * 101, "2024-02-30"),
+        *("htcJobDefinition", '"htcJobDefinition"', "imageName: a"),
+    ]
+)
+FILES = st.lists(PIECES, max_size=12).map(lambda parts: "".join(parts).encode()) | st.binary()
+
+
+@given(FILES, st.sampled_from([".json", ".yaml", ""]))
+@FUZZ
+def test_submit_files(content: bytes, suffix: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"a{suffix}"
+        file.write_bytes(content)
+        lines = _submit._lines_of(str(file))
+    text = content.decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    lengths = [len(line) for line in text.split("\n")]
+    for line in lines:
+        row, column, _ = line.removeprefix(f"{file}:").split(":", 2)
+        assert 1 <= int(row) <= len(lengths)
+        assert 1 <= int(column) <= lengths[int(row) - 1] + 1
+        assert line.isprintable()
+        assert len(line) < 2000
