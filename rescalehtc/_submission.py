@@ -9,7 +9,7 @@ from ._validation import Location, expected, inspect, rename, shown
 from .exceptions import HtcValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import ParamSpec, TypeVar
 
     from .htcprojects import HtcProject
@@ -142,6 +142,11 @@ def from_any_number(payload: object, project: HtcProject) -> list[models.HTCJobS
         for request, size in zip(checked, sizes, strict=True)
         for part in ([request.model_copy(update={"batch_size": one}) for one in size] or [request])
     ]
+
+
+def positions(payload: Sequence[object]) -> list[int]:
+    """For each request of `from_any_number`, the index of the one that it was made of."""
+    return [i for i, item in enumerate(payload) for _ in _part_sizes(item) or [0]]
 
 
 def _part_sizes(item: object) -> list[int]:

@@ -720,7 +720,7 @@ def test_an_interrupt_between_parts_says_what_was_submitted_and_the_rest_is_not_
 ) -> None:
     def second(asked: Asked) -> Answer:
         interrupt()
-        until(lambda: "shutdown" in main_thread_is_in())  # of the threads that send
+        until(lambda: "_wait_briefly" in main_thread_is_in())
         return last or by_case(asked)
 
     service.on(SUBMIT, by_case, second, by_case)
