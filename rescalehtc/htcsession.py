@@ -9,7 +9,6 @@ import random
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import api
@@ -129,8 +128,7 @@ class HtcSession:
         self.settle_seconds: float = settle_seconds
         self.status_refresh_seconds: float = status_refresh_seconds
         self.image_wait_seconds: float = image_wait_seconds
-        # os.path's leaves a home that is not known as it is, where pathlib's raises.
-        config_folder = Path(os.path.expanduser(config_folder_override or CONFIG_FOLDER))  # noqa: PTH111
+        config_folder = os.fspath(config_folder_override or CONFIG_FOLDER)
         self._credential = find_credential(api_key, workspace, config_folder, os.environ)
         self._tokens = TokenSource(self._credential, self.base_url, self._fetch_token)
         self._transport = Transport(self.base_url, timeout_seconds)
@@ -376,9 +374,10 @@ def _hidden(text: T) -> T | Hidden:
 
 def _checked_url(url: str, name: str) -> str:
     require_instance(url, str, name, "HtcSession")
+    url = Hidden(url.strip())
     try:
         origin(url)
-        right = url.isascii() and "?" not in url and "#" not in url
+        right = url.isascii() and url.isprintable() and not set(url) & set(" ?#")
     except ValueError:
         right = False
     if not right:
