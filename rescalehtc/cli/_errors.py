@@ -65,7 +65,12 @@ def exit_status(command: Callable[[], object]) -> int:
 
 def _attempt(action: Callable[[], object]) -> int:
     try:
-        action()
+        try:
+            action()
+        except OSError as error:
+            if error.filename is not None or isinstance(error, HtcException):
+                raise
+            raise _output.failed(error) from None  # of help, which Typer prints
     except typer.Exit as error:
         return error.exit_code
     except typer.TyperException as error:
@@ -87,8 +92,7 @@ def _attempt(action: Callable[[], object]) -> int:
         _report(error, str(error))
         return _status(error)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _report(error, f"{where}{error.strerror or error}")
+        _report(error, f"{error.filename}: {error.strerror}")
         return BAD_INPUT
     except Exception as error:  # noqa: BLE001 - an internal error, not hidden
         _output.say("".join(traceback.format_exception(error)).rstrip("\n"))

@@ -124,9 +124,14 @@ def flush() -> None:
     Raises:
         OutputError: It can't be written.
     """
-    _emit("")
     with _output_errors():
         sys.stdout.flush()
+
+
+def failed(error: OSError | ValueError) -> OutputError:
+    """Discard what can't be written, and return the exception to raise."""
+    discard(sys.stdout)
+    return OutputError(error)
 
 
 def is_live(stream: TextIO) -> bool:
@@ -149,10 +154,9 @@ def _output_errors() -> Generator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # ValueError: the stream is closed
-        failure = OutputError(error)
+        failure = failed(error)
     else:
         return
-    discard(sys.stdout)
     raise failure
 
 
