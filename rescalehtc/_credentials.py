@@ -20,7 +20,6 @@ from .exceptions import (
     HtcAuthenticationError,
     HtcCredentialsError,
     HtcException,
-    HtcFileError,
     HtcResponseError,
 )
 
@@ -79,13 +78,14 @@ def expand_home(path: str) -> Path:
     """Return the path, with the home folder in place of `~`.
 
     Raises:
-        HtcFileError: The home folder is unknown.
+        HtcCredentialsError: The home folder is unknown.
     """
     expanded = os.path.expanduser(path)  # noqa: PTH111 - pathlib's raises
     if path.startswith("~/") and os.environ.get("HOME") == "":  # empty counts as not set
         expanded = f"{_home_of_user()}{path[1:]}"
     if path.startswith("~") and not os.path.isabs(expanded):
-        raise HtcFileError(f"{path}: the home folder is unknown; set the variable HOME to it")
+        reason = "the home folder is unknown; set the variable HOME"
+        raise HtcCredentialsError(f"{path}: {reason}")
     return Path(expanded)
 
 
@@ -133,7 +133,7 @@ def find_credential(
     except FileNotFoundError:
         looked_in.append(f"the file {key_file}")
         unreadable = None
-    except HtcFileError as error:  # no home folder
+    except HtcCredentialsError as error:  # no home folder
         looked_in.append(f"the file {error}")
         unreadable = None
     except (OSError, ValueError) as error:

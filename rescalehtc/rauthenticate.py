@@ -125,8 +125,9 @@ def authenticate(interactive: bool, workspace: str | None, base_url: str | None 
         base_url: The service's address, as in HtcSession.
 
     Raises:
-        HtcCredentialsError: There is no key, or the service refuses it.
-        HtcFileError: The key can't be written, or the home folder is unknown.
+        HtcCredentialsError: There is no key, the service refuses it, or the home folder is
+            unknown.
+        HtcFileError: The key can't be written.
     """
     config_folder = expand_home(CONFIG_FOLDER)
     used = workspace or DEFAULT_WORKSPACE

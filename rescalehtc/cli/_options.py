@@ -74,9 +74,7 @@ Project = Annotated[
         help="Project; may be left out if the workspace has only one.",
     ),
 ]
-Task = Annotated[
-    str, typer.Option("--task", "-t", metavar="NAME|ID", callback=text, help="Task.")
-]
+Task = Annotated[str, typer.Option("--task", "-t", metavar="NAME|ID", callback=text, help="Task.")]
 Group = Annotated[
     str | None, typer.Option(metavar="NAME", callback=text, help="Group of jobs in the task.")
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from .._credentials import SERVICE_URL, expand_home, write_private
-from ..exceptions import HtcException, HtcFileError
+from ..exceptions import HtcCredentialsError, HtcException, HtcFileError
 from ..htcsession import BASE_URL_VARIABLE, CONFIG_FOLDER, HtcSession
 from ..rauthenticate import name_fault
 
@@ -42,7 +42,11 @@ def path() -> Path:
     Raises:
         HtcFileError: The home folder is unknown.
     """
-    return expand_home(CONFIG_FOLDER) / FILE
+    try:
+        return expand_home(CONFIG_FOLDER) / FILE
+    except HtcCredentialsError as error:
+        reason = str(error)
+    raise HtcFileError(reason)
 
 
 def read() -> dict[str, Profile]:
