@@ -83,7 +83,7 @@ def expand_home(path: str) -> Path:
     expanded = os.path.expanduser(path)  # noqa: PTH111 - pathlib's raises
     if path.startswith("~/") and os.environ.get("HOME") == "":  # empty counts as not set
         expanded = f"{_home_of_user()}{path[1:]}"
-    if path.startswith("~") and not os.path.isabs(expanded):
+    if path.startswith("~") and not Path(expanded).is_absolute():
         reason = "the home folder is unknown; set the variable HOME"
         raise HtcCredentialsError(f"{path}: {reason}")
     return Path(expanded)

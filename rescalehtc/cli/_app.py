@@ -53,7 +53,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def prepare(
-    version: Annotated[  # noqa: ARG001 - its callback does the work
+    version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,

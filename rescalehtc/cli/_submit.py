@@ -163,7 +163,7 @@ def _submitted(
         raise
     try:
         _show(batch.batches, output)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - raised again, perhaps as another one
         failure = error
         if isinstance(error, _output.OutputError):
             failure = _errors.UnreportedError(f"the jobs were submitted, but {error}")

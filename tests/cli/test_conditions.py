@@ -411,7 +411,7 @@ def test_an_empty_variable_counts_as_not_set(
     (asked,) = account.asked_for("GET /auth/token")
     assert asked.headers["authorization"] == "Token kept-key"
     monkeypatch.setenv("RESCALE_API_BASE_URL", "")
-    status, told = run("config", "show", "-o", "json")
+    _, told = run("config", "show", "-o", "json")
     assert json.loads(told)["base_url"] == "https://htc.rescale.com/api/v1"
 
 
@@ -421,7 +421,7 @@ def test_an_empty_home_is_not_the_root_folder(
     import pwd
 
     monkeypatch.setenv("HOME", "")
-    status, told = run("config", "show", "-o", "json")
+    _, told = run("config", "show", "-o", "json")
     home = pwd.getpwuid(os.getuid()).pw_dir
     assert json.loads(told)["file"] == f"{home}/.config/rescalehtc/profiles.toml"
 
@@ -458,7 +458,7 @@ def test_a_byte_order_mark_is_read_over_and_a_link_stays_a_link(
     target = tmp_path / "dotfiles.toml"
     target.write_text('\ufeff[us]\nworkspace = "a"\n', encoding="utf-8")
     (config / "profiles.toml").symlink_to(target)
-    status, told = run("config", "list", "-o", "json")
+    _, told = run("config", "list", "-o", "json")
     assert [profile["name"] for profile in json.loads(told)] == ["us"]
     assert run("config", "set", "eu", "--base-url", " http://one.example/ \n")[0] == 0
     assert (config / "profiles.toml").is_symlink()
@@ -482,7 +482,7 @@ def test_blanks_and_line_ends_around_an_address_are_stripped(
     (config / "default").mkdir()
     (config / "default" / "rescale_api_token.txt").write_text("key")
     assert run("projects", "--profile", "x")[0] == 0
-    status, told = run("config", "show", "--profile", "x", "-o", "json")
+    _, told = run("config", "show", "--profile", "x", "-o", "json")
     assert json.loads(told)["base_url"] == address.strip()
     monkeypatch.setenv("RESCALE_API_BASE_URL", "  ")
     assert run("projects")[0] == 2, "blanks lead nowhere, not to the real service"
