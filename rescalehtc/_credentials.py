@@ -99,7 +99,7 @@ def _home_of_user() -> str:
 
 
 def find_credential(
-    api_key: str | None, workspace: str, config_folder: str, environ: Mapping[str, str]
+    api_key: str | None, workspace: str, config_folder: str | Path, environ: Mapping[str, str]
 ) -> Credential:
     """Look for a credential: the argument, a refresh token, an API key, the workspace's file.
 
