@@ -73,13 +73,37 @@ class Credential:
         return hashlib.sha256(self.authorization.encode()).hexdigest()[:16]
 
 
+def expand_home(path: str) -> Path:
+    """Return the path, with the home folder in place of `~`.
+
+    Raises:
+        HtcCredentialsError: The home folder is unknown.
+    """
+    expanded = os.path.expanduser(path)  # noqa: PTH111 - pathlib's raises
+    if path.startswith("~/") and os.environ.get("HOME") == "":  # empty counts as not set
+        expanded = f"{_home_of_user()}{path[1:]}"
+    if path.startswith("~") and not Path(expanded).is_absolute():
+        reason = "the home folder is unknown; set the variable HOME"
+        raise HtcCredentialsError(f"{path}: {reason}")
+    return Path(expanded)
+
+
+def _home_of_user() -> str:
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except (ImportError, KeyError):  # not POSIX; a user without an entry
+        return "~"
+
+
 def find_credential(
-    api_key: str | None, workspace: str, config_folder: Path, environ: Mapping[str, str]
+    api_key: str | None, workspace: str, config_folder: str | Path, environ: Mapping[str, str]
 ) -> Credential:
     """Look for a credential: the argument, a refresh token, an API key, the workspace's file.
 
     An API key in the environment stands for the default workspace, so it is passed over
-    when another one is named.
+    when another one is named. An empty variable counts as not set.
 
     Raises:
         HtcCredentialsError: There is none, or it can't be one.
@@ -98,13 +122,17 @@ def find_credential(
             if name in found:
                 return checked_credential("Token", found[name], name)
         looked_in += [f"the variable {name}" for name in API_KEY_VARIABLES]
-    key_file = config_folder / workspace / KEY_FILE
+    key_file = Path(config_folder, workspace, KEY_FILE)
     try:
+        key_file = expand_home(str(key_file))
         # Where the link `default` leads to is settled once: the token stays beside its key.
         folder = Path(os.path.realpath(key_file.parent))
         text = Hidden((folder / KEY_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         looked_in.append(f"the file {key_file}")
+        unreadable = None
+    except HtcCredentialsError as error:  # no home folder
+        looked_in.append(f"the file {error}")
         unreadable = None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
@@ -128,12 +156,12 @@ def _report_readable(key_file: Path) -> None:
 def checked_credential(
     scheme: Literal["Token", "Refresh"], secret: str, found_in: str, folder: Path | None = None
 ) -> Credential:
-    """Return the credential without the blanks around it.
+    """Return the credential without the blanks and the byte order mark around it.
 
     Raises:
         HtcCredentialsError: It can't be one. The message does not show it.
     """
-    secret = Hidden(secret.strip())
+    secret = Hidden(secret.removeprefix("\ufeff").strip())
     if not secret:
         raise HtcCredentialsError(f"{found_in} is empty")
     if not is_secret_text(secret):
@@ -334,11 +362,12 @@ def seconds_from(given: float, longest: float) -> float | None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file whole or not at all, for the owner's eyes only.
+    """Write a file whole or not at all, readable by its owner only; a link stays a link.
 
     Raises:
         OSError: It can't be written.
     """
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
 from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, cast
 
 from . import api
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 PARALLEL_CALLS = 10
 IMAGE_POLL_SECONDS = 10.0
 LOOKS_A_SETTLING = 6
+# How long an interrupt waits for the answers that are still to come.
+INTERRUPT_SECONDS = 1.0
 # What a job's record repeats of the definition that it was made from. Environment variables
 # are left out: their values are secrets, and this is kept in exceptions.
 _TRAITS = ("imageName", "commands", "maxVCpus", "maxMemory", "execTimeoutSeconds", "architecture")
@@ -89,20 +92,32 @@ def _sent_or_found(
 
 
 def deliver_all(
-    rescale: HtcSession, task: HtcTask, requests: Sequence[HTCJobSubmitRequest], group: str | None
+    rescale: HtcSession,
+    task: HtcTask,
+    requests: Sequence[HTCJobSubmitRequest],
+    positions: Sequence[int],
+    group: str | None,
 ) -> HtcJobBatch:
     """Submit any number of requests that were checked, in calls that are sent in parallel.
 
+    Args:
+        rescale: The session.
+        task: The task.
+        requests: The submit requests, none of them with more than 1000 jobs.
+        positions: For each of them, the index of the caller's request that it belongs to.
+        group: The group.
+
     Raises:
         The same as `deliver`; SubmissionIncompleteError if it ends when something was
-        submitted already.
+        submitted already. An interrupt has that exception as its cause.
     """
     _wait_for_images(rescale, task, requests)
     parts = [
         requests[start : start + MAX_REQUESTS] for start in range(0, len(requests), MAX_REQUESTS)
     ]
     with _turn(rescale, task, group) as told:
-        submission = _Parts(rescale, task, group, _parents(rescale, task, group), parts)
+        older = _parents(rescale, task, group)
+        submission = _Parts(rescale, task, group, older, parts, positions)
         try:
             return submission.submitted()
         finally:
@@ -119,14 +134,19 @@ class _Parts:
         group: str | None,
         older: frozenset[str],
         parts: list[Sequence[HTCJobSubmitRequest]],
+        positions: Sequence[int],
     ) -> None:
         self._rescale = rescale
         self._task = task
         self._group = group
         self._older = older
         self._parts = parts
-        self._stopped = threading.Event()
+        self._positions = positions
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._begun: list[int] = []
         self._outcomes: list[list[Answer] | HtcException | None] = [None] * len(parts)
+        self._defects: list[Exception] = []
 
     def submitted(self) -> HtcJobBatch:
         """Send the parts; if some were lost and all of those found, also what was held back."""
@@ -136,46 +156,87 @@ class _Parts:
                 self._send_the_rest()
                 self._ask_the_group()
                 failures = [one for one in self._outcomes if isinstance(one, HtcException)]
-        except BaseException as error:
-            self._note_interrupt(error)
+        except BaseException as error:  # an interrupt
+            self._tell_interrupt(error)
             raise
-        answers = [one for part in self._outcomes if isinstance(part, list) for one in part]
         if not failures:
+            answers = [one for part in self._outcomes if isinstance(part, list) for one in part]
             return HtcJobBatch(answers, self._task)
-        uncertain = [one for one in failures if isinstance(one, SubmissionUncertainError)]
-        if not answers and not uncertain:
+        if not self._may_exist():
             raise failures[0]
-        unsent = [
-            request
-            for part, outcome in zip(self._parts, self._outcomes, strict=True)
-            if not isinstance(outcome, list | SubmissionUncertainError)
-            for request in part
-        ]
-        batches = [HtcJobBatch(answer, self._task) for answer in answers]
-        del answers  # a traceback that shows variables must not show their secrets
-        raise SubmissionIncompleteError(batches, uncertain, unsent, failures[0])
+        raise self._incomplete(failures[0])
+
+    def _may_exist(self) -> bool:
+        """Whether the service has taken anything, as far as is known."""
+        return any(isinstance(one, list | SubmissionUncertainError) for one in self._outcomes)
+
+    def _incomplete(self, cause: HtcException) -> SubmissionIncompleteError:
+        """What became of each part."""
+        batches: list[HtcJobBatch] = []
+        uncertain: list[SubmissionUncertainError] = []
+        unsent: list[HTCJobSubmitRequest] = []
+        positions: tuple[list[int], list[list[int]], list[int]] = ([], [], [])
+        start = 0
+        for part, outcome in zip(self._parts, self._outcomes, strict=True):
+            own = list(self._positions[start : start + len(part)])
+            start += len(part)
+            if isinstance(outcome, list):
+                batches += [HtcJobBatch(answer, self._task) for answer in outcome]
+                positions[0].extend(own)
+            elif isinstance(outcome, SubmissionUncertainError):
+                uncertain.append(outcome)
+                positions[1].append(own)
+            else:
+                unsent += part
+                positions[2].extend(own)
+        outcome = None  # a traceback that shows variables must not show its secrets
+        return SubmissionIncompleteError(batches, uncertain, unsent, cause, positions)
 
     def _send_the_rest(self) -> None:
         """Send what was not sent, until one fails."""
-        self._stopped.clear()
-        rest = [index for index, outcome in enumerate(self._outcomes) if outcome is None]
-        with ThreadPoolExecutor(min(PARALLEL_CALLS, len(rest))) as threads:
-            try:
-                list(threads.map(self._submit, rest))
-            finally:
-                self._stopped.set()  # an interrupt: what has not begun does not begin
-
-    def _submit(self, index: int) -> None:
-        if self._stopped.is_set():
-            return
-        part = self._parts[index]
+        self._stopped = False
+        rest = deque(index for index, outcome in enumerate(self._outcomes) if outcome is None)
+        ended = SimpleQueue[None]()
+        running = min(PARALLEL_CALLS, len(rest))
         try:
-            self._outcomes[index] = _send(self._rescale, self._task, part, self._group)
-        except HtcException as error:
-            self._stopped.set()
-            search = _search(self._task, self._group, self._older, part)
-            unknown = error.outcome_unknown
-            self._outcomes[index] = _uncertain(search, error) if unknown else error
+            for _ in range(running):
+                # Unlike those of an executor, daemon threads do not hold up the end of a program
+                # that is interrupted.
+                threading.Thread(target=self._work, args=(rest, ended), daemon=True).start()
+            while running:
+                ended.get()
+                running -= 1
+        except BaseException:
+            with self._lock:
+                self._stopped = True  # what has not begun does not begin
+            _wait_briefly(ended, running)
+            raise
+        if self._defects:
+            raise self._defects[0]
+
+    def _work(self, rest: deque[int], ended: SimpleQueue[None]) -> None:
+        """Submit one part after the other."""
+        while True:
+            with self._lock:
+                if self._stopped or not rest:
+                    ended.put(None)
+                    return
+                index = rest.popleft()
+                self._begun.append(index)
+            try:
+                self._outcomes[index] = _send(
+                    self._rescale, self._task, self._parts[index], self._group
+                )
+            except HtcException as error:
+                self._stopped = True
+                unknown = error.outcome_unknown
+                self._outcomes[index] = self._lost_part(index, error) if unknown else error
+            except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
+                self._stopped = True
+                self._defects.append(error)
+
+    def _lost_part(self, index: int, error: HtcException) -> SubmissionUncertainError:
+        return _uncertain(_search(self._task, self._group, self._older, self._parts[index]), error)
 
     @property
     def told(self) -> set[str]:
@@ -215,12 +276,28 @@ class _Parts:
             start = own.stop
         return lost
 
-    def _note_interrupt(self, error: BaseException) -> None:
-        ids = ", ".join(sorted(self.told))
+    def _tell_interrupt(self, error: BaseException) -> None:
+        """Say in notes what exists, and in the cause what became of each part."""
+        cause = HtcConnectionError("submitJobs: interrupted before the answer came")
+        for index in self._begun:
+            if self._outcomes[index] is None:
+                self._outcomes[index] = self._lost_part(index, cause)
+        if not self._may_exist():
+            return
         if self.told:
+            ids = ", ".join(sorted(self.told))
             _note(error, f"these batches were submitted: {ids}")
         if any(isinstance(one, SubmissionUncertainError) for one in self._outcomes):
             _note(error, "more batches may have been taken")
+        error.__cause__ = self._incomplete(cause)
+
+
+def _wait_briefly(ended: SimpleQueue[None], running: int) -> None:
+    """Let requests that are under way end, so that less remains uncertain."""
+    deadline = time.monotonic() + INTERRUPT_SECONDS
+    with contextlib.suppress(KeyboardInterrupt, Empty):  # a second interrupt: do not wait
+        for _ in range(running):
+            ended.get(timeout=max(0.0, deadline - time.monotonic()))
 
 
 def _send(

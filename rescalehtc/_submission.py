@@ -9,7 +9,7 @@ from ._validation import MAX_PROBLEMS, Location, expected, inspect, rename, show
 from .exceptions import HtcValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import ParamSpec, TypeVar
 
     from .htcprojects import HtcProject
@@ -172,6 +172,11 @@ def _parts(
     request: models.HTCJobSubmitRequest, sizes: list[int]
 ) -> list[models.HTCJobSubmitRequest]:
     return [request.model_copy(update={"batch_size": size}) for size in sizes] or [request]
+
+
+def positions(payload: Sequence[object]) -> list[int]:
+    """For each request of `from_any_number`, the index of the one that it was made of."""
+    return [i for i, item in enumerate(payload) for _ in _part_sizes(item) or [0]]
 
 
 def _part_sizes(item: object) -> list[int]:

@@ -300,6 +300,11 @@ class SubmissionIncompleteError(HtcException):
         batches: What the service took, in the order of the parts.
         uncertain: A SubmissionUncertainError for each part of which it is not known.
         cause: The exception that ended it.
+        batch_positions: For each of `batches`, the index of the request that it belongs to among
+            the requests passed to `submit`. One of more than 1000 jobs has several batches.
+        uncertain_positions: The same for each of `uncertain`, as a list: a part holds up to 100
+            requests.
+        unsent_positions: The same for each of `unsent`.
 
     A pickle of it carries no secrets: its `batches` are without the environment variables and
     claims, and `unsent` is not in it.
@@ -311,7 +316,12 @@ class SubmissionIncompleteError(HtcException):
         uncertain: list[SubmissionUncertainError],
         unsent: list[HTCJobSubmitRequest],
         cause: HtcException,
+        positions: tuple[list[int], list[list[int]], list[int]],
     ) -> None:
+        self.batch_positions: list[int]
+        self.uncertain_positions: list[list[int]]
+        self.unsent_positions: list[int]
+        self.batch_positions, self.uncertain_positions, self.unsent_positions = positions
         self.batches: list[HtcJobBatch] = batches
         self.uncertain: list[SubmissionUncertainError] = uncertain
         self._unsent: list[HTCJobSubmitRequest] | None = unsent
@@ -339,7 +349,8 @@ class SubmissionIncompleteError(HtcException):
 
         batches = [without_secrets(batch) for batch in self.batches]
         state = {**self.__dict__, "batches": batches, "_unsent": None, "args": self.args}
-        return type(self), (batches, self.uncertain, [], self.cause), state
+        positions = (self.batch_positions, self.uncertain_positions, self.unsent_positions)
+        return type(self), (batches, self.uncertain, [], self.cause, positions), state
 
 
 class HtcFileError(HtcException, OSError):

@@ -913,8 +913,10 @@ def submit(
     from . import _delivery, _submission
 
     checked = _submission.tried(_submission.from_any_number, requests, task.project)
+    positions = [] if isinstance(checked, HtcValidationError) else _submission.positions(requests)
     del requests  # tracebacks that show variables must not show its secrets
-    return _delivery.deliver_all(rescale, task, _submission.passed(checked), _checked_group(group))
+    parts = _submission.passed(checked)
+    return _delivery.deliver_all(rescale, task, parts, positions, _checked_group(group))
 
 
 def _checked_group(group: str | None) -> str | None:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 from . import _lazy, api
 from ._json_object import id_of, require_instance, require_list, validated
 from ._storage import StorageOperations, StoredObject
-from .exceptions import HtcException, HtcNotFoundError, HtcValidationError, Problem
+from .exceptions import (
+    HtcException,
+    HtcNotFoundError,
+    HtcResponseError,
+    HtcValidationError,
+    Problem,
+)
 from .htcworkspaces import retention_payload
 
 if TYPE_CHECKING:
@@ -89,7 +95,10 @@ class HtcProject(StoredObject):
 
         Operation listProjectLimits.
         """
-        return api.get_htc_projects_limits(rescale, id_of(self, "projectId"))
+        limits: list[Any] = api.get_htc_projects_limits(rescale, id_of(self, "projectId"))
+        if not all(isinstance(limit, dict) for limit in limits):
+            raise HtcResponseError("listProjectLimits: a limit is not a JSON object")
+        return limits
 
     def set_vcpu_limit(
         self, rescale: HtcSession, modifier_role: ModifierRole, vcpu_limit: int

@@ -9,7 +9,6 @@ import random
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import api
@@ -146,7 +145,7 @@ class HtcSession:
         self.status_refresh_seconds: float = status_refresh_seconds
         self.image_wait_seconds: float = image_wait_seconds
         self._api_key = api_key
-        self._config_folder = config_folder_override or CONFIG_FOLDER
+        self._config_folder = os.fspath(config_folder_override or CONFIG_FOLDER)
         self._timeout_seconds = timeout_seconds
         self._retry_policy = RetryPolicy(max_retries, backoff_seconds, deadline_seconds)
         self._start()
@@ -360,9 +359,9 @@ class HtcSession:
         """The source of tokens. A copy of a session finds its credential here."""
         with self._lock:
             if self._token_source is None:
-                # os.path's leaves a home that is not known as it is, where pathlib's raises.
-                folder = Path(os.path.expanduser(self._config_folder))  # noqa: PTH111
-                found = find_credential(self._api_key, self.workspace, folder, os.environ)
+                found = find_credential(
+                    self._api_key, self.workspace, self._config_folder, os.environ
+                )
                 self._token_source = TokenSource(found, self.base_url, self._fetch_token)
             return self._token_source
 

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import api, htcworkspaces
+from ._console import INTERRUPTED, console, discard, ignore_interrupts, is_terminal
 from ._credentials import (
     DEFAULT_WORKSPACE,
     KEY_FILE,
     TOKEN_FILE,
     Credential,
     checked_credential,
+    expand_home,
     find_credential,
     write_private,
 )
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 KEYS_ADDRESS = "https://platform.rescale.com/user/settings/api-key/"
 MAX_NAME_BYTES = 255
+MAX_KEY_CHARACTERS = 1 << 16
 # Somebody waits: a service that is not there is to be told of within seconds.
 BACKOFF_SECONDS = 0.2
 
@@ -51,7 +54,7 @@ The service's address is taken from RESCALE_API_BASE_URL if that is set.
 API keys are made at {KEYS_ADDRESS}
 
 exit status: 0 if the service was reached and accepts the credential, 1 if not,
-2 if the arguments are wrong
+2 if the arguments are wrong, 130 if interrupted with Ctrl-C
 """
 
 
@@ -85,6 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="keep the key under this name, for HtcSession(NAME), and leave the link `default` "
         "as it is",
     )
+    with console():
+        return _run(parser, arguments)
+
+
+def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
     if options.workspace is not None:
         fault = name_fault(options.workspace)
@@ -94,12 +102,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         authenticate(options.interactive, options.workspace)
     except HtcException as error:
         reason = str(error)
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}"
     except KeyboardInterrupt:
+        ignore_interrupts()
         reason = "interrupted"
     else:
         return 0
     sys.stderr.write(f"rauthenticate: error: {_one_line(reason)}\n")
-    return 1
+    return INTERRUPTED if reason == "interrupted" else 1
 
 
 def authenticate(interactive: bool, workspace: str | None, base_url: str | None = None) -> None:
@@ -114,16 +125,15 @@ def authenticate(interactive: bool, workspace: str | None, base_url: str | None 
         base_url: The service's address, as in HtcSession.
 
     Raises:
-        HtcCredentialsError: There is no key, or the service refuses it.
+        HtcCredentialsError: There is no key, the service refuses it, or the home folder is
+            unknown.
         HtcFileError: The key can't be written.
     """
-    config_folder = Path(os.path.expanduser(CONFIG_FOLDER))  # noqa: PTH111 - a home may be missing
-    if not config_folder.is_absolute():
-        raise HtcCredentialsError("there is no home folder for keys; set the variable HOME")
+    config_folder = expand_home(CONFIG_FOLDER)
     used = workspace or DEFAULT_WORKSPACE
     given = _given_key(interactive)
     if given is None:
-        found = find_credential(None, used, config_folder, os.environ)
+        found = find_credential(None, used, CONFIG_FOLDER, os.environ)
         if found.folder is not None:
             with _file_errors():
                 _drop_token(found.folder)
@@ -142,7 +152,7 @@ def authenticate(interactive: bool, workspace: str | None, base_url: str | None 
         if workspace is not None and workspace != theirs:
             _say(f"note: the service's name for the workspace is {theirs or 'missing'}")
         _try(rescale, given.found_in)
-    note = _what_goes_first(given, used, config_folder)
+    note = _what_goes_first(given, used)
     if note:
         _say(f"note: a session for the workspace {used} does not use this key: {note}")
 
@@ -158,8 +168,8 @@ def _given_key(interactive: bool) -> Credential | None:
 
 def _prompted() -> str:
     try:
-        if not sys.stdin.isatty():
-            return sys.stdin.readline()
+        if not is_terminal(sys.stdin):
+            return sys.stdin.readline(MAX_KEY_CHARACTERS)
         with warnings.catch_warnings():
             warnings.simplefilter("error", getpass.GetPassWarning)
             return getpass.getpass(f"API key, from {KEYS_ADDRESS} (it is not shown): ")
@@ -167,7 +177,7 @@ def _prompted() -> str:
         reason = "no key was typed"
     except getpass.GetPassWarning:
         reason = "this terminal would show the key; give it through a pipe"
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # ValueError: not UTF-8, or a closed stream
         reason = "the key can't be read"
     raise HtcCredentialsError(reason)
 
@@ -199,7 +209,7 @@ def name_fault(name: str) -> str | None:
         name in (".", "..")
         or "/" in name
         or not name.isprintable()
-        or len(name.encode()) > MAX_NAME_BYTES
+        or len(name.encode(errors="surrogatepass")) > MAX_NAME_BYTES
     ):
         return f"{name[:MAX_NAME_BYTES]!a} can't be the name of a folder"
     return None
@@ -265,10 +275,10 @@ def _try(rescale: HtcSession, found_in: str) -> None:
     )
 
 
-def _what_goes_first(key: Credential, workspace: str, config_folder: Path) -> str | None:
+def _what_goes_first(key: Credential, workspace: str) -> str | None:
     """What a session finds before the key that was kept, if it finds anything else."""
     try:
-        found = find_credential(None, workspace, config_folder, os.environ)
+        found = find_credential(None, workspace, CONFIG_FOLDER, os.environ)
     except HtcCredentialsError as error:
         return str(error)
     return None if found.secret == key.secret else f"{found.found_in} goes first"
@@ -286,7 +296,12 @@ def _file_errors() -> Generator[None]:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(f"{_one_line(text)}\n")
+    """Tell what was done. Where that can't be written, it was done all the same."""
+    try:
+        sys.stdout.write(f"{_one_line(text)}\n")
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        discard(sys.stdout)
 
 
 def _one_line(text: str) -> str:

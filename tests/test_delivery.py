@@ -556,6 +556,9 @@ def test_nothing_is_sent_after_a_part_that_was_refused(
     assert isinstance(error.cause, HtcBadRequestError)
     assert error.status_code == 400
     assert len(service.asked_for(SUBMIT)) == 2
+    positions = (error.batch_positions, error.uncertain_positions, error.unsent_positions)
+    assert positions == ([0, 1], [], [2, 3, 4])
+    assert pickle.loads(pickle.dumps(error)).batch_positions == [0, 1]
     counts = "2 batches were submitted, of 0 parts it is not known, 3 submit requests were not"
     assert counts in str(error)
 
@@ -720,7 +723,7 @@ def test_an_interrupt_between_parts_says_what_was_submitted_and_the_rest_is_not_
 ) -> None:
     def second(asked: Asked) -> Answer:
         interrupt()
-        until(lambda: "shutdown" in main_thread_is_in())  # of the threads that send
+        until(lambda: "_wait_briefly" in main_thread_is_in())
         return last or by_case(asked)
 
     service.on(SUBMIT, by_case, second, by_case)
@@ -731,4 +734,31 @@ def test_an_interrupt_between_parts_says_what_was_submitted_and_the_rest_is_not_
     if last is LOST:
         notes.append("rescalehtc: more batches may have been taken")
     assert info.value.__notes__ == notes
+    cause = info.value.__cause__
+    assert isinstance(cause, SubmissionIncompleteError)
+    assert cause.batch_positions == [int(name[1:]) for name in told.split(", ")]
+    assert cause.uncertain_positions == ([[2, 3]] if last is LOST else [])
     assert len(service.asked_for(SUBMIT)) == 2
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+def test_an_interrupt_does_not_wait_for_an_answer_that_does_not_come(
+    service: Service, scripted: HtcSession, scripted_task: HtcTask, interrupt: Callable[[], None]
+) -> None:
+    over = threading.Event()
+
+    def hanging(_: Asked) -> Answer:
+        interrupt()
+        over.wait(60)
+        return LOST
+
+    service.on(SUBMIT, by_case, hanging)
+    with pytest.raises(KeyboardInterrupt) as info:
+        submit(scripted, scripted_task, cases(5), group=None)
+    assert not over.is_set()
+    over.set()
+    cause = info.value.__cause__
+    assert isinstance(cause, SubmissionIncompleteError)
+    assert cause.batch_positions == [0, 1]
+    assert cause.uncertain_positions == [[2, 3]]
+    assert cause.unsent_positions == [4]

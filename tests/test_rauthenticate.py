@@ -6,9 +6,11 @@ import json
 import os
 import pty
 import select
+import signal
 import stat
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from rescalehtc.emulator import Emulator
 
 KEY = "s3cret-key"
+SCRIPT = [sys.executable, "-m", "rescalehtc.rauthenticate"]
 USER = "GET /auth/whoami"
 CLAIMS = {
     "userFullName": "Ada L",
@@ -54,7 +57,7 @@ def belongs_to(service: Service, workspace: object) -> None:
 def run(*arguments: str, key: str | None = None, **variables: str) -> tuple[int, str, str]:
     """Run it and return its status, output and errors."""
     done = subprocess.run(
-        [sys.executable, "-m", "rescalehtc.rauthenticate", *arguments],
+        [*SCRIPT, *arguments],
         input=key or "",
         env={**os.environ, **variables},
         capture_output=True,
@@ -367,3 +370,61 @@ def test_help_names_what_it_looks_at_and_writes() -> None:
     for word in ("RESCALE_API_TOKEN", "RESCALE_API_KEY", "RESCALE_API_BASE_URL", "default",
                  "RESCALE_HTC_REFRESH_TOKEN", "rescale_api_token.txt", "exit status"):  # fmt: skip
         assert word in output
+
+
+# ---- bad conditions
+
+
+@pytest.mark.parametrize("redirection", [">&-", ">/dev/full", "2>&-", "| :"])
+def test_a_key_is_kept_whatever_the_streams_are(config: Path, redirection: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", *SCRIPT],
+        env={**os.environ, "RESCALE_API_KEY": KEY},
+        capture_output=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (config / "acme" / "rescale_api_token.txt").read_text() == KEY
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
+def test_a_signal_at_the_prompt_leaves_a_terminal_that_shows_what_is_typed(
+    number: signal.Signals, status: int
+) -> None:
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [*SCRIPT, "-i"], stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    ) as process:
+        shown = b""
+        while b"not shown" not in shown:
+            assert select.select([master], [], [], 60)[0]
+            shown += os.read(master, 4096)
+        assert not termios.tcgetattr(slave)[3] & termios.ECHO
+        process.send_signal(number)
+        assert process.wait(60) == status
+        assert termios.tcgetattr(slave)[3] & termios.ECHO
+    os.close(master)
+    os.close(slave)
+
+
+def test_without_a_standard_input_there_is_no_key(config: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *SCRIPT, "-i"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "is empty" in done.stderr
+    assert not config.exists()
+
+
+def test_an_empty_variable_counts_as_not_set(config: Path) -> None:
+    status, output, _ = run(RESCALE_API_TOKEN="", RESCALE_API_KEY=KEY)
+    assert status == 0
+    assert "RESCALE_API_KEY" in output
+
+
+def test_a_name_outside_of_the_terminals_encoding_is_told(service: Service) -> None:
+    service.on("GET /auth/token/whoami", Answer({**CLAIMS, "userFullName": "Käthe"}))
+    status, output, _ = run(RESCALE_API_KEY=KEY, PYTHONIOENCODING="ascii")
+    assert (status, "K\\xe4the" in output) == (0, True)

@@ -10,6 +10,7 @@ import typer
 from .. import htcworkspaces
 from .._credentials import DEFAULT_WORKSPACE, find_credential
 from ..exceptions import HtcCredentialsError
+from ..htcsession import CONFIG_FOLDER
 from ..rauthenticate import authenticate, name_fault
 from . import _options, _output, _profiles
 from ._session import open_session
@@ -33,6 +34,7 @@ def login(
         str | None,
         typer.Option(
             metavar="NAME",
+            callback=_options.text,
             help="Keep the key under this name; else under that of the profile, or of the "
             "workspace that it belongs to, which becomes the default one.",
         ),
@@ -88,12 +90,18 @@ def list_profiles(output: _options.Output = _output.Format.TABLE) -> None:
 
 @config.command("set")
 def set_profile(
-    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", callback=_options.text, show_default=False)
+    ],
     workspace: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Workspace whose API key is used.")
+        str | None,
+        typer.Option(
+            metavar="NAME", callback=_options.text, help="Workspace whose API key is used."
+        ),
     ] = None,
     base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Address of the service.")
+        str | None,
+        typer.Option(metavar="URL", callback=_options.text, help="Address of the service."),
     ] = None,
 ) -> None:
     """Make a profile, or change what is given of one."""
@@ -121,6 +129,6 @@ def show_profile(
 
 def _found_in(workspace: str) -> str:
     try:
-        return find_credential(None, workspace, _profiles.path().parent, os.environ).found_in
+        return find_credential(None, workspace, CONFIG_FOLDER, os.environ).found_in
     except HtcCredentialsError as error:
         return str(error).splitlines()[0]

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from .. import __version__
 from . import _accounts, _jobs, _resources, _submit
-from ._errors import EXIT_STATUS, reported
+from ._errors import EXIT_STATUS, exit_status
 
 if TYPE_CHECKING:
-    from io import TextIOWrapper
-
-    from typer import Context
+    from collections.abc import Sequence
 
 
 class _Commands(TyperGroup):
-    def invoke(self, ctx: Context) -> Any:  # type: ignore[override]
-        with reported():
-            return super().invoke(ctx)
+    def main(  # type: ignore[override]
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        **_: Any,
+    ) -> NoReturn:
+        """Run a command, and exit with its status. Typer's own drops what an exception says."""
+
+        def run() -> None:
+            self._main_shell_completion({}, prog_name or "rescalehtc")
+            given = sys.argv[1:] if args is None else list(args)
+            with self.make_context(prog_name, given) as context:
+                self.invoke(context)
+
+        sys.exit(exit_status(run))
 
 
 app = typer.Typer(
@@ -43,7 +53,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def prepare(
-    version: Annotated[  # noqa: ARG001 - its callback does the work
+    version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
@@ -52,8 +62,6 @@ def prepare(
 
     Results go to the standard output, everything else to the error stream.
     """
-    # Half a character, which a log may hold, has no bytes; it is written as its escape sequence.
-    cast("TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
 
 
 for module in (_accounts, _submit, _jobs, _resources):

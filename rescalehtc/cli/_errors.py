@@ -3,69 +3,139 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import traceback
 from typing import TYPE_CHECKING
 
 import typer
 
+from .._console import INTERRUPTED, ignore_interrupts
 from ..exceptions import (
     HtcConnectionError,
     HtcCredentialsError,
     HtcException,
     HtcResponseError,
     HtcStatusError,
+    SubmissionIncompleteError,
+    SubmissionUncertainError,
 )
 from . import _output
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
+    from typing import TextIO
 
+SUCCESS = 0
 JOBS_FAILED = 1
 BAD_INPUT = 2
 NO_SERVICE = 3
 NOT_IN_TIME = 4
+INCOMPLETE = 5
 DEFECT = 70
-INTERRUPTED = 130
-OUTPUT_CLOSED = 141  # what a shell tells of a program that a closed pipe ended
+SIGNALLED = 128  # and the signal's number, as shells report it
+OUTPUT_CLOSED = SIGNALLED + 13  # SIGPIPE
 
 EXIT_STATUS = f"""\
 Exit status:
 
 \b
-  0    fine; of jobs that were waited for: all succeeded
+  {SUCCESS}    success; if you waited for jobs: all of them succeeded
   {JOBS_FAILED}    jobs failed
-  {BAD_INPUT}    bad input: arguments, files, names of what is not there
-  {NO_SERVICE}    the service can't be reached, refuses the credentials, or failed
-  {NOT_IN_TIME}    what was waited for did not come in time
-  {DEFECT}   a defect of this program, told with its traceback
+  {BAD_INPUT}    invalid input: arguments, files, or names that do not exist
+  {NO_SERVICE}    the service can't be reached, rejects the credentials, or failed
+  {NOT_IN_TIME}    timed out while waiting
+  {INCOMPLETE}    a submission is incomplete or uncertain; the message says what exists
+  {DEFECT}   internal error, with traceback
   {INTERRUPTED}  interrupted with Ctrl-C
 """
 
 _REFUSALS = (401, 403, 429)
 
 
+class UnreportedError(HtcException):
+    """Jobs were submitted, but the output can't be written."""
+
+
+def exit_status(command: Callable[[], object]) -> int:
+    """Run a command, report what goes wrong on the error stream, and return the exit status."""
+    status = _attempt(command)
+    unwritten = _attempt(_output.flush)
+    return status or unwritten
+
+
+def _attempt(action: Callable[[], object]) -> int:
+    try:
+        try:
+            action()
+        except OSError as error:
+            if error.filename is not None or isinstance(error, HtcException):
+                raise
+            raise _output.failed(error) from None  # of help, which Typer prints
+    except typer.Exit as error:
+        return error.exit_code
+    except typer.TyperException as error:
+        _output.say(_usage(error))
+        return error.exit_code
+    except KeyboardInterrupt as error:
+        ignore_interrupts()
+        _report(error, "interrupted")
+        return INTERRUPTED
+    except SystemExit as error:  # a signal
+        ignore_interrupts()
+        code = error.code if isinstance(error.code, int) else 0
+        if code > SIGNALLED:
+            _report(error, "terminated")
+        return code
+    except HtcException as error:
+        if isinstance(error, _output.OutputError) and error.is_closed_pipe:
+            return OUTPUT_CLOSED
+        _report(error, str(error))
+        return _status(error)
+    except OSError as error:
+        _report(error, f"{error.filename}: {error.strerror}")
+        return BAD_INPUT
+    except Exception as error:  # noqa: BLE001 - an internal error, not hidden
+        _output.say("".join(traceback.format_exception(error)).rstrip("\n"))
+        return DEFECT
+    return SUCCESS
+
+
+def _usage(error: typer.TyperException) -> str:
+    """What Typer would show of an error."""
+    show: Callable[[TextIO], None] | None = getattr(error, "show", None)
+    if show is None:
+        return str(error)
+    shown = io.StringIO()
+    show(shown)
+    return shown.getvalue().rstrip("\n")
+
+
+def _report(error: BaseException, message: str) -> None:
+    notes: list[str] = getattr(error, "__notes__", [])
+    _output.say_error("\n".join([message, *(f"  {note}" for note in notes)]))
+
+
 @contextlib.contextmanager
-def reported() -> Generator[None]:
-    """Tell what goes wrong inside on the error stream, and exit with its status."""
+def noting(change: str) -> Generator[None]:
+    """Add a note to an exception that leaves it unknown whether something was changed.
+
+    Args:
+        change: What the service may have done, such as "task 'x' may have been created".
+    """
     try:
         yield
-        _output.flush()
-    except BrokenPipeError:
-        status = OUTPUT_CLOSED
     except HtcException as error:
-        _output.say_error(str(error))
-        status = _status(error)
-    except (typer.Exit, typer.Abort, typer.TyperException):
+        if error.outcome_unknown:
+            error.add_note(change)
         raise
-    except Exception:  # noqa: BLE001 - told whole, and told apart from jobs that failed
-        traceback.print_exc()
-        status = DEFECT
-    else:
-        return
-    raise typer.Exit(status)
+    except (KeyboardInterrupt, SystemExit) as error:
+        error.add_note(change)
+        raise
 
 
 def _status(error: HtcException) -> int:
+    if isinstance(error, SubmissionIncompleteError | SubmissionUncertainError | UnreportedError):
+        return INCOMPLETE
     if isinstance(error, HtcStatusError):
         refused = error.status_code in _REFUSALS or (error.status_code or 0) >= 500
         return NO_SERVICE if refused else BAD_INPUT

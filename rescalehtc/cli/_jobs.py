@@ -9,7 +9,7 @@ import typer
 
 from .. import api, htcjobs, htcprojects, htctasks
 from .._json_object import id_of
-from . import _options, _output, _watch
+from . import _errors, _options, _output, _watch
 from ._output import Column, Format
 from ._session import find_job, find_project, find_task, open_session
 
@@ -74,6 +74,7 @@ def jobs(
         str | None,
         typer.Option(
             metavar="STATUS",
+            callback=_options.text,
             autocompletion=_options.job_statuses,
             help="Only jobs with this status, such as FAILED.",
         ),
@@ -91,7 +92,10 @@ def watch(
     task: _options.Task,
     project: _options.Project = None,
     timeout: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="Wait no longer than this.")
+        float | None,
+        typer.Option(
+            min=0, metavar="SECONDS", callback=_options.seconds, help="Wait no longer than this."
+        ),
     ] = None,
     interval: _options.Interval = 30.0,
     profile: _options.Profile = None,
@@ -124,7 +128,7 @@ def logs(
         ),
     ] = False,
     tail: Annotated[
-        int | None, typer.Option(min=0, metavar="LINES", help="Only so many lines of the end.")
+        int | None, typer.Option(min=0, metavar="LINES", help="Only the last lines.")
     ] = None,
     interval: _options.Interval = 30.0,
     profile: _options.Profile = None,
@@ -169,11 +173,13 @@ def cancel(
     """
     with open_session(profile) as rescale:
         found = find_task(rescale, project, task)
-        api.post_htc_projects_tasks_jobs_cancel(
-            rescale, id_of(found, "projectId"), id_of(found, "taskId"), group=group
-        )
-    what = f"group {group} in task" if group else "task"
-    _output.say(f"asked for the jobs of {what} {found.json.get('taskName')} to be cancelled")
+        place = f"task {found.json.get('taskName')}"
+        jobs = f"the jobs of group {group} in {place}" if group else f"the jobs of {place}"
+        with _errors.noting(f"{jobs} may have been cancelled"):
+            api.post_htc_projects_tasks_jobs_cancel(
+                rescale, id_of(found, "projectId"), id_of(found, "taskId"), group=group
+            )
+    _output.say(f"requested the cancellation of {jobs}")
 
 
 def _exit_code(item: dict[str, Any]) -> object:
@@ -187,6 +193,6 @@ def _run_time(job: dict[str, Any]) -> str:
         started, completed = (
             datetime.fromisoformat(job[name]) for name in ("startedAt", "completedAt")
         )
+        return str(completed - started).split(".")[0]
     except (KeyError, TypeError, ValueError):  # not yet, or not known
         return ""
-    return str(completed - started).split(".")[0]

@@ -6,8 +6,11 @@ the cursor, change colours or do anything else but be read.
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import enum
 import json
+import math
 import os
 import re
 import shutil
@@ -18,10 +21,11 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 from rich.cells import cell_len, set_cell_size
 
-from ..exceptions import HtcFileError
+from .._console import discard, is_terminal
+from ..exceptions import HtcException, HtcResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from typing import TextIO
 
 MIN_CUT_CELLS = 8
@@ -39,6 +43,19 @@ _STATUS_COLOURS = {
     "STARTING": "cyan",
     "PENDING": "yellow",
 }
+
+
+class OutputError(HtcException):
+    """The output can't be written.
+
+    Attributes:
+        is_closed_pipe: Whether its reader has closed it, which is not worth a message.
+    """
+
+    def __init__(self, error: OSError | ValueError) -> None:
+        self.is_closed_pipe: bool = isinstance(error, BrokenPipeError)
+        reason = error.strerror if isinstance(error, OSError) else error
+        super().__init__(f"the output can't be written: {reason}")
 
 
 class Format(enum.StrEnum):
@@ -102,20 +119,24 @@ def say_error(text: str) -> None:
 
 
 def flush() -> None:
-    """Write what is still held back, so that a failure of it is not lost."""
-    _emit("")
-    try:
+    """Write what is still buffered.
+
+    Raises:
+        OutputError: It can't be written.
+    """
+    with _output_errors():
         sys.stdout.flush()
-    except OSError as error:
-        failure = _output_failure(error)
-    else:
-        return
-    raise failure
+
+
+def failed(error: OSError | ValueError) -> OutputError:
+    """Discard what can't be written, and return the exception to raise."""
+    discard(sys.stdout)
+    return OutputError(error)
 
 
 def is_live(stream: TextIO) -> bool:
     """Whether lines that are there can be written again: not in a pipe, not everywhere."""
-    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+    return is_terminal(stream) and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def time_text(value: object) -> str:
@@ -124,35 +145,55 @@ def time_text(value: object) -> str:
 
 
 def _emit(text: str) -> None:
-    try:
+    with _output_errors():
         sys.stdout.write(text)
-    except OSError as error:
-        failure = _output_failure(error)
+
+
+@contextlib.contextmanager
+def _output_errors() -> Generator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: the stream is closed
+        failure = failed(error)
     else:
         return
     raise failure
 
 
-def _output_failure(error: OSError) -> OSError:
-    # What could not be written is dropped, or the interpreter would try again at its end.
-    with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a device
-        os.dup2(nothing.fileno(), sys.stdout.fileno())
-    if isinstance(error, BrokenPipeError):
-        return error
-    return HtcFileError(f"the output can't be written: {error.strerror}")
-
-
 def _emit_json(value: object, indent: int | None) -> None:
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    try:
+        text = json.dumps(_json_value(value), indent=indent, ensure_ascii=not _is_unicode())
+    except RecursionError:
+        raise HtcResponseError("the service sent data that is nested too deeply") from None
     # An escape sequence is the same JSON, so that it is exact and harmless everywhere.
     _emit("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n")
+
+
+def _json_value(value: object) -> object:
+    """The value with null for numbers that JSON does not have: infinite or not a number."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            items = cast("dict[str, object]", value).items()
+            return {name: _json_value(item) for name, item in items}
+        case list():
+            return [_json_value(item) for item in cast("list[object]", value)]
+        case _:
+            return value
+
+
+def _is_unicode() -> bool:
+    """Whether the output can hold every character."""
+    encoding = cast("str | None", sys.stdout.encoding)  # a StringIO has none
+    return encoding is None or codecs.lookup(encoding).name.startswith("utf-")
 
 
 def _emit_table(columns: Sequence[Column], items: Sequence[dict[str, Any]]) -> None:
     rows = [[_text(column.value(item)) for column in columns] for item in items]
     titles = [column.title for column in columns]
     widths = [max(map(cell_len, cells)) for cells in zip(titles, *rows, strict=True)]
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         _cut(widths, columns)
     _emit_row(titles, widths, lambda cell: _styled(cell, bold=True))
     for row in rows:
@@ -196,7 +237,7 @@ def _text(value: object) -> str:
 
 
 def _harmless(text: str, stream: TextIO, *, breaks: bool = False) -> str:
-    if not stream.isatty() or text.isprintable():
+    if not is_terminal(stream) or text.isprintable():
         return text
     kept = "\t\n" if breaks else "\t"
     text = _COLOUR_CHANGE.sub("", text)

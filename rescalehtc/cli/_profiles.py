@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from .._credentials import SERVICE_URL, write_private
+from .._credentials import SERVICE_URL, expand_home, write_private
 from .._environment import BASE_URL_VARIABLE, PROFILE_VARIABLE, variable
-from ..exceptions import HtcException, HtcFileError
+from ..exceptions import HtcCredentialsError, HtcException, HtcFileError
 from ..htcsession import CONFIG_FOLDER, HtcSession
 from ..rauthenticate import name_fault
 
@@ -34,27 +34,33 @@ class Profile:
     @property
     def address(self) -> str:
         """The service's address that a session of this profile uses."""
-        return self.base_url or variable(os.environ, BASE_URL_VARIABLE) or SERVICE_URL
+        given = self.base_url or variable(os.environ, BASE_URL_VARIABLE) or SERVICE_URL
+        return given.strip()
 
 
 def path() -> Path:
-    """The file that profiles are in."""
-    return Path(os.path.expanduser(CONFIG_FOLDER), FILE)  # noqa: PTH111 - a home may be missing
+    """The file that profiles are in.
+
+    Raises:
+        HtcFileError: The home folder is unknown.
+    """
+    try:
+        return expand_home(CONFIG_FOLDER) / FILE
+    except HtcCredentialsError as error:
+        reason = str(error)
+    raise HtcFileError(reason)
 
 
 def read() -> dict[str, Profile]:
     """Return all profiles by name; none if there is no file.
 
     Raises:
-        HtcFileError: The file can't be read, or is not as it should be.
+        HtcFileError: The file can't be read, or is invalid.
     """
     try:
-        tables = tomllib.loads(path().read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise HtcFileError(f"{path()}: {reason}") from None
+        tables = tomllib.loads(_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise _file_error(error) from None
     return {name: _profile(name, table) for name, table in tables.items()}
 
 
@@ -63,7 +69,7 @@ def find(name: str | None) -> Profile:
 
     Raises:
         HtcException: There is none.
-        HtcFileError: The file can't be read, or is not as it should be.
+        HtcFileError: The file can't be read, or is invalid.
     """
     if not name:
         return Profile()
@@ -94,15 +100,28 @@ def write(name: str, workspace: str | None, base_url: str | None) -> None:
         HtcSession(api_key="not-used", base_url=base_url).close()  # checks the address
     read()  # what is there has to be right before it is added to
     try:
-        text = path().read_text(encoding="utf-8") if path().exists() else ""
-        document = tomlkit.parse(text)
+        document = tomlkit.parse(_text())
         table: Any = document.setdefault(name, tomlkit.table())
-        given = {"workspace": workspace, "base_url": base_url}
+        given = {"workspace": workspace, "base_url": base_url and base_url.strip()}
         table.update({key: value for key, value in given.items() if value is not None})
         path().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(path(), tomlkit.dumps(document))  # pyright: ignore[reportUnknownMemberType]
-    except OSError as error:
-        raise HtcFileError(f"{path()}: {error.strerror}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _file_error(error) from None
+
+
+def _text() -> str:
+    try:
+        return path().read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return ""
+
+
+def _file_error(error: OSError | ValueError | RecursionError) -> HtcFileError:
+    if isinstance(error, HtcFileError):  # no home folder
+        return error
+    reason = error.strerror if isinstance(error, OSError) else error
+    return HtcFileError(f"{path()}: {reason}")
 
 
 def _profile(name: str, table: object) -> Profile:

@@ -47,7 +47,10 @@ def images(
     image: Annotated[
         str | None,
         typer.Argument(
-            metavar="[IMAGE]", show_default=False, help="Only this one, with its status."
+            metavar="[IMAGE]",
+            callback=_options.text,
+            show_default=False,
+            help="Only this one, with its status.",
         ),
     ] = None,
     project: _options.Project = None,

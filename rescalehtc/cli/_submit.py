@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from .. import htcjobs, htctasks
-from ..exceptions import HtcException
+from ..exceptions import HtcException, Problem, SubmissionIncompleteError
 from . import _errors, _options, _output, _payload
 from ._session import find_project, find_task, open_session
 from ._watch import exit_with_status_of, watch_batch
@@ -15,7 +16,10 @@ from ._watch import exit_with_status_of, watch_batch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..htcjobs import HtcJobBatch
     from ..htcprojects import HtcProject
+    from ..htcsession import HtcSession
+    from ..htctasks import HtcTask
 
 BATCHES = (
     _output.Column("BATCH", lambda batch: batch.get("parentJobId")),
@@ -64,10 +68,22 @@ def submit(
         ),
     ],
     task: Annotated[
-        str | None, typer.Option("--task", "-t", metavar="NAME|ID", help="Task for the jobs.")
+        str | None,
+        typer.Option(
+            "--task",
+            "-t",
+            metavar="NAME|ID",
+            callback=_options.text,
+            help="Task for the jobs.",
+        ),
     ] = None,
     new_task: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Create a task of this name for the jobs.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            callback=_options.text,
+            help="Create a task with this name for the jobs.",
+        ),
     ] = None,
     project: _options.Project = None,
     group: Annotated[
@@ -76,6 +92,7 @@ def submit(
             "--group",
             "-g",
             metavar="NAME",
+            callback=_options.text,
             show_default=False,
             help="A new group for the jobs. If the answer gets lost, it tells what became of them.",
         ),
@@ -90,8 +107,8 @@ def submit(
 ) -> None:
     """Submit jobs.
 
-    The file is checked as `rescalehtc validate` does before anything is sent. Prints the
-    batches; the task's id is told on the error stream.
+    Checks the file as `rescalehtc validate` does before it sends anything. Prints the batches,
+    and the task's id on the error stream.
     """
     if (task is None) == (new_task is None):
         raise typer.BadParameter("give one of --task and --new-task", param_hint="--task")
@@ -105,15 +122,87 @@ def submit(
         found = find_task(rescale, project, task) if task else None
         owner = found.project if found else find_project(rescale, project)
         _refuse(_lines(file, payload, owner))
-        target = found or htctasks.create_task_with_name(rescale, owner, new_task or "")
-        requests = cast("Sequence[dict[str, Any]]", payload.requests)
-        batch = htcjobs.submit(rescale, target, requests, group=group)
-        batches = [part.json for part in batch.batches]
-        _output.say(f"task {target.json.get('taskName')} has the id {target.json.get('taskId')}")
-        _output.show_items(batches, BATCHES, output)
-        _output.flush()
+        target = found or _new_task(rescale, owner, new_task or "")
+        task_line = f"task {target.json.get('taskName')} has the id {target.json.get('taskId')}"
+        try:
+            batch = _submitted(rescale, target, file, payload, group, output)
+        except BaseException as error:
+            error.add_note(task_line)
+            raise
+        _output.say(task_line)
         if watch:
             exit_with_status_of(watch_batch(rescale, batch))
+
+
+def _new_task(rescale: HtcSession, project: HtcProject, name: str) -> HtcTask:
+    with _errors.noting(f"task {name} may have been created"):
+        return htctasks.create_task_with_name(rescale, project, name)
+
+
+def _submitted(
+    rescale: HtcSession,
+    task: HtcTask,
+    file: str,
+    payload: _payload.Payload,
+    group: str | None,
+    output: _output.Format,
+) -> HtcJobBatch:
+    """Submit the jobs and print the batches.
+
+    What exists, and what may exist, is in the notes of the exception that ends it.
+    """
+    requests = cast("Sequence[dict[str, Any]]", payload.requests)
+    try:
+        batch = htcjobs.submit(rescale, task, requests, group=group)
+    except BaseException as error:
+        incomplete = error if isinstance(error, SubmissionIncompleteError) else error.__cause__
+        if isinstance(incomplete, SubmissionIncompleteError):
+            error.__notes__ = _listed(file, payload, incomplete)
+            with contextlib.suppress(_output.OutputError):  # the notes list them
+                _show(incomplete.batches, output)
+        raise
+    try:
+        _show(batch.batches, output)
+    except BaseException as error:  # noqa: BLE001 - raised again, perhaps as another one
+        failure = error
+        if isinstance(error, _output.OutputError):
+            failure = _errors.UnreportedError(f"the jobs were submitted, but {error}")
+        for part in batch.batches:
+            failure.add_note(_submitted_line(part))
+        raise failure from None
+    return batch
+
+
+def _show(batches: Sequence[HtcJobBatch], output: _output.Format) -> None:
+    _output.show_items([batch.json for batch in batches], BATCHES, output)
+    _output.flush()
+
+
+def _listed(
+    file: str, payload: _payload.Payload, incomplete: SubmissionIncompleteError
+) -> list[str]:
+    """What became of each request, in the file's order."""
+    found = [
+        (position, _submitted_line(batch))
+        for position, batch in zip(incomplete.batch_positions, incomplete.batches, strict=True)
+    ]
+    for positions, uncertain in zip(
+        incomplete.uncertain_positions, incomplete.uncertain, strict=True
+    ):
+        reason = " ".join(str(uncertain.cause).split())
+        found += [(position, f"may have been submitted: {reason}") for position in positions]
+    found += [
+        (position, f"was not submitted: {request.batch_size or 1} jobs")
+        for position, request in zip(incomplete.unsent_positions, incomplete.unsent, strict=True)
+    ]
+    return [
+        _line(file, payload.located(Problem(f"[{position}]", text)))
+        for position, text in sorted(found, key=lambda one: one[0])
+    ]
+
+
+def _submitted_line(batch: HtcJobBatch) -> str:
+    return f"was submitted as batch {batch.json['parentJobId']}: {batch.json['batchSize']} jobs"
 
 
 def _lines_of(file: str) -> list[str]:

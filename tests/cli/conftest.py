@@ -91,13 +91,14 @@ class Command:
         *arguments: str,
         columns: int = 80,
         typed: dict[str, str] | None = None,
+        program: list[str] | None = None,
         **variables: str,
     ) -> Done:
         """Run it under a terminal; where it has shown a key of `typed`, type the value."""
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         process = subprocess.Popen(
-            [*COMMAND, *arguments],
+            [*(program or COMMAND), *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,

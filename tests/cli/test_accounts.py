@@ -171,6 +171,13 @@ def test_without_the_extra_one_line_says_what_to_install(missing: str) -> None:
     assert "pip install 'rescalehtc[cli]'" in done.stderr
 
 
+def test_an_extra_of_another_version_is_one_line_too() -> None:
+    code = "import typer.core; del typer.core.TyperGroup; from rescalehtc.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "pip install 'rescalehtc[cli]'" in done.stderr
+
+
 def test_a_defect_is_not_hidden_and_not_taken_for_jobs_that_failed() -> None:
     """A traceback, and a status of its own: here the module that reads profiles is broken."""
     code = (

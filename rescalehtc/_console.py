@@ -1,0 +1,149 @@
+"""What console scripts need of their process: standard streams, and signals that raise."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import errno
+import io
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, NoReturn, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Any, TextIO
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+@contextlib.contextmanager
+def console() -> Generator[None]:
+    """Run a console script.
+
+    Inside, every standard stream can be used, even if the process was started without it.
+    Writing to the standard output raises OSError if it is closed; a failure to write to the
+    error stream is ignored, because messages must not fail what they are about. SIGTERM and
+    SIGHUP raise SystemExit with the status 128 + their number, so that everything is left in
+    order.
+    """
+    _open_missing_descriptors()
+    atexit.register(ignore_interrupts)
+    before = sys.stdin, sys.stdout, sys.stderr
+    with open(os.devnull, "r+", encoding="utf-8") as null, _signals_raise():  # noqa: PTH123
+        # They are None where the descriptor was closed when the process was started.
+        sys.stdin = sys.stdin or null
+        sys.stdout = output = cast("TextIO", sys.stdout or _Closed())
+        sys.stderr = _Lenient(sys.stderr or null)
+        _escape_what_cannot_be_encoded(output)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            _flush_or_discard(output)
+            sys.stdin, sys.stdout, sys.stderr = before
+
+
+def _escape_what_cannot_be_encoded(stream: TextIO) -> None:
+    """Let lone surrogates, and characters that the encoding lacks, become escape sequences."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def discard(stream: TextIO) -> None:
+    """Discard what a stream failed to write; the interpreter would try again at its exit."""
+    with contextlib.suppress(OSError, ValueError):  # not a file, or closed
+        descriptor = stream.fileno()
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, descriptor)
+        os.close(null)
+        stream.flush()
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a stream is a terminal; one that is closed is not."""
+    try:
+        return stream.isatty()
+    except ValueError:
+        return False
+
+
+def ignore_interrupts() -> None:
+    """Ignore Ctrl-C from now on: what is left to do takes no time, and must not be cut short."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class _Closed(io.TextIOBase):
+    """A standard output that is closed."""
+
+    def write(self, _text: str) -> NoReturn:
+        raise OSError(errno.EBADF, "it is closed")
+
+
+class _Lenient(io.TextIOBase):
+    """An error stream that never fails."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        _flush_or_discard(self._stream)
+
+    def isatty(self) -> bool:
+        return is_terminal(self._stream)
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+    @property
+    def buffer(self) -> Any:
+        return self._stream.buffer
+
+
+def _flush_or_discard(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        discard(stream)
+
+
+def _open_missing_descriptors() -> None:
+    """Open 0, 1 and 2 where they are closed: a file or connection would be given the number."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
+@contextlib.contextmanager
+def _signals_raise() -> Generator[None]:
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            # One that is ignored, as under nohup, stays ignored.
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, _exit)
+        before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)

@@ -1,0 +1,615 @@
+"""The command under bad conditions: closed and full streams, signals, odd environments."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rescalehtc.cli import main
+
+from ..service import Answer, Service
+from .conftest import COMMAND, SECONDS, Command, request_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..service import Asked
+
+SUMMARY = "GET /htc/projects/p/tasks/t/summary-statistics"
+SUBMIT = "POST /htc/projects/p/tasks/t/jobs/batch"
+PROJECT = {"projectId": "p", "projectName": "project", "regions": ["AWS_US_EAST_1"]}
+TASK = {"taskId": "t", "taskName": "sweep", "projectId": "p", "lifecycleStatus": "ACTIVE"}
+
+
+def taken(asked: Asked) -> Answer:
+    """Take a submission; the batches are named after the jobs."""
+    return Answer(
+        [
+            {**one, "parentJobId": f"batch-{one['jobName']}", "projectId": "p", "taskId": "t"}
+            for one in asked.json
+        ]
+    )
+
+
+@pytest.fixture
+def account(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """A service with a project, and a task once it is created."""
+    service.on("GET /htc/projects", Answer({"items": [PROJECT]}))
+    service.on("POST /htc/projects/p/tasks", Answer(TASK))
+    service.on("GET /htc/projects/p/tasks", Answer({"items": [TASK]}))
+    for name in ("python:3", "python%3A3"):
+        service.on(
+            f"GET /htc/projects/p/container-registry/images/{name}", Answer({"status": "READY"})
+        )
+    service.on(SUBMIT, taken)
+    monkeypatch.setenv("RESCALE_API_KEY", "key-1")
+    monkeypatch.setenv("RESCALE_API_BASE_URL", service.url)
+    return service
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> str:
+    """A file with three submit requests, the second one on line 23."""
+    path = tmp_path / "jobs.json"
+    requests = [request_for(jobName=name) for name in "abc"]
+    path.write_text(json.dumps(requests, indent=2))
+    return str(path)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """Run the command in this process; return its status and what it told on the error stream."""
+
+    def run(*arguments: str, stdout: Any = ..., stderr: Any = ...) -> tuple[int, str]:
+        output, errors = io.StringIO(), io.StringIO()
+        monkeypatch.setattr(sys, "argv", ["rescalehtc", *arguments])
+        monkeypatch.setattr(sys, "stdin", None)
+        monkeypatch.setattr(sys, "stdout", output if stdout is ... else stdout)
+        monkeypatch.setattr(sys, "stderr", errors if stderr is ... else stderr)
+        with pytest.raises(SystemExit) as info:
+            main()
+        assert "Traceback" not in errors.getvalue(), errors.getvalue()
+        assert isinstance(info.value.code, int)
+        return info.value.code, output.getvalue() + errors.getvalue()
+
+    return run
+
+
+class Full(io.StringIO):
+    """A stream that can't be written to."""
+
+    def write(self, _: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def closed() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+def shell(command: Command, redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command with a shell's redirections."""
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", *COMMAND, *arguments],
+        env=command.environ(),
+        cwd=command.folder,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    return done
+
+
+# ---- what was submitted is never lost
+
+
+SUBMITTED = ("batch-a", "batch-b", "batch-c")
+
+
+@pytest.mark.parametrize("stream", [None, Full(), closed()], ids=["None", "full", "closed"])
+def test_ids_are_in_the_error_if_the_output_cannot_be_written(
+    account: Service, run: Callable[..., tuple[int, str]], jobs: str, stream: Any
+) -> None:
+    status, told = run("submit", jobs, "--new-task", "sweep", stdout=stream)
+    assert status == 5
+    assert "the jobs were submitted, but the output can't be written" in told
+    assert all(batch in told for batch in SUBMITTED)
+    assert "task sweep has the id t" in told
+
+
+@pytest.mark.parametrize("stream", [None, Full(), closed()], ids=["None", "full", "closed"])
+def test_an_error_stream_that_cannot_be_written_fails_nothing(
+    account: Service, run: Callable[..., tuple[int, str]], jobs: str, stream: Any
+) -> None:
+    status, told = run("submit", jobs, "--new-task", "sweep", "-o", "json", stderr=stream)
+    assert status == 0
+    assert [batch["parentJobId"] for batch in json.loads(told)] == list(SUBMITTED)
+    assert run("cancel", "-t", "nope", stderr=stream)[0] == 2
+
+
+@pytest.mark.parametrize("redirection", [">&-", ">/dev/full", "| :"])
+def test_ids_survive_a_closed_or_full_output_of_a_process(
+    account: Service, command: Command, jobs: str, redirection: str
+) -> None:
+    done = shell(command, redirection, "submit", jobs, "--new-task", "sweep")
+    assert all(batch in done.stderr for batch in SUBMITTED)
+    assert "task sweep has the id t" in done.stderr
+    assert done.returncode == (0 if "|" in redirection else 5)
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "<&- 2>&-"])
+def test_results_survive_a_closed_or_full_error_stream_of_a_process(
+    account: Service, command: Command, jobs: str, redirection: str
+) -> None:
+    done = shell(command, redirection, "submit", jobs, "-t", "sweep", "-o", "jsonl")
+    assert done.returncode == 0
+    names = [json.loads(line)["parentJobId"] for line in done.stdout.splitlines()]
+    assert names == list(SUBMITTED)
+
+
+def test_results_come_before_notes(
+    account: Service, run: Callable[..., tuple[int, str]], jobs: str
+) -> None:
+    both = io.StringIO()
+    assert run("submit", jobs, "-t", "sweep", stdout=both, stderr=both)[0] == 0
+    assert both.getvalue().splitlines()[-1] == "task sweep has the id t"
+    assert both.getvalue().startswith("BATCH")
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rescalehtc import _delivery
+
+    monkeypatch.setattr(_delivery, "PARALLEL_CALLS", 1)
+    monkeypatch.setattr(_delivery, "MAX_REQUESTS", 1)
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+@pytest.mark.parametrize(
+    ("second", "word"),
+    [(Answer(status=400), "was not submitted"), (Answer(status=500), "may have been submitted")],
+)
+def test_an_incomplete_submission_is_status_5_and_lists_every_request_by_its_place(
+    account: Service,
+    run: Callable[..., tuple[int, str]],
+    jobs: str,
+    second: Answer,
+    word: str,
+) -> None:
+    account.on(SUBMIT, taken, second)
+    status, told = run("submit", jobs, "--new-task", "sweep")
+    assert status == 5
+    lines = [line.strip() for line in told.splitlines()]
+    first, *rest = [line for line in lines if line.startswith(jobs)]
+    assert first == f"{jobs}:2:3: [0]: was submitted as batch batch-a: 1 jobs"
+    assert [line.split(": ")[1] for line in rest] == ["[1]", "[2]"]
+    assert f": [1]: {word}" in rest[0]
+    assert ": [2]: was not submitted" in rest[1]
+    assert rest[0].startswith(f"{jobs}:24:3")
+    assert "task sweep has the id t" in told
+    assert "batch-a" in told.split("rescalehtc: error: ")[0], "no result"
+
+
+def test_a_split_request_has_the_place_of_its_whole(
+    account: Service, run: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    """A request for 2001 jobs is sent as three batches."""
+    file = tmp_path / "jobs.json"
+    file.write_text(json.dumps([request_for(jobName="a"), request_for(batchSize=2001)]))
+    account.on(SUBMIT, Answer(status=500))
+    status, told = run("submit", str(file), "-t", "sweep")
+    assert status == 5
+    assert [told.count(f": [{i}]: may have been submitted") for i in (0, 1)] == [1, 3]
+
+
+def test_ctrl_c_during_a_submission_says_what_may_exist(
+    account: Service, command: Command, jobs: str, until: Callable[..., None]
+) -> None:
+    """Also of SIGTERM. The answer never comes, and is not waited for."""
+    import threading
+
+    over = threading.Event()
+
+    def hang(_: Asked) -> Answer:
+        over.wait(SECONDS)
+        return Answer(status=500)
+
+    account.on(SUBMIT, hang)
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        before = len(account.asked_for(SUBMIT))
+        with subprocess.Popen(
+            [*COMMAND, "submit", jobs, "--new-task", "sweep"],
+            env=command.environ(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            until(lambda before=before: len(account.asked_for(SUBMIT)) > before)
+            process.send_signal(number)
+            output, errors = process.communicate(timeout=SECONDS)
+        assert (process.returncode, output) == (status, "BATCH  JOBS  NAME\n")
+        assert "Traceback" not in errors
+        assert errors.count("may have been submitted") == 3
+        assert "task sweep has the id t" in errors
+    over.set()
+
+
+def test_an_unanswered_creation_of_a_task_says_that_it_may_exist(
+    account: Service, run: Callable[..., tuple[int, str]], jobs: str
+) -> None:
+    account.on("POST /htc/projects/p/tasks", Answer(status=500))
+    status, told = run("submit", jobs, "--new-task", "sweep")
+    assert status == 3
+    assert "task sweep may have been created" in told
+
+
+@pytest.mark.parametrize("stream", [None, Full(), closed()], ids=["None", "full", "closed"])
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_profile_and_a_key_are_kept_whatever_the_streams_are(
+    account: Service,
+    run: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    empty_home: Path,
+    stream: Any,
+    name: str,
+) -> None:
+    from rescalehtc import rauthenticate
+
+    folder = empty_home / ".config" / "rescalehtc"
+    assert run("config", "set", "x", "--workspace", "w", **{name: stream})[0] == 0
+    assert tomllib.loads((folder / "profiles.toml").read_text()) == {"x": {"workspace": "w"}}
+    account.on("GET /auth/whoami", Answer({"user": {"workspace": {"name": "w"}}}))
+    account.on("GET /auth/token/whoami", Answer({"userFullName": "Käthe"}))
+    monkeypatch.setattr(sys, name, stream)
+    assert rauthenticate.main([]) == 0
+    assert (folder / "w" / "rescale_api_token.txt").read_text() == "key-1"
+
+
+def test_login_without_a_standard_input_says_so(
+    account: Service, run: Callable[..., tuple[int, str]]
+) -> None:
+    status, told = run("login")
+    assert status == 3
+    assert "is empty" in told
+
+
+# ---- the output
+
+
+ODD = "K\u00f6ln \U0001f600 \x1b[2J \ud800 \u2028"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"PYTHONIOENCODING": "latin-1:strict"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+        {"PYTHONIOENCODING": "utf-16"},
+    ],
+)
+def test_json_is_json_in_every_encoding(
+    account: Service, command: Command, variables: dict[str, str]
+) -> None:
+    account.on("GET /htc/projects", Answer({"items": [{**PROJECT, "projectName": ODD}]}))
+    done = subprocess.run(
+        [*COMMAND, "projects", "-o", "json"],
+        env=command.environ(**variables),
+        capture_output=True,
+        timeout=SECONDS,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)[0]["projectName"] == ODD
+
+
+def test_numbers_that_json_does_not_have_are_null(
+    account: Service, run: Callable[..., tuple[int, str]]
+) -> None:
+    odd = b'{"items": [{"projectId": "p", "a": NaN, "b": [1e999, -Infinity, 1.5]}]}'
+    account.on("GET /htc/projects", Answer(odd))
+    status, told = run("projects", "-o", "json")
+    assert status == 0
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    (project,) = json.loads(told, parse_constant=refuse)
+    assert (project["a"], project["b"]) == (None, [None, None, 1.5])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["jobs", "--help"]])
+def test_help_ends_like_any_output_that_cannot_be_written(
+    command: Command, arguments: list[str]
+) -> None:
+    done = shell(command, ">/dev/full", *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    read, write = os.pipe()
+    os.close(read)
+    broken = subprocess.run(
+        [*COMMAND, *arguments], env=command.environ(), stdout=write, stderr=subprocess.PIPE
+    )
+    os.close(write)
+    assert (broken.returncode, broken.stderr) == (141, b"")
+
+
+def test_a_closed_pipe_ends_a_command_quietly_on_every_stream(
+    account: Service, command: Command
+) -> None:
+    """Also when it is noticed only at the end, and when the error stream is closed too."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [*COMMAND, "projects"], env=command.environ(), stdout=write, stderr=subprocess.PIPE
+    )
+    assert (done.returncode, done.stderr) == (141, b"")
+    done = subprocess.run([*COMMAND, "projects"], env=command.environ(), stdout=write, stderr=write)
+    assert done.returncode == 141
+    account.on(SUMMARY, Answer({"jobStatuses": {"FAILED": 1}}))
+    watch = [*COMMAND, "watch", "-t", "sweep"]
+    done = subprocess.run(
+        watch, env=command.environ(PYTHONUNBUFFERED=""), stdout=write, stderr=subprocess.PIPE
+    )
+    assert done.returncode == 1, "jobs failed"
+    assert done.stderr == b"1 of 1 jobs ended: 1 FAILED\n"
+    os.close(write)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_the_cursor_is_visible_again_after_a_signal(
+    account: Service, command: Command, number: signal.Signals, status: int
+) -> None:
+    account.on(SUMMARY, Answer({"jobStatuses": {"RUNNING": 1}}))
+    # It sends itself the signal where it would sleep between two requests: the bar is shown then.
+    program = (
+        "import os, time; wait = time.sleep; "
+        f"time.sleep = lambda seconds: os.kill(os.getpid(), {int(number)}) or wait(seconds); "
+        "from rescalehtc.cli import main; main()"
+    )
+    arguments = ("watch", "-t", "sweep")
+    done = command.under_terminal(*arguments, program=[sys.executable, "-c", program])
+    assert done.status == status
+    assert done.output.count("\x1b[?25l") == done.output.count("\x1b[?25h") == 1
+
+
+# ---- the configuration
+
+
+@pytest.fixture
+def config(empty_home: Path) -> Path:
+    folder = empty_home / ".config" / "rescalehtc"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_an_empty_variable_counts_as_not_set(
+    account: Service,
+    run: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    config: Path,
+) -> None:
+    (config / "default").mkdir()
+    (config / "default" / "rescale_api_token.txt").write_text("\ufeffkept-key\n", encoding="utf-8")
+    (config / "default" / "rescale_api_token.txt").chmod(0o600)
+    for name in ("RESCALE_API_KEY", "RESCALE_API_TOKEN", "RESCALE_HTC_REFRESH_TOKEN"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("RESCALEHTC_PROFILE", "")
+    monkeypatch.setenv("COLUMNS", "")
+    assert run("projects")[0] == 0
+    (asked,) = account.asked_for("GET /auth/token")
+    assert asked.headers["authorization"] == "Token kept-key"
+    monkeypatch.setenv("RESCALE_API_BASE_URL", "")
+    _, told = run("config", "show", "-o", "json")
+    assert json.loads(told)["base_url"] == "https://htc.rescale.com/api/v1"
+
+
+def test_an_empty_home_is_not_the_root_folder(
+    run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pwd
+
+    monkeypatch.setenv("HOME", "")
+    _, told = run("config", "show", "-o", "json")
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    assert json.loads(told)["file"] == f"{home}/.config/rescalehtc/profiles.toml"
+
+
+def test_an_unknown_home_is_an_error_and_makes_no_folder(
+    run: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    account: Service,
+) -> None:
+    import pwd
+
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    arguments = {2: ["config", "set", "x", "--workspace", "w"], 3: ["login"]}
+    for home in (None, "", "relative"):
+        monkeypatch.setenv("HOME", home) if home is not None else monkeypatch.delenv("HOME")
+        for expected, words in arguments.items():
+            status, told = run(*words)
+            assert (status, "HOME" in told) == (expected, True), told
+        assert run("projects")[0] == 0, "the key is in a variable"
+    monkeypatch.delenv("RESCALE_API_KEY")
+    status, told = run("projects")
+    assert (status, "HOME" in told) == (3, True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_byte_order_mark_is_read_over_and_a_link_stays_a_link(
+    run: Callable[..., tuple[int, str]], config: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "dotfiles.toml"
+    target.write_text('\ufeff[us]\nworkspace = "a"\n', encoding="utf-8")
+    (config / "profiles.toml").symlink_to(target)
+    _, told = run("config", "list", "-o", "json")
+    assert [profile["name"] for profile in json.loads(told)] == ["us"]
+    assert run("config", "set", "eu", "--base-url", " http://one.example/ \n")[0] == 0
+    assert (config / "profiles.toml").is_symlink()
+    assert tomllib.loads(target.read_text()) == {
+        "us": {"workspace": "a"},
+        "eu": {"base_url": "http://one.example/"},
+    }
+
+
+def test_blanks_and_line_ends_around_an_address_are_stripped(
+    account: Service,
+    run: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    config: Path,
+) -> None:
+    address = f" {account.url}/ \r\n"
+    monkeypatch.setenv("RESCALE_API_BASE_URL", address)
+    assert run("projects")[0] == 0
+    monkeypatch.delenv("RESCALE_API_BASE_URL")
+    (config / "profiles.toml").write_text(f"[x]\nbase_url = {json.dumps(address)}\n")
+    (config / "default").mkdir()
+    (config / "default" / "rescale_api_token.txt").write_text("key")
+    assert run("projects", "--profile", "x")[0] == 0
+    _, told = run("config", "show", "--profile", "x", "-o", "json")
+    assert json.loads(told)["base_url"] == address.strip()
+    monkeypatch.setenv("RESCALE_API_BASE_URL", "  ")
+    assert run("projects")[0] == 2, "blanks lead nowhere, not to the real service"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["jobs", "--task", ""],
+        ["jobs", "--task", " "],
+        ["jobs", "--task", "t", "--project", ""],
+        ["jobs", "--task", "t", "--status", ""],
+        ["jobs", "--task", "t", "--profile", ""],
+        ["jobs", "--task", "\udcff"],
+        ["logs", "", "--task", "t"],
+        ["cancel", "--task", "t", "--group", ""],
+        ["submit", "f", "--task", ""],
+        ["submit", "f", "--new-task", ""],
+        ["submit", "f", "--new-task", "\udcff"],
+        ["submit", "f", "--task", "t", "--group", ""],
+        ["images", ""],
+        ["config", "set", "", "--workspace", "w"],
+        ["config", "set", "x", "--workspace", ""],
+        ["config", "set", "x", "--base-url", ""],
+        ["login", "--workspace", ""],
+        ["watch", "--task", "t", "--interval", "nan"],
+        ["watch", "--task", "t", "--interval", "inf"],
+        ["watch", "--task", "t", "--timeout", "nan"],
+        ["watch", "--task", "t", "--interval", "-1"],
+    ],
+)
+def test_what_cannot_be_right_is_refused_by_its_option(
+    account: Service, run: Callable[..., tuple[int, str]], arguments: list[str]
+) -> None:
+    status, told = run(*arguments)
+    assert status == 2
+    assert "Error: Invalid value for" in told
+    assert not account.asked
+
+
+# ---- no foreign traceback
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b"a=" + b"[" * 5000, b"[a]\n[a]\n", b"a = " + b"9" * 5000, b"\0", None]
+)
+def test_a_file_of_profiles_that_cannot_be_read_is_told(
+    run: Callable[..., tuple[int, str]], config: Path, content: bytes | None
+) -> None:
+    if content is None:
+        (config / "profiles.toml").mkdir()
+    else:
+        (config / "profiles.toml").write_bytes(content)
+    for arguments in (["config", "list"], ["config", "set", "a", "--workspace", "b"]):
+        status, told = run(*arguments)
+        assert (status, "profiles.toml: " in told) == (2, True), told
+
+
+def test_a_config_folder_that_is_a_file_is_told(
+    run: Callable[..., tuple[int, str]], empty_home: Path
+) -> None:
+    (empty_home / ".config").write_text("")
+    status, told = run("config", "set", "a", "--workspace", "b")
+    assert (status, "profiles.toml: Not a directory" in told) == (2, True)
+
+
+@pytest.mark.parametrize("columns", ["0", "\u00b2", "9" * 30])
+def test_an_odd_width_of_the_terminal_is_passed_over(
+    account: Service, command: Command, columns: str
+) -> None:
+    account.on(SUMMARY, Answer({"jobStatuses": {"SUCCEEDED": 1}}))
+    done = command.under_terminal("watch", "-t", "sweep", COLUMNS=columns, NO_COLOR="1")
+    assert done.status == 0
+    assert "1/1 ended" in done.output
+
+
+def test_a_name_that_is_not_utf_8_is_a_file_like_any_other(
+    command: Command, tmp_path: Path
+) -> None:
+    name = os.fsdecode(b"\xff.json")
+    done = command("validate", name)
+    assert (done.status, "No such file" in done.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"startedAt": "2026-01-01T00:00:00", "completedAt": "2026-01-01T00:00:01Z"},
+        {"startedAt": 1, "completedAt": {}, "container": [], "status": ["FAILED"]},
+        {"status": None, "failureCode": "\ud800\x1b[2J", "container": {"exitCode": {}}},
+    ],
+)
+def test_odd_records_of_jobs_are_listed(
+    account: Service, run: Callable[..., tuple[int, str]], job: dict[str, Any]
+) -> None:
+    records = {"items": [{"jobUUID": "j:0", **job}]}
+    account.on("GET /htc/projects/p/tasks/t/jobs", Answer(records))
+    for form in ("table", "json", "jsonl"):
+        status, told = run("jobs", "-t", "sweep", "-o", form)
+        assert (status, "j:0" in told) == (0, True)
+
+
+def test_limits_that_are_not_objects_are_told(
+    account: Service, run: Callable[..., tuple[int, str]]
+) -> None:
+    account.on("GET /auth/token/whoami", Answer({"workspaceId": "w"}))
+    account.on("GET /htc/projects/p/limits", Answer([1]))
+    status, told = run("limits")
+    assert (status, "listProjectLimits" in told) == (3, True)
+
+
+def test_ctrl_c_while_modules_are_loaded_is_status_130(
+    run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rescalehtc import cli
+
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "find_spec", interrupted)
+    assert run("--version") == (130, "")
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """The command leaves the handlers of its process as they were."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    assert [signal.getsignal(number) for number in numbers] == before
