@@ -195,10 +195,12 @@ def _listed(
         (position, f"was not submitted: {request.batch_size or 1} jobs")
         for position, request in zip(incomplete.unsent_positions, incomplete.unsent, strict=True)
     ]
-    return [
-        _line(file, payload.located(Problem(f"[{position}]", text)))
-        for position, text in sorted(found, key=lambda one: one[0])
-    ]
+    lines: list[str] = []
+    for position, text in sorted(found, key=lambda one: one[0]):
+        place = payload.located(Problem(f"[{position}]", text))
+        assert place is not None  # the requests were valid
+        lines.append(_line(file, place))
+    return lines
 
 
 def _submitted_line(batch: HtcJobBatch) -> str:
