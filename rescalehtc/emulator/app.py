@@ -124,7 +124,7 @@ def _operation(service: Service, operation: Operation, handler: Handler) -> Answ
                 claims = authentication.bearer_claims(service, request)
             response = handler(Received(service, request, await _body(request), claims))
         except InvalidTokenError:
-            if operation in authentication.HANDLERS:
+            if operation.path.startswith("/auth/"):
                 raise oauth_refused(401, "Unauthorized", "the key or token is invalid") from None
             raise RefusedError(401) from None
         return without_nulls(response, operation.id)

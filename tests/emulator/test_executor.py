@@ -320,6 +320,7 @@ def test_the_environment_is_the_documented_one_and_the_jobs_own(user, monkeypatc
     assert (found["PATH"], found["TZ"]) == (os.environ["PATH"], "Asia/Tokyo")
     assert set(found) - {"LANG", "LC_CTYPE"} == {
         *("PATH", "TZ", "LC_ALL", "HOME", "TMPDIR", "A", "EMPTY", "AWS_BATCH_JOB_ARRAY_INDEX"),
+        "AWS_BATCH_JOB_ATTEMPT",
         *("RESCALE_HTC_PROJECT_ID", "RESCALE_HTC_TASK_ID", "RESCALE_HTC_REGION"),
         *("RESCALE_HTC_BEARER_TOKEN", "RESCALE_HTC_REFRESH_TOKEN", "RESCALE_API_BASE_URL"),
         *("PROJECT_SHARED_FOLDER", "TASK_SHARED_FOLDER", "RESCALE_EMULATOR_JOB"),
@@ -327,7 +328,8 @@ def test_the_environment_is_the_documented_one_and_the_jobs_own(user, monkeypatc
 
 
 def test_a_job_starts_in_an_empty_folder_of_its_own_that_is_removed(user):
-    folder, home, tmp, count = user.output('pwd; echo "$HOME"; echo "$TMPDIR"; ls -A | wc -l')
+    code = 'pwd; echo "$HOME"; readlink -f "$TMPDIR"; ls -A | wc -l'
+    folder, home, tmp, count = user.output(code)
     assert folder == home == tmp
     assert count.strip() == "0"
     assert not Path(folder).exists()
