@@ -5,10 +5,12 @@ import httpx
 import jwt
 import pytest
 
+from codegen.spec import Spec
 from rescalehtc import api, models
 from rescalehtc._operation import Operation
 from rescalehtc.emulator.app import HANDLERS, MAX_BODY_BYTES
 
+SPEC = Spec(Path(__file__).parents[2] / "openapi" / "htc.yaml")
 OPERATIONS = [value for value in vars(api).values() if isinstance(value, Operation)]
 BEARER = [operation for operation in OPERATIONS if operation.authorization == "bearer"]
 UNAUTHORIZED = {"errorType", "error", "errorDescription"}
@@ -182,6 +184,50 @@ def test_a_query_out_of_bounds_is_400(user, query):
     answer = user.http.get(f"{user.new_task()}/jobs?{query}")
     assert answer.status_code == 400
     assert query.partition("=")[0] in answer.json()["errorDescription"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "parameter"),
+    [
+        (operation, parameter["name"])
+        for operation in SPEC.operations
+        for parameter in operation.parameters
+        if parameter["in"] == "query" and operation.method == "GET"
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.operation_id,
+)
+def test_a_query_parameter_that_is_empty_counts_as_absent(user, operation, parameter):
+    job, path = user.run(["true"], group="g")
+    task = path.rpartition("/jobs/")[0]
+    ids = {"projectId": job["projectId"], "taskId": job["taskId"], "jobId": job["jobUUID"]}
+    path = operation.path.format(**ids)
+    absent, *empty = [
+        user.http.get(f"{path}{query}") for query in ("", f"?{parameter}=", f"?{parameter}=&x=")
+    ]
+    for answer in empty:
+        assert (answer.status_code, answer.json()) == (absent.status_code, absent.json())
+    assert absent.status_code == (400 if parameter == "filePath" else 200)
+    if parameter in ("group", "jobId") and operation.operation_id != "listGroups":
+        given = user.get(f"{path}?{parameter}=&{parameter}=none")  # among others it is none
+        assert given == {"items": []}
+    assert user.get(task)["lifecycleStatus"] == "ACTIVE"
+
+
+def test_an_empty_group_of_a_submission_or_cancellation_is_none(user, until):
+    task = user.new_task()
+    answer = user.http.post(f"{task}/jobs/batch?group=", json=[REQUEST])
+    assert answer.json()[0]["group"]
+    (job_id,) = user.submit(task, ["sleep", "600"], group="g")
+    until(lambda: user.job(task, job_id)["status"] == "RUNNING", "it runs")
+    assert user.http.post(f"{task}/jobs/cancel?group=").status_code == 200
+    assert user.wait(task, job_id)["statusReason"] == "cancelled by user"
+
+
+def test_an_empty_page_index_is_not_passed_on(user):
+    task = user.new_task()
+    user.submit(task, size=2)
+    following = user.get(f"{task}/jobs?pageIndex=&status=&group=&pageSize=1")["next"]
+    assert {*httpx.URL(following).params} == {"pageIndex", "pageSize"}
 
 
 @pytest.mark.parametrize("query", ["pageSize=10001", "pageSize=0", "sort=up", "pageIndex=-1"])
