@@ -125,7 +125,7 @@ UPDATE projects SET record = json_set(record,
 UPDATE tasks SET record = json_set(record,
     '$.taskFolderPath', 'projects/' || project || '/tasks/' || id);
 PRAGMA user_version = 1;
-"""
+"""  # noqa: S608 - the address is a constant
 
 
 class Row(NamedTuple):
