@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import models, operations, pages, values
+from . import models, nulls, operations, pages, values
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = ROOT / "openapi" / "htc.yaml"
@@ -20,6 +20,7 @@ def main() -> int:
         ROOT / "rescalehtc" / "models.py": models.generate(SPEC, ROOT),
         ROOT / "rescalehtc" / "api.py": operations.generate(SPEC, ROOT),
         ROOT / "rescalehtc" / "_values.py": values.generate(SPEC),
+        ROOT / "rescalehtc" / "emulator" / "_nulls.py": nulls.generate(SPEC),
         ROOT / "docs" / "operations.md": pages.generate(SPEC, ROOT),
     }
     stale = [

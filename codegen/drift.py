@@ -297,12 +297,8 @@ class Comparison:
     ) -> None:
         there = Schema.read(self._there, there_node)
         here = Schema.read(self._here, here_node)
-        if there.nullable and not here.nullable:
-            self._add(place, "null there, not here")
-        # Nulls were seen in fields of answers that aren't declared so: records allow them
-        # everywhere, and that is no difference.
-        if sent and here.nullable and not there.nullable:
-            self._add(place, "null here, not there")
+        if there.nullable != here.nullable:
+            self._add(place, "null there, not here" if there.nullable else "null here, not there")
         self._either(place, "type", there.types, here.types)
         for one in there.alternatives:
             for other in here.alternatives:

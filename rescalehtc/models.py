@@ -859,7 +859,7 @@ class HTCImages(Record):
 
     container_registry: Annotated[str | None, Field(alias="containerRegistry")] = None
     """
-    Address of the container registry.
+    Address of the container registry; it ends in `/`.
     """
     images: list[str] | None = None
     """
@@ -892,7 +892,7 @@ class HTCRepository(Record):
     """
     registry_uri: Annotated[str | None, Field(alias="registryURI")] = None
     """
-    Address of the container registry.
+    Address of the container registry; it ends in `/`.
     """
 
 
@@ -979,7 +979,7 @@ class DerivedComputeAttributes(Record):
     """
     memory: float | None = None
     """
-    Memory; the unit is not documented.
+    Memory in GiB.
     """
     swap: bool | None = None
     """
@@ -1119,6 +1119,10 @@ class StorageAccessToken(Record):
     )
     """
     Address of the folder that the project shares.
+    """
+    storage_path: Annotated[str | None, Field(alias="storagePath")] = None
+    """
+    Address of the task's folder; not in the credentials of a project.
     """
     project_id: Annotated[str | None, Field(alias="projectId")] = None
     """
@@ -1826,7 +1830,7 @@ class WhoAmI(Record):
         list[FeatureFlagsResult] | FeatureFlagsResult | None, Field(alias="userFeatures")
     ] = None
     """
-    Features switched on for the user.
+    Features switched on for the user. The service sends one object; the published operation has a list.
     """
 
 
@@ -1863,7 +1867,7 @@ class HTCProject(Record):
     """
     container_registry: Annotated[str | None, Field(alias="containerRegistry")] = None
     """
-    Address of its container registry.
+    Address of its container registry, to be followed by an image's name: it ends in `/`.
     """
     repositories: list[str] | None = None
     """

@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route, Router
 from .faults import UPLOAD
 from .folders import is_full
 from .handlers import authentication, images, jobs, projects, storage, tasks, workspaces
-from .handlers.received import Received, RefusedError, refused
+from .handlers.received import Received, RefusedError, oauth_refused, refused, without_nulls
 from .misbehaviour import answered
 from .tokens import InvalidTokenError
 
@@ -119,9 +119,15 @@ def _no_operation(_request: Request, error: Exception) -> Response:
 def _operation(service: Service, operation: Operation, handler: Handler) -> Answer:
     async def answer(request: Request) -> Response:
         claims: Mapping[str, Any] = {}
-        if operation.authorization == "bearer":
-            claims = authentication.bearer_claims(service, request)
-        return handler(Received(service, request, await _body(request), claims))
+        try:
+            if operation.authorization == "bearer":
+                claims = authentication.bearer_claims(service, request)
+            response = handler(Received(service, request, await _body(request), claims))
+        except InvalidTokenError:
+            if operation.path.startswith("/auth/"):
+                raise oauth_refused(401, "Unauthorized", "the key or token is invalid") from None
+            raise RefusedError(401) from None
+        return without_nulls(response, operation.id)
 
     return answer
 
@@ -132,8 +138,6 @@ def _endpoint(name: str, answer: Answer) -> Answer:
             return await answer(request)
         except RefusedError as error:
             return error.response()
-        except InvalidTokenError:
-            return Response(status_code=401)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except Exception as error:  # noqa: BLE001 - a request that goes wrong is answered too

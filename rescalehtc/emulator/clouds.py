@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_REGION: Final = Region.AWS_US_EAST_1.value
+# A project's images are below this address. No account has this number.
+REGISTRY: Final = "000000000000.dkr.ecr.us-east-1.amazonaws.com/rescale"
 # UNASSIGNED is a region by name only.
 ENABLED_REGIONS: Final = tuple(region.value for region in Region if region != Region.UNASSIGNED)
 
@@ -21,14 +23,14 @@ class Machine(NamedTuple):
     cloud: str
     architecture: Architecture
     vcpus: int
-    memory_mib: int
+    memory_gib: int
 
 
 MACHINES: Final[Mapping[str, Machine]] = {
-    "c7g.medium": Machine("AWS", Architecture.AARCH64, 1, 2048),
-    "c7i.2xlarge": Machine("AWS", Architecture.X86, 8, 16384),
-    "t2d-standard-16": Machine("GCP", Architecture.X86, 16, 65536),
-    "a2-highgpu-1g": Machine("GCP", Architecture.A100, 12, 87040),
+    "c7g.medium": Machine("AWS", Architecture.AARCH64, 1, 2),
+    "c7i.2xlarge": Machine("AWS", Architecture.X86, 8, 16),
+    "t2d-standard-16": Machine("GCP", Architecture.X86, 16, 64),
+    "a2-highgpu-1g": Machine("GCP", Architecture.A100, 12, 85),
 }
 
 
@@ -45,7 +47,6 @@ def region_settings(region: str, updated_at: str) -> dict[str, Any]:
         "region": region,
         "enabled": region in ENABLED_REGIONS,
         "weight": 1,
-        "updatedBy": None,
         "updatedAt": updated_at,
         "supportedArchitectures": sorted(offered or {Architecture.X86}),
         "cloudProvider": cloud,
@@ -72,7 +73,7 @@ def environment(asked: Mapping[str, Any]) -> dict[str, Any]:
     derived = machine and {
         "architecture": machine.architecture,
         "vCPUs": machine.vcpus,
-        "memory": machine.memory_mib,
+        "memory": machine.memory_gib,
         "swap": False,
     }
     names = ("machineType", "priority", "region", "computeScalingPolicy", "hyperthreading")

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from json import JSONEncoder
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
@@ -96,6 +96,7 @@ class Executor:
         self._changed = threading.Condition()
         self._closing = False
         self._runs: dict[int, _Run] = {}
+        self._stack = ExitStack()
         self._workers = [
             threading.Thread(
                 target=self._work, args=(f"emulator-{slot}",), name=f"job slot {slot}", daemon=True
@@ -108,7 +109,8 @@ class Executor:
         self._folders.clear()
         try:
             self._store.fail_started(CLOSED)
-        except sqlite3.OperationalError as error:
+            self._jobs_path = self._stack.enter_context(self._folders.short_jobs())
+        except (OSError, sqlite3.OperationalError) as error:
             raise HtcFileError(f"can't keep data in {self._folders.root}: {error}") from error
         for worker in self._workers:
             worker.start()
@@ -123,6 +125,7 @@ class Executor:
         for worker in self._workers:
             worker.join()
         end_strays_below(self._folders.jobs)
+        self._stack.close()
 
     def wake(self) -> None:
         """Look for waiting jobs."""
@@ -197,15 +200,15 @@ class Executor:
     def _attempt_and_retry(self, run: _Run) -> Ending:
         retries: int = run.job.request.get("retryStrategy", {}).get("maxRetries", 0)
         log = _Log(self._store, run.job.number)
-        ending = self._attempt(run, log)
-        for _ in range(retries):
+        ending = self._attempt(run, log, 1)
+        for number in range(2, retries + 2):
             if not ending.may_retry:
                 break
             self._store.retry_job(run.job.number, ending)
-            ending = self._attempt(run, log)
+            ending = self._attempt(run, log, number)
         return ending
 
-    def _attempt(self, run: _Run, log: _Log) -> Ending:
+    def _attempt(self, run: _Run, log: _Log, number: int) -> Ending:
         job = run.job
         if run.stop is not None:
             return _stopped(run.stop, job)
@@ -216,7 +219,7 @@ class Executor:
                 "the job has no commands, and the emulator has no image whose own it could run"
             )
         folder = self._folders.jobs / job.id.replace(":", "-")
-        environment = self._environment(job, folder)
+        environment = self._environment(job, folder, number)
         try:
             process = start(commands, folder, definition.get("workingDir", ""), environment)
         except (OSError, ValueError) as error:  # ValueError: a NUL among the commands or envs
@@ -240,7 +243,7 @@ class Executor:
             return _stopped(stop, job, process.returncode)
         return lifecycle.exited(process.returncode)
 
-    def _environment(self, job: Job, folder: Path) -> dict[str, str]:
+    def _environment(self, job: Job, folder: Path, attempt: int) -> dict[str, str]:
         definition = job.request["htcJobDefinition"]
         claims = {
             "jobId": job.id,
@@ -257,8 +260,9 @@ class Executor:
             "PATH": os.defpath,
             **host,
             "HOME": str(folder),
-            "TMPDIR": str(folder),
+            "TMPDIR": str(self._jobs_path / folder.name),
             "AWS_BATCH_JOB_ARRAY_INDEX": str(job.position),
+            "AWS_BATCH_JOB_ATTEMPT": str(attempt),
             "RESCALE_HTC_PROJECT_ID": job.project_id,
             "RESCALE_HTC_TASK_ID": job.task_id,
             "RESCALE_HTC_REGION": job.region,

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import shutil
 import sqlite3
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Generator
 
 _log = logging.getLogger("rescalehtc.emulator")
 
+
+# Sockets have paths of at most 103 bytes on macOS, 107 on Linux; a program that makes one in its
+# TMPDIR adds some 35 of them.
+_SHORT_FOLDER: Final = Path("/tmp")  # noqa: S108 - only mkdtemp makes something there
+_SHORT_PREFIX: Final = "htc-"
+_LINK: Final = "jobs"
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -37,6 +47,23 @@ class Folders:
         """Remove what an emulator that was killed left behind."""
         remove(self.jobs)
         remove(self.uploads)
+
+    @contextmanager
+    def short_jobs(self) -> Generator[Path]:
+        """Another path of the folder of running jobs, short wherever that folder is."""
+        self.jobs.mkdir(exist_ok=True)
+        for left in _SHORT_FOLDER.glob(f"{_SHORT_PREFIX}*"):
+            with suppress(OSError):  # it is not an emulator's
+                linked = (left / _LINK).readlink()
+                if linked == self.jobs or not linked.exists():  # the emulator was killed
+                    remove(left)
+        in_folder = _SHORT_FOLDER if os.access(_SHORT_FOLDER, os.W_OK) else None
+        made = Path(tempfile.mkdtemp(prefix=_SHORT_PREFIX, dir=in_folder))
+        try:
+            (made / _LINK).symlink_to(self.jobs)
+            yield made / _LINK
+        finally:
+            remove(made)
 
     def project(self, project_id: str) -> Path:
         """The folder that a project's jobs share, made if it is not there."""

@@ -47,6 +47,7 @@ USER: Final[Mapping[str, str]] = {
     "workspaceName": "Emulator",
     "organizationCode": "emulator",
 }
+GROUPS: Final = ("WORKSPACE_ADMIN",)
 
 
 class InvalidTokenError(Exception):
@@ -91,7 +92,7 @@ class Tokens:
 
     def issue(self, claims: Mapping[str, Any], use: Use = "bearer") -> str:
         """Make a token with the user's claims and these."""
-        return self._signed({**USER, **claims}, use, int(time.time()))
+        return self._signed({**USER, "groups": GROUPS, **claims}, use, int(time.time()))
 
     def issue_for_upload(self, path: str) -> tuple[str, int]:
         """Make a token to upload one file with, and tell when it expires."""

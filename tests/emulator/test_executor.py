@@ -13,7 +13,7 @@ from rescalehtc import models
 from rescalehtc.emulator import Emulator
 from rescalehtc.emulator.executor import GRACE_SECONDS, MAX_LINE_BYTES
 
-from .conftest import alive
+from .conftest import alive, running
 
 PATH_OF_A_JOB = [
     *("SUBMITTED_TO_RESCALE", "SUBMITTED_TO_PROVIDER", "RUNNABLE", "STARTING", "RUNNING")
@@ -294,6 +294,36 @@ def test_closing_the_emulator_ends_its_jobs(make_user, until):
 # ---- what a job finds
 
 
+def test_a_job_knows_which_attempt_at_it_this_is(user):
+    code = 'echo "$AWS_BATCH_JOB_ATTEMPT"; test "$AWS_BATCH_JOB_ATTEMPT" = 3'
+    job, path = user.run(["sh", "-c", code], retries=5)
+    assert job["status"] == "SUCCEEDED"
+    assert user.log(path) == ["1", "2", "3"]
+
+
+def test_a_job_can_open_a_socket_in_its_temporary_folder_however_long_the_data_path(
+    tmp_path, make_user
+):
+    code = "import multiprocessing; print(multiprocessing.Manager().list([1]))"
+    with Emulator(data=tmp_path / ("d" * 200), slots=1) as emulator:
+        user = make_user(emulator.url, emulator.api_key)
+        job, path = user.run([sys.executable, "-c", code])
+        assert (job["status"], user.log(path)) == ("SUCCEEDED", ["[1]"])
+        short = Path(user.output('echo "$TMPDIR"')[0]).parent
+        assert short.resolve() == (tmp_path / ("d" * 200) / "jobs").resolve()
+    assert not short.parent.exists()
+
+
+def test_the_temporary_folder_of_an_emulator_that_was_killed_is_removed(tmp_path, make_user):
+    with running("--data", tmp_path, make_user=make_user) as (process, user, _):
+        killed = Path(user.output('echo "$TMPDIR"')[0]).parents[1]
+        process.kill()
+        process.wait()
+    assert killed.is_dir()
+    with Emulator(data=tmp_path, slots=1):
+        assert not killed.exists()
+
+
 def test_the_environment_is_the_documented_one_and_the_jobs_own(user, monkeypatch):
     monkeypatch.setenv("CANARY", "host")
     monkeypatch.setenv("TZ", "Asia/Tokyo")
@@ -320,6 +350,7 @@ def test_the_environment_is_the_documented_one_and_the_jobs_own(user, monkeypatc
     assert (found["PATH"], found["TZ"]) == (os.environ["PATH"], "Asia/Tokyo")
     assert set(found) - {"LANG", "LC_CTYPE"} == {
         *("PATH", "TZ", "LC_ALL", "HOME", "TMPDIR", "A", "EMPTY", "AWS_BATCH_JOB_ARRAY_INDEX"),
+        "AWS_BATCH_JOB_ATTEMPT",
         *("RESCALE_HTC_PROJECT_ID", "RESCALE_HTC_TASK_ID", "RESCALE_HTC_REGION"),
         *("RESCALE_HTC_BEARER_TOKEN", "RESCALE_HTC_REFRESH_TOKEN", "RESCALE_API_BASE_URL"),
         *("PROJECT_SHARED_FOLDER", "TASK_SHARED_FOLDER", "RESCALE_EMULATOR_JOB"),
@@ -327,7 +358,8 @@ def test_the_environment_is_the_documented_one_and_the_jobs_own(user, monkeypatc
 
 
 def test_a_job_starts_in_an_empty_folder_of_its_own_that_is_removed(user):
-    folder, home, tmp, count = user.output('pwd; echo "$HOME"; echo "$TMPDIR"; ls -A | wc -l')
+    code = 'pwd; echo "$HOME"; readlink -f "$TMPDIR"; ls -A | wc -l'
+    folder, home, tmp, count = user.output(code)
     assert folder == home == tmp
     assert count.strip() == "0"
     assert not Path(folder).exists()

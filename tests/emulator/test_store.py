@@ -93,6 +93,50 @@ def test_a_submission_that_cannot_be_written_is_not_acknowledged(tmp_path, make_
         assert user.wait(task, job_id)["status"] == "SUCCEEDED"
 
 
+# As an emulator wrote them that sent null for whatever had no value.
+OLDER_RECORDS = """
+UPDATE projects SET record = json_set(record,
+    '$.containerRegistry', 'registry.emulator.invalid/' || id,
+    '$.projectFolderPath', 'projects/' || id);
+UPDATE tasks SET record = json_set(record, '$.taskFolderPath', 'tasks/' || id);
+UPDATE batches SET
+    full_record = json_set(full_record, '$.maxMemory', NULL, '$.architecture', NULL),
+    simple_record = json_set(simple_record, '$.maxMemory', NULL, '$.architecture', NULL);
+UPDATE jobs SET
+    container = json_set(container, '$.reason', NULL),
+    environment = json_set(environment, '$.architecture', NULL),
+    labels = json_set(labels, '$.priority', NULL, '$.instanceArchitecture', NULL);
+UPDATE events SET labels = json_set(labels, '$.priority', NULL), container = NULL;
+PRAGMA user_version = 0;
+"""
+
+
+def test_records_of_an_older_emulator_are_answered_in_the_new_form(tmp_path, make_user):
+    with Emulator(data=tmp_path, slots=1) as emulator:
+        user = make_user(emulator.url, emulator.api_key)
+        task = user.new_task()
+        (ended,) = user.submit(task)
+        user.wait(task, ended)
+        emulator.set_workspace_limit(0)
+        (waiting,) = user.submit(task)
+        paths = [task, f"{task}/jobs?viewType=FULL", f"{task}/jobs?viewType=SIMPLE"]
+        paths += [f"{task}/jobs/{ended}/events", f"{task}/jobs/{ended}", "/htc/projects"]
+        expected = [user.get(path) for path in paths]
+    older = sqlite3.connect(tmp_path / "state.sqlite3")
+    older.executescript(OLDER_RECORDS)
+    older.close()
+    with Emulator(data=tmp_path, slots=1) as emulator:
+        user = make_user(emulator.url, emulator.api_key)
+        found = [user.get(path) for path in paths]
+        for event in expected[3]["items"]:
+            event.pop("container", None)
+        assert found == expected
+        registry = user.project()["containerRegistry"]
+        assert registry.endswith(f".amazonaws.com/rescale/{user.project()['projectId']}/")
+        emulator.set_workspace_limit(None)
+        assert user.wait(task, waiting)["status"] == "SUCCEEDED"
+
+
 def test_what_an_older_emulator_kept_is_taken_over(tmp_path, make_user):
     """The layout that had no limits and no groups."""
     with Emulator(data=tmp_path, slots=1) as emulator:

@@ -29,9 +29,7 @@ def test_regions_are_listed_by_cloud_and_by_whether_they_are_enabled(user):
     assert {one["cloudProvider"] for one in azure} == {"AZURE"}
 
 
-@pytest.mark.parametrize(
-    "query", ["cloudProvider=DEC", "cloudProvider=", "enabled=1", "enabled=", "enabled=True"]
-)
+@pytest.mark.parametrize("query", ["cloudProvider=DEC", "enabled=1", "enabled=True"])
 def test_a_filter_of_regions_out_of_bounds_is_400(user, query):
     assert user.http.get(f"/htc/regions?{query}").status_code == 400
 
@@ -106,11 +104,11 @@ def test_a_projects_environments_are_replaced_and_say_what_the_machine_has(user)
     assert known["derived"] == {
         "architecture": "AARCH64",
         "vCPUs": 1,
-        "memory": 2048,
+        "memory": 2,
         "swap": False,
     }
-    assert (unknown["derived"], unknown["hyperthreading"]) == (None, True)
-    assert set(empty.values()) == {None}
+    assert unknown == asked[1]
+    assert empty == {}
     assert asked[0].items() <= known.items()
     for one in answer.json():
         models.HTCComputeEnvironment.model_validate(one)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import JSONResponse, Response
 
 from ... import api
-from ..tokens import USER
-from .received import Received, RefusedError
+from ..tokens import USER, InvalidTokenError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from ..._operation import Operation
-    from .received import Handler, Service
+    from .received import Handler, Received, Service
 
 
 def bearer_claims(service: Service, request: Request) -> Mapping[str, Any]:
@@ -42,7 +41,7 @@ def _authorization(request: Request) -> tuple[str, str]:
 
 def _check_api_key(received: Received, given: str) -> None:
     if not hmac.compare_digest(given.encode(), received.store.api_key.encode()):
-        raise RefusedError(401)
+        raise InvalidTokenError
 
 
 def _new_token(received: Received) -> str:
@@ -55,7 +54,7 @@ def _new_token(received: Received) -> str:
     elif scheme == "token":
         _check_api_key(received, credential)
     else:
-        raise RefusedError(401)
+        raise InvalidTokenError
     return tokens.issue(claims)
 
 
@@ -81,7 +80,7 @@ def _get_token_payload(received: Received) -> Response:
 def _get_user(received: Received) -> Response:
     scheme, credential = _authorization(received.request)
     if scheme != "token":
-        raise RefusedError(401)
+        raise InvalidTokenError
     _check_api_key(received, credential)
     return JSONResponse(
         {
@@ -99,7 +98,7 @@ def _get_user(received: Received) -> Response:
                     "canViewOrganizationJobs": True,
                 },
             },
-            "userFeatures": [{"count": 0, "results": []}],
+            "userFeatures": {},
         }
     )
 

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ... import api, models
 from ..tokens import REGISTRY_SECONDS, USER_ID, WORKSPACE_ID
-from .received import Received, RefusedError, bad, find_project
+from .received import Received, RefusedError, bad, find_project, oauth_refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,10 @@ def _create_repository(received: Received) -> Response:
 
 def _get_registry_token(received: Received) -> Response:
     """Answer a password that tells when it expires, as those of AWS do."""
-    find_project(received)
+    try:
+        find_project(received)
+    except RefusedError as error:
+        raise oauth_refused(error.status, "NotFound", "there is no such project") from None
     expires_at = int(time.time()) + received.service.tokens.lifetime(REGISTRY_SECONDS)
     password = {"payload": secrets.token_urlsafe(48), "expiration": expires_at}
     return PlainTextResponse(base64.b64encode(json.dumps(password).encode()))

@@ -17,9 +17,7 @@ from .received import (
     find_job,
     find_project,
     find_task,
-    given,
     json_text,
-    not_found,
     number,
     one_of,
     page,
@@ -47,7 +45,7 @@ def _submit_jobs(received: Received) -> Response:
     project, task = find_project(received), find_task(received)
     if task["lifecycleStatus"] != "ACTIVE":
         raise bad(f"the task is {task['lifecycleStatus']} and takes no jobs")
-    group = given(received, "group")
+    group = received.query.get("group")
     asked = parsed(_SUBMISSION, received.body)
     regions: list[list[str]] = [list(one.regions or project["regions"]) for one in asked]
     foreign = [
@@ -76,7 +74,7 @@ def _list_jobs(received: Received) -> Response:
     jobs = received.store.jobs(
         *(task["taskId"], after, size + 1),
         status=one_of(received, "status", models.RescaleJobStatus),
-        group=given(received, "group"),
+        group=received.query.get("group"),
         job_ids=received.query.getlist("jobId"),
         simple=one_of(received, "viewType", models.ViewType) == "SIMPLE",
     )
@@ -85,10 +83,7 @@ def _list_jobs(received: Received) -> Response:
 
 def _cancel_jobs(received: Received) -> Response:
     task = find_task(received)
-    group = received.query.get("group")
-    if group == "":  # must not mean the whole task by accident
-        raise not_found("there is no group without a name")
-    received.service.executor.cancel(task["taskId"], group)
+    received.service.executor.cancel(task["taskId"], received.query.get("group"))
     return Response()
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+from starlette.datastructures import QueryParams
 from starlette.responses import JSONResponse, Response
 
+from .._nulls import NULLABLE_FIELDS
 from ..tokens import WORKSPACE_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence, Set
 
-    from starlette.datastructures import QueryParams
     from starlette.requests import Request
 
     from ..._model_base import StrEnum
@@ -57,8 +59,9 @@ class Received(NamedTuple):
 
     @property
     def query(self) -> QueryParams:
-        """The query parameters."""
-        return self.request.query_params
+        """The query parameters. One that is empty counts as absent."""
+        pairs = self.request.query_params.multi_items()
+        return QueryParams([(name, value) for name, value in pairs if value])
 
     @property
     def origin(self) -> str:
@@ -102,6 +105,12 @@ def bad(description: str) -> RefusedError:
 def not_found(description: str) -> RefusedError:
     """There is no such thing."""
     return refused(404, "NotFound", description)
+
+
+def oauth_refused(status: int, kind: str, description: str) -> RefusedError:
+    """An error that OAuth clients can read, too: they look for its name in `error`."""
+    body = {"errorType": kind, "error": kind, "errorDescription": description}
+    return RefusedError(status, body)
 
 
 # ---- finding what the path names
@@ -164,14 +173,6 @@ def _place(location: tuple[int | str, ...]) -> str:
     return "".join(steps).removeprefix(".") or "body"
 
 
-def given(received: Received, name: str) -> str | None:
-    """A query parameter that must not be empty if it is given."""
-    value = received.query.get(name)
-    if value == "":
-        raise bad(f"{name} must not be empty")
-    return value
-
-
 def one_of(received: Received, name: str, values: type[StrEnum]) -> str | None:
     """A query parameter that is one of the listed values if it is given."""
     value = received.query.get(name)
@@ -230,6 +231,32 @@ def page(
     return json_text(f'{{"items":[{items}],"next":{json.dumps(following)}}}')
 
 
-def json_text(text: str) -> Response:
+def json_text(text: str | bytes, status: int = 200) -> Response:
     """Answer JSON that is there already."""
-    return Response(text, media_type="application/json")
+    return Response(text, status, media_type="application/json")
+
+
+# ---- nulls
+
+
+def without_nulls(response: Response, operation_id: str) -> Response:
+    """Leave out the fields of an answer that have no value and that the service leaves out, too."""
+    body = bytes(response.body)
+    if response.media_type != "application/json" or b"null" not in body:
+        return response
+    kept = _without_nulls(from_json(body), NULLABLE_FIELDS.get(operation_id, frozenset()), "")
+    return json_text(to_json(kept), response.status_code)
+
+
+def _without_nulls(value: object, nullable: Set[str], place: str) -> object:
+    if isinstance(value, dict):
+        record = cast("dict[str, object]", value)
+        return {
+            name: _without_nulls(field, nullable, f"{place}{name}.")
+            for name, field in record.items()
+            if field is not None or f"{place}{name}" in nullable
+        }
+    if isinstance(value, list):
+        items = cast("list[object]", value)
+        return [_without_nulls(item, nullable, place) for item in items]
+    return value

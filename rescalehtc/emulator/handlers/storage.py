@@ -61,10 +61,13 @@ def _credentials(region: str) -> dict[str, str]:
     return {name: secrets.token_urlsafe(30) for name in names}
 
 
-def _token(received: Received, project: Mapping[str, Any], region: str) -> dict[str, Any]:
-    folder = received.service.folders.project(project["projectId"])
+def _token(
+    received: Received, project: Mapping[str, Any], task: Mapping[str, Any] | None, region: str
+) -> dict[str, Any]:
+    folders = received.service.folders
     return {
-        "projectSharedStoragePath": folder.as_uri(),
+        "projectSharedStoragePath": folders.project(project["projectId"]).as_uri(),
+        "storagePath": task and folders.task(task["taskId"]).as_uri(),
         "projectId": project["projectId"],
         "storageName": storage_name(region),
         "region": region,
@@ -75,47 +78,46 @@ def _token(received: Received, project: Mapping[str, Any], region: str) -> dict[
     }
 
 
-def _token_of_default_region(received: Received, project: Mapping[str, Any]) -> Response:
-    return JSONResponse(_token(received, project, project["regions"][0]))
+def _of_default_region(received: Received, task: Mapping[str, Any] | None) -> Response:
+    project = find_project(received)
+    return JSONResponse(_token(received, project, task, project["regions"][0]))
 
 
-def _token_of_region(received: Received, project: Mapping[str, Any]) -> Response:
-    region = received.path("region")
+def _of_region(received: Received, task: Mapping[str, Any] | None) -> Response:
+    project, region = find_project(received), received.path("region")
     if region not in project["regions"]:
         raise not_found("the project has no such region")
-    return JSONResponse(_token(received, project, region))
+    return JSONResponse(_token(received, project, task, region))
 
 
-def _tokens(received: Received, project: Mapping[str, Any]) -> Response:
-    stores = [_token(received, project, region) for region in project["regions"]]
+def _of_all_regions(received: Received, task: Mapping[str, Any] | None) -> Response:
+    project = find_project(received)
+    stores = [_token(received, project, task, region) for region in project["regions"]]
     return JSONResponse({"defaultRegion": project["regions"][0], "regionStores": stores})
 
 
 def _get_project_token(received: Received) -> Response:
-    return _token_of_default_region(received, find_project(received))
+    return _of_default_region(received, None)
 
 
 def _get_project_token_for_region(received: Received) -> Response:
-    return _token_of_region(received, find_project(received))
+    return _of_region(received, None)
 
 
 def _get_project_tokens(received: Received) -> Response:
-    return _tokens(received, find_project(received))
+    return _of_all_regions(received, None)
 
 
 def _get_task_token(received: Received) -> Response:
-    _check_storage(received)
-    return _token_of_default_region(received, find_project(received))
+    return _of_default_region(received, _check_storage(received))
 
 
 def _get_task_token_for_region(received: Received) -> Response:
-    _check_storage(received)
-    return _token_of_region(received, find_project(received))
+    return _of_region(received, _check_storage(received))
 
 
 def _get_task_tokens(received: Received) -> Response:
-    _check_storage(received)
-    return _tokens(received, find_project(received))
+    return _of_all_regions(received, _check_storage(received))
 
 
 def _get_task_regional_storage(received: Received) -> Response:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from ...exceptions import HtcFileError
+from ..clouds import REGISTRY
 from ..lifecycle import WAITING
 from ..tokens import new_signing_key
 
@@ -116,6 +117,15 @@ _FILL_GROUPS: Final = """
 INSERT INTO groups (task, name)
     SELECT task, job_group FROM jobs GROUP BY task, job_group ORDER BY min(number);
 """
+# From records without the service's own forms of addresses and paths.
+_UPGRADE_RECORDS: Final = f"""
+UPDATE projects SET record = json_set(record,
+    '$.containerRegistry', '{REGISTRY}/' || id || '/',
+    '$.projectFolderPath', 'projects/' || id || '/');
+UPDATE tasks SET record = json_set(record,
+    '$.taskFolderPath', 'projects/' || project || '/tasks/' || id);
+PRAGMA user_version = 1;
+"""  # noqa: S608 - the address is a constant
 
 
 class Row(NamedTuple):
@@ -176,7 +186,9 @@ class Database:
         self._execute("PRAGMA synchronous = NORMAL")
         tables = self._one("SELECT group_concat(name) FROM sqlite_master WHERE type = 'table'")[0]
         is_old = tables is not None and "groups" not in tables.split(",")
-        parts = (_UPGRADE, _SCHEMA, _FILL_GROUPS) if is_old else (_SCHEMA,)
+        parts = [_UPGRADE, _SCHEMA, _FILL_GROUPS] if is_old else [_SCHEMA]
+        if self._one("PRAGMA user_version")[0] < 1:
+            parts.append(_UPGRADE_RECORDS)
         self._connection.executescript(f"BEGIN IMMEDIATE; {''.join(parts)} COMMIT;")
         with self._transaction():
             self.api_key: str = self._setting("api_key", lambda: secrets.token_hex(20))

@@ -147,7 +147,9 @@ class Jobs(Projects, Tasks):
             (last,),
         )
         return {
+            "rescaleProjectId": None,
             **{name: value for name, value in request.items() if name != "regions"},
+            "htcJobDefinition": {"workingDir": None, **definition},
             "batchSize": size,
             "parentJobId": parent,
             "projectId": task["projectId"],
@@ -264,7 +266,6 @@ class Jobs(Projects, Tasks):
             environment = {
                 "instanceId": instance_id,
                 "instanceType": "emulated",
-                "architecture": None,
             }
             labels = {
                 "csp": cloud_provider(job.region),

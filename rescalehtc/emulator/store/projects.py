@@ -7,7 +7,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from ..clouds import DEFAULT_REGION
+from ..clouds import DEFAULT_REGION, REGISTRY
 from ..tokens import USER, USER_ID, WORKSPACE_ID
 from .database import Database, Row, now, time_text
 
@@ -41,11 +41,11 @@ class Projects(Database):
             "workspaceId": WORKSPACE_ID,
             "organizationCode": USER["organizationCode"],
             "createdAt": now(),
-            "containerRegistry": f"registry.emulator.invalid/{project_id}",
+            "containerRegistry": f"{REGISTRY}/{project_id}/",
             "repositories": [],
             "regions": list(regions),
             "regionSettings": region_settings or [_same_region(region) for region in regions],
-            "projectFolderPath": f"projects/{project_id}",
+            "projectFolderPath": f"projects/{project_id}/",
         }
         with self._transaction():
             insert = "INSERT INTO projects (id, record) VALUES (?, ?)"

@@ -38,7 +38,7 @@ class Tasks(Rules):
             "archivedAt": None,
             "deletedAt": None,
             "workspaceId": WORKSPACE_ID,
-            "taskFolderPath": f"tasks/{task_id}",
+            "taskFolderPath": f"projects/{project_id}/tasks/{task_id}",
             "lifecycleStatus": "ACTIVE",
         }
         with self._transaction():
