@@ -111,7 +111,7 @@ class Emulator:
             self._store = stack.enter_context(Store(folder / STATE_FILE))
             self.api_key = self._store.api_key
             tokens = Tokens(self._store.signing_key, self._clock_rate)
-            folders = Folders(folder)
+            self._folders = folders = Folders(folder)
             self._executor = stack.enter_context(
                 Executor(
                     self._store,
