@@ -76,7 +76,6 @@ class Content:
         if isinstance(reason, HtcFileError):
             return reason
         name = getattr(self._file, "name", None)
-        what = repr(name) if isinstance(name, str | bytes | os.PathLike) else "the file"
-        return HtcFileError(
-            f"{what} can't be uploaded: {getattr(reason, 'strerror', None) or reason}"
-        )
+        what = "the file" if name is None or isinstance(name, int) else str(name)
+        why = getattr(reason, "strerror", None) or reason
+        return HtcFileError(f"{what} can't be uploaded: {why}")
