@@ -112,7 +112,11 @@ def remove_abandoned() -> None:
 
     An emulator that runs holds the lock of its folder, and no other process does.
     """
-    for folder in Path(tempfile.gettempdir()).resolve().glob(f"{_TEMPORARY}*"):
+    try:
+        parent = Path(tempfile.gettempdir()).resolve()
+    except FileNotFoundError:
+        return  # no folder can be written to, so there is none
+    for folder in parent.glob(f"{_TEMPORARY}*"):
         # It is in use, is gone by now, or is not an emulator's.
         with suppress(OSError):
             found = folder.lstat()

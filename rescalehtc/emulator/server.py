@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("rescalehtc.emulator")
 
 KEEP_ALIVE_SECONDS: Final = 60
-# A connection that was just made is about to be used.
-_FRESH_SECONDS: Final = 1.0
+# A connection that has waited for a request this long may be closed if descriptors are few.
+IDLE_SECONDS: Final = 1.0
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -156,12 +156,15 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.app_state: dict[str, Any] = {**self.app_state, TRANSPORT: transport}
-        self._made_at = self.loop.time()
+        self._used_at = self.loop.time()
         super().connection_made(transport)
 
+    def on_response_complete(self) -> None:
+        self._used_at = self.loop.time()
+        super().on_response_complete()
+
     def is_idle(self) -> bool:
-        """Whether it waits for a request."""
+        """Whether it has waited for a request for so long that it may not be about to get one."""
         cycle: Any = self.cycle  # None before the first request, whatever its type says
-        if cycle is None:
-            return self.loop.time() - self._made_at >= _FRESH_SECONDS
-        return bool(cycle.response_complete)
+        waits = cycle is None or cycle.response_complete
+        return waits and self.loop.time() - self._used_at >= IDLE_SECONDS
