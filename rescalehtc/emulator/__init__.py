@@ -12,10 +12,12 @@ from __future__ import annotations
 import os
 import weakref
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, Self, Unpack, get_args
 
 try:
     from .app import BASE_PATH, create_app
+    from .descriptors import patiently
     from .executor import DEFAULT_MAX_LOG_BYTES, Executor
     from .faults import Fault, FaultKind, FaultOptions, Faults
     from .folders import STATE_FILE, Folders, open_data, open_temporary, remove, remove_abandoned
@@ -105,7 +107,7 @@ class Emulator:
             folder, self._lock = open_temporary() if self._data is None else open_data(self._data)
             stack.callback(self._lock.close)
             if self._data is None:
-                stack.callback(remove, folder)
+                stack.callback(patiently, partial(remove, folder))
             listener = stack.enter_context(listen(self._host, self._port))
             self._listener = listener
             self.url = f"{origin(listener)}{BASE_PATH}"

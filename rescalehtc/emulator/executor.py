@@ -226,11 +226,13 @@ class Executor:
             return None
 
     def _free_pages(self, task_id: str) -> None:
+        has_freed = False
         while self._store.delete_lines(task_id, FREED_LINES):
+            has_freed = True
             if self._closing:
                 return  # the next emulator on this data goes on
-        while self._store.shrink(FREED_PAGES) and not self._closing:
-            pass
+        while has_freed and not self._closing:
+            has_freed = self._store.shrink(FREED_PAGES)
 
     def _run(self, run: _Run) -> None:
         try:

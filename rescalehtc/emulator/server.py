@@ -137,8 +137,8 @@ class Server(uvicorn.Server):
 
     def _loop_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if is_out_of_descriptors(context.get("exception")):
-            self._warn()  # asyncio accepts again in a second
-        else:
+            self._warn()  # asyncio tries again in a second, maybe when the socket is closed
+        elif not self.should_exit:
             loop.default_exception_handler(context)
 
     def _warn(self) -> None:

@@ -63,8 +63,6 @@ async def give_up(server, *_, **__):
 def test_a_server_that_does_not_start_is_an_error_and_leaves_nothing(
     temporary, monkeypatch, where, what, said
 ):
-    if where is asyncio.Runner and sys.version_info >= (3, 12):
-        where, what = asyncio, {"run": missing}  # as patched by nest_asyncio
     for name, replacement in what.items():
         monkeypatch.setattr(where, name, replacement)
     emulator = Emulator(slots=1)
