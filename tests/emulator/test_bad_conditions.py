@@ -122,7 +122,7 @@ def test_a_forked_child_holds_neither_folder_nor_port_nor_connections(tmp_path):
                 pass  # what is left of the answer, until the emulator has closed
             with socket.socket() as again:
                 assert again.connect_ex((address.host, address.port)) != 0
-            with Emulator(data=tmp_path, port=address.port, slots=1):
+            with Emulator(data=tmp_path, port=address.port or 0, slots=1):
                 pass
 
 
