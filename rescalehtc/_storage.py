@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ._content import Content
 from ._hidden import Hidden
 from ._json_object import JsonObject, validated
 from .exceptions import HtcFileError, HtcResponseError
@@ -89,22 +91,29 @@ class StoredObject(JsonObject):
 
         Args:
             rescale: The session.
-            source_path: The file.
+            source_path: A regular file. It must not change during the upload.
             file_path: Where it is to be stored, below the object's folder.
 
         Raises:
-            HtcFileError: The file can't be read.
+            HtcFileError: The file can't be read, is not a regular file, or changed during the
+                upload. Nothing was stored.
             HtcStatusError: The storage refuses the file.
         """
         try:
-            file = open(source_path, "rb")  # noqa: PTH123, SIM115 - closed below, by `with`
+            file = open(source_path, "rb", opener=_open_at_once)  # noqa: SIM115 - closed by `with`
         except (OSError, ValueError, TypeError) as error:  # the latter: what is no file's name
             reason = getattr(error, "strerror", None) or error
             raise HtcFileError(f"{source_path!r} can't be read: {reason}") from None
         with file:
+            Content(file)  # one that can't be uploaded is refused before anything is sent
             url = self.get_presigned_url(rescale, file_path).url
             if not isinstance(url, str):
                 del url
                 raise HtcResponseError(f"{self._storage.presigned_url.id}: the answer has no url")
             url = Hidden(url)
             rescale.upload(url, file)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe without a writer is opened too, where `open` would wait for one."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

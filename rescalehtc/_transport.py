@@ -10,12 +10,13 @@ import threading
 import time
 import weakref
 import zlib
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import httpcore
 import httpx
 
 from . import __version__
+from ._content import Content
 from ._environment import proxy_for, tls_context
 from ._hidden import HiddenBytes
 from ._operation import Call, Response, origin
@@ -31,7 +32,7 @@ from .exceptions import (
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
-    from typing import Any
+    from typing import Any, BinaryIO
 
     from httpcore import SOCKET_OPTION
 
@@ -103,20 +104,20 @@ class Transport:
     def upload(self, url: str, file: BinaryIO) -> Response:
         """Send a file to a presigned address, with nothing that says who sends it.
 
-        The time runs anew with each piece of the file that was sent.
+        The time limit starts again with each piece of the file that was sent.
 
         Raises:
-            The same as `send`.
+            The same as `send`; HtcFileError if the file can't be read or changes meanwhile.
         """
-        size = os.fstat(file.fileno()).st_size - file.tell()
+        content = Content(file)
         connection = self._new_connection("upload", url)
         try:
             return connection.send(
                 "upload",
                 "PUT",
                 url,
-                file,
-                {"Content-Length": str(size)},
+                content,
+                {"Content-Length": str(content.size)},
                 time.monotonic() + self._timeout_seconds,
                 seconds_a_piece=self._timeout_seconds,
             )
@@ -175,7 +176,7 @@ class _Connection:
         name: str,
         method: str,
         url: str,
-        content: bytes | BinaryIO | None,
+        content: bytes | Content | None,
         headers: dict[str, str],
         deadline: float,
         *,

@@ -282,9 +282,10 @@ class HtcSession:
 
         Args:
             url: The address. No credential of the session goes there.
-            file: The file, from where it stands.
+            file: A regular file or one in memory, opened in binary mode; sent from its position.
 
         Raises:
+            HtcFileError: The file can't be read, is not a regular one, or changed meanwhile.
             HtcConnectionError, HtcStatusError: see rescalehtc.exceptions.
         """
         self._notice_fork()

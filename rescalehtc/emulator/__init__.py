@@ -9,28 +9,22 @@ job's command can do whatever the user who started the emulator can do.
 
 from __future__ import annotations
 
-import fcntl
-import ipaddress
 import os
-import socket
-import tempfile
-import threading
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+import weakref
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, Self, Unpack, get_args
 
 from .._environment import applied, variables_for
-from ..exceptions import HtcException, HtcFileError
 
 try:
-    import uvicorn
-
     from .app import BASE_PATH, create_app
-    from .executor import Executor
+    from .descriptors import patiently
+    from .executor import DEFAULT_MAX_LOG_BYTES, Executor
     from .faults import Fault, FaultKind, FaultOptions, Faults
-    from .folders import Folders
+    from .folders import STATE_FILE, Folders, open_data, open_temporary, remove, remove_abandoned
     from .handlers.received import Service
-    from .misbehaviour import Protocol
+    from .server import Server, listen, origin
     from .store import Store
     from .tokens import WORKSPACE_ID, Tokens
 except ModuleNotFoundError as _error:
@@ -39,9 +33,7 @@ except ModuleNotFoundError as _error:
     ) from _error
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from starlette.applications import Starlette
+    from pathlib import Path
 
     from .. import HtcSession
 
@@ -52,8 +44,6 @@ ImageStatus = Literal["READY", "PENDING", "UNKNOWN"]
 # The service refreshes a status every 30 s. Here one may change within milliseconds.
 SESSION_REFRESH_SECONDS: Final = 0.2
 SESSION_BACKOFF_SECONDS: Final = 0.1
-KEEP_ALIVE_SECONDS: Final = 60
-STATE_FILE: Final = "state.sqlite3"
 
 
 class Emulator:
@@ -71,6 +61,11 @@ class Emulator:
         slots: How many jobs run at once; None for the number of processors.
         clock_rate: How many emulated seconds pass in a second, where timeouts of jobs,
             lifetimes of tokens, retention of tasks and images that become ready are concerned.
+        max_log_bytes: How large a job's log may become, with the times of its lines. A job that
+            writes more goes on; the last line of its log then says that the rest is missing.
+
+    A process that is forked from this one has no part in the emulator: it holds neither its
+    folder nor its port, and ends nothing.
 
     Attributes:
         url: The base URL, in the `with` block.
@@ -78,7 +73,7 @@ class Emulator:
 
     Raises:
         HtcFileError: The folder can't be used, or another emulator uses it.
-        HtcException: The address can't be listened on.
+        HtcException: The address can't be listened on, or the server did not start.
     """
 
     url: str
@@ -92,27 +87,36 @@ class Emulator:
         data: str | Path | None = None,
         slots: int | None = None,
         clock_rate: float = 1.0,
+        max_log_bytes: int = DEFAULT_MAX_LOG_BYTES,
     ) -> None:
         if slots is not None and slots < 1:
             raise ValueError("slots must be at least 1")
         if not clock_rate > 0:
             raise ValueError("clock_rate must be above 0")
+        if max_log_bytes < 1:
+            raise ValueError("max_log_bytes must be at least 1")
         self._host = host
         self._port = port
         self._data = data
         self._slots = slots or os.cpu_count() or 1
         self._clock_rate = clock_rate
+        self._max_log_bytes = max_log_bytes
         self._faults = Faults()
 
     def __enter__(self) -> Self:
+        remove_abandoned()
         with ExitStack() as stack:
-            folder = stack.enter_context(_folder(self._data))
-            listener = stack.enter_context(_listener(self._host, self._port))
-            self.url = f"{_origin(listener)}{BASE_PATH}"
+            folder, self._lock = open_temporary() if self._data is None else open_data(self._data)
+            stack.callback(self._lock.close)
+            if self._data is None:
+                stack.callback(patiently, partial(remove, folder))
+            listener = stack.enter_context(listen(self._host, self._port))
+            self._listener = listener
+            self.url = f"{origin(listener)}{BASE_PATH}"
             self._store = stack.enter_context(Store(folder / STATE_FILE))
             self.api_key = self._store.api_key
             tokens = Tokens(self._store.signing_key, self._clock_rate)
-            folders = Folders(folder)
+            self._folders = folders = Folders(folder)
             self._executor = stack.enter_context(
                 Executor(
                     self._store,
@@ -122,16 +126,33 @@ class Emulator:
                     self._slots,
                     self._clock_rate,
                     self.url,
+                    self._max_log_bytes,
                 )
             )
             service = Service(self._store, self._executor, tokens, folders, self._clock_rate)
-            app = create_app(service, self._host, self._faults)
-            stack.enter_context(_served(app, listener))
+            self._server = Server(create_app(service, self._host, self._faults), listener)
+            stack.enter_context(self._server)
+            _running.add(self)
+            stack.callback(_running.discard, self)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _leave_to_parent(self) -> None:
+        """In a process that was forked from the emulator's, hold nothing of it and end nothing.
+
+        Descriptors lead to the null device from now on. Closed, their numbers could become those
+        of other files, which the objects that have them would close.
+        """
+        self._stack.pop_all()
+        held = (self._lock.fileno(), self._listener.fileno())
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (*held, *self._server.descriptors(), *self._executor.descriptors()):
+            if descriptor >= 0:
+                os.dup2(null, descriptor, inheritable=False)
+        os.close(null)
 
     def session(self) -> HtcSession:
         """Make a session with this emulator."""
@@ -242,80 +263,13 @@ class Emulator:
         self._executor.wake()
 
 
-@contextmanager
-def _folder(data: str | Path | None) -> Generator[Path]:
-    if data is None:
-        with tempfile.TemporaryDirectory(prefix="rescalehtc-emulator-") as temporary:
-            yield Path(temporary).resolve()
-        return
-    folder = Path(data).resolve()
-    with ExitStack() as stack:
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_own(folder)
-            lock = stack.enter_context((folder / "lock").open("a"))
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except HtcFileError:
-            raise
-        except BlockingIOError as error:
-            raise HtcFileError(f"another emulator uses {folder}") from error
-        except OSError as error:
-            raise HtcFileError(f"can't keep data in {folder}: {error.strerror}") from error
-        yield folder
+_running: weakref.WeakSet[Emulator] = weakref.WeakSet()
 
 
-def _check_own(folder: Path) -> None:
-    """Refuse a folder with other things in it: some would be taken for the emulator's."""
-    found = {path.name for path in folder.iterdir() if path.stat().st_size or path.name != "lock"}
-    if found and STATE_FILE not in found:
-        raise HtcFileError(
-            f"{folder} holds something else: name a new folder, or one of an emulator"
-        )
+def _leave_to_parent() -> None:
+    for emulator in _running:
+        emulator._leave_to_parent()  # pyright: ignore[reportPrivateUsage]
+    _running.clear()
 
 
-@contextmanager
-def _listener(host: str, port: int) -> Generator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
-        raise HtcException(f"can't listen on {host}, port {port}: {reason}") from error
-    with listener:
-        # Without this an answer's body waits 40 ms for its header to be acknowledged.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield listener
-
-
-def _origin(listener: socket.socket) -> str:
-    address, port = listener.getsockname()[:2]
-    host = ipaddress.ip_address(address)
-    if host.is_unspecified:  # every address of this machine, the loopback one among them
-        host = ipaddress.ip_address("127.0.0.1" if host.version == 4 else "::1")
-    return f"http://[{host}]:{port}" if host.version == 6 else f"http://{host}:{port}"
-
-
-@contextmanager
-def _served(app: Starlette, listener: socket.socket) -> Generator[None]:
-    config = uvicorn.Config(
-        app,
-        loop="asyncio",
-        http=Protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=1,
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(
-        target=server.run, kwargs={"sockets": [listener]}, name="emulator", daemon=True
-    )
-    thread.start()
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        thread.join()
+os.register_at_fork(after_in_child=_leave_to_parent)

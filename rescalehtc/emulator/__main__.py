@@ -16,6 +16,7 @@ from typing import Final
 from .._environment import variables_for
 from ..exceptions import HtcException
 from . import Emulator, Fault
+from .executor import DEFAULT_MAX_LOG_BYTES
 from .faults import KINDS, parsed
 
 WAIT_SECONDS: Final = 0.1
@@ -27,10 +28,16 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     received: SimpleQueue[int] = SimpleQueue()  # unlike an Event, safe in a signal handler
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _frame: received.put(number))
+        # nohup ignores SIGHUP, and a shell SIGINT for what it starts in the background.
+        if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda number, _frame: received.put(number))
     try:
         with Emulator(
-            host=arguments.host, port=arguments.port, data=arguments.data, slots=arguments.slots
+            host=arguments.host,
+            port=arguments.port,
+            data=arguments.data,
+            slots=arguments.slots,
+            max_log_bytes=arguments.max_log_bytes,
         ) as emulator:
             for fault in arguments.fault:
                 emulator.fault(fault.operation, fault.kind, **fault.options)
@@ -80,7 +87,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=_port, default=0, help="port to listen on (any free one)")
     parser.add_argument("--data", type=Path, help="folder to keep everything in (a temporary one)")
-    parser.add_argument("--slots", type=_slots, help="jobs that run at once (one a processor)")
+    parser.add_argument("--slots", type=_count, help="jobs that run at once (one a processor)")
+    parser.add_argument(
+        "--max-log-bytes",
+        type=_count,
+        default=DEFAULT_MAX_LOG_BYTES,
+        metavar="BYTES",
+        help="how large a job's log may become (1 GiB)",
+    )
     parser.add_argument(
         "--fault",
         type=_fault,
@@ -106,7 +120,7 @@ def _port(text: str) -> int:
     return number
 
 
-def _slots(text: str) -> int:
+def _count(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
+from .descriptors import is_out_of_descriptors
 from .faults import UPLOAD
 from .folders import is_full
 from .handlers import authentication, images, jobs, projects, storage, tasks, workspaces
@@ -143,6 +144,9 @@ def _endpoint(name: str, answer: Answer) -> Answer:
         except Exception as error:  # noqa: BLE001 - a request that goes wrong is answered too
             if is_full(error):
                 return refused(507, "InsufficientStorage", "the emulator's disk is full").response()
+            if is_out_of_descriptors(error):
+                reason = "the emulator has no file descriptors left; try again"
+                return refused(503, "ServiceUnavailable", reason).response()
             _log.exception("%s failed", name)
             return refused(500, "InternalError", "the emulator failed; see its log").response()
 

@@ -12,11 +12,13 @@ import threading
 import time
 from collections import Counter
 from contextlib import ExitStack, suppress
+from functools import partial
 from json import JSONEncoder
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from ..exceptions import HtcFileError
 from . import lifecycle
+from .descriptors import patiently
 from .folders import is_full, remove
 from .processes import end_strays_below, end_strays_of, signal_group, start
 from .store import now
@@ -25,6 +27,7 @@ from .tokens import CLAIM_PREFIX
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+    from typing import IO
 
     from .faults import Fault, Faults
     from .folders import Folders
@@ -47,6 +50,10 @@ FLUSH_SECONDS: Final = 0.1
 FLUSH_BYTES: Final = 1 << 20
 MAX_LINE_BYTES: Final = 256 << 10
 READ_BYTES: Final = 64 << 10
+DEFAULT_MAX_LOG_BYTES: Final = 1 << 30
+# What is freed at once of a deleted task, while requests and jobs wait.
+FREED_LINES: Final = 1000
+FREED_PAGES: Final = 1000
 
 _INHERITED: Final = ("PATH", "LANG", "TZ")
 
@@ -62,6 +69,7 @@ class _Run:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.stop: Stop | None = None
+        self.output: IO[bytes] | None = None
 
 
 class Executor:
@@ -75,6 +83,7 @@ class Executor:
         slots: How many jobs run at once.
         clock_rate: How many emulated seconds pass in a second.
         base_url: The emulator's address, for the jobs.
+        max_log_bytes: How large a job's log may become.
     """
 
     def __init__(
@@ -86,6 +95,7 @@ class Executor:
         slots: int,
         clock_rate: float,
         base_url: str,
+        max_log_bytes: int = DEFAULT_MAX_LOG_BYTES,
     ) -> None:
         self._store = store
         self._tokens = tokens
@@ -93,22 +103,26 @@ class Executor:
         self._faults = faults
         self._clock_rate = clock_rate
         self._base_url = base_url
+        self._max_log_bytes = max_log_bytes
         self._changed = threading.Condition()
         self._closing = False
         self._runs: dict[int, _Run] = {}
         self._stack = ExitStack()
+        self._discarded: set[str] = set()
         self._workers = [
             threading.Thread(
                 target=self._work, args=(f"emulator-{slot}",), name=f"job slot {slot}", daemon=True
             )
             for slot in range(slots)
         ]
+        self._workers.append(threading.Thread(target=self._free, name="free space", daemon=True))
 
     def __enter__(self) -> Self:
         end_strays_below(self._folders.jobs)
         self._folders.clear()
         try:
             self._store.fail_started(CLOSED)
+            self._discarded.update(self._store.deleted_tasks())
             self._jobs_path = self._stack.enter_context(self._folders.short_jobs())
         except (OSError, sqlite3.OperationalError) as error:
             raise HtcFileError(f"can't keep data in {self._folders.root}: {error}") from error
@@ -140,6 +154,23 @@ class Executor:
                 if run.job.task_id == task_id and group in (None, run.job.group):
                     run.stop = run.stop or "cancelled"
             self._changed.notify_all()  # what waited behind the cancelled ones may start
+
+    def discard(self, task_id: str) -> None:
+        """Free the space of a deleted task: its folder at once, its logs when its jobs have ended.
+
+        What jobs put into the folder until then is removed with the logs.
+        """
+        with suppress(OSError):  # no file descriptor is left
+            self._folders.remove_task(task_id)
+        with self._changed:
+            self._discarded.add(task_id)
+            self._changed.notify_all()
+
+    def descriptors(self) -> Iterator[int]:
+        """The file descriptors that the output of running jobs is read from."""
+        for run in self._runs.values():
+            if run.output is not None and not run.output.closed:
+                yield run.output.fileno()
 
     def running_vcpus(self) -> Mapping[str, int]:
         """How many virtual CPUs of each project run."""
@@ -173,6 +204,39 @@ class Executor:
                 self._changed.wait()
             return None
 
+    def _free(self) -> None:
+        """Free the space of discarded tasks, for as long as the emulator runs."""
+        while (task_id := self._next_discarded()) is not None:
+            try:
+                patiently(partial(self._folders.remove_task, task_id))
+                self._free_pages(task_id)
+            except (OSError, sqlite3.OperationalError) as error:
+                _log.warning("the space of task %s can't be freed yet: %s", task_id, error)
+                with self._changed:
+                    self._changed.wait(FAULT_PAUSE_SECONDS)
+            else:
+                with self._changed:
+                    self._discarded.discard(task_id)
+
+    def _next_discarded(self) -> str | None:
+        """A discarded task none of whose jobs runs; None if the emulator stops."""
+        with self._changed:
+            while not self._closing:
+                used = {run.job.task_id for run in self._runs.values()}
+                for task_id in self._discarded - used:
+                    return task_id
+                self._changed.wait()
+            return None
+
+    def _free_pages(self, task_id: str) -> None:
+        has_freed = False
+        while self._store.delete_lines(task_id, FREED_LINES):
+            has_freed = True
+            if self._closing:
+                return  # the next emulator on this data goes on
+        while has_freed and not self._closing:
+            has_freed = self._store.shrink(FREED_PAGES)
+
     def _run(self, run: _Run) -> None:
         try:
             self._end(run, self._attempt_and_retry(run))
@@ -199,7 +263,7 @@ class Executor:
 
     def _attempt_and_retry(self, run: _Run) -> Ending:
         retries: int = run.job.request.get("retryStrategy", {}).get("maxRetries", 0)
-        log = _Log(self._store, run.job.number)
+        log = _Log(self._store, run.job.number, self._max_log_bytes)
         ending = self._attempt(run, log, 1)
         for number in range(2, retries + 2):
             if not ending.may_retry:
@@ -221,13 +285,16 @@ class Executor:
         folder = self._folders.jobs / job.id.replace(":", "-")
         environment = self._environment(job, folder, number)
         try:
-            process = start(commands, folder, definition.get("workingDir", ""), environment)
+            process = patiently(
+                lambda: start(commands, folder, definition.get("workingDir", ""), environment)
+            )
         except (OSError, ValueError) as error:  # ValueError: a NUL among the commands or envs
-            remove(folder)
+            patiently(partial(remove, folder))
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
             return lifecycle.not_started(f"can't start {commands[0][:200]!r}: {reason}")
         try:
             with process:
+                run.output = process.stdout
                 log.follow(process)
                 try:
                     self._store.job_runs(job.number)
@@ -238,7 +305,7 @@ class Executor:
                 log.read_on(DRAIN_SECONDS)
                 log.end()
         finally:
-            remove(folder)
+            patiently(partial(remove, folder))
         if stop is not None:
             return _stopped(stop, job, process.returncode)
         return lifecycle.exited(process.returncode)
@@ -306,11 +373,13 @@ class Executor:
 
 
 class _Log:
-    """Turns a job's output into lines in the store."""
+    """Turns a job's output into lines in the store, until the log is as large as it may be."""
 
-    def __init__(self, store: Store, job: int) -> None:
+    def __init__(self, store: Store, job: int, max_bytes: int) -> None:
         self._store = store
         self._job = job
+        self._max_bytes = max_bytes
+        self._room = max_bytes
         self._written = 0
         self._pending: list[str] = []
         self._pending_bytes = 0
@@ -356,12 +425,22 @@ class _Log:
         self._flush()
 
     def _add(self, lines: list[bytes]) -> None:
+        if self._room < 0:
+            return
         time_read = now()
         for line in lines:
             for piece in _pieces(line):
-                message = self._encode(piece.decode("utf-8", "replace"))
-                self._pending.append(f'{{"timestamp":"{time_read}","message":{message}}}')
+                record = self._record(time_read, piece.decode("utf-8", "replace"))
+                self._room -= len(record.encode())
+                if self._room < 0:
+                    text = f"The log ends here: it has reached {self._max_bytes} bytes. The job"
+                    self._pending.append(self._record(time_read, f"{text} goes on."))
+                    return
+                self._pending.append(record)
                 self._pending_bytes += len(piece)
+
+    def _record(self, time_read: str, message: str) -> str:
+        return f'{{"timestamp":"{time_read}","message":{self._encode(message)}}}'
 
     def _flush(self) -> None:
         if self._pending:

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .. import models
 from .._model_base import StrEnum
@@ -34,7 +33,8 @@ UNKNOWN_VALUE: Final = "EMULATED_UNKNOWN_VALUE"
 UNKNOWN_FIELD: Final = "emulatedUnknownField"
 FOREIGN_HOST: Final = "foreign-host.invalid"  # a name that no one can have
 
-_TRANSPORT: Final = "transport"
+# Where a request's state has the connection that its answer goes through.
+TRANSPORT: Final = "transport"
 # Closing a socket that lingers for no time resets the connection.
 _LINGER_NOT: Final = struct.pack("ii", 1, 0)
 _LISTED_VALUES: Final = frozenset(
@@ -43,15 +43,6 @@ _LISTED_VALUES: Final = frozenset(
     if isinstance(listed, type) and issubclass(listed, StrEnum)
     for value in listed
 )
-
-
-class Protocol(H11Protocol):
-    """Lets an answer reach the connection that it goes through."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Hand the connection to the requests that come through it."""
-        self.app_state: dict[str, Any] = {**self.app_state, _TRANSPORT: transport}
-        super().connection_made(transport)
 
 
 async def answered(
@@ -121,7 +112,7 @@ class _Reset(Response):
     """No answer: the connection is reset."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        transport: asyncio.Transport = scope["state"][_TRANSPORT]
+        transport: asyncio.Transport = scope["state"][TRANSPORT]
         connection: socket.socket = transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
         transport.abort()
@@ -145,7 +136,7 @@ class _Truncated(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send(self._start)
         await send({"type": "http.response.body", "body": self._half, "more_body": True})
-        transport: asyncio.Transport = scope["state"][_TRANSPORT]
+        transport: asyncio.Transport = scope["state"][TRANSPORT]
         transport.close()
         await _lost(receive)
 

@@ -9,6 +9,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from .descriptors import patiently
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -34,17 +36,19 @@ def start(
     # An absolute path begins at the job's own folder, and none leads out of it.
     inside = os.path.normpath(f"/{working_folder}").lstrip("/")
     cwd = folder / inside
-    cwd.mkdir(parents=True)
-    return subprocess.Popen(  # noqa: S603 - running what users submit is the purpose
-        commands,
-        cwd=cwd,
-        env={**environment, MARKER: str(folder)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        bufsize=0,
-        start_new_session=True,
-    )
+    cwd.mkdir(parents=True, exist_ok=True)
+    # With DEVNULL a descriptor is lost when there is none for the pipe.
+    with open(os.devnull, "rb") as null:  # noqa: PTH123 - quicker
+        return subprocess.Popen(  # noqa: S603 - running what users submit is the purpose
+            commands,
+            cwd=cwd,
+            env={**environment, MARKER: str(folder)},
+            stdin=null,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            start_new_session=True,
+        )
 
 
 def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -67,13 +71,17 @@ def _end_strays(wanted: str) -> None:
     """Kill every process with this in its environment. It needs /proc; elsewhere they go on."""
     searched = os.fsencode(f"\0{wanted}")
     for _ in range(_STRAY_ROUNDS):
-        found = [pid for pid in _processes() if searched in b"\0" + _environment(pid)]
+        found = patiently(lambda: _processes_with(searched))
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(int(pid), signal.SIGKILL)
         if not found:
             return
         time.sleep(_ROUND_SECONDS)
+
+
+def _processes_with(searched: bytes) -> list[str]:
+    return [pid for pid in _processes() if searched in b"\0" + _environment(pid)]
 
 
 def _processes() -> list[str]:

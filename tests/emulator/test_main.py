@@ -173,7 +173,8 @@ def test_a_file_that_happens_to_be_called_lock_is_left_alone(tmp_path, others):
 
 
 @pytest.mark.parametrize(
-    ("option", "said"), [("--port=x", "0 to 65535"), ("--slots=0", "at least 1")]
+    ("option", "said"),
+    [("--port=x", "0 to 65535"), ("--slots=0", "at least 1"), ("--max-log-bytes=0", "at least 1")],
 )
 def test_a_wrong_option_is_told_in_words(option, said):
     done = subprocess.run([*COMMAND, option], capture_output=True, text=True)

@@ -143,7 +143,7 @@ def find_task(received: Received) -> dict[str, Any]:
 def apply_retention(service: Service, project_id: str, task_id: str | None = None) -> None:
     """Archive and delete what retention policies say, now that somebody looks."""
     for deleted in service.store.apply_retention(project_id, task_id, service.clock_rate):
-        service.folders.remove_task(deleted)
+        service.executor.discard(deleted)
 
 
 def find_job(received: Received) -> Row:

@@ -56,7 +56,7 @@ def _delete_task(received: Received) -> Response:
         service = received.service
         service.executor.cancel(task["taskId"])
         task = service.store.delete_task(task)
-        service.folders.remove_task(task["taskId"])
+        service.executor.discard(task["taskId"])
     return JSONResponse(task)
 
 

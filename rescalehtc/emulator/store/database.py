@@ -181,6 +181,10 @@ class Database:
             raise HtcFileError(f"can't keep data in {path}: {error}") from error
 
     def _prepare(self) -> None:
+        # Before there is any table. It lets `shrink` work.
+        self._execute("PRAGMA auto_vacuum = INCREMENTAL")
+        # A file for them would need a file descriptor.
+        self._execute("PRAGMA temp_store = MEMORY")
         # With a write-ahead log nothing that was committed is lost when this process is killed.
         self._execute("PRAGMA journal_mode = WAL")
         self._execute("PRAGMA synchronous = NORMAL")
@@ -201,6 +205,19 @@ class Database:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._connection.close()
+
+    def shrink(self, pages: int) -> bool:
+        """Give some unused pages back to the file system. Returns whether there were any.
+
+        A file of an emulator that could not do this yet only uses them again.
+        """
+        with self._lock:
+            before = self._one("PRAGMA freelist_count")[0]
+            self._all(f"PRAGMA incremental_vacuum({pages})")
+            if self._one("PRAGMA freelist_count")[0] < before:
+                return True
+            self._all("PRAGMA wal_checkpoint(TRUNCATE)")
+            return False
 
     @contextmanager
     def _transaction(self) -> Generator[None]:

@@ -384,6 +384,17 @@ class Jobs(Projects, Tasks):
                 ((job, number, record) for number, record in enumerate(records, first)),
             )
 
+    def delete_lines(self, task_id: str, limit: int) -> bool:
+        """Delete some lines of the logs of a task's jobs. Returns whether there were any."""
+        with self._transaction():
+            return bool(
+                self._execute(
+                    "DELETE FROM lines WHERE (job, number) IN (SELECT job, lines.number"
+                    " FROM jobs JOIN lines ON job = jobs.number WHERE task = ? LIMIT ?)",
+                    (task_id, limit),
+                ).rowcount
+            )
+
 
 def _joined(one: str, other: str) -> str:
     return f"{one[:-1]},{other[1:]}"

@@ -78,6 +78,11 @@ class Tasks(Rules):
         """Mark a task as deleted and return its record."""
         return self._change_task(task, lifecycleStatus="DELETED", deletedAt=now())
 
+    def deleted_tasks(self) -> list[str]:
+        """The ids of all tasks that are deleted."""
+        query = "SELECT id FROM tasks WHERE json_extract(record, '$.lifecycleStatus') = 'DELETED'"
+        return [task_id for (task_id,) in self._all(query)]
+
     def _change_task(self, record: Mapping[str, Any], **changes: str | None) -> dict[str, Any]:
         changed = {**record, **changes}
         with self._transaction():

@@ -1,0 +1,54 @@
+"""Running out of file descriptors: noticing it early, and waiting until some are free again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import time
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+# Jobs and uploads need a few while connections take what they can get.
+_RESERVE: Final = 64
+_PATIENCE_SECONDS: Final = 30.0
+_PAUSE_SECONDS: Final = 0.1
+
+
+def is_out_of_descriptors(error: BaseException | None) -> bool:
+    """Whether something failed because the process or the system has no descriptor left."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+
+
+def limit() -> int:
+    """How many descriptors the process may have; -1 for any number."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def are_few_left() -> bool:
+    """Whether so few are free that those that can be spared should be closed."""
+    try:
+        lowest_free = os.open(os.devnull, os.O_RDONLY)
+    except OSError as error:
+        if is_out_of_descriptors(error):
+            return True
+        raise
+    os.close(lowest_free)
+    most = limit()
+    return most != resource.RLIM_INFINITY and lowest_free >= most - min(_RESERVE, most // 4)
+
+
+def patiently(action: Callable[[], T]) -> T:
+    """Do something; while there is no descriptor for it, wait and try again for half a minute."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return action()
+        except OSError as error:
+            if not is_out_of_descriptors(error) or time.monotonic() >= until:
+                raise
+        time.sleep(_PAUSE_SECONDS)

@@ -1,0 +1,170 @@
+"""The HTTP server: its address, its start and end, and the connections that it keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ..exceptions import HtcException
+from .descriptors import are_few_left, is_out_of_descriptors, limit
+from .misbehaviour import TRANSPORT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.applications import Starlette
+
+_log = logging.getLogger("rescalehtc.emulator")
+
+KEEP_ALIVE_SECONDS: Final = 60
+# A connection that has waited for a request this long may be closed if descriptors are few.
+IDLE_SECONDS: Final = 1.0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Listen on an address.
+
+    Raises:
+        HtcException: The address can't be listened on.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise HtcException(f"can't listen on {host}, port {port}: {reason}") from error
+    # Without this an answer's body waits 40 ms for its header to be acknowledged.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def origin(listener: socket.socket) -> str:
+    """The URL that leads to a listening socket."""
+    address, port = listener.getsockname()[:2]
+    host = ipaddress.ip_address(address)
+    if host.is_unspecified:  # every address of this machine, the loopback one among them
+        host = ipaddress.ip_address("127.0.0.1" if host.version == 4 else "::1")
+    return f"http://[{host}]:{port}" if host.version == 6 else f"http://{host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """Serves an application on a listening socket in a `with` block, in a thread of its own."""
+
+    def __init__(self, app: Starlette, listener: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="asyncio",
+                http=_Connection,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="error",
+                access_log=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._listener = listener
+        self._ready: Future[None] = Future()
+        self._has_warned = False
+
+    def __enter__(self) -> Self:
+        """Start, and wait until requests are answered.
+
+        Raises:
+            HtcException: The server did not start.
+        """
+        self._thread = threading.Thread(target=self._run, name="emulator", daemon=True)
+        self._thread.start()
+        try:
+            error = self._ready.exception()
+        except BaseException:  # such as Ctrl-C
+            self._stop()
+            raise
+        if error is not None:
+            reason = f"{type(error).__name__}: {error}"
+            raise HtcException(f"the emulator's server did not start: {reason}") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        self.should_exit = True
+        self._thread.join()
+
+    def descriptors(self) -> Iterator[int]:
+        """The file descriptors of its connections."""
+        for connection in self.server_state.connections:
+            yield connection.transport.get_extra_info("socket").fileno()
+
+    def _run(self) -> None:
+        try:
+            with self._listener:  # nobody waits for an answer of a server that has ended
+                self.run(sockets=[self._listener])
+            error: BaseException = RuntimeError("it ended at once")
+        except BaseException as raised:  # noqa: BLE001 - a server that ends takes SystemExit
+            error = raised
+            if self._ready.done():
+                _log.exception("the emulator's server failed")
+        if not self._ready.done():
+            self._ready.set_exception(error)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to serve, and let it be known."""
+        asyncio.get_running_loop().set_exception_handler(self._loop_failed)
+        await super().startup(sockets)
+        if self.started:
+            self._ready.set_result(None)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Close idle connections while descriptors are few. Called every 0.1 s."""
+        if are_few_left():
+            self._warn()
+            for connection in cast("list[_Connection]", list(self.server_state.connections)):
+                if connection.is_idle():
+                    connection.shutdown()
+        return await super().on_tick(counter)
+
+    def _loop_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if is_out_of_descriptors(context.get("exception")):
+            self._warn()  # asyncio tries again in a second, maybe when the socket is closed
+        elif not self.should_exit:
+            loop.default_exception_handler(context)
+
+    def _warn(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "file descriptors run out: idle connections are closed, and jobs may wait. The "
+                "limit is %s; raise it with `ulimit -n`",
+                limit(),
+            )
+
+
+class _Connection(H11Protocol):
+    """A connection, which the answers that go through it can reach."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.app_state: dict[str, Any] = {**self.app_state, TRANSPORT: transport}
+        self._used_at = self.loop.time()
+        super().connection_made(transport)
+
+    def on_response_complete(self) -> None:
+        self._used_at = self.loop.time()
+        super().on_response_complete()
+
+    def is_idle(self) -> bool:
+        """Whether it has waited for a request for so long that it may not be about to get one."""
+        cycle: Any = self.cycle  # None before the first request, whatever its type says
+        waits = cycle is None or cycle.response_complete
+        return waits and self.loop.time() - self._used_at >= IDLE_SECONDS
