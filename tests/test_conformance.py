@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SPEC = Path(__file__).resolve().parent.parent / "openapi" / "htc.yaml"
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
+EXAMPLES = 300 if settings.get_current_profile_name() == "fuzz" else 8
 CHECKS: list[Any] = [
     not_a_server_error,
     status_code_conformance,
@@ -34,13 +33,12 @@ CHECKS: list[Any] = [
 ]
 BOUNDED = settings(
     max_examples=EXAMPLES,
-    deadline=None,
-    database=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
 )
 
 schema = schemathesis.openapi.from_path(str(SPEC))
+pytestmark = pytest.mark.hypothesis
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .limits import HANG_SECONDS
+
 if TYPE_CHECKING:
     from rescalehtc.emulator import Emulator
 
@@ -46,7 +48,7 @@ def run(program: list[str], **variables: str) -> str:
         env={**os.environ, "PYTHONIOENCODING": "utf-8", **variables},
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=HANG_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

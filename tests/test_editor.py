@@ -17,6 +17,8 @@ import pytest
 
 from rescalehtc import models
 
+from .limits import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -47,7 +49,7 @@ def pyright(path: Path, folder: Path) -> list[dict[str, Any]]:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_SECONDS,
     )
     answer: dict[str, Any] = json.loads(done.stdout)
     assert answer["summary"]["filesAnalyzed"] == 1
@@ -71,7 +73,7 @@ def test_mypy_finds_every_mistake_and_nothing_else(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_SECONDS,
     )
     findings = re.findall(
         r"^.*mistakes\.py:(\d+): error: .*\[([\w-]+)\]$", done.stdout, re.MULTILINE

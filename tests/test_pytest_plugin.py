@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .limits import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -33,7 +35,7 @@ def run(tmp_path: Path) -> Run:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=HANG_SECONDS,
         )
 
     return run
@@ -126,7 +128,7 @@ def test_timeout(htc_session, htc_task):
     job = htcjobs.create_single_job(
         htc_session, htc_task, "ON_DEMAND_ECONOMY", "solver:1", 60, commands=["sleep", "600"]
     )
-    job.wait(htc_session, timeout=60)
+    job.wait(htc_session)
     assert job.record.failure_code == "ErrorTimeout"
 """)
     assert "1 passed" in done.stdout, done.stdout

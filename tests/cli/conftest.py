@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..limits import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from rescalehtc.emulator import Emulator
 
 COMMAND = [sys.executable, "-m", "rescalehtc.cli"]
-SECONDS = 100
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Command:
             env=self.environ(**variables),
             cwd=self.folder,
             capture_output=True,
-            timeout=SECONDS,
+            timeout=HANG_SECONDS,
         )
         assert b"Traceback" not in done.stderr, done.stderr.decode()
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
@@ -100,14 +101,14 @@ class Command:
         os.close(slave)
         shown = b"".join(self._shown(master, dict(typed or {})))
         os.close(master)
-        status = process.wait(SECONDS)
+        status = process.wait(HANG_SECONDS)
         assert b"Traceback" not in shown, shown.decode()
         return Done(status, shown.decode().replace("\r\n", "\n"), "")
 
     def _shown(self, master: int, waiting: dict[str, str]) -> Iterator[bytes]:
         """What the terminal shows; where it has shown a key of `waiting`, type the value."""
         shown = ""
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + HANG_SECONDS
         while time.monotonic() < deadline:
             if not select.select([master], [], [], 0.1)[0]:
                 continue

@@ -14,8 +14,9 @@ import pytest
 
 from rescalehtc import htcjobs, htcprojects, htctasks
 
+from ..limits import HANG_SECONDS
 from ..service import Answer
-from .conftest import COMMAND, SECONDS, request_for
+from .conftest import COMMAND, request_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,7 +114,7 @@ def test_lines_of_a_log_are_followed_as_they_come(
         assert process.stdout.readline() == "first\n"
         gate.write_text("second\n")
         assert process.stdout.read() == "second\n"
-        assert process.wait(SECONDS) == 0
+        assert process.wait(HANG_SECONDS) == 0
 
 
 def test_what_was_waited_for_and_did_not_come_is_status_4(
@@ -154,7 +155,7 @@ def test_ctrl_c_is_status_130(htc: Command, rescale: HtcSession, task: htctasks.
         assert process.stderr is not None
         assert "0 of 1" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=SECONDS)
+        output, errors = process.communicate(timeout=HANG_SECONDS)
         assert process.returncode == 130
         assert "Traceback" not in errors
         assert output == ""
@@ -310,7 +311,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(
         assert process.stdout.readline() == b"a line\n"
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(SECONDS) == 141
+        assert process.wait(HANG_SECONDS) == 141
 
 
 def test_output_that_cannot_be_written_is_told(htc: Command) -> None:

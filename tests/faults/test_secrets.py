@@ -27,6 +27,7 @@ from rescalehtc.exceptions import (
     SubmissionUncertainError,
 )
 
+from ..limits import SHORT_SECONDS
 from . import canary
 from .books import BATCH, REQUEST, SUBMIT, Books
 from .canary import CLAIM, ENV, MARK, REGISTRY_TOKEN, SIGNATURE, TOKEN, caught
@@ -100,7 +101,7 @@ def test_an_upload_fails(
     storage: Wire, task: HtcTask, source: Path, step: Step, kind: type[HtcException]
 ) -> None:
     storage.on(STORE, step)
-    with session(storage.url, timeout_seconds=0.5) as rescale, caught(kind):
+    with session(storage.url, timeout_seconds=SHORT_SECONDS) as rescale, caught(kind):
         task.upload_file(rescale, source, "file")
 
 

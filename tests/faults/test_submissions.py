@@ -26,6 +26,7 @@ from rescalehtc.exceptions import (
     SubmissionUncertainError,
 )
 
+from ..limits import HANG_SECONDS, SHORT_SECONDS
 from .books import BATCH, JOBS, REQUEST, SUBMIT, Books
 from .canary import ENV, TOKEN_2, caught
 from .conftest import IMAGE, session
@@ -213,7 +214,7 @@ def test_lost_and_not_landed(
 @row("the answer takes longer than timeout_seconds", "submission", "as a lost answer")
 def test_late_answer(wire: Wire, task: HtcTask, books: Books) -> None:
     wire.on(SUBMIT, books.taken(drip(b"HTTP/1.1 200 OK\r\n", b"X-Filler: y\r\n")))
-    with session(wire.url, timeout_seconds=0.3) as rescale:
+    with session(wire.url, timeout_seconds=SHORT_SECONDS) as rescale:
         assert ids(create(rescale, task, group="g")) == batch_ids(1)
         with caught(SubmissionUncertainError) as info:
             create(rescale, task)
@@ -533,7 +534,7 @@ def test_interrupted_parts(wire: Wire, rescale: HtcSession, task: HtcTask, books
         return sent
 
     def second(connection: Any, asked: Asked) -> object:
-        done.wait(60)
+        done.wait(HANG_SECONDS)
         os.kill(os.getpid(), signal.SIGINT)
         return books.taken()(connection, asked)
 
