@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING, Never
 
 import pytest
 
@@ -19,18 +20,19 @@ STARTING = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
 is_testing = False
 
 
+def skip(*_: object) -> Never:
+    pytest.skip("it starts a process or an emulator")
+
+
 def audit(event: str, _: object) -> None:
     if is_testing and event in STARTING:
-        pytest.skip("it starts a process")
-
-
-def start(_: Emulator) -> Emulator:
-    pytest.skip("it starts an emulator")
+        skip()
 
 
 def pytest_configure() -> None:
     sys.addaudithook(audit)
-    Emulator.__enter__ = start  # type: ignore[method-assign]
+    BaseProcess.start = skip  # type: ignore[method-assign]
+    Emulator.__enter__ = skip  # type: ignore[method-assign]
 
 
 @pytest.hookimpl(wrapper=True)

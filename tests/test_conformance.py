@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ BOUNDED = settings(
 )
 
 schema = schemathesis.openapi.from_path(str(SPEC))
+if "FUZZ_SEED" in os.environ:  # Hypothesis's own option does not reach it
+    schema.config.seed = int(os.environ["FUZZ_SEED"])
 pytestmark = pytest.mark.hypothesis
 
 

@@ -460,11 +460,11 @@ def test_one_part_lost_without_a_group(
 ) -> None:
     wire.on(SUBMIT, books.taken(), books.taken(reset), books.taken())
     with caught(SubmissionIncompleteError) as info:
-        htcjobs.submit(rescale, task, requests(1250))
+        htcjobs.submit(rescale, task, requests(1200))
     error = info.value
     uncertain = sum(one.sent for one in error.uncertain)
     assert uncertain == 100
-    assert len(error.batches) + uncertain + len(error.unsent) == 1250
+    assert len(error.batches) + uncertain + len(error.unsent) == 1200
     told = {job for batch in error.batches for job in ids(batch)}
     assert told <= {job["jobUUID"] for job in books.jobs}
     assert len(books.jobs) == len(told) + uncertain
@@ -475,15 +475,15 @@ def test_one_part_lost_without_a_group(
 def test_one_part_refused(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     wire.on(SUBMIT, books.taken(), answer(status=400), books.taken())
     with caught(SubmissionIncompleteError) as info:
-        htcjobs.submit(rescale, task, requests(1250), group="g")
+        htcjobs.submit(rescale, task, requests(1200), group="g")
     error = info.value
     assert error.uncertain == []
-    assert len(error.batches) + len(error.unsent) == 1250
+    assert len(error.batches) + len(error.unsent) == 1200
     assert error.status_code == 400
     again = htcjobs.submit(rescale, task, error.unsent, group="g")
     told = [job for batch in error.batches for job in ids(batch)] + ids(again)
     assert sorted(told) == sorted(job["jobUUID"] for job in books.jobs)
-    assert len(told) == len(set(told)) == 1250
+    assert len(told) == len(set(told)) == 1200
 
 
 @row("the first part is refused", "submit", "its exception; nothing was taken")
