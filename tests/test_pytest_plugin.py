@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 # The same whether or not the package is installed with its entry point.
 PYTEST = [sys.executable, "-m", "pytest", "-p", "rescalehtc.pytest_plugin", "-W", "error"]
+# Other plugins that are installed take seconds to load, each time.
+ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def run(tmp_path: Path) -> Run:
 
     def run(text: str, *options: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / "test_it.py").write_text(text)
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, **ALONE, "PYTHONPATH": str(ROOT)}
         return subprocess.run(
             [*PYTEST, "--strict-markers", "-p", "no:cacheprovider", *options, "test_it.py"],
             cwd=tmp_path,
@@ -41,7 +43,7 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-@pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["alone", "xdist"])
+@pytest.mark.parametrize("options", [[], ["-p", "xdist", "-n", "2"]], ids=["alone", "xdist"])
 def test_the_documented_tests_pass(run: Run, options: list[str]) -> None:
     text = (ROOT / "examples/test_sweep.py").read_text()
     done = run(text, *options)

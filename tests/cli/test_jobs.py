@@ -282,7 +282,8 @@ def test_a_service_that_is_not_there_or_refuses_is_status_3(htc: Command, servic
     htc.refused("projects", status=3, RESCALE_API_BASE_URL="http://127.0.0.1:1")
     htc.refused("projects", status=3, RESCALE_API_KEY="wrong")
     for status in (403, 429, 500, 503):
-        service.on("GET /htc/projects", Answer(status=status))
+        at_once = {"Retry-After": "0"}
+        service.on("GET /htc/projects", Answer(status=status, headers=at_once))
         htc.refused("projects", status=3, RESCALE_API_BASE_URL=service.url)
     service.on("GET /htc/projects", Answer(b"<html>"))
     htc.refused("projects", status=3, RESCALE_API_BASE_URL=service.url)
