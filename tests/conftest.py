@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+import codegen
 import rescalehtc
 from rescalehtc import HtcSession, htcprojects, htctasks
 
@@ -38,11 +39,12 @@ settings.register_profile(
 settings.register_profile("fast", settings.get_profile("tests"), max_examples=10)
 settings.load_profile("tests")
 
-# Hypothesis also tries the constants in the modules imported so far. Import all of them, or the
-# examples of a test would depend on which tests ran before it in the same process.
-for module in pkgutil.walk_packages(rescalehtc.__path__, "rescalehtc."):
-    if not module.name.endswith(".__main__"):
-        importlib.import_module(module.name)
+# Hypothesis also tries the constants in our modules that are imported so far. Import all of them, or
+# the examples of a test would depend on which other tests are collected and run before it.
+for package in (codegen, rescalehtc):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
 
 # A shell that starts the tests in the background, and nohup, have them ignore these signals,
 # and the processes that the tests start would inherit that.
