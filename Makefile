@@ -38,7 +38,7 @@ test: .venv/installed-dev .venv/rescalehtc-1.1.0
 
 # test_conformance.py makes its examples when it is collected, which takes seconds.
 test-fast: .venv/installed-dev
-	@$(PYTEST) -n 2 -p tests.fast --hypothesis-profile=fast \
+	@$(PYTEST) -p tests.fast --hypothesis-profile=fast \
 	  -p no:schemathesis --ignore=tests/test_conformance.py
 
 # nox and uv find interpreters on the PATH; pyenv's are beside it.
