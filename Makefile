@@ -7,28 +7,44 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_CACHE_DIR := 1
 PIP := $(BIN)/python -m pip --quiet
+PYTEST := $(BIN)/python -m pytest
+# Tests start hundreds of processes: without bytecode each would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check docs generate format fuzz soak drift bench clean
+.PHONY: help demo test test-fast check matrix docs generate format fuzz soak drift bench clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      run examples/quickstart.py on the emulator"
 	@echo "make test      run the tests"
+	@echo "make test-fast run those that start no process and no emulator"
 	@echo "make check     format, lint, types, generated files, tests: all that must hold"
+	@echo "make matrix    run the tests on each CPython from 3.11 to 3.14 that is here, and with the"
+	@echo "               oldest versions that pyproject.toml allows"
 	@echo "make docs      build the documentation's site: build/docs/index.html"
 	@echo "make generate  write rescalehtc/models.py and rescalehtc/api.py from openapi/htc.yaml"
 	@echo "make format    put the code in form"
-	@echo "make fuzz      many more odd things than in make test, said to the emulator and to the package"
+	@echo "make fuzz      run the property tests with many more examples, drawn at random; SEED=... repeats"
 	@echo "make soak      submit for minutes while the emulator misbehaves; SEED=... and RUNS=... repeat"
 	@echo "make drift VENDOR=...  compare a published description (a path or URL) with ours"
 	@echo "make bench     time and memory beside 1.1.0; one row with ROW=list, fewer rounds with ROUNDS=1"
-	@echo "make clean     remove .venv and caches"
+	@echo "make clean     remove environments and caches"
 
 demo: .venv/installed
 	@$(BIN)/python -m rescalehtc.emulator -- $(BIN)/python examples/quickstart.py
 
 test: .venv/installed-dev .venv/rescalehtc-1.1.0
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
+
+# test_conformance.py makes its examples when it is collected, which takes seconds.
+test-fast: .venv/installed-dev
+	@$(PYTEST) -p tests.fast --hypothesis-profile=fast \
+	  -p no:schemathesis --ignore=tests/test_conformance.py
+
+# nox and uv find interpreters on the PATH; pyenv's are beside it.
+matrix: export PATH := $(CURDIR)/$(BIN):$(PATH):$(subst $(eval ) ,:,$(wildcard $(HOME)/.pyenv/versions/*/bin))
+matrix: .venv/installed-dev .venv/rescalehtc-1.1.0
+	@$(BIN)/nox
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .
@@ -53,7 +69,10 @@ format: .venv/installed-dev
 	@$(BIN)/ruff check --fix .
 
 fuzz: .venv/installed-dev
-	@FUZZ_EXAMPLES=300 $(BIN)/python -m pytest tests/test_conformance.py tests/faults/test_fuzz.py
+	@seed=$(or $(SEED),$$($(BIN)/python -c 'import random; print(random.randrange(10**6))')); \
+	  echo "make fuzz SEED=$$seed"; \
+	  FUZZ_SEED=$$seed $(PYTEST) -m hypothesis --hypothesis-profile=fuzz --hypothesis-seed=$$seed \
+	  || { echo "to repeat: make fuzz SEED=$$seed"; exit 1; }
 
 soak: .venv/installed-dev
 	@$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS))
@@ -68,7 +87,7 @@ bench: .venv/installed-dev .venv/core .venv/rescalehtc-1.1.0
 	  $(if $(WRITE),--write)
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:

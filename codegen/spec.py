@@ -30,7 +30,7 @@ class SpecOperation:
         return str(self.definition["operationId"])
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Refuses a key that is given twice: YAML's readers let the last one win in silence."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -25,12 +25,20 @@ class Clock:
 
 
 class Ticks(Clock):
-    """A clock on which sleeping takes no time; it counts how often somebody slept."""
+    """A clock that stands still but for those who sleep; it counts how often somebody slept."""
 
     def __init__(self) -> None:
         super().__init__()
+        # Whole seconds, so that sums are exact.
+        self.start = {"time": time.time() // 1, "monotonic": time.monotonic() // 1}
         self.slept: list[float] = []
         self.sleep = self._sleep  # type: ignore[method-assign,assignment]
+
+    def time(self) -> float:
+        return self.start["time"] + self.ahead["time"]
+
+    def monotonic(self) -> float:
+        return self.start["monotonic"] + self.ahead["monotonic"]
 
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

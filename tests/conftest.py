@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import ipaddress
+import pkgutil
+import signal
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+import codegen
+import rescalehtc
 from rescalehtc import HtcSession, htcprojects, htctasks
 from rescalehtc._environment import CERTIFICATE_VARIABLES
 
+from .limits import HANG_SECONDS
 from .service import Service
 
 if TYPE_CHECKING:
@@ -21,11 +27,32 @@ if TYPE_CHECKING:
 
     from rescalehtc.emulator import Emulator
 
-# How fast the machine is, is not what is tested.
+# Neither chance nor the speed of the machine may decide what a test does. `make fuzz` draws at
+# random, and many more examples.
 settings.register_profile(
-    "tests", deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    "tests",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
+settings.register_profile(
+    "fuzz", settings.get_profile("tests"), derandomize=False, max_examples=1200
+)
+settings.register_profile("fast", settings.get_profile("tests"), max_examples=10)
 settings.load_profile("tests")
+
+# Hypothesis also tries the constants in our modules that are imported so far. Import all of them, or
+# the examples of a test would depend on which other tests are collected and run before it.
+for package in (codegen, rescalehtc):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
+
+# A shell that starts the tests in the background, and nohup, have them ignore these signals,
+# and the processes that the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +72,7 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def emulator() -> Iterator[Emulator]:
     from rescalehtc.emulator import Emulator
 
-    with Emulator(slots=4, clock_rate=20) as emulator:
+    with Emulator(slots=4) as emulator:
         yield emulator
 
 
@@ -58,7 +85,8 @@ def rescale(emulator: Emulator) -> Iterator[HtcSession]:
 
 @pytest.fixture
 def project(rescale: HtcSession) -> htcprojects.HtcProject:
-    return htcprojects.get_projects(rescale)[0]
+    (only,) = htcprojects.get_projects(rescale)
+    return only
 
 
 @pytest.fixture
@@ -94,12 +122,12 @@ def scripted_task() -> htctasks.HtcTask:
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], bool]], None]:
-    """Wait for a condition, with a limit that a slow machine does not reach."""
+    """Wait for a condition."""
 
     def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + HANG_SECONDS
         while not condition():
-            assert time.monotonic() < deadline, "it did not come about within 60 s"
+            assert time.monotonic() < deadline, f"it did not come about in {HANG_SECONDS} s"
             time.sleep(0.02)
 
     return wait

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SPEC = Path(__file__).resolve().parent.parent / "openapi" / "htc.yaml"
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
+EXAMPLES = 300 if settings.get_current_profile_name() == "fuzz" else 8
 CHECKS: list[Any] = [
     not_a_server_error,
     status_code_conformance,
@@ -34,13 +34,14 @@ CHECKS: list[Any] = [
 ]
 BOUNDED = settings(
     max_examples=EXAMPLES,
-    deadline=None,
-    database=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
 )
 
 schema = schemathesis.openapi.from_path(str(SPEC))
+if "FUZZ_SEED" in os.environ:  # Hypothesis's own option does not reach it
+    schema.config.seed = int(os.environ["FUZZ_SEED"])
+pytestmark = pytest.mark.hypothesis
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from rescalehtc import HtcSession, _credentials
 from rescalehtc.exceptions import HtcCredentialsError, HtcException, HtcResponseError
 
-from .clock import Clock
+from .clock import Ticks
+from .limits import HANG_SECONDS
 from .service import TOKEN, Answer, Asked, Service
 
 if TYPE_CHECKING:
@@ -100,8 +101,9 @@ def test_eight_processes_that_start_at_an_expired_token_renew_it_once(
 
     service.on(TOKENS, slowly)
     program = (
-        "from rescalehtc import HtcSession, api\n"
+        "from rescalehtc import HtcSession, _credentials, api\n"
         "import httpx, pydantic_core\n"
+        f"_credentials.LOCK_WAIT_SECONDS = {HANG_SECONDS}\n"
         f"rescale = HtcSession(base_url={service.url!r})\n"
         "print('ready', flush=True); input()\n"
         "print(rescale._tokens.get())\n"
@@ -114,13 +116,16 @@ def test_eight_processes_that_start_at_an_expired_token_renew_it_once(
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    assert [process.communicate(timeout=60)[0] for process in processes] == ["token-1\n"] * 8
+    assert [process.communicate(timeout=HANG_SECONDS)[0] for process in processes] == [
+        "token-1\n"
+    ] * 8
     assert renewals(service) == 1
 
 
 def test_a_killed_lock_holder_blocks_nobody(
-    service: Service, folder: Path, rescale: HtcSession
+    service: Service, folder: Path, rescale: HtcSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_credentials, "LOCK_WAIT_SECONDS", 2.0 * HANG_SECONDS)
     program = (
         "import fcntl, os, sys\n"
         f"fcntl.flock(os.open({str(folder / 'rescale_api_token.txt')!r}, os.O_RDWR), fcntl.LOCK_EX)\n"
@@ -136,7 +141,7 @@ def test_a_killed_lock_holder_blocks_nobody(
     assert renewals(service) == 0
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
-    waiting.join(10)
+    waiting.join(HANG_SECONDS)
     assert not waiting.is_alive()
     assert renewals(service) == 1
 
@@ -151,19 +156,19 @@ def test_a_lock_that_is_never_given_back_is_waited_for_a_bounded_time(
 
 def test_a_child_forked_during_a_renewal_does_not_keep_the_lock() -> None:
     program = (
-        "import os, pathlib, tempfile, time\n"
+        "import os, pathlib, tempfile\n"
         "from rescalehtc import _credentials\n"
+        f"_credentials.LOCK_WAIT_SECONDS = {2 * HANG_SECONDS}\n"
         "path = pathlib.Path(tempfile.mkstemp()[1])\n"
         "end, write = os.pipe()\n"
         "with _credentials._turn(path):\n"
         "    if os.fork() == 0:\n"
         "        os.read(end, 1); os._exit(0)\n"
-        "started = time.monotonic()\n"
         "with _credentials._turn(path):\n"
-        "    print(time.monotonic() - started < 10)\n"
+        "    print('its turn')\n"
         "os.write(write, b'.'); os.wait(); path.unlink()\n"
     )
-    assert python(program).communicate(timeout=60)[0] == "True\n"
+    assert python(program).communicate(timeout=HANG_SECONDS)[0] == "its turn\n"
 
 
 def test_without_locks_it_works_all_the_same(
@@ -318,7 +323,7 @@ def test_a_read_only_home_is_tolerated(service: Service) -> None:
             f"rescale = HtcSession('default', {temporary!r}, base_url={service.url!r})\n"
             "print(rescale._tokens.get(), rescale._tokens.get())\n"
         )
-        assert python(program).communicate(timeout=60)[0] == "token-1 token-1\n"
+        assert python(program).communicate(timeout=HANG_SECONDS)[0] == "token-1 token-1\n"
         assert [path.name for path in folder.iterdir()] == ["rescale_api_token.txt"]
         folder.chmod(0o755)
     assert service.asked_for(TOKENS)[-1].headers["authorization"] == "Token file-key"
@@ -435,14 +440,14 @@ def test_no_answer_leaves_as_anything_but_an_htc_exception(answer: object) -> No
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> Ticks:
+    clock = Ticks()
     monkeypatch.setattr(_credentials, "time", clock)
     return clock
 
 
 def test_a_clock_set_forward_costs_a_renewal_and_one_set_back_nothing(
-    numbered: Service, folder: Path, rescale: HtcSession, clock: Clock
+    numbered: Service, folder: Path, rescale: HtcSession, clock: Ticks
 ) -> None:
     """Forward is also how a clock goes on when a sleeping machine wakes up."""
     assert token(rescale) == "token-1"
@@ -460,7 +465,7 @@ def test_a_token_is_renewed_before_its_lifetime_is_over(
     service: Service,
     folder: Path,
     rescale: HtcSession,
-    clock: Clock,
+    clock: Ticks,
     lifetime: int,
     which: str,
 ) -> None:
@@ -475,14 +480,14 @@ def test_a_token_is_renewed_before_its_lifetime_is_over(
 
 
 def test_an_hour_that_the_local_time_leaves_out_does_not_prolong_a_token(
-    numbered: Service, folder: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+    numbered: Service, folder: Path, monkeypatch: pytest.MonkeyPatch, clock: Ticks
 ) -> None:
     """The file's local time is read as 1.1.0 writes it."""
     monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
     time.tzset()
     try:
         before = datetime(2026, 3, 29, 1, 55).timestamp()
-        clock.ahead["time"] = start = before - time.time()
+        clock.ahead["time"] = start = before - clock.start["time"]
         with HtcSession(base_url=numbered.url) as rescale:
             token(rescale)
         kept = json.loads((folder / "rescale_bearer_token.json").read_text())
@@ -497,7 +502,7 @@ def test_an_hour_that_the_local_time_leaves_out_does_not_prolong_a_token(
 
 
 def test_the_time_that_the_answer_took_is_not_added_to_the_lifetime(
-    folder: Path, clock: Clock
+    folder: Path, clock: Ticks
 ) -> None:
     def slowly(_: str) -> object:
         clock.ahead["monotonic"] += 300

@@ -27,6 +27,7 @@ from rescalehtc.exceptions import (
 )
 
 from .clock import Ticks
+from .limits import HANG_SECONDS, SHORT_SECONDS
 from .service import Answer
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def test_without_a_group_a_lost_answer_is_uncertain(
 ) -> None:
     service.on(SUBMIT, answer)
     if phase == "no answer":
-        with HtcSession(api_key="k", base_url=service.url, timeout_seconds=0.3) as hasty:
+        with HtcSession(api_key="k", base_url=service.url, timeout_seconds=SHORT_SECONDS) as hasty:
             error = uncertain(hasty, scripted_task, request(3), request(None), group=None)
     else:
         error = uncertain(scripted, scripted_task, request(3), request(None), group=None)
@@ -464,7 +465,7 @@ def test_submissions_without_a_group_do_not_wait_for_each_other(
     together = threading.Barrier(2)
 
     def answer(asked: Asked) -> Answer:
-        together.wait(60)
+        together.wait(HANG_SECONDS)
         return taken("a")(asked)
 
     service.on(SUBMIT, answer)
@@ -517,7 +518,7 @@ def test_several_calls_are_sent_at_once(
     together = threading.Barrier(3)
 
     def answer(asked: Asked) -> Answer:
-        together.wait(60)
+        together.wait(HANG_SECONDS)
         return by_case(asked)
 
     service.on(SUBMIT, answer)
@@ -535,7 +536,7 @@ def test_an_image_is_looked_at_every_10_s_and_nothing_sent_while_it_is_not_ready
         ticks.slept.clear()
         with pytest.raises(HtcImagePendingError):
             submitting(scripted, scripted_task, cases(3), group=None)
-        assert ticks.slept == [10, 10, pytest.approx(5, abs=2)]
+        assert ticks.slept == [10, 10, pytest.approx(5)]
     assert not service.asked_for(SUBMIT)
     service.on(IMAGE, Answer({"status": "READY"}))
     service.on(SUBMIT, by_case)
@@ -627,7 +628,7 @@ def test_jobs_are_not_found_for_two_parts_that_are_alike(
     together = threading.Barrier(2)
 
     def lost(asked: Asked) -> Answer:
-        together.wait(60)
+        together.wait(HANG_SECONDS)
         return LOST
 
     service.on(JOBS, listed(), *[listed(jobs("one", 2))] * there)
@@ -662,7 +663,7 @@ def test_one_of_two_lost_parts_that_landed_is_told(
     together = threading.Barrier(2)
 
     def lost(asked: Asked) -> Answer:
-        together.wait(60)
+        together.wait(HANG_SECONDS)
         return LOST
 
     service.on(JOBS, listed(jobs("old", 1)), listed(jobs("old", 1), jobs("b", 2, "false")))
@@ -694,7 +695,7 @@ def test_an_interrupt_says_that_the_submission_may_have_been_taken(
 
     def interrupted(asked: Asked) -> Answer:
         interrupt()
-        over.wait(60)
+        over.wait(HANG_SECONDS)
         return LOST
 
     service.on(SUBMIT, interrupted, taken("a"))

@@ -14,6 +14,8 @@ import pytest
 from rescalehtc import htcprojects
 from rescalehtc.emulator import Emulator
 
+from .limits import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -162,7 +164,7 @@ def run(program: list[str], **variables: str) -> str:
         env={**os.environ, "PYTHONIOENCODING": "utf-8", **variables},
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=HANG_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -12,11 +12,11 @@ from pydantic import BaseModel, TypeAdapter
 from codegen.spec import Spec
 from rescalehtc import HtcSession, api, htcjobs, htcprojects, htctasks, models
 from rescalehtc._operation import Operation
+from rescalehtc.emulator import Emulator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from rescalehtc.emulator import Emulator
 
 SPEC = Spec(Path(__file__).resolve().parent.parent / "openapi" / "htc.yaml")
 REGION = "AWS_EU_WEST_1"
@@ -37,6 +37,13 @@ class Ground:
     limit: int
     task: str
     job: str
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    """One of this module's own: the shared one keeps its only project."""
+    with Emulator(slots=2) as emulator:
+        yield emulator
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ import nbclient
 import nbformat
 import pytest
 
+from .limits import HANG_SECONDS
+
 if TYPE_CHECKING:
     from rescalehtc.emulator import Emulator
 
@@ -38,7 +40,7 @@ def run(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
     )
 
 
@@ -112,7 +114,10 @@ def test_notebook(
     notebook = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "it is kept without outputs"
     nbclient.NotebookClient(
-        notebook, timeout=120, resources={"metadata": {"path": tmp_path}}
+        notebook,
+        timeout=HANG_SECONDS,
+        startup_timeout=HANG_SECONDS,
+        resources={"metadata": {"path": tmp_path}},
     ).execute()
     shown = "\n".join(
         str(output.get("text") or output["data"])

@@ -16,6 +16,7 @@ from rescalehtc import (
     htctasks,
     models,
 )
+from rescalehtc.emulator import Emulator
 from rescalehtc.exceptions import (
     HtcException,
     HtcFileError,
@@ -29,7 +30,7 @@ from rescalehtc.exceptions import (
 from .service import Answer, Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PROJECTS = "GET /htc/projects"
@@ -99,6 +100,13 @@ def test_a_record_that_breaks_its_description_is_an_htc_exception(
 
 
 # ---- limits, environments, policies, storage
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    """One of this module's own: the shared one keeps its only project."""
+    with Emulator(slots=2) as emulator:
+        yield emulator
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from rescalehtc.exceptions import (
     HtcValidationError,
 )
 
+from .limits import HANG_SECONDS
 from .service import TOKEN, Answer, Asked, Service
 
 PROJECTS = "GET /htc/projects"
@@ -247,7 +248,7 @@ def test_many_threads_whose_token_is_refused_renew_once(
 
     def answer(asked: Asked) -> Answer:
         if asked.headers["authorization"] == "Bearer token-1":
-            start.wait(60)  # all of them are refused before the first one renews
+            start.wait(HANG_SECONDS)  # all of them are refused before the first one renews
             return Answer(status=401)
         return NO_PROJECTS
 
@@ -294,14 +295,17 @@ def test_a_token_is_kept_for_the_next_process_for_the_owner_s_eyes_only(
     service: Service, empty_home: Path
 ) -> None:
     folder = key_file(empty_home)
+    asked_at = datetime.now()
     with HtcSession(base_url=service.url) as rescale:
         rescale.reauthenticate_if_needed()
+    kept_at = datetime.now()
     path = folder / "rescale_bearer_token.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     kept = json.loads(path.read_text())
     assert (kept["tokenValue"], kept["expiresIn"]) == ("token-1", 21600)
-    left = datetime.fromisoformat(kept["expiresAt"]) - datetime.now()
-    assert timedelta(seconds=21500) < left <= timedelta(seconds=21600)
+    lifetime = timedelta(seconds=21600)
+    ends_at = datetime.fromisoformat(kept["expiresAt"])
+    assert asked_at + lifetime <= ends_at <= kept_at + lifetime
     with HtcSession(base_url=service.url) as rescale:
         rescale.reauthenticate_if_needed()
     assert len(service.asked_for("GET /auth/token")) == 1

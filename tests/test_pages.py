@@ -30,6 +30,8 @@ from markdown_it import MarkdownIt
 from rescalehtc import HtcSession, htcprojects, htctasks
 from rescalehtc.emulator import Emulator
 
+from .limits import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -102,7 +104,7 @@ class Page:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=HANG_SECONDS,
         )
         # Where a page shows nothing, nothing went wrong.
         assert expected or done.returncode == 0, done.stdout
@@ -145,7 +147,7 @@ def commands(text: str) -> Iterator[tuple[str, str]]:
 @pytest.fixture
 def page_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
     """What pages take for granted: names, an emulator with nothing on it, a folder, commands."""
-    with Emulator(slots=4, clock_rate=20) as emulator, emulator.session() as rescale:
+    with Emulator(slots=4) as emulator, emulator.session() as rescale:
         for name, value in {
             "RESCALE_API_BASE_URL": emulator.url,
             "RESCALE_API_KEY": emulator.api_key,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .limits import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 # The same whether or not the package is installed with its entry point.
 PYTEST = [sys.executable, "-m", "pytest", "-p", "rescalehtc.pytest_plugin", "-W", "error"]
+# Other plugins that are installed take seconds to load, each time.
+ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 @pytest.fixture
@@ -26,20 +30,20 @@ def run(tmp_path: Path) -> Run:
 
     def run(text: str, *options: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / "test_it.py").write_text(text)
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, **ALONE, "PYTHONPATH": str(ROOT)}
         return subprocess.run(
             [*PYTEST, "--strict-markers", "-p", "no:cacheprovider", *options, "test_it.py"],
             cwd=tmp_path,
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=HANG_SECONDS,
         )
 
     return run
 
 
-@pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["alone", "xdist"])
+@pytest.mark.parametrize("options", [[], ["-p", "xdist", "-n", "2"]], ids=["alone", "xdist"])
 def test_the_documented_tests_pass(run: Run, options: list[str]) -> None:
     text = (ROOT / "examples/test_sweep.py").read_text()
     done = run(text, *options)
@@ -178,7 +182,7 @@ def test_timeout(htc_session, htc_task):
     job = htcjobs.create_single_job(
         htc_session, htc_task, "ON_DEMAND_ECONOMY", "solver:1", 60, commands=["sleep", "600"]
     )
-    job.wait(htc_session, timeout=60)
+    job.wait(htc_session)
     assert job.record.failure_code == "ErrorTimeout"
 """)
     assert "1 passed" in done.stdout, done.stdout

@@ -20,6 +20,7 @@ import pytest
 from rescalehtc import HtcSession, rauthenticate
 from rescalehtc.exceptions import HtcCredentialsError
 
+from .limits import HANG_SECONDS
 from .service import Answer, Service
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def run(*arguments: str, key: str | None = None, **variables: str) -> tuple[int,
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_SECONDS,
     )
     assert KEY not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -122,7 +123,7 @@ def test_a_terminal_does_not_show_what_is_typed(config: Path) -> None:
     if child == 0:
         os.execv(sys.executable, [sys.executable, "-m", "rescalehtc.rauthenticate", "-i"])
     shown = b""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANG_SECONDS
     typed = False
     while time.monotonic() < deadline:
         if select.select([terminal], [], [], 0.1)[0]:

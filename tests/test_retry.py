@@ -311,7 +311,7 @@ def test_a_date_in_retry_after_is_held_against_the_clock_on_the_wall(
     headers = {"Retry-After": format_datetime(date, usegmt=True)}
     service.on(PROJECTS, Answer(status=503, headers=headers), NO_PROJECTS)
     projects(waiting)
-    assert ticks.slept == [pytest.approx(30, abs=2)]
+    assert ticks.slept == [pytest.approx(30, abs=1)]
 
 
 def test_what_can_not_be_repeated_is_sent_once(

@@ -18,6 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from .limits import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -81,7 +83,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_SECONDS,
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
@@ -131,12 +133,12 @@ def test_pages_open_in_a_browser(site: Path, served: str, tmp_path: Path) -> Non
     pages = [str(page.relative_to(ROOT / "docs").with_suffix(".html")) for page in sources]
     (site / "look.html").write_text(LOOK.replace("PAGES", json.dumps(pages)), encoding="utf-8")
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
-    options += ["--timeout=60000", "--virtual-time-budget=60000", "--dump-dom"]
+    options += [f"--timeout={HANG_SECONDS}000", "--virtual-time-budget=60000", "--dump-dom"]
     done = subprocess.run(
         [BROWSER, *options, f"{served}/look.html"],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=HANG_SECONDS,
     )
     found = re.search(r"<pre>(.*)</pre>", done.stdout, re.DOTALL)
     assert found, done.stdout + done.stderr

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..limits import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from rescalehtc.emulator import Emulator
 
 COMMAND = [sys.executable, "-m", "rescalehtc.cli"]
-SECONDS = 100
 
 
 def said(errors: str) -> tuple[str, str]:
@@ -72,7 +73,7 @@ class Command:
             env=self.environ(**variables),
             cwd=self.folder,
             capture_output=True,
-            timeout=SECONDS,
+            timeout=HANG_SECONDS,
         )
         assert b"Traceback" not in done.stderr, done.stderr.decode()
         address, errors = said(done.stderr.decode())
@@ -110,7 +111,7 @@ class Command:
         os.close(slave)
         shown = b"".join(self._shown(master, dict(typed or {})))
         os.close(master)
-        status = process.wait(SECONDS)
+        status = process.wait(HANG_SECONDS)
         assert b"Traceback" not in shown, shown.decode()
         address, output = said(shown.decode().replace("\r\n", "\n"))
         return Done(status, output, "", address)
@@ -118,7 +119,7 @@ class Command:
     def _shown(self, master: int, waiting: dict[str, str]) -> Iterator[bytes]:
         """What the terminal shows; where it has shown a key of `waiting`, type the value."""
         shown = ""
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + HANG_SECONDS
         while time.monotonic() < deadline:
             if not select.select([master], [], [], 0.1)[0]:
                 continue

@@ -14,8 +14,9 @@ import pytest
 
 from rescalehtc import htcjobs, htcprojects, htctasks
 
+from ..limits import HANG_SECONDS
 from ..service import Answer
-from .conftest import COMMAND, SECONDS, request_for, said
+from .conftest import COMMAND, request_for, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +115,7 @@ def test_lines_of_a_log_are_followed_as_they_come(
         assert process.stdout.readline() == "first\n"
         gate.write_text("second\n")
         assert process.stdout.read() == "second\n"
-        assert process.wait(SECONDS) == 0
+        assert process.wait(HANG_SECONDS) == 0
 
 
 def test_what_was_waited_for_and_did_not_come_is_status_4(
@@ -156,7 +157,7 @@ def test_ctrl_c_is_status_130(htc: Command, rescale: HtcSession, task: htctasks.
         assert "using the service at " in process.stderr.readline()
         assert "0 of 1" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=SECONDS)
+        output, errors = process.communicate(timeout=HANG_SECONDS)
         assert process.returncode == 130
         assert "Traceback" not in errors
         assert output == ""
@@ -283,7 +284,8 @@ def test_a_service_that_is_not_there_or_refuses_is_status_3(htc: Command, servic
     htc.refused("projects", status=3, RESCALE_API_BASE_URL="http://127.0.0.1:1")
     htc.refused("projects", status=3, RESCALE_API_KEY="wrong")
     for status in (403, 429, 500, 503):
-        service.on("GET /htc/projects", Answer(status=status))
+        at_once = {"Retry-After": "0"}
+        service.on("GET /htc/projects", Answer(status=status, headers=at_once))
         htc.refused("projects", status=3, RESCALE_API_BASE_URL=service.url)
     service.on("GET /htc/projects", Answer(b"<html>"))
     htc.refused("projects", status=3, RESCALE_API_BASE_URL=service.url)
@@ -312,7 +314,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(
         assert process.stdout.readline() == b"a line\n"
         process.stdout.close()
         assert said(process.stderr.read().decode())[1] == ""
-        assert process.wait(SECONDS) == 141
+        assert process.wait(HANG_SECONDS) == 141
 
 
 def test_output_that_cannot_be_written_is_told(htc: Command) -> None:

@@ -15,10 +15,11 @@ import pytest
 
 from rescalehtc.emulator import Emulator
 
+from ..limits import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-DEADLINE_SECONDS = 60.0
 ENDED = ("SUCCEEDED", "FAILED")
 COMMAND = [sys.executable, "-m", "rescalehtc.emulator"]
 
@@ -58,7 +59,7 @@ def running(
 
 def until(condition: Callable[[], Any], what: str) -> Any:
     """Wait for a condition to hold and return what it returned."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + HANG_SECONDS
     while time.monotonic() < deadline:
         if result := condition():
             return result
@@ -72,7 +73,7 @@ class User:
     def __init__(self, url: str, api_key: str) -> None:
         self.url = url
         self.api_key = api_key
-        self.http = httpx.Client(base_url=url, timeout=DEADLINE_SECONDS)
+        self.http = httpx.Client(base_url=url, timeout=HANG_SECONDS)
         answer = self.http.get("/auth/token", headers={"Authorization": f"Token {api_key}"})
         self.token: str = answer.json()["tokenValue"]
         self.http.headers["Authorization"] = f"Bearer {self.token}"

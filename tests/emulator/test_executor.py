@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from rescalehtc import models
-from rescalehtc.emulator import Emulator
+from rescalehtc.emulator import Emulator, executor
 from rescalehtc.emulator.executor import GRACE_SECONDS, MAX_LINE_BYTES
 
+from ..clock import Clock
+from ..limits import HANG_SECONDS
 from .conftest import alive, running
 
 PATH_OF_A_JOB = [
@@ -21,10 +23,21 @@ PATH_OF_A_JOB = [
 
 
 @pytest.fixture
-def hurried(make_user):
-    """A user of an emulator where execTimeoutSeconds=60 ends after half a second."""
-    with Emulator(slots=2, clock_rate=120) as emulator:
-        yield make_user(emulator.url, emulator.api_key)
+def time_out(user, until, monkeypatch):
+    """Run a job, and let its time be over when it has written so many lines."""
+    clock = Clock()
+    monkeypatch.setattr(executor, "time", clock)
+
+    def run(commands, lines):
+        limit = 2 * HANG_SECONDS
+        task = user.new_task()
+        (job_id,) = user.submit(task, commands, execTimeoutSeconds=limit)
+        path = f"{task}/jobs/{job_id}"
+        until(lambda: len(user.log(path)) == lines, "the job has written its lines")
+        clock.ahead["monotonic"] += limit
+        return user.wait(task, job_id), path
+
+    return run
 
 
 # ---- statuses, events, records
@@ -165,31 +178,32 @@ def test_a_job_is_run_again_so_often_and_no_more(user):
 # ---- timeouts and cancelling
 
 
-def test_a_job_that_runs_too_long_is_ended(hurried):
-    started = time.monotonic()
-    job, path = hurried.run(["sh", "-c", "echo on; sleep 600"], execTimeoutSeconds=60, retries=3)
-    assert time.monotonic() - started < 30
-    assert (job["status"], job["failureCode"]) == ("FAILED", "ErrorTimeout")
-    assert "60 s" in job["statusReason"]
-    assert job["container"]["exitCode"] == 128 + 15
-    assert hurried.log(path) == ["on"]
-    assert len(hurried.items(f"{path}/events")) == 6
+def test_a_job_that_runs_too_long_is_ended(make_user):
+    """A second of the emulator's clock is a thousandth of a real one here."""
+    limit = 2 * HANG_SECONDS
+    with Emulator(slots=1, clock_rate=1000) as emulator:
+        user = make_user(emulator.url, emulator.api_key)
+        job, path = user.run(["sleep", "100000"], execTimeoutSeconds=limit, retries=3)
+        assert (job["status"], job["failureCode"]) == ("FAILED", "ErrorTimeout")
+        assert f"{limit} s" in job["statusReason"]
+        assert job["container"]["exitCode"] == 128 + 15
+        assert len(user.items(f"{path}/events")) == 6
 
 
-def test_a_job_may_tidy_up_at_term_and_is_still_timed_out(hurried):
+def test_a_job_may_tidy_up_at_term_and_is_still_timed_out(user, time_out):
     code = "trap 'echo tidy; exit 0' TERM; echo on; while :; do sleep 0.05; done"
-    job, path = hurried.run(["sh", "-c", code], execTimeoutSeconds=60)
+    job, path = time_out(["sh", "-c", code], 1)
     assert (job["failureCode"], job["container"]["exitCode"]) == ("ErrorTimeout", 0)
-    assert hurried.log(path)[-1] == "tidy"
+    assert user.log(path)[-1] == "tidy"
 
 
-def test_a_job_that_ignores_term_is_killed_with_its_group(hurried):
+def test_a_job_that_ignores_term_is_killed_with_its_group(user, time_out):
     code = "trap '' TERM; sleep 600 & echo $!; echo $$; wait; sleep 600"
     started = time.monotonic()
-    job, path = hurried.run(["sh", "-c", code], execTimeoutSeconds=60)
-    assert GRACE_SECONDS <= time.monotonic() - started < 30
+    job, path = time_out(["sh", "-c", code], 2)
+    assert time.monotonic() - started >= GRACE_SECONDS
     assert (job["failureCode"], job["container"]["exitCode"]) == ("ErrorTimeout", 128 + 9)
-    assert not any(alive(int(pid)) for pid in hurried.log(path))
+    assert not any(alive(int(pid)) for pid in user.log(path))
 
 
 def test_cancelling_ends_waiting_and_running_jobs(user, until):
@@ -234,13 +248,16 @@ def test_what_a_job_leaves_in_its_group_is_killed(user):
     assert not alive(int(user.log(path)[0]))
 
 
-DAEMON = "import os, time; os.setsid(); print(os.getpid(), flush=True); {}time.sleep(600)"
+DAEMON = (
+    "import os, time; os.setsid(); print(os.getpid(), flush=True); {}"
+    'open("ready", "w").close(); time.sleep(600)'
+)
 
 
 @pytest.mark.parametrize("closes", ["", "os.close(1); os.close(2); "], ids=["holds", "closes"])
 def test_a_process_that_left_the_group_ends_with_its_job(user, closes):
     """Whether it holds the job's output or not, and whatever the job's own variables are."""
-    code = f"{sys.executable} -c '{DAEMON.format(closes)}' & sleep 1; echo done"
+    code = f"{sys.executable} -c '{DAEMON.format(closes)}' & until [ -e ready ]; do sleep 0.02; done; echo done"
     envs = [{"name": "RESCALE_EMULATOR_JOB", "value": "/"}]
     with subprocess.Popen(["sleep", "600"], env={"RESCALE_EMULATOR_JOB": "/"}) as other:
         try:
@@ -255,21 +272,27 @@ def test_a_process_that_left_the_group_ends_with_its_job(user, closes):
 
 
 @pytest.mark.parametrize("ends", ["cancel", "timeout"])
-def test_a_daemon_that_ignores_term_ends_with_its_job_however_that_ends(hurried, until, ends):
+def test_a_daemon_that_ignores_term_ends_with_its_job_however_that_ends(
+    user, until, time_out, ends
+):
     code = (
         "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "print(os.getpid(), flush=True); os.fork() and time.sleep(600); os.setsid();"
         "os.fork() and os._exit(0); print(os.getpid(), flush=True);"
         "os.close(1); os.close(2); time.sleep(600)"
     )
-    limit = {"execTimeoutSeconds": 60} if ends == "timeout" else {}
-    task = hurried.new_task()
-    (job_id,) = hurried.submit(task, [sys.executable, "-c", code], **limit)
-    pids = until(lambda: len(log := hurried.log(f"{task}/jobs/{job_id}")) == 2 and log, "it forked")
-    if ends == "cancel":
-        hurried.http.post(f"{task}/jobs/cancel")
-    assert hurried.wait(task, job_id)["status"] == "FAILED"
-    assert not any(alive(int(pid)) for pid in pids)
+    command = [sys.executable, "-c", code]
+    if ends == "timeout":
+        job, path = time_out(command, 2)
+    else:
+        task = user.new_task()
+        (job_id,) = user.submit(task, command)
+        path = f"{task}/jobs/{job_id}"
+        until(lambda: len(user.log(path)) == 2, "it forked")
+        user.http.post(f"{task}/jobs/cancel")
+        job = user.wait(task, job_id)
+    assert job["status"] == "FAILED"
+    assert not any(alive(int(pid)) for pid in user.log(path))
 
 
 def test_a_job_that_closes_its_output_goes_on(user):

@@ -5,11 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from ..limits import HANG_SECONDS
 from .conftest import COMMAND, alive, running
 
 
@@ -23,7 +23,7 @@ def test_a_signal_ends_it_cleanly_with_its_jobs(make_user, until, number):
             lambda: len(log := user.log(f"{task}/jobs/{job_id}")) == 3 and log, "the job ran"
         )
         process.send_signal(number)
-        assert process.communicate(timeout=30) == ("", "")
+        assert process.communicate(timeout=HANG_SECONDS) == ("", "")
         assert process.returncode == 0
         assert not any(alive(pid) for pid in pids)
         assert not Path(folder).parent.parent.exists()
@@ -76,16 +76,14 @@ def test_a_killed_emulator_loses_nothing_acknowledged_and_repeats_nothing(
 
 
 def failure(*arguments):
-    started = time.monotonic()
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_SECONDS,
         check=False,
         cwd=Path(__file__).parents[2],
     )
-    assert time.monotonic() - started < 30
     assert done.stdout == ""
     return done.returncode, done.stderr
 
@@ -137,7 +135,7 @@ def test_a_signal_ends_the_command_too():
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         process.terminate()
-        assert process.wait(30) == 128 + 15
+        assert process.wait(HANG_SECONDS) == 128 + 15
         assert not alive(pid)
 
 
@@ -190,6 +188,6 @@ def test_closing_the_terminal_ends_it_with_its_jobs(make_user, until):
             lambda: len(log := user.log(f"{task}/jobs/{job_id}")) == 2 and log, "the job ran"
         )
         process.send_signal(signal.SIGHUP)
-        assert process.wait(30) == 0
+        assert process.wait(HANG_SECONDS) == 0
         assert not alive(pid)
         assert not Path(folder).parent.parent.exists()

@@ -12,6 +12,7 @@ from rescalehtc import HtcSession
 from rescalehtc.htcprojects import HtcProject
 from rescalehtc.htctasks import HtcTask
 
+from ..limits import HANG_SECONDS
 from . import canary
 from .wire import Wire, answer
 
@@ -75,6 +76,6 @@ def session(url: str, **settings: float) -> HtcSession:
         "status_refresh_seconds": 0.0,
         "backoff_seconds": 0.0,
         "settle_seconds": 0.0,
-        "timeout_seconds": 20.0,
+        "timeout_seconds": HANG_SECONDS,
     }
     return HtcSession(api_key=canary.API_KEY, base_url=url, **{**quick, **settings})  # type: ignore[arg-type]

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import pickle
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rescalehtc import (
@@ -35,7 +34,6 @@ from rescalehtc.exceptions import HtcException, HtcResponseError, HtcStatusError
 from rescalehtc.htcprojects import HtcProject
 from rescalehtc.htctasks import HtcTask
 
-FUZZ = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "25")) * 4)
 BASE = "http://127.0.0.1:9/api/v1"
 IDS = {"projectId": "p", "taskId": "t"}
 TASK = HtcTask(dict(IDS), HtcProject({"projectId": "p"}))
@@ -103,7 +101,6 @@ LIST_JOBS = api.LIST_JOBS.call(IDS)
 @given(STATUSES, BODIES)
 @example(200, b'{"items": [], "next": "http://127.0.0.1:9:9/"}')
 @example(200, b"[" * 5000)
-@FUZZ
 def test_pages(status: int, body: bytes) -> None:
     try:
         page = _operation.read_page(LIST_JOBS, _operation.Response(status, body), BASE)
@@ -117,7 +114,6 @@ def test_pages(status: int, body: bytes) -> None:
 
 
 @given(st.sampled_from(["object", "array", "json", "text", "nothing", "page"]), STATUSES, BODIES)
-@FUZZ
 def test_answers(kind: Any, status: int, body: bytes) -> None:
     call = _operation.Operation("fuzzed", "GET", "/fuzzed", answer=kind).call()
     try:
@@ -136,7 +132,6 @@ def test_answers(kind: Any, status: int, body: bytes) -> None:
 
 @given(st.integers(400, 999), BODIES, st.booleans())
 @example(403, b'{"errorDescription": "a\\u001b[2Jb"}', True)
-@FUZZ
 def test_error_bodies(status: int, body: bytes, may_show: bool) -> None:
     try:
         _operation.raise_for_status("fuzzed", _operation.Response(status, body), may_show=may_show)
@@ -154,7 +149,6 @@ DATES = st.datetimes().map(lambda date: date.strftime("%a, %d %b %Y %H:%M:%S GMT
 @example("9" * 5000, 0.0)
 @example("Mon, 1 Jan 0000 00:00:00 +9999", 0.0)
 @example("١٢", 0.0)
-@FUZZ
 def test_retry_after(text: str, now: float) -> None:
     seconds = _retry.seconds_asked_for(text, now)
     assert seconds is None or seconds >= 0
@@ -166,14 +160,12 @@ def test_retry_after(text: str, now: float) -> None:
 @example("..")
 @example("e30.e30.")
 @example("\ud800.e30.x")
-@FUZZ
 def test_bearer_tokens(text: Any) -> None:
     with contextlib.suppress(HtcException):
         bearer_token.token_from_str(text)
 
 
 @given(VALUES | st.dictionaries(st.sampled_from(["tokenValue", "expiresIn"]), VALUES))
-@FUZZ
 def test_answers_of_get_token(answer: object) -> None:
     credential = _credentials.checked_credential("Token", "key", "here")
     source = _credentials.TokenSource(credential, BASE, lambda authorization: answer)
@@ -199,7 +191,6 @@ KEPT = st.fixed_dictionaries(
 @given(KEPT | BODIES)
 @example(b'{"tokenValue":"kept","expiresIn":1e308,"expiresAt":"9999-12-31T23:59:59+00:00"}')
 @example(b'{"tokenValue":"kept","expiresIn":60,"expiresAt":"0001-01-01T00:00:00"}')
-@FUZZ
 def test_kept_tokens(kept: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "default"
@@ -214,7 +205,6 @@ def test_kept_tokens(kept: bytes) -> None:
 
 
 @given(st.binary(max_size=60))
-@FUZZ
 def test_key_files(key: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "default").mkdir()
@@ -229,7 +219,6 @@ IMAGE_PARTS = st.sampled_from([*"aA0:/.-_@ é\0", "..", "latest", "localhost:500
 
 
 @given(st.lists(IMAGE_PARTS, max_size=12).map("".join) | st.text())
-@FUZZ
 def test_image_names(name: str) -> None:
     registry = container_registry.HtcContainerRegistry(TASK.project, "registry.example.com/p")
     rescale: Any = None  # a name that is taken would be sent with it
@@ -252,7 +241,6 @@ RECORDS = [models.HTCJob, models.HTCTask, models.HTCProject, models.HTCJobSubmit
 
 
 @given(st.sampled_from(RECORDS[:3]), VALUES)
-@FUZZ
 def test_records(model: Any, json_object: object) -> None:
     try:
         validated(model, json_object)
@@ -261,7 +249,6 @@ def test_records(model: Any, json_object: object) -> None:
 
 
 @given(st.dictionaries(NAMES, VALUES))
-@FUZZ
 def test_batches_and_lines(json_object: dict[str, Any]) -> None:
     for read in (
         lambda: htcjobs.HtcJobBatch(json_object, TASK),

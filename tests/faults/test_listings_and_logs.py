@@ -21,6 +21,7 @@ from rescalehtc.exceptions import (
 )
 from rescalehtc.htcjobs import HtcJob
 
+from ..limits import HANG_SECONDS
 from .books import JOBS
 from .canary import API_KEY, ENV, caught
 from .matrix import row
@@ -318,7 +319,7 @@ def test_a_full_disk(wire: Wire, log: Paged, tmp_path: Path, old: str | None) ->
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert "HtcFileError" in done.stderr
@@ -341,7 +342,7 @@ def test_an_interrupt(rescale: HtcSession, job: HtcJob, log: Paged, tmp_path: Pa
 
     def interrupt(connection: Any, asked: Asked) -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        gate.wait(60)
+        gate.wait(HANG_SECONDS)
 
     log.instead = {2: [interrupt]}
     with caught(KeyboardInterrupt):

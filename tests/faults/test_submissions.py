@@ -26,6 +26,7 @@ from rescalehtc.exceptions import (
     SubmissionUncertainError,
 )
 
+from ..limits import HANG_SECONDS, SHORT_SECONDS
 from .books import BATCH, JOBS, REQUEST, SUBMIT, Books
 from .canary import ENV, TOKEN_2, caught
 from .conftest import IMAGE, session
@@ -213,7 +214,7 @@ def test_lost_and_not_landed(
 @row("the answer takes longer than timeout_seconds", "submission", "as a lost answer")
 def test_late_answer(wire: Wire, task: HtcTask, books: Books) -> None:
     wire.on(SUBMIT, books.taken(drip(b"HTTP/1.1 200 OK\r\n", b"X-Filler: y\r\n")))
-    with session(wire.url, timeout_seconds=0.3) as rescale:
+    with session(wire.url, timeout_seconds=SHORT_SECONDS) as rescale:
         assert ids(create(rescale, task, group="g")) == batch_ids(1)
         with caught(SubmissionUncertainError) as info:
             create(rescale, task)
@@ -459,11 +460,11 @@ def test_one_part_lost_without_a_group(
 ) -> None:
     wire.on(SUBMIT, books.taken(), books.taken(reset), books.taken())
     with caught(SubmissionIncompleteError) as info:
-        htcjobs.submit(rescale, task, requests(1250))
+        htcjobs.submit(rescale, task, requests(1200))
     error = info.value
     uncertain = sum(one.sent for one in error.uncertain)
     assert uncertain == 100
-    assert len(error.batches) + uncertain + len(error.unsent) == 1250
+    assert len(error.batches) + uncertain + len(error.unsent) == 1200
     told = {job for batch in error.batches for job in ids(batch)}
     assert told <= {job["jobUUID"] for job in books.jobs}
     assert len(books.jobs) == len(told) + uncertain
@@ -474,15 +475,15 @@ def test_one_part_lost_without_a_group(
 def test_one_part_refused(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     wire.on(SUBMIT, books.taken(), answer(status=400), books.taken())
     with caught(SubmissionIncompleteError) as info:
-        htcjobs.submit(rescale, task, requests(1250), group="g")
+        htcjobs.submit(rescale, task, requests(1200), group="g")
     error = info.value
     assert error.uncertain == []
-    assert len(error.batches) + len(error.unsent) == 1250
+    assert len(error.batches) + len(error.unsent) == 1200
     assert error.status_code == 400
     again = htcjobs.submit(rescale, task, error.unsent, group="g")
     told = [job for batch in error.batches for job in ids(batch)] + ids(again)
     assert sorted(told) == sorted(job["jobUUID"] for job in books.jobs)
-    assert len(told) == len(set(told)) == 1250
+    assert len(told) == len(set(told)) == 1200
 
 
 @row("the first part is refused", "submit", "its exception; nothing was taken")
@@ -533,7 +534,7 @@ def test_interrupted_parts(wire: Wire, rescale: HtcSession, task: HtcTask, books
         return sent
 
     def second(connection: Any, asked: Asked) -> object:
-        done.wait(60)
+        done.wait(HANG_SECONDS)
         os.kill(os.getpid(), signal.SIGINT)
         return books.taken()(connection, asked)
 

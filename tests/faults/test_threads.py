@@ -15,6 +15,7 @@ import pytest
 from rescalehtc import HtcSession, api
 from rescalehtc.exceptions import HtcTimeoutError
 
+from ..limits import HANG_SECONDS, SHORT_SECONDS
 from .canary import API_KEY, caught
 from .conftest import session
 from .matrix import row
@@ -53,7 +54,7 @@ def test_64_threads(wire: Wire, rescale: HtcSession) -> None:
 def test_every_connection_is_in_use(wire: Wire) -> None:
     gate = threading.Event()
     wire.on(PROJECT, held(gate, answer({"projectId": "p"})))
-    with session(wire.url, timeout_seconds=0.5, max_retries=0) as rescale:
+    with session(wire.url, timeout_seconds=SHORT_SECONDS, max_retries=0) as rescale:
         rescale.do_authenticate()
         with ThreadPoolExecutor(30) as threads:
             calls = [threads.submit(api.get_htc_projects, rescale, "p") for _ in range(30)]
@@ -70,7 +71,7 @@ def in_child(wire: Wire, parent: str, child: str) -> str:
     program = (
         "import os, sys, threading, time\n"
         "from rescalehtc import HtcSession, api\n"
-        f"rescale = HtcSession(api_key={API_KEY!r}, base_url={wire.url!r}, timeout_seconds=20)\n"
+        f"rescale = HtcSession(api_key={API_KEY!r}, base_url={wire.url!r}, timeout_seconds={HANG_SECONDS})\n"
         "def ask(name): return api.get_htc_projects(rescale, name)['projectId']\n"
         "def say(*names): sys.stdout.write(' '.join(map(ask, names)) + '\\n')\n"
         f"{parent}\n"
@@ -82,7 +83,11 @@ def in_child(wire: Wire, parent: str, child: str) -> str:
         f"{child}\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -111,7 +116,7 @@ def test_a_fork_in_the_middle_of_an_answer(echoing: Wire, tmp_path: Path) -> Non
 
     def wait_for_the_child(asked: Asked) -> Step:
         (tmp_path / "asked").touch()
-        gate.wait(20)
+        gate.wait(HANG_SECONDS)
         return echo(asked)
 
     def child_asks(asked: Asked) -> Step:
@@ -159,7 +164,7 @@ def test_an_interrupt(wire: Wire, rescale: HtcSession, number: int) -> None:
 
     def interrupt(connection: Any, asked: Asked) -> object:
         os.kill(os.getpid(), signal.SIGINT)
-        gate.wait(60)
+        gate.wait(HANG_SECONDS)
         return answer({"projectId": "of the interrupted"})(connection, asked)
 
     wire.on(PROJECT, interrupt, answer({"projectId": "p"}))
@@ -177,7 +182,7 @@ def test_an_interrupted_renewal(wire: Wire, rescale: HtcSession) -> None:
 
     def interrupt(connection: Any, asked: Asked) -> object:
         os.kill(os.getpid(), signal.SIGINT)
-        return gate.wait(60)
+        return gate.wait(HANG_SECONDS)
 
     wire.on("GET /auth/token", interrupt, token)
     wire.on(PROJECT, answer({"projectId": "p"}))

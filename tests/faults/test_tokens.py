@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -23,7 +22,8 @@ from rescalehtc.exceptions import (
     HtcResponseError,
 )
 
-from ..clock import Clock
+from ..clock import Ticks
+from ..limits import HANG_SECONDS
 from .books import JOBS
 from .canary import API_KEY, MARK, REFRESH_TOKEN, TOKEN, TOKEN_2, caught
 from .conftest import session
@@ -144,20 +144,24 @@ def test_nonsense_for_a_token(wire: Wire, rescale: HtcSession, step: Step) -> No
 
 
 @row("getToken fails while threads wait for it", "getToken", "asked once, not once a thread")
-def test_a_failing_token_is_asked_for_once(wire: Wire) -> None:
+def test_a_failing_token_is_asked_for_once(
+    wire: Wire, until: Callable[[Callable[[], bool]], None]
+) -> None:
     gate = threading.Event()
     wire.on(TOKENS, held(gate, answer(status=403)))
     with session(wire.url) as rescale, ThreadPoolExecutor(20) as threads:
         calls = [threads.submit(api.get_htc_projects, rescale, "p") for _ in range(20)]
-        while rescale._tokens._lock.acquire(blocking=False):  # nobody asks yet
-            rescale._tokens._lock.release()
-            time.sleep(0.01)
-        time.sleep(0.2)  # the others come to wait
+        until(lambda: renewals(wire) == 1 and threads_in("_my_turn") == 19)
         gate.set()
         for call in calls:
             with caught(HtcException):
                 call.result()
     assert renewals(wire) <= 10
+
+
+def threads_in(function: str) -> int:
+    """How many threads are in a function of this name, and in no other that it calls."""
+    return sum(frame.f_code.co_name == function for frame in sys._current_frames().values())
 
 
 @row("a token ends while many threads use it", "every request", "one renewal for all of them")
@@ -181,11 +185,12 @@ def test_fifty_processes(wire: Wire, folder: Path) -> None:
     wire.on(TOKENS, held(gate, answer({"tokenValue": TOKEN_2, "expiresIn": 21600})))
     program = (
         "import os, sys\n"
-        "from rescalehtc import HtcSession, _transport, api\n"
+        "from rescalehtc import HtcSession, _credentials, _transport, api\n"
         "children = []\n"
         f"for _ in range({CHILDREN}):\n"
         "    child = os.fork()\n"
         "    if child == 0:\n"
+        f"        _credentials.LOCK_WAIT_SECONDS = {HANG_SECONDS}\n"
         f"        rescale = HtcSession(base_url={wire.url!r})\n"
         f"        os._exit(rescale._tokens.get() != {TOKEN_2!r})\n"
         "    children.append(child)\n"
@@ -196,7 +201,7 @@ def test_fifty_processes(wire: Wire, folder: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "started\n"
     gate.set()
-    assert process.communicate(timeout=60)[0] == f"{[0] * CHILDREN}\n"
+    assert process.communicate(timeout=HANG_SECONDS)[0] == f"{[0] * CHILDREN}\n"
     assert renewals(wire) == 1
 
 
@@ -232,7 +237,7 @@ def test_a_torn_file(wire: Wire, folder: Path, text: str) -> None:
 def test_the_clock_jumps(
     wire: Wire, rescale: HtcSession, monkeypatch: pytest.MonkeyPatch, jump: float
 ) -> None:
-    clock = Clock()
+    clock = Ticks()
     monkeypatch.setattr(_credentials, "time", clock)
     wire.on(PROJECT, answer({"projectId": "p"}))
     api.get_htc_projects(rescale, "p")
@@ -248,7 +253,7 @@ def test_a_kept_token_from_the_future(
     wire: Wire, folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     keep(folder, seconds, baseUrl=wire.url, expiresIn=100)
-    clock = Clock()
+    clock = Ticks()
     monkeypatch.setattr(_credentials, "time", clock)
     with HtcSession(base_url=wire.url) as rescale:
         assert rescale._tokens.get() == f"{MARK}-kept"

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+from ..limits import HANG_SECONDS
 from .canary import TOKEN
 
 DRIP_SECONDS = 0.02
@@ -229,7 +230,7 @@ def held(gate: threading.Event, step: Step) -> Step:
     """Do it when the gate opens."""
 
     def wait(connection: socket.socket, asked: Asked) -> object:
-        gate.wait(60)
+        gate.wait(HANG_SECONDS)
         return step(connection, asked)
 
     return wait

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
 from rescalehtc.exceptions import HtcException, SubmissionUncertainError
 
+from ..limits import HANG_SECONDS
 from .ledger import Submission, check
 
 if TYPE_CHECKING:
@@ -286,7 +287,9 @@ def machine(server: Server, figures: Figures) -> type[RuleBasedStateMachine]:
             address = f"{server.url}/htc/projects/{project.json['projectId']}/tasks"
             address = f"{address}/{self.task.json['taskId']}/jobs?pageSize=500"
             found: list[dict[str, Any]] = []
-            with httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=60) as http:
+            with httpx.Client(
+                headers={"Authorization": f"Bearer {token}"}, timeout=HANG_SECONDS
+            ) as http:
                 while address:
                     page = http.get(address).raise_for_status().json()
                     found += page["items"]

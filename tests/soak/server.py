@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 from rescalehtc.emulator import Emulator, Fault
 from rescalehtc.exceptions import HtcException
 
+from ..limits import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
@@ -92,7 +94,7 @@ def _serve(pipe: Connection, folder: Path, port: int) -> None:
 @contextmanager
 def _started(folder: Path, port: int) -> Iterator[Emulator]:
     """An emulator. Somebody's connection may have its port for a moment."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + HANG_SECONDS
     with ExitStack() as stack:
         while True:
             try:

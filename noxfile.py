@@ -1,0 +1,39 @@
+"""Runs the tests on each CPython of this machine, and on the oldest versions that are allowed.
+
+`make matrix` calls it. An interpreter that is missing is skipped; none is downloaded.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nox
+
+# Extras whose code the tests run.
+PACKAGE = ".[cli,emulator,pandas,verify]"
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv"
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_venv = "yes"
+nox.options.stop_on_first_error = False
+# uv writes nothing into the home, and brings no interpreters along.
+os.environ["UV_CACHE_DIR"] = str(Path(".nox/cache").resolve())
+os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+
+
+@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
+def tests(session: nox.Session) -> None:
+    """Run the tests with the versions that the project is developed with."""
+    session.install("--constraint", "requirements.txt", "--editable", PACKAGE)
+    session.install("--requirement", "requirements.txt")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python="3.11")
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the oldest versions that pyproject.toml allows."""
+    session.install("--requirement", "requirements.txt")
+    session.install("--upgrade", "--resolution", "lowest-direct", "--editable", PACKAGE)
+    session.run("python", "-m", "pytest", *session.posargs)
