@@ -16,8 +16,9 @@ import pytest
 
 from rescalehtc.cli import main
 
+from ..limits import HANG_SECONDS
 from ..service import Answer, Service
-from .conftest import COMMAND, SECONDS, Command, request_for
+from .conftest import COMMAND, Command, request_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,7 +106,7 @@ def shell(command: Command, redirection: str, *arguments: str) -> subprocess.Com
         cwd=command.folder,
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=HANG_SECONDS,
     )
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
@@ -223,7 +224,7 @@ def test_ctrl_c_during_a_submission_says_what_may_exist(
     over = threading.Event()
 
     def hang(_: Asked) -> Answer:
-        over.wait(SECONDS)
+        over.wait(HANG_SECONDS)
         return Answer(status=500)
 
     account.on(SUBMIT, hang)
@@ -238,7 +239,7 @@ def test_ctrl_c_during_a_submission_says_what_may_exist(
         ) as process:
             until(lambda before=before: len(account.asked_for(SUBMIT)) > before)
             process.send_signal(number)
-            output, errors = process.communicate(timeout=SECONDS)
+            output, errors = process.communicate(timeout=HANG_SECONDS)
         assert (process.returncode, output) == (status, "BATCH  JOBS  NAME\n")
         assert "Traceback" not in errors
         assert errors.count("may have been submitted") == 3
@@ -309,7 +310,7 @@ def test_json_is_json_in_every_encoding(
         [*COMMAND, "projects", "-o", "json"],
         env=command.environ(**variables),
         capture_output=True,
-        timeout=SECONDS,
+        timeout=HANG_SECONDS,
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert json.loads(done.stdout)[0]["projectName"] == ODD

@@ -273,7 +273,6 @@ FILES = st.lists(PIECES, max_size=12).map(lambda parts: "".join(parts).encode())
 
 
 @given(FILES, st.sampled_from([".json", ".yaml", ""]))
-@FUZZ
 def test_submit_files(content: bytes, suffix: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"a{suffix}"
