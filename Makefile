@@ -18,14 +18,14 @@ help:
 	@echo "make demo      run examples/quickstart.py on the emulator"
 	@echo "make test      run the tests"
 	@echo "make test-fast run those that start no process and no emulator"
-	@echo "make check     format, lint, types, generated files, tests: all that must hold"
+	@echo "make check     format, lint, types, layers, generated files, tests: all that must hold"
 	@echo "make matrix    run the tests on each CPython from 3.11 to 3.14 that is here, and with the"
 	@echo "               oldest versions that pyproject.toml allows"
 	@echo "make docs      build the documentation's site: build/docs/index.html"
-	@echo "make generate  write rescalehtc/models.py and rescalehtc/api.py from openapi/htc.yaml"
+	@echo "make generate  write the generated files from openapi/htc.yaml"
 	@echo "make format    put the code in form"
 	@echo "make fuzz      run the property tests with many more examples, drawn at random; SEED=... repeats"
-	@echo "make soak      submit for minutes while the emulator misbehaves; SEED=... and RUNS=... repeat"
+	@echo "make soak      submit for minutes while faults strike; SEED=... and RUNS=... repeat"
 	@echo "make drift VENDOR=...  compare a published description (a path or URL) with ours"
 	@echo "make bench     time and memory beside 1.1.0; one row with ROW=list, fewer rounds with ROUNDS=1"
 	@echo "make clean     remove environments and caches"
@@ -52,6 +52,7 @@ check: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/pyright
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes rescalehtc --ignoreexternal
+	$(BIN)/lint-imports
 	$(BIN)/openapi-spec-validator openapi/htc.yaml
 	$(BIN)/python -m codegen --check
 	$(MAKE) --no-print-directory test
@@ -87,7 +88,7 @@ bench: .venv/installed-dev .venv/core .venv/rescalehtc-1.1.0
 	  $(if $(WRITE),--write)
 
 clean:
-	rm -rf .venv .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:

@@ -85,23 +85,25 @@ DEFINITION: dict[str, object] = {
 
 def check_arguments(clock: Clock, size: int) -> int:
     """Check the arguments of create_job_batch so many times."""
-    from rescalehtc import _submission
+    from rescalehtc._requests import submit_request
 
     _, task = work.connected(size)
     with clock:
-        checked = [_submission.from_arguments(DEFINITION, None, task.project) for _ in range(size)]
+        checked = [
+            submit_request.from_arguments(DEFINITION, None, task.project.json) for _ in range(size)
+        ]
     return len(checked)
 
 
 def check_payload(clock: Clock, size: int) -> int:
     """Check so many submit requests, given as dictionaries."""
-    from rescalehtc import _submission
+    from rescalehtc._requests import submit_request
 
     _, task = work.connected(size)
-    request = _submission.from_arguments(DEFINITION, None, task.project)
+    request = submit_request.from_arguments(DEFINITION, None, task.project.json)
     payloads = [[request.to_json_dict() for _ in range(100)] for _ in range(size // 100)]
     with clock:
-        checked = [_submission.from_payload(payload, task.project) for payload in payloads]
+        checked = [submit_request.from_payload(payload, task.project.json) for payload in payloads]
     return sum(map(len, checked))
 
 

@@ -1,1 +1,1 @@
-"""Writes rescalehtc/models.py and rescalehtc/api.py from openapi/htc.yaml."""
+"""Writes the generated files from openapi/htc.yaml."""

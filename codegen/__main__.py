@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import models, nulls, operations, pages, values
+from . import facts, literals, models, nulls, operations, pages
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = ROOT / "openapi" / "htc.yaml"
@@ -18,8 +18,10 @@ def main() -> int:
 
     generated = {
         ROOT / "rescalehtc" / "models.py": models.generate(SPEC, ROOT),
-        ROOT / "rescalehtc" / "api.py": operations.generate(SPEC, ROOT),
-        ROOT / "rescalehtc" / "_values.py": values.generate(SPEC),
+        ROOT / "rescalehtc" / "_wire" / "operations.py": operations.generate_constants(SPEC, ROOT),
+        ROOT / "rescalehtc" / "api.py": operations.generate_functions(SPEC, ROOT),
+        ROOT / "rescalehtc" / "_facts.py": facts.generate(SPEC, ROOT),
+        ROOT / "rescalehtc" / "_literals.py": literals.generate(SPEC),
         ROOT / "rescalehtc" / "emulator" / "_nulls.py": nulls.generate(SPEC),
         ROOT / "docs" / "operations.md": pages.generate(SPEC, ROOT),
     }

@@ -51,11 +51,17 @@ def generate(spec_path: Path, root: Path) -> str:
 def facade_by_operation(root: Path, operation_ids: set[str]) -> dict[str, list[str]]:
     """The functions and methods of the facade by the operations that their docstrings name."""
     found: dict[str, list[str]] = {operation_id: [] for operation_id in operation_ids}
-    for path in sorted((root / "rescalehtc").glob("*.py")):
-        if path.stem in ("api", "models") or (path.stem[0] == "_" and path.stem != "_storage"):
-            continue
+    package = root / "rescalehtc"
+    modules = [
+        (path, path.stem)
+        for path in sorted(package.glob("*.py"))
+        if path.stem not in ("api", "models") and not path.stem.startswith("_")
+    ]
+    modules += [(path, "htcjobs") for path in sorted(package.glob("htcjobs/_*.py"))]
+    modules.append((package / "_objects" / "storage.py", "storage"))
+    for path, module in modules:
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        for name, docstring in _public_functions(tree, path.stem):
+        for name, docstring in _public_functions(tree, module):
             for word in dict.fromkeys(re.findall(r"\w+", docstring)):
                 if word in operation_ids:
                     found[word].append(name.replace("StoredObject", _stored(word)))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from rescalehtc._raw import is_list, is_object
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -28,6 +30,13 @@ class SpecOperation:
     def operation_id(self) -> str:
         """Its operationId."""
         return str(self.definition["operationId"])
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The schema of its body; empty if it has none."""
+        content: dict[str, Any] = self.definition.get("requestBody", {}).get("content", {})
+        schema: dict[str, Any] = content.get("application/json", {}).get("schema", {})
+        return schema
 
 
 class _Loader(yaml.CSafeLoader):
@@ -68,6 +77,22 @@ class Spec:
                     found.append(SpecOperation(method.upper(), path, item[method], resolved))
         return found
 
+    def operation(self, operation_id: str) -> SpecOperation:
+        """The operation with an id."""
+        return next(one for one in self.operations if one.operation_id == operation_id)
+
+    @property
+    def schemas(self) -> dict[str, dict[str, Any]]:
+        """The components that are schemas, by name."""
+        schemas: dict[str, dict[str, Any]] = self.raw["components"]["schemas"]
+        return schemas
+
+    def properties(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """All properties of components: the component's name, the property's, its schema."""
+        for component, schema in self.schemas.items():
+            for name, property_schema in schema.get("properties", {}).items():
+                yield component, name, property_schema
+
     def success_schema(self, operation: SpecOperation) -> tuple[str, dict[str, Any]] | None:
         """Media type and schema of the answer when all went well; None if it has no body."""
         for status, answer in operation.definition["responses"].items():
@@ -107,13 +132,14 @@ class Spec:
         return found
 
 
+def reference_name(node: dict[str, Any]) -> str:
+    """The name of the component that a node refers to."""
+    return str(node["$ref"]).rsplit("/", 1)[-1]
+
+
 def _references(node: object) -> Iterator[str]:
-    if isinstance(node, dict):
-        for key, value in node.items():  # pyright: ignore[reportUnknownVariableType]
-            if key == "$ref":
-                yield str(value)  # pyright: ignore[reportUnknownArgumentType]
-            else:
-                yield from _references(value)  # pyright: ignore[reportUnknownArgumentType]
-    elif isinstance(node, list):
-        for value in node:  # pyright: ignore[reportUnknownVariableType]
-            yield from _references(value)  # pyright: ignore[reportUnknownArgumentType]
+    if is_object(node) and "$ref" in node:
+        yield str(node["$ref"])
+    elif is_object(node) or is_list(node):
+        for value in node.values() if is_object(node) else node:
+            yield from _references(value)

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
         htcworkspaces,
         models,
     )
+    from ._version import __version__ as __version__
     from .htcsession import HtcSession
-
-__version__ = "2.0.0.dev0"
 
 __all__ = [
     "HtcSession",
@@ -42,6 +41,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "HtcSession":
         return import_module(".htcsession", __name__).HtcSession
+    if name == "__version__":
+        return import_module("._version", __name__).__version__
     if name in __all__:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

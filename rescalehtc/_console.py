@@ -104,7 +104,7 @@ class _Lenient(io.TextIOBase):
         return self._stream.fileno()
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]
+    def encoding(self) -> str:  # type: ignore[override]  # an attribute in typeshed
         return self._stream.encoding
 
     @property

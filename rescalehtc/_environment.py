@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from ._hidden import Hidden
-from ._operation import origin
+from ._interrupts import is_from_signal_handler, suppressed
+from ._secret import Secret
+from ._url import origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,7 @@ _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 def variable(environ: Mapping[str, str], name: str) -> str | None:
     """Return a variable without the whitespace around it; None if it is unset or empty."""
-    return Hidden(environ.get(name, "").strip()) or None
+    return Secret(environ.get(name, "").strip()) or None
 
 
 def variables_for(base_url: str, api_key: str) -> dict[str, str | None]:
@@ -92,8 +93,9 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> Proxy | None:
 
 
 def _checked_proxy(name: str, address: str) -> Proxy:
-    proxy = Proxy(name, Hidden(address if "://" in address else f"http://{address}"))
-    try:
+    proxy = Proxy(name, Secret(address if "://" in address else f"http://{address}"))
+    valid = False
+    with suppressed(ValueError):  # the port is not a number, or out of range
         parts = urlsplit(proxy.address)
         valid = bool(
             parts.scheme in _PROXY_SCHEMES
@@ -104,8 +106,6 @@ def _checked_proxy(name: str, address: str) -> Proxy:
             and " " not in proxy.address
             and not (parts.path.strip("/") or parts.query or parts.fragment)
         )
-    except ValueError:  # the port is not a number, or out of range
-        valid = False
     if not valid:
         raise proxy.error()
     if proxy.address.startswith("socks5") and find_spec("socksio") is None:
@@ -138,10 +138,9 @@ def _matches(entry: str, host: str, port: int) -> bool:
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    try:
+    with suppressed(ValueError):
         return ipaddress.ip_network(re.sub(r"^\[(.*)\](/[0-9]+)?$", r"\1\2", text), strict=False)
-    except ValueError:
-        return None
+    return None
 
 
 def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext | None:
@@ -162,6 +161,8 @@ def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext | None:
                 return ssl.create_default_context(capath=path)
             return ssl.create_default_context(cafile=path)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            if is_from_signal_handler(error):
+                raise
             reason = (isinstance(error, OSError) and error.strerror) or "it is not a path"
         raise ValueError(f"{name} must name a file of certificates (PEM): {reason}")
     return None

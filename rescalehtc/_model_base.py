@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import enum
-import re
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from .exceptions import NotFetchedError
+from . import _facts
+from ._raw import is_list, is_object
+from .exceptions import HtcResponseError, NotFetchedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import core_schema
+
+
+RecordT = TypeVar("RecordT", bound="Record")
 
 
 class StrEnum(enum.StrEnum):
@@ -48,9 +52,9 @@ class StrEnum(enum.StrEnum):
 
 class _Masked(BaseModel):
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        secret = _SECRETS.get(type(self).__name__)
         for name, value in super().__repr_args__():
-            yield name, "…" if name == secret else value
+            is_secret = f"{type(self).__name__}.{name}" in _facts.SECRET_FIELDS
+            yield name, "…" if is_secret else value
 
 
 class Request(_Masked):
@@ -73,17 +77,17 @@ class Request(_Masked):
 
     @field_validator("*")
     @classmethod
-    def _check_what_types_allow(cls, value: object) -> object:
+    def _check_what_types_allow(cls, value: Any) -> Any:
         """Refuse text that can't be sent, members that are not listed or listed twice."""
         if not _has_utf8(value):
             raise PydanticCustomError("utf8", "text that has a UTF-8 form")
-        if isinstance(value, StrEnum) and not value.is_listed and not _is_region(value):
+        if isinstance(value, StrEnum) and not value.is_listed and not _is_open(value):
             raise PydanticCustomError("enum", "one of {members}", {"members": list(type(value))})
-        if isinstance(value, list):
-            members = [item for item in cast("list[object]", value) if isinstance(item, StrEnum)]
+        if is_list(value):
+            members = [item for item in value if isinstance(item, StrEnum)]
             if len(set(members)) < len(members):
                 raise PydanticCustomError("unique", "without repetitions")
-        return value  # pyright: ignore[reportUnknownVariableType]
+        return value
 
     def to_json_dict(self) -> dict[str, Any]:
         """The dictionary to send, with the service's names and without what was not given."""
@@ -98,17 +102,16 @@ def _has_utf8(value: object) -> bool:
         except UnicodeEncodeError:
             return False
         return True
-    if isinstance(value, list):
-        return all(_has_utf8(item) for item in cast("list[object]", value))
-    if isinstance(value, dict):
-        pairs = cast("dict[object, object]", value).items()
-        return all(_has_utf8(key) and _has_utf8(item) for key, item in pairs)
+    if is_list(value):
+        return all(_has_utf8(item) for item in value)
+    if is_object(value):
+        return all(_has_utf8(key) and _has_utf8(item) for key, item in value.items())
     return True
 
 
-def _is_region(value: StrEnum) -> bool:
+def _is_open(value: StrEnum) -> bool:
     # Regions come and go between releases. Whether one may be used is for the project to say.
-    return type(value).__name__ == "RescaleRegion"
+    return type(value).__name__ in _facts.OPEN_ENUMERATIONS
 
 
 class Record(_Masked):
@@ -140,49 +143,17 @@ class Record(_Masked):
         def __getattr__(self, name: str) -> Any:
             cls = type(self)
             if name in cls.__pydantic_fields__:
-                raise NotFetchedError(cls.__name__, name, _FETCHED_BY.get(cls.__name__))
+                raise NotFetchedError(cls.__name__, name, _facts.FETCHED_BY.get(cls.__name__))
             return super().__getattr__(name)
 
 
-# Fields whose values stay out of every repr.
-_SECRETS = {
-    "EnvPair": "value",
-    "ClaimPair": "value",
-    "NameValuePair": "value",
-    "HTCToken": "token_value",
-    "OAuth2Token": "access_token",
-    "PresignedPutUrlResponse": "url",
-    "RegionalStore": "credentials",
-    "StorageAccessToken": "credentials",
-}
-
-# Which call returns a record whole.
-_FETCHED_BY = {
-    "HTCJob": "job.get_update(rescale)",
-    "HTCTask": "htctasks.get_task_with_id(rescale, project, task_id)",
-    "HTCProject": "htcprojects.get_project_with_id(rescale, project_id)",
-}
-
-_RESERVED_ENV_NAMES = frozenset(
-    {"RESCALE_HTC_REGION", "RESCALE_HTC_TASK_ID", "RESCALE_HTC_PROJECT_ID"}
-    | {"RESCALE_HTC_BEARER_TOKEN"}
-)
-_RESERVED_ENV_PATTERN = re.compile(
-    r".*AWS_BATCH_|RESCALE_PROJECT_ID|RESCALE_TASK_ID|RESCALE_JOB_ID|PROJECT_SHARED_FOLDER"
-    r"|TASK_SHARED_FOLDER|AWS_SESSION_TOKEN|AWS_ACCESS_KEY_ID|AWS_SECRET_ACCESS_KEY|RDF_",
-    re.DOTALL,
-)
-
-
 def check_env_name(name: str) -> str:
-    """Refuse a name that the service reserves, or that no environment variable can have.
-
-    Reserved are RESCALE_HTC_REGION, RESCALE_HTC_TASK_ID, RESCALE_HTC_PROJECT_ID and
-    RESCALE_HTC_BEARER_TOKEN, names that contain AWS_BATCH_, and names that begin with
-    RESCALE_PROJECT_ID, RESCALE_TASK_ID, RESCALE_JOB_ID, PROJECT_SHARED_FOLDER,
-    TASK_SHARED_FOLDER, AWS_SESSION_TOKEN, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or RDF_.
-    """
-    if name in _RESERVED_ENV_NAMES or _RESERVED_ENV_PATTERN.match(name):
+    """Refuse a name that the service reserves, or that no environment variable can have."""
+    if (
+        name in _facts.RESERVED_NAMES
+        or name.startswith(_facts.RESERVED_PREFIXES)
+        or any(part in name for part in _facts.RESERVED_PARTS)
+    ):
         raise PydanticCustomError(
             "env_name_reserved", "another name: {name} is reserved by the service", {"name": name}
         )
@@ -194,3 +165,17 @@ def check_env_name(name: str) -> str:
 
 
 EnvName = Annotated[str, AfterValidator(check_env_name)]
+
+
+def validated(model: type[RecordT], json: object) -> RecordT:
+    """Return the typed view of an object that the service sent.
+
+    Raises:
+        HtcResponseError: A field has an unexpected type.
+    """
+    try:
+        return model.model_validate(json)
+    except ValidationError as error:
+        wrong = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors()]
+    faults = "; ".join(f"{where or 'it'}: {message}" for where, message in wrong)
+    raise HtcResponseError(f"the service sent an invalid {model.__name__}: {faults}")

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from . import api
-from ._hidden import Hidden
+from ._interrupts import is_from_signal_handler, suppressed
+from ._raw import is_list, is_object
+from ._secret import Secret
+from ._tracebacks import trimmed
+from ._wire.operations import GET_JSON_WEB_KEYS
 from .exceptions import HtcException, HtcResponseError
 
 if TYPE_CHECKING:
-    from .htcsession import HtcSession
+    from ._wire.operation import Call
 
 _USER_PREFIX = "userDefined_"
 _ALGORITHM = "RS256"
+
+
+class Session(Protocol):
+    """What `BearerToken.verify` needs of an HtcSession."""
+
+    base_url: str
+
+    def send(self, call: Call) -> Any:
+        """Send a call."""
+        ...
 
 
 class BearerToken:
@@ -43,7 +55,7 @@ class BearerToken:
             if name.startswith(_USER_PREFIX)
         }
 
-    def verify(self, rescale: HtcSession) -> None:
+    def verify(self, rescale: Session) -> None:
         """Return if the token is signed with a key of the service (RS256) and has not expired.
 
         Needs the extra `rescalehtc[verify]`. Operation getJsonWebKeys.
@@ -71,13 +83,13 @@ class BearerToken:
         raise HtcException(f"the bearer token is not valid: {reason}")
 
 
-def _published_keys(rescale: HtcSession) -> list[dict[str, Any]]:
+def _published_keys(rescale: Session) -> list[dict[str, Any]]:
     """The service's keys that tokens may be signed with."""
-    answer = api.get_well_known_jwks(rescale)
+    answer = rescale.send(GET_JSON_WEB_KEYS.call())
     keys: list[dict[str, Any]] = []
     for listed in (answer.get("keys"), answer.get("jsonWebKeys")):
-        if isinstance(listed, list):
-            keys += filter(_is_usable, listed)  # pyright: ignore[reportUnknownArgumentType]
+        if is_list(listed):
+            keys += filter(_is_usable, listed)
     if not keys:
         raise HtcResponseError(f"getJsonWebKeys: there is no key for {_ALGORITHM} in the answer")
     return keys
@@ -121,7 +133,9 @@ def _fault(token: BearerToken, key: dict[str, Any]) -> str | None:
         return "it is not valid yet"
     except jwt.MissingRequiredClaimError:
         return "it does not say when it expires"
-    except (jwt.PyJWTError, ValueError):
+    except (jwt.PyJWTError, ValueError) as error:
+        if is_from_signal_handler(error):
+            raise
         return "it is not formed as a token has to be"
     if (signed["header"], signed["payload"]) != (token.header, token.payload):
         return "its header or claims here are not those that were signed"
@@ -134,23 +148,21 @@ def token_from_str(data: str) -> BearerToken:
     Raises:
         HtcException: This is not a token.
     """
-    data = Hidden(data) if isinstance(data, str) else ""  # pyright: ignore[reportUnnecessaryIsInstance]
-    parts = [Hidden(part) for part in data.split(".")] if data else []
-    if len(parts) != 3:
-        raise HtcException(f"not a bearer token: {len(parts)} parts between full stops, not 3")
-    header, payload = _decode(parts[0]), _decode(parts[1])
-    for place, decoded in (("header", header), ("payload", payload)):
-        if decoded is None:
-            del header, payload
-            raise HtcException(f"not a bearer token: its {place} is not a JSON object in base64")
-    assert header is not None
-    assert payload is not None
-    return BearerToken(header, payload, data)
+    with trimmed():
+        parts = _parts(data)
+        if len(parts) != 3:
+            raise HtcException(f"not a bearer token: {len(parts)} parts between full stops, not 3")
+        return BearerToken(_decode("header", parts[0]), _decode("payload", parts[1]), Secret(data))
 
 
-def _decode(part: str) -> dict[str, Any] | None:
-    try:
-        decoded: Any = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except (binascii.Error, ValueError, RecursionError):
-        return None
-    return decoded if isinstance(decoded, dict) else None  # pyright: ignore[reportUnknownVariableType]
+def _parts(data: object) -> list[str]:
+    return data.split(".") if isinstance(data, str) else []
+
+
+def _decode(name: str, part: str) -> dict[str, Any]:
+    decoded: Any = None
+    with suppressed(ValueError, RecursionError):
+        decoded = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    if not is_object(decoded):
+        raise HtcException(f"not a bearer token: its {name} is not a JSON object in base64")
+    return decoded

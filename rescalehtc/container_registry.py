@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import re
-import shutil
-import subprocess
-import sys
-import threading
-import time
-from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _lazy, api
-from ._credentials import RENEWAL_FRACTION, ExpiringSecret, is_secret_text, seconds_from
-from ._hidden import Hidden
-from ._json_object import id_of, require_instance
+from ._client.credentials import is_printable_ascii
+from ._client.tokens import RENEWAL_FRACTION, ExpiringSecret, seconds_from
+from ._docker import ID_DIGITS, find_program
+from ._interrupts import suppressed
+from ._objects.json_object import id_of, require_instance
+from ._raw import is_list
+from ._wire.operations import GET_REGISTRY_TOKEN
 from .exceptions import HtcException, HtcResponseError, HtcValidationError, Problem
 from .htcprojects import HtcProject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
+    from ._client.client import Client
     from .htcsession import HtcSession
 
 __all__ = [
@@ -40,7 +36,6 @@ if not TYPE_CHECKING:
 
 USERNAME = "AWS"
 LOGIN_METHOD = "username_token"
-PROGRAMS = ("docker", "podman")
 
 # A password that does not say when it expires is used for so long, and none for longer than
 # those of AWS are valid.
@@ -48,20 +43,13 @@ PASSWORD_SECONDS = 1800.0
 MAX_PASSWORD_SECONDS = 12 * 3600.0
 _FAR_FUTURE = 1e12  # seconds since 1970
 
-ID_DIGITS = 10
 MAX_TAG_CHARACTERS = 128
 MAX_NAME_CHARACTERS = 384
 _REPOSITORY_FORM = "[path/]name in lower case, without a tag"
 _REMOTE_FORM = "[path/]name[:tag], the name in lower case"
 _LOCAL_FORM = "[host[:port]/][path/]name:tag, the name in lower case"
 
-# What is shown of a program's output, and of a name.
-TAIL_LINES = 10
-MAX_LINE_CHARACTERS = 500
 MAX_SHOWN_CHARACTERS = 80
-# A program that is to end is killed if it has not ended after so long.
-END_SECONDS = 10.0
-_READ_BYTES = 1 << 16
 
 # What docker takes for a name. It takes what is before the first slash for a registry's host
 # only if a full stop, colon or capital letter shows it, or if it is localhost.
@@ -76,10 +64,6 @@ _REPOSITORY = re.compile(_NAME)
 _REMOTE_IMAGE = re.compile(f"(?P<name>{_NAME})(?::{_TAG})?")
 _LOCAL_IMAGE = re.compile(f"(?:(?P<host>{_HOST})/)?(?P<name>{_NAME}):(?P<tag>{_TAG})")
 _ADDRESS = re.compile(rf"(?:https?://)?(?P<host>{_HOST})(?P<path>(?:/{_PART})*)/?")
-_IMAGE_ID = re.compile(f"(?:[a-z0-9]+:)?(?P<digits>[0-9a-f]{{{ID_DIGITS}}})[0-9a-f]*")
-
-_ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
-_LINE_END = re.compile(r"[\r\n]+")
 
 
 class HtcContainerRegistry:
@@ -105,7 +89,6 @@ class HtcContainerRegistry:
         self.login_method: str = login_method
         self.username: str = username
         self._password: ExpiringSecret | None = None
-        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"HtcContainerRegistry(registry_url={self.registry_url!r})"
@@ -207,14 +190,20 @@ class HtcContainerRegistry:
         Raises:
             HtcResponseError: The answer can't be a password.
         """
-        with self._lock:
-            if self._password is None or self._password.is_due:
-                answer = api.get_htc_projects_container_registry_token(rescale, self._project_id)
-                text, answer = Hidden(answer.strip()), ""
-                if not is_secret_text(text):
-                    raise HtcResponseError("getRegistryToken: the answer is no password")
-                self._password = ExpiringSecret.usable_for(text, _usable_seconds(text))
+        return rescale.run(self._get_password(rescale.client))
+
+    async def _get_password(self, client: Client) -> str:
+        async def password() -> str:
+            if self._password is None or self._password.is_due(client.io):
+                call = GET_REGISTRY_TOKEN.call({"projectId": self._project_id})
+                text = (await client.send(call)).strip()
+                if not is_printable_ascii(text):
+                    raise HtcResponseError("getRegistryToken: the answer is not a password")
+                seconds = _usable_seconds(text, client.io.time())
+                self._password = ExpiringSecret.usable_for(text, seconds, client.io)
             return self._password.value
+
+        return await client.io.exclusively(f"password of {self.registry_url}", password)
 
     def push_docker_image(
         self,
@@ -252,16 +241,15 @@ class HtcContainerRegistry:
         address = _ADDRESS.fullmatch(self.registry_url)
         if address is None:
             raise HtcException(f"{_shown(self.registry_url)} can't be a registry's address")
-        program = _found_program()
+        program = find_program()
         if remote_image_name is None:
             tag = local["tag"][: MAX_TAG_CHARACTERS - 1 - ID_DIGITS]
             remote_image_name = f"{local['name']}:{tag}-{program.image_id(local_image_name)}"
             _checked(_REMOTE_IMAGE, remote_image_name, "remote_image_name", _REMOTE_FORM)
         self.create_repo(rescale, remote_image_name.partition(":")[0])
-        password = self.get_token(rescale)
         target = f"{address['host']}{address['path']}/{remote_image_name}"
         login = ["login", f"--username={self.username}", "--password-stdin", address["host"]]
-        program.run("logging in to the registry", login, quiet, password)
+        program.run("logging in to the registry", login, quiet, self.get_token(rescale))
         program.run("tagging the image", ["tag", local_image_name, target], quiet)
         program.run("pushing the image", ["push", target], quiet)
         return remote_image_name
@@ -291,115 +279,6 @@ def get_container_registry(rescale: HtcSession, project: HtcProject) -> HtcConta
     return HtcContainerRegistry(project, address)
 
 
-class _Program(NamedTuple):
-    """A container program."""
-
-    name: str
-    path: str
-
-    def image_id(self, image: str) -> str:
-        """The first digits of an image's id."""
-        inspect = ["image", "inspect", "--format", "{{.Id}}", image]
-        printed = self.run(f"looking for the image {image}", inspect, quiet=True)
-        found = next((match for match in map(_IMAGE_ID.fullmatch, printed) if match), None)
-        if found is None:
-            raise HtcException(f"{self.name} did not tell the id of the image {image}")
-        return found["digits"]
-
-    def run(
-        self, step: str, arguments: Sequence[str], quiet: bool, password: str = ""
-    ) -> list[str]:
-        """Run the program to its end and return the last lines that it printed.
-
-        Args:
-            step: What it is for, for messages.
-            arguments: Its arguments.
-            quiet: Don't show what it prints.
-            password: What it gets on standard input; hidden in what it prints.
-
-        Raises:
-            HtcException: It can't be run, or failed.
-        """
-        tail: deque[str] = deque(maxlen=TAIL_LINES)
-        try:
-            process = subprocess.Popen(  # noqa: S603 - no shell, and the names were checked
-                [self.path, *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-        except (OSError, ValueError) as error:
-            fault = f"can't be run: {error}"
-        else:
-            with process:
-                try:
-                    _give(process, password)
-                    for line in _printed_lines(process, password):
-                        tail.append(line)
-                        if not quiet:
-                            _show(line)
-                except BaseException:
-                    _end(process)
-                    raise
-            fault = _fault(process.returncode)
-        if fault:
-            raise HtcException("\n  ".join([f"{step} failed: {self.name} {fault}", *tail]))
-        return list(tail)
-
-
-def _found_program() -> _Program:
-    for name in PROGRAMS:
-        path = shutil.which(name)
-        if path:
-            return _Program(name, path)
-    raise HtcException(
-        f"neither {' nor '.join(PROGRAMS)} was found; one of them is needed to push an image"
-    )
-
-
-def _give(process: subprocess.Popen[bytes], text: str) -> None:
-    assert process.stdin is not None
-    # Who does not read what it needs says so with its exit status.
-    with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
-        stdin.write(text.encode())
-
-
-def _printed_lines(process: subprocess.Popen[bytes], password: str) -> Iterator[str]:
-    """Yield what the program prints, a line at a time, harmless for a terminal and cut."""
-    output = process.stdout
-    assert output is not None
-    while chunk := output.readline(_READ_BYTES):
-        rest = chunk
-        while rest and not rest.endswith(b"\n"):  # so long a line that its end is left out
-            rest = output.readline(_READ_BYTES)
-        for line in _LINE_END.split(chunk.decode("utf-8", "replace")):
-            text = "".join(c for c in _ESCAPE_SEQUENCE.sub("", line) if c.isprintable())
-            if password:
-                text = text.replace(password, "***")
-            if text.strip():
-                yield text[:MAX_LINE_CHARACTERS]
-
-
-def _show(line: str) -> None:
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-    sys.stdout.flush()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(END_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
-def _fault(status: int) -> str:
-    if status < 0:
-        return f"was ended by signal {-status}"
-    return f"ended with status {status}" if status else ""
-
-
 def _checked(pattern: re.Pattern[str], name: object, argument: str, form: str) -> re.Match[str]:
     if isinstance(name, str) and len(name) <= MAX_NAME_CHARACTERS:
         match = pattern.fullmatch(name)
@@ -424,18 +303,19 @@ def _shown(name: object) -> str:
 
 
 def _names(answer: dict[str, Any], field: str, operation: str) -> list[str]:
-    names: Any = answer.get(field) or []
-    if isinstance(names, list) and all(isinstance(name, str) for name in names):  # pyright: ignore[reportUnknownVariableType]
-        return names  # pyright: ignore[reportUnknownVariableType]
+    names = answer.get(field)
+    if not names:
+        return []
+    if is_list(names) and all(isinstance(name, str) for name in names):
+        return names
     raise HtcResponseError(f"{operation}: {field} in the answer is no list of names")
 
 
-def _usable_seconds(password: str) -> float:
+def _usable_seconds(password: str, now: float) -> float:
     """For how many seconds a password is used: by what it says itself, if it says anything."""
-    try:
-        said: Any = json.loads(base64.b64decode(password + "=" * (-len(password) % 4)))
-    except (ValueError, RecursionError):
-        return PASSWORD_SECONDS
+    said: Any = None
+    with suppressed(ValueError, RecursionError):
+        said = json.loads(base64.b64decode(password + "=" * (-len(password) % 4)))
     match said:
         case {"expiration": int() | float() as given}:
             end = seconds_from(given, _FAR_FUTURE)
@@ -443,4 +323,4 @@ def _usable_seconds(password: str) -> float:
             end = None
     if end is None:
         return PASSWORD_SECONDS
-    return min(end - time.time(), MAX_PASSWORD_SECONDS) * (1 - RENEWAL_FRACTION)
+    return min(end - now, MAX_PASSWORD_SECONDS) * (1 - RENEWAL_FRACTION)

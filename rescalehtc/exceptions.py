@@ -28,16 +28,12 @@ not an exception.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from ._delivery import Search
-    from ._waiting import JobCounts
-    from .htcjobs import HtcJobBatch
-    from .htcsession import HtcSession
-    from .models import HTCJobSubmitRequest
+    from ._counts import JobCounts
 
 
 class HtcException(Exception):  # noqa: N818 - the name is part of the documented interface
@@ -54,6 +50,19 @@ class HtcException(Exception):  # noqa: N818 - the name is part of the documente
     def __init__(self, message: str, status_code: int | None = None) -> None:
         super().__init__(message)
         self.status_code: int | None = status_code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        state: dict[str, Any] = dict(self.__dict__)
+        if isinstance(self, OSError):  # its errno is not in __dict__
+            state["errno"] = self.errno
+        return _restore, (type(self), self.args), state
+
+
+def _restore(kind: type[HtcException], args: tuple[object, ...]) -> HtcException:
+    """Make an exception from its pickle: the state follows."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error
 
 
 class Problem(NamedTuple):
@@ -88,9 +97,6 @@ class HtcValidationError(HtcException, ValueError):
         lines = [f"{count} {noun} in {subject}; nothing was sent"]
         lines += [f"  {problem}" for problem in self.problems]
         super().__init__("\n".join(lines))
-
-    def __reduce__(self) -> tuple[type[HtcValidationError], tuple[object, ...], object]:
-        return type(self), (self.subject, self.problems), self.__dict__
 
 
 class HtcCredentialsError(HtcException):
@@ -138,9 +144,6 @@ class HtcWaitTimeoutError(HtcException, TimeoutError):
         self.counts: JobCounts = counts
         super().__init__(message)
 
-    def __reduce__(self) -> tuple[type[HtcWaitTimeoutError], tuple[object, ...], object]:
-        return type(self), (str(self), self.counts), self.__dict__
-
 
 class HtcStatusError(HtcException):
     """The service answered with an error status.
@@ -165,10 +168,6 @@ class HtcStatusError(HtcException):
         said = ": ".join(part for part in (error_type, description) if part)
         message = f"{operation} was answered with HTTP {status_code}"
         super().__init__(f"{message}: {said}" if said else message, status_code)
-
-    def __reduce__(self) -> tuple[type[HtcStatusError], tuple[object, ...], object]:
-        arguments = (self.operation, self.status_code, self.error_type, self.description)
-        return type(self), arguments, self.__dict__
 
 
 class HtcBadRequestError(HtcStatusError):
@@ -209,148 +208,132 @@ class HtcResponseError(HtcException):
 
     Attributes:
         is_garbled: Whether it could not even be decoded, as when it was damaged on the way.
+        is_too_large: Whether it has more bytes than a session reads.
     """
 
-    def __init__(self, message: str, is_garbled: bool = False) -> None:
+    def __init__(
+        self, message: str, is_garbled: bool = False, *, is_too_large: bool = False
+    ) -> None:
         super().__init__(message)
         self.is_garbled: bool = is_garbled
+        self.is_too_large: bool = is_too_large
+
+
+class LostRequest(NamedTuple):
+    """A submit request whose answer was lost.
+
+    Attributes:
+        position: Its position among the requests that you submitted, from 0. A request with a
+            `batchSize` above 1000 is sent as several, which share its position.
+        batch_size: Number of its jobs.
+        mark: The value of the tag `rescalehtc-submission` of its jobs; None without marks.
+    """
+
+    position: int
+    batch_size: int
+    mark: str | None
+
+
+class UnsentRequest(NamedTuple):
+    """A submit request, or a part of one, that was not submitted.
+
+    Attributes:
+        position: Its position among the requests that you submitted, from 0.
+        batch_size: Number of its jobs that were not submitted.
+    """
+
+    position: int
+    batch_size: int
 
 
 class SubmissionUncertainError(HtcException):
-    """A submission was sent, and it is not known whether the service took it.
+    """The answer to a submission was lost, and it is not known whether the service took it.
 
-    Nothing is sent again by itself: that might start the jobs twice. Look into the task, or
-    ask again later with `recheck`.
+    Nothing is sent again: that might start the jobs twice. `htcjobs.recheck` looks for the jobs
+    again, in this process or another one: the exception can be pickled, and holds no secrets.
 
     Attributes:
         project_id: The project.
-        task_id: The task that the jobs, if there are any, are in.
+        task_id: The task.
         group: The group that was submitted to, or None.
-        sent: The number of jobs in the submission.
-        phase: What went wrong.
+        requests: The submit requests of the call whose answer was lost.
+        sent: Number of jobs in the submission.
+        phase: How the answer was lost.
         cause: The exception behind it.
-        seen: How many jobs of the submission were seen in the group when it was last asked;
-            None if that can't be told.
-        job_ids: The ids of the jobs seen.
+        job_ids: Ids of the submission's jobs that were seen in the group.
+        seen: How many these are; None if the group could not be searched.
     """
 
     def __init__(
         self,
-        search: Search,
+        *,
+        project_id: str,
+        task_id: str,
+        group: str | None,
+        requests: Sequence[LostRequest],
         phase: Literal["no answer", "unreadable answer", "server error"],
         cause: HtcException,
     ) -> None:
         super().__init__("", cause.status_code)
-        self.search: Search = search
-        self.project_id: str = search.task.json["projectId"]
-        self.task_id: str = search.task.json["taskId"]
-        self.group: str | None = search.group
-        self.sent: int = search.size
+        self.project_id: str = project_id
+        self.task_id: str = task_id
+        self.group: str | None = group
+        self.requests: tuple[LostRequest, ...] = tuple(requests)
+        self.sent: int = sum(request.batch_size for request in requests)
         self.phase: Literal["no answer", "unreadable answer", "server error"] = phase
         self.cause: HtcException = cause
         self.outcome_unknown = True
-        self.tell(None, "its group was not asked yet")
-
-    def tell(self, job_ids: list[str] | None, trouble: str = "") -> None:
-        """Take in what was seen; None and the reason if that can't be told."""
-        self.job_ids: list[str] = job_ids or []
-        self.seen: int | None = None if job_ids is None else len(job_ids)
-        self._trouble = trouble
+        self.job_ids: list[str] = []
+        self.seen: int | None = None
+        self.reason: str = "its group was not searched yet"
 
     def __str__(self) -> str:
         jobs = "1 job" if self.sent == 1 else f"{self.sent} jobs"
-        seen = self._trouble
-        if self.seen is not None:
-            seen = f"{self.seen} of them were seen in the group when it was last asked"
+        place = f"task {self.task_id} of project {self.project_id}"
+        if self.group is not None:
+            place = f"group {self.group!r} of {place}"
         return (
-            f"it is not known whether the service took a submission of {jobs} {self.search.place} "
-            f"({self.phase})\n  {self.cause}\n  {seen}\n  nothing was sent a second time"
+            f"it is not known whether the service took a submission of {jobs} to {place} "
+            f"({self.phase})\n  {self.cause}\n  {self.reason}\n  nothing was sent again"
         )
-
-    def recheck(self, rescale: HtcSession) -> HtcJobBatch:
-        """Look again for the jobs of the submission; nothing is submitted.
-
-        Do so before another process submits to the group: jobs that are like these ones
-        could not be told from them.
-
-        Operation listJobs.
-
-        Returns:
-            The batch, if all jobs of the submission are in its group.
-
-        Raises:
-            SubmissionUncertainError: It still can't be told; this exception, with what was
-                seen this time.
-        """
-        from ._delivery import look_again
-
-        batch = look_again(rescale, self)
-        if batch is None:
-            raise self
-        return batch
-
-    def __reduce__(self) -> tuple[type[SubmissionUncertainError], tuple[object, ...], object]:
-        return type(self), (self.search, self.phase, self.cause), self.__dict__
 
 
 class SubmissionIncompleteError(HtcException):
-    """Of a submission in several parts, not every part is known to be with the service.
+    """A submission in several calls stopped before all requests were submitted.
+
+    It can be pickled, and holds no secrets.
 
     Attributes:
-        batches: What the service took, in the order of the parts.
-        uncertain: A SubmissionUncertainError for each part of which it is not known.
-        cause: The exception that ended it.
-        batch_positions: For each of `batches`, the index of the request that it belongs to among
-            the requests passed to `submit`. One of more than 1000 jobs has several batches.
-        uncertain_positions: The same for each of `uncertain`, as a list: a part holds up to 100
-            requests.
-        unsent_positions: The same for each of `unsent`.
-
-    A pickle of it carries no secrets: its `batches` are without the environment variables and
-    claims, and `unsent` is not in it.
+        submitted: A dictionary for each batch that the service took, in the order of the
+            requests: `projectId`, `taskId`, `group`, `parentJobId`, `batchSize` and `jobName`.
+            `HtcJobBatch(error.submitted, task)` makes a batch of them.
+        positions: For each of `submitted`, the position of its request among those that you
+            submitted. A request for more than 1000 jobs has several batches.
+        uncertain: A SubmissionUncertainError for each call whose answer was lost.
+        unsent: The requests that were not submitted, by their positions.
+        cause: The exception that stopped it.
     """
 
     def __init__(
         self,
-        batches: list[HtcJobBatch],
-        uncertain: list[SubmissionUncertainError],
-        unsent: list[HTCJobSubmitRequest],
+        submitted: Sequence[dict[str, Any]],
+        positions: Sequence[int],
+        uncertain: Sequence[SubmissionUncertainError],
+        unsent: Sequence[UnsentRequest],
         cause: HtcException,
-        positions: tuple[list[int], list[list[int]], list[int]],
     ) -> None:
-        self.batch_positions: list[int]
-        self.uncertain_positions: list[list[int]]
-        self.unsent_positions: list[int]
-        self.batch_positions, self.uncertain_positions, self.unsent_positions = positions
-        self.batches: list[HtcJobBatch] = batches
-        self.uncertain: list[SubmissionUncertainError] = uncertain
-        self._unsent: list[HTCJobSubmitRequest] | None = unsent
+        self.submitted: list[dict[str, Any]] = list(submitted)
+        self.positions: list[int] = list(positions)
+        self.uncertain: list[SubmissionUncertainError] = list(uncertain)
+        self.unsent: list[UnsentRequest] = list(unsent)
         self.cause: HtcException = cause
         super().__init__(
-            f"a submission in parts is incomplete: {len(batches)} batches were submitted, of "
-            f"{len(uncertain)} parts it is not known, {len(unsent)} submit requests were not "
-            f"submitted\n  {cause}",
+            f"the submission is incomplete: {len(submitted)} batches were submitted, "
+            f"{len(uncertain)} calls are uncertain, {len(unsent)} requests were not submitted\n"
+            f"  {cause}",
             cause.status_code,
         )
-
-    @property
-    def unsent(self) -> list[HTCJobSubmitRequest]:
-        """The submit requests that the service does not have; they can be submitted again.
-
-        Raises:
-            HtcException: The exception was pickled.
-        """
-        if self._unsent is None:
-            raise HtcException("a pickle does not carry submit requests: they may hold secrets")
-        return self._unsent
-
-    def __reduce__(self) -> tuple[type[SubmissionIncompleteError], tuple[object, ...], object]:
-        from ._delivery import without_secrets
-
-        batches = [without_secrets(batch) for batch in self.batches]
-        state = {**self.__dict__, "batches": batches, "_unsent": None, "args": self.args}
-        positions = (self.batch_positions, self.uncertain_positions, self.unsent_positions)
-        return type(self), (batches, self.uncertain, [], self.cause, positions), state
+        self.outcome_unknown: bool = bool(uncertain)
 
 
 class HtcFileError(HtcException, OSError):
@@ -371,6 +354,3 @@ class NotFetchedError(HtcException, AttributeError):
         self.fetched_by: str | None = fetched_by
         hint = f"; {fetched_by} fetches it" if fetched_by else ""
         super().__init__(f"{record}.{field} was not fetched{hint}")
-
-    def __reduce__(self) -> tuple[type[NotFetchedError], tuple[object, ...], object]:
-        return type(self), (self.record, self.field, self.fetched_by), self.__dict__

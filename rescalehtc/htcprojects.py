@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import _lazy, api
-from ._json_object import id_of, require_instance, require_list, validated
-from ._storage import StorageOperations, StoredObject
+from ._facts import PAGE_SIZE
+from ._objects.json_object import id_of, require_instance, require_list
+from ._objects.storage import StorageOperations, StoredObject
+from ._requests.validation import check, check_arguments
 from .exceptions import (
     HtcException,
     HtcNotFoundError,
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from . import models
-    from ._values import ModifierRole, RescaleRegion
+    from ._literals import ModifierRole, RescaleRegion
     from .htcsession import HtcSession
 
 __all__ = [
@@ -38,17 +40,15 @@ __all__ = [
 if not TYPE_CHECKING:
     __getattr__ = _lazy.importer(__name__, HtcSession="htcsession")
 
-PAGE_SIZE = 1000
 
-
-class HtcProject(StoredObject):
+class HtcProject(StoredObject["models.HTCProject"]):
     """A project.
 
     Attributes:
         json: The raw dictionary, an `HTCProject` object with the service's names.
     """
 
-    json: dict[str, Any]
+    _operation = api.GET_PROJECT
     _storage = StorageOperations(
         token=api.GET_PROJECT_STORAGE_TOKEN,
         token_for_region=api.GET_PROJECT_STORAGE_TOKEN_FOR_REGION,
@@ -59,17 +59,6 @@ class HtcProject(StoredObject):
     def __repr__(self) -> str:
         name, project_id = self.json.get("projectName"), self.json.get("projectId")
         return f"HtcProject(projectName={name!r}, projectId={project_id!r})"
-
-    @property
-    def record(self) -> models.HTCProject:
-        """The typed view of `json`.
-
-        Raises:
-            HtcResponseError: A field has a type that it is not described to have.
-        """
-        from . import models
-
-        return self._record(models.HTCProject)
 
     def _ids(self) -> dict[str, Any]:
         return {"projectId": id_of(self, "projectId")}
@@ -82,13 +71,11 @@ class HtcProject(StoredObject):
         Raises:
             HtcValidationError: The regions are no list of different names.
         """
-        from . import models
-        from ._validation import check
-
         require_list(regions, "regions", "set_regions")
-        given = {"regions": list(regions)}
-        update = check(models.HTCProjectUpdate, given, "set_regions", {})
-        self.json = api.patch_htc_projects(rescale, id_of(self, "projectId"), update.to_json_dict())
+        update = check_arguments("HTCProjectUpdate", "set_regions", {"regions": list(regions)})
+        self.json: dict[str, Any] = api.patch_htc_projects(
+            rescale, id_of(self, "projectId"), update
+        )
 
     def get_limits(self, rescale: HtcSession) -> list[dict[str, Any]]:
         """Return the project's limits, an `HTCProjectLimit` object for each.
@@ -120,29 +107,23 @@ class HtcProject(StoredObject):
         Raises:
             HtcValidationError: An argument can't be right.
         """
-        from . import models
-        from ._validation import check
-
-        names = {"vCPUs": "vcpu_limit", "modifierRole": "modifier_role"}
-        given = {"vCPUs": vcpu_limit, "modifierRole": modifier_role}
-        limit = check(models.HTCLimitCreate, given, "set_vcpu_limit", names)
-        if limit.vcpus == 0:  # the service takes it, but it would hold every job back
+        arguments = {"vcpu_limit": vcpu_limit, "modifier_role": modifier_role}
+        limit = check_arguments("HTCLimitCreate", "set_vcpu_limit", arguments)
+        if limit["vCPUs"] == 0:  # the service takes it, but it would hold every job back
             message = "must be an integer from 1 to 999999, got 0"
             raise HtcValidationError("set_vcpu_limit", [Problem("vcpu_limit", message)])
-        return api.post_htc_projects_limits(rescale, id_of(self, "projectId"), limit.to_json_dict())
+        return api.post_htc_projects_limits(rescale, id_of(self, "projectId"), limit)
 
     def get_limit(self, rescale: HtcSession, limit_id: int | str) -> models.HTCProjectLimit | None:
         """Fetch one of the project's limits; None if there is none with this id.
 
         Operation getProjectLimit.
         """
-        from . import models
-
         try:
             limit = api.get_htc_projects_limits(rescale, id_of(self, "projectId"), limit_id)
         except HtcNotFoundError:
             return None
-        return validated(models.HTCProjectLimit, limit)
+        return api.GET_PROJECT_LIMIT.to_record(limit)
 
     def update_limit(
         self, rescale: HtcSession, limit_id: int | str, vcpu_limit: int
@@ -160,16 +141,9 @@ class HtcProject(StoredObject):
         Raises:
             HtcValidationError: `vcpu_limit` can't be right.
         """
-        from . import models
-        from ._validation import check
-
-        update = check(
-            models.HTCLimitUpdate, {"vCPUs": vcpu_limit}, "update_limit", {"vCPUs": "vcpu_limit"}
-        )
-        limit = api.patch_htc_projects_limits(
-            rescale, id_of(self, "projectId"), limit_id, update.to_json_dict()
-        )
-        return validated(models.HTCProjectLimit, limit)
+        update = check_arguments("HTCLimitUpdate", "update_limit", {"vcpu_limit": vcpu_limit})
+        limit = api.patch_htc_projects_limits(rescale, id_of(self, "projectId"), limit_id, update)
+        return api.GET_PROJECT_LIMIT.to_record(limit)
 
     def delete_limit(self, rescale: HtcSession, limit_id: int | str) -> None:
         """Delete one of the project's limits.
@@ -194,10 +168,8 @@ class HtcProject(StoredObject):
 
         Operation getProjectDimensions.
         """
-        from . import models
-
         found = api.get_htc_projects_dimensions(rescale, id_of(self, "projectId"))
-        return [validated(models.HTCComputeEnvironment, one) for one in found]
+        return [api.GET_PROJECT_DIMENSIONS.to_record(one) for one in found]
 
     def set_dimensions(
         self,
@@ -211,17 +183,14 @@ class HtcProject(StoredObject):
         Raises:
             HtcValidationError: An environment breaks a rule.
         """
-        from . import models
-        from ._validation import check
-
         require_list(dimensions, "dimensions", "set_dimensions")
-        model = models.HTCComputeEnvironmentUpdate
+        name = "HTCComputeEnvironmentUpdate"
         payload = [
-            check(model, one, "set_dimensions", {}, f"dimensions[{index}]").to_json_dict()
+            check(name, one, "set_dimensions", f"dimensions[{index}]")
             for index, one in enumerate(dimensions)
         ]
         found = api.put_htc_projects_dimensions(rescale, id_of(self, "projectId"), payload)
-        return [validated(models.HTCComputeEnvironment, one) for one in found]
+        return [api.GET_PROJECT_DIMENSIONS.to_record(one) for one in found]
 
     def get_retention_policy(self, rescale: HtcSession) -> models.TaskRetentionPolicy | None:
         """Fetch when tasks are archived and deleted by themselves.
@@ -229,13 +198,11 @@ class HtcProject(StoredObject):
         Operation getProjectRetentionPolicy. None if the project has no policy of its own;
         that of its workspace applies.
         """
-        from . import models
-
         try:
             policy = api.get_htc_projects_task_retention_policy(rescale, id_of(self, "projectId"))
         except HtcNotFoundError:
             return None
-        return validated(models.TaskRetentionPolicy, policy)
+        return api.GET_PROJECT_RETENTION_POLICY.to_record(policy)
 
     def set_retention_policy(
         self, rescale: HtcSession, archive_after_hours: int, delete_after_hours: int
@@ -254,14 +221,12 @@ class HtcProject(StoredObject):
         Raises:
             HtcValidationError: A number can't be right.
         """
-        from . import models
-
         policy = api.put_htc_projects_task_retention_policy(
             rescale,
             id_of(self, "projectId"),
             retention_payload(archive_after_hours, delete_after_hours),
         )
-        return validated(models.TaskRetentionPolicy, policy)
+        return api.GET_PROJECT_RETENTION_POLICY.to_record(policy)
 
     def delete_retention_policy(self, rescale: HtcSession) -> None:
         """Delete the project's own policy; that of its workspace applies.
@@ -339,14 +304,10 @@ def create_project(
         HtcValidationError: A text is not a string, or the regions are no list of different
             names.
     """
-    from . import models
-    from ._validation import check
-
-    given = {
-        "projectName": project_name,
-        "projectDescription": project_description,
-        "regions": list(regions) if isinstance(regions, tuple) else regions,
+    arguments = {
+        "project_name": project_name,
+        "project_description": project_description,
+        "regions": regions,
     }
-    names = {"projectName": "project_name", "projectDescription": "project_description"}
-    request = check(models.HTCProjectCreate, given, "create_project", names)
-    return HtcProject(api.post_htc_projects(rescale, request.to_json_dict()))
+    request = check_arguments("HTCProjectCreate", "create_project", arguments)
+    return HtcProject(api.post_htc_projects(rescale, request))

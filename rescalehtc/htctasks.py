@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from . import _lazy, api
-from ._json_object import id_of, require_instance, validated
-from ._storage import StorageOperations, StoredObject
-from .exceptions import HtcException, HtcNotFoundError, HtcResponseError
-from .htcprojects import PAGE_SIZE, HtcProject
+from ._counts import JobCounts
+from ._facts import PAGE_SIZE
+from ._jobs import waiting, watching
+from ._jobs.progress import Progress
+from ._jobs.waiting import Interval
+from ._objects.json_object import id_of, require_instance
+from ._objects.storage import StorageOperations, StoredObject
+from ._requests.validation import check_arguments
+from .exceptions import HtcException, HtcNotFoundError
+from .htcprojects import HtcProject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from . import models
-    from ._values import LifecycleStatus
-    from ._waiting import JobCounts
+    from ._literals import LifecycleStatus
     from .htcsession import HtcSession
 
 __all__ = [
@@ -37,16 +41,11 @@ __all__ = [
 if not TYPE_CHECKING:
     __getattr__ = _lazy.importer(__name__, HtcSession="htcsession")
 
-# A status that is not among these counts as still running, one added later included.
-ENDED_STATUSES = frozenset({"SUCCEEDED", "FAILED", "POD_SUCCEEDED", "POD_FAILED"})
-RUNNING_STATUSES = frozenset(
-    {"SUBMITTED_TO_RESCALE", "SUBMITTED_TO_PROVIDER", "RUNNABLE", "STARTING", "RUNNING"}
-)
-# What stands for no filter, in get_tasks as in get_jobs.
+# Values of the filters of get_tasks and get_jobs that match every status.
 ANY = ("any", "all", None)
 
 
-class HtcTask(StoredObject):
+class HtcTask(StoredObject["models.HTCTask"]):
     """A task.
 
     Attributes:
@@ -57,7 +56,7 @@ class HtcTask(StoredObject):
         HtcValidationError: `project` is not an HtcProject.
     """
 
-    json: dict[str, Any]
+    _operation = api.GET_TASK
     _not_pickled = ("_validated", "_summary")
     _storage = StorageOperations(
         token=api.GET_TASK_STORAGE_TOKEN,
@@ -76,17 +75,6 @@ class HtcTask(StoredObject):
     def __repr__(self) -> str:
         name, task_id = self.json.get("taskName"), self.json.get("taskId")
         return f"HtcTask(taskName={name!r}, taskId={task_id!r})"
-
-    @property
-    def record(self) -> models.HTCTask:
-        """The typed view of `json`.
-
-        Raises:
-            HtcResponseError: A field has a type that it is not described to have.
-        """
-        from . import models
-
-        return self._record(models.HTCTask)
 
     def _ids(self) -> dict[str, Any]:
         return {"projectId": id_of(self, "projectId"), "taskId": id_of(self, "taskId")}
@@ -112,7 +100,7 @@ class HtcTask(StoredObject):
         self._set_lifecycle_status(rescale, "ACTIVE")
 
     def _set_lifecycle_status(self, rescale: HtcSession, status: str) -> None:
-        self.json = api.patch_htc_projects_tasks(
+        self.json: dict[str, Any] = api.patch_htc_projects_tasks(
             rescale, id_of(self, "projectId"), id_of(self, "taskId"), {"lifecycleStatus": status}
         )
 
@@ -142,12 +130,10 @@ class HtcTask(StoredObject):
             rescale: The session.
             groups: Only these groups; None for all of them.
         """
-        from . import models
-
         query = {"group": groups, "pageSize": PAGE_SIZE}
         for page in rescale.pages(api.LIST_GROUP_SUMMARIES.call(self._ids(), query=query)):
             for summary in page:
-                yield validated(models.JobStatusSummary, summary)
+                yield api.LIST_GROUP_SUMMARIES.to_record(summary)
 
     def get_group_summaries(
         self, rescale: HtcSession, groups: Sequence[str] | None = None
@@ -163,10 +149,7 @@ class HtcTask(StoredObject):
 
         Operation getTaskRegionalStorage.
         """
-        from . import models
-
-        return validated(
-            models.RegionalStorageResponse,
+        return api.GET_TASK_REGIONAL_STORAGE.to_record(
             api.get_htc_projects_tasks_storage_regional_storage(
                 rescale, id_of(self, "projectId"), id_of(self, "taskId")
             ),
@@ -179,25 +162,18 @@ class HtcTask(StoredObject):
         nothing is sent and the same counts are returned.
 
         Returns:
-            A `JobStatusSummary` object with a key more: `still_running`, whether any job
-            has a status other than SUCCEEDED, FAILED, POD_SUCCEEDED or POD_FAILED.
+            A `JobStatusSummary` object with one more key, `still_running`: whether any job has
+            not ended.
         """
-        age = time.monotonic() - self._summary_fetched_at
+        age = rescale.client.io.monotonic() - self._summary_fetched_at
         if self._summary is None or age >= rescale.status_refresh_seconds:
             return self._fetch_summary(rescale)
         return self._summary
 
     def _fetch_summary(self, rescale: HtcSession) -> dict[str, Any]:
-        summary = api.get_htc_projects_tasks_summary_statistics(
-            rescale, id_of(self, "projectId"), id_of(self, "taskId")
-        )
-        if not isinstance(summary.get("jobStatuses"), dict):
-            raise HtcResponseError("getTaskSummary: the answer has no jobStatuses")
-        counts: dict[str, Any] = summary["jobStatuses"]
-        summary["still_running"] = any(
-            count for status, count in counts.items() if status not in ENDED_STATUSES
-        )
-        self._summary, self._summary_fetched_at = summary, time.monotonic()
+        summary, counts = rescale.run(watching.fetch_task_summary(rescale.client, self._ids()))
+        summary["still_running"] = bool(counts.running)
+        self._summary, self._summary_fetched_at = summary, rescale.client.io.monotonic()
         return summary
 
     def is_still_running(self, rescale: HtcSession) -> bool:
@@ -208,7 +184,10 @@ class HtcTask(StoredObject):
         return bool(self.get_task_summary(rescale)["still_running"])
 
     def wait(
-        self, rescale: HtcSession, timeout: float | None = None, progress: bool = False
+        self,
+        rescale: HtcSession,
+        timeout: float | None = None,
+        progress: bool | Callable[[JobCounts], None] = False,
     ) -> JobCounts:
         """Wait until all jobs of the task have ended, and count them by status.
 
@@ -218,21 +197,27 @@ class HtcTask(StoredObject):
 
         Args:
             rescale: The session.
-            timeout: Seconds to wait at most, at least 0; None for as long as it takes.
+            timeout: Seconds to wait at most, at least 0; None to wait without a limit. An
+                outage of the service does not end the wait.
             progress: Whether to write the counts to standard error when they change: on a
-                terminal in one line, elsewhere a line for each change.
+                terminal in one line, elsewhere one line for each change. Or a function to call
+                with the counts after each poll.
 
         Raises:
-            HtcValidationError: `timeout` is no such number.
+            HtcValidationError: `timeout` is not such a number.
             HtcWaitTimeoutError: Not all jobs ended in time. It has the counts.
+            HtcNotFoundError: There is no such task.
         """
-        from . import _waiting
+        client = rescale.client
+        interval = Interval(client.io, rescale.status_refresh_seconds, timeout, "wait")
 
-        def look() -> JobCounts:
+        async def poll() -> JobCounts:
             # Not from memory: jobs may have been submitted since.
-            return _waiting.counts_of(self._fetch_summary(rescale)["jobStatuses"])
+            ids, expires_at = self._ids(), interval.expires_at
+            return (await watching.fetch_task_summary(client, ids, expires_at))[1]
 
-        return _waiting.wait(rescale, look, timeout, progress)
+        with Progress(progress) as show:
+            return rescale.run(waiting.wait(poll, interval, JobCounts({}, 0), show))
 
     def delete_task(self, rescale: HtcSession) -> None:
         """Delete this task, if it still exists, with its jobs and storage.
@@ -329,19 +314,10 @@ def create_task_with_name(
     Raises:
         HtcValidationError: `project` is not an HtcProject, or a text is not a string.
     """
-    from . import models
-    from ._validation import check
-
     require_instance(project, HtcProject, "project", "create_task_with_name")
-    request = check(
-        models.HTCTaskCreate,
-        {"taskName": task_name, "taskDescription": task_description},
-        "create_task_with_name",
-        {"taskName": "task_name", "taskDescription": "task_description"},
-    )
-    created = api.post_htc_projects_tasks(
-        rescale, id_of(project, "projectId"), request.to_json_dict()
-    )
+    arguments = {"task_name": task_name, "task_description": task_description}
+    request = check_arguments("HTCTaskCreate", "create_task_with_name", arguments)
+    created = api.post_htc_projects_tasks(rescale, id_of(project, "projectId"), request)
     return HtcTask(created, project)
 
 

@@ -7,16 +7,18 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from . import api
-from ._json_object import JsonObject, validated
+from ._objects.json_object import JsonObject
+from ._raw import is_list, is_object
+from ._requests.validation import check_arguments
 from .exceptions import HtcNotFoundError, HtcResponseError
 
 if TYPE_CHECKING:
     from . import models
-    from ._values import RescaleRegion
+    from ._literals import RescaleRegion
     from .htcsession import HtcSession
 
 
-class HtcWorkspace(JsonObject):
+class HtcWorkspace(JsonObject["models.HTCTokenPayload"]):
     """The workspace that a session is with.
 
     Attributes:
@@ -24,20 +26,11 @@ class HtcWorkspace(JsonObject):
             `workspaceId` and `workspaceName`.
     """
 
+    _operation = api.GET_TOKEN_PAYLOAD
+
     def __repr__(self) -> str:
         name, workspace_id = self.json.get("workspaceName"), self.json.get("workspaceId")
         return f"HtcWorkspace(workspaceName={name!r}, workspaceId={workspace_id!r})"
-
-    @property
-    def record(self) -> models.HTCTokenPayload:
-        """The typed view of `json`.
-
-        Raises:
-            HtcResponseError: A field has a type that it is not described to have.
-        """
-        from . import models
-
-        return self._record(models.HTCTokenPayload)
 
     @property
     def _id(self) -> str:
@@ -51,23 +44,19 @@ class HtcWorkspace(JsonObject):
 
         Operation getWorkspaceLimit.
         """
-        from . import models
-
         try:
             limit = api.get_htc_workspaces_limits(rescale, self._id)
         except HtcNotFoundError:
             return None
-        return validated(models.HTCWorkspaceLimit, limit)
+        return api.GET_WORKSPACE_LIMIT.to_record(limit)
 
     def get_dimensions(self, rescale: HtcSession) -> list[models.HTCComputeEnvironment]:
         """Fetch the computing environments that the workspace has.
 
         Operation getWorkspaceDimensions.
         """
-        from . import models
-
         found = api.get_htc_workspaces_dimensions(rescale, self._id)
-        return [validated(models.HTCComputeEnvironment, one) for one in found]
+        return [api.GET_WORKSPACE_DIMENSIONS.to_record(one) for one in found]
 
     def get_retention_policy(
         self, rescale: HtcSession
@@ -76,13 +65,11 @@ class HtcWorkspace(JsonObject):
 
         Operation getWorkspaceRetentionPolicy. A project's own policy comes before it.
         """
-        from . import models
-
         try:
             policy = api.get_htc_task_retention_policy(rescale, self._id)
         except HtcNotFoundError:
             return None
-        return validated(models.WorkspaceTaskRetentionPolicy, policy)
+        return api.GET_WORKSPACE_RETENTION_POLICY.to_record(policy)
 
     def set_retention_policy(
         self, rescale: HtcSession, archive_after_hours: int, delete_after_hours: int
@@ -101,21 +88,17 @@ class HtcWorkspace(JsonObject):
         Raises:
             HtcValidationError: A number can't be right.
         """
-        from . import models
-
         payload = retention_payload(archive_after_hours, delete_after_hours)
         policy = api.put_htc_task_retention_policy(rescale, self._id, payload)
-        return validated(models.WorkspaceTaskRetentionPolicy, policy)
+        return api.GET_WORKSPACE_RETENTION_POLICY.to_record(policy)
 
     def get_gcp_clusters(self, rescale: HtcSession) -> models.HTCClusterStatusResponse:
         """Fetch the Google Cloud clusters that can run jobs of the workspace.
 
         Operation getGcpClusters.
         """
-        from . import models
-
         clusters = api.get_htc_gcp_clusters(rescale, self._id)
-        return validated(models.HTCClusterStatusResponse, clusters)
+        return api.GET_GCP_CLUSTERS.to_record(clusters)
 
     def get_regions(
         self,
@@ -132,13 +115,10 @@ class HtcWorkspace(JsonObject):
             cloud_provider: Only regions of this cloud: AWS, GCP, NGC, AZURE, RC, COREWEAVE.
             enabled: Only regions that are enabled, or only those that are not.
         """
-        from . import models
-
         found: object = api.get_htc_regions(rescale, cloud_provider=cloud_provider, enabled=enabled)
-        if not isinstance(found, list):
-            raise HtcResponseError("listRegions: the answer is no list of regions")
-        settings: list[object] = found  # pyright: ignore[reportUnknownVariableType]
-        return [validated(models.HTCRegionAdminSettings, one) for one in settings]
+        if not is_list(found):
+            raise HtcResponseError("listRegions: the answer is not a list of regions")
+        return [api.GET_REGION.to_record(one) for one in found]
 
     def get_region(
         self, rescale: HtcSession, region: RescaleRegion
@@ -147,22 +127,18 @@ class HtcWorkspace(JsonObject):
 
         Operation getRegion.
         """
-        from . import models
-
         try:
             settings = api.get_htc_regions(rescale, region)
         except HtcNotFoundError:
             return None
-        return validated(models.HTCRegionAdminSettings, settings)
+        return api.GET_REGION.to_record(settings)
 
     def get_storages(self, rescale: HtcSession) -> list[models.RegionStorageOption]:
         """Fetch the storages of all enabled regions.
 
         Operation listStorages.
         """
-        from . import models
-
-        return [validated(models.RegionStorageOption, one) for one in api.get_htc_storage(rescale)]
+        return [api.GET_STORAGE.to_record(one) for one in api.get_htc_storage(rescale)]
 
     def get_storage(
         self, rescale: HtcSession, region: RescaleRegion
@@ -171,13 +147,11 @@ class HtcWorkspace(JsonObject):
 
         Operation getStorage.
         """
-        from . import models
-
         try:
             storage = api.get_htc_storage_region(rescale, region)
         except HtcNotFoundError:
             return None
-        return validated(models.RegionStorageOption, storage)
+        return api.GET_STORAGE.to_record(storage)
 
     def get_metrics(self, rescale: HtcSession) -> str:
         """Fetch the workspace's metrics in the OpenMetrics text format.
@@ -199,9 +173,9 @@ def get_workspace(rescale: HtcSession) -> HtcWorkspace:
     if isinstance(claims, str):
         with contextlib.suppress(ValueError, RecursionError):
             claims = json.loads(claims)
-    if not isinstance(claims, dict):
+    if not is_object(claims):
         raise HtcResponseError("getTokenPayload: the answer is not an object with claims")
-    return HtcWorkspace(claims)  # pyright: ignore[reportUnknownArgumentType]
+    return HtcWorkspace(claims)
 
 
 def retention_payload(archive_after_hours: int, delete_after_hours: int) -> dict[str, Any]:
@@ -210,13 +184,8 @@ def retention_payload(archive_after_hours: int, delete_after_hours: int) -> dict
     Raises:
         HtcValidationError: A number can't be right.
     """
-    from . import models
-    from ._validation import check
-
-    policy = check(
-        models.TaskRetentionPolicyUpdate,
-        {"archiveAfter": archive_after_hours, "deleteAfter": delete_after_hours},
-        "set_retention_policy",
-        {"archiveAfter": "archive_after_hours", "deleteAfter": "delete_after_hours"},
-    )
-    return policy.to_json_dict()
+    arguments = {
+        "archive_after_hours": archive_after_hours,
+        "delete_after_hours": delete_after_hours,
+    }
+    return check_arguments("TaskRetentionPolicyUpdate", "set_retention_policy", arguments)

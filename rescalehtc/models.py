@@ -89,7 +89,7 @@ class ModifierRole(StrEnum):
 
 
 class RescaleJobStatus(StrEnum):
-    """Where a job is on its way. SUCCEEDED, FAILED, POD_SUCCEEDED and POD_FAILED are ends, all others are not."""
+    """The status of a job. SUCCEEDED, FAILED, POD_SUCCEEDED and POD_FAILED are final."""
 
     SUBMITTED_TO_RESCALE = "SUBMITTED_TO_RESCALE"
     SUBMITTED_TO_PROVIDER = "SUBMITTED_TO_PROVIDER"
@@ -188,7 +188,7 @@ class EnvPair(Request):
 
     name: Annotated[EnvName, Field(examples=["OMP_NUM_THREADS"], min_length=1)]
     """
-    The variable's name. Names that the service sets itself are refused: see `rescalehtc._model_base.check_env_name`.
+    The variable's name. Names that the service reserves are refused.
     """
     value: Annotated[str, Field(examples=["4"])]
     """

@@ -8,7 +8,7 @@
 - `htc_task`: a task of its own for each test, deleted at its end with its jobs.
 - `htc_faults`: the faults of the test's markers, in their order.
 - `htc_clock_rate`: emulated seconds a second, 20. Define it in your `conftest.py` for another.
-- `@pytest.mark.htc_fault(operation, kind, **options)`: the emulator misbehaves in this test.
+- `@pytest.mark.htc_fault(operation, kind, **options)`: a fault of the emulator during this test.
 
 Nothing is loaded and no emulator starts before a test uses one of them.
 """
@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line(
         "markers",
-        f"{_MARKER}(operation, kind, **options): make the emulator misbehave in this test;"
+        f"{_MARKER}(operation, kind, **options): a fault of the emulator during this test;"
         " the arguments are those of rescalehtc.emulator.Emulator.fault",
     )
 

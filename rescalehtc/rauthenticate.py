@@ -9,27 +9,28 @@ import os
 import secrets
 import sys
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import api, htcworkspaces
-from ._console import INTERRUPTED, console, discard, ignore_interrupts, is_terminal
-from ._credentials import (
+from ._client.credentials import (
     DEFAULT_WORKSPACE,
     KEY_FILE,
-    TOKEN_FILE,
     Credential,
     checked_credential,
     expand_home,
     find_credential,
     write_private,
 )
+from ._client.tokens import TOKEN_FILE
+from ._console import INTERRUPTED, console, discard, ignore_interrupts, is_terminal
 from ._environment import API_KEY_VARIABLES, variable
+from ._interrupts import is_from_signal_handler
 from .exceptions import HtcAuthenticationError, HtcCredentialsError, HtcException, HtcFileError
 from .htcsession import CONFIG_FOLDER, HtcSession
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from pathlib import Path
 
 KEYS_ADDRESS = "https://platform.rescale.com/user/settings/api-key/"
 MAX_NAME_BYTES = 255
@@ -177,7 +178,9 @@ def _prompted() -> str:
         reason = "no key was typed"
     except getpass.GetPassWarning:
         reason = "this terminal would show the key; give it through a pipe"
-    except (OSError, ValueError):  # ValueError: not UTF-8, or a closed stream
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a closed stream
+        if is_from_signal_handler(error):
+            raise
         reason = "the key can't be read"
     raise HtcCredentialsError(reason)
 
@@ -289,6 +292,8 @@ def _file_errors() -> Generator[None]:
     try:
         yield
     except OSError as error:
+        if is_from_signal_handler(error):
+            raise
         reason = f"{error.filename}: {error.strerror}"
     else:
         return

@@ -1,16 +1,20 @@
-"""A clock that a test moves, for one module of the package.
+"""Clocks that a test moves.
 
-The clocks of the module `time` itself must stay as they are: servers of other tests run in the
-same process, and a loop that has seen the future waits until it comes.
+The clock of the process must stay as it is: servers of other tests run in the same process.
 """
 
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rescalehtc import HtcSession
+    from rescalehtc._client.io import Io
 
 
 class Clock:
-    """Stands where a module has imported `time`."""
+    """Stands where a module of the emulator has imported `time`."""
 
     sleep = staticmethod(time.sleep)
 
@@ -24,22 +28,56 @@ class Clock:
         return time.monotonic() + self.ahead["monotonic"]
 
 
-class Ticks(Clock):
-    """A clock that stands still but for those who sleep; it counts how often somebody slept."""
+class TestIo:
+    """An Io whose clock stands still until a test or a sleep moves it.
 
-    def __init__(self) -> None:
-        super().__init__()
+    Everything else is done by another Io.
+
+    Attributes:
+        ahead: Seconds that the clock was moved.
+        time_ahead: Seconds that the time of the day is ahead beyond that.
+        chance: What `random` returns; None for a random number.
+        slept: The seconds of each sleep. With `is_instant`, sleeping moves the clock instead.
+    """
+
+    __test__ = False
+
+    def __init__(self, io: Io, *, is_instant: bool = True) -> None:
+        self.real = io
+        self._is_instant = is_instant
         # Whole seconds, so that sums are exact.
-        self.start = {"time": time.time() // 1, "monotonic": time.monotonic() // 1}
+        self._start = io.monotonic() // 1
+        self._start_time = io.time() // 1
+        self.ahead = 0.0
+        self.time_ahead = 0.0
+        self.chance: float | None = None
         self.slept: list[float] = []
-        self.sleep = self._sleep  # type: ignore[method-assign,assignment]
 
-    def time(self) -> float:
-        return self.start["time"] + self.ahead["time"]
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
 
     def monotonic(self) -> float:
-        return self.start["monotonic"] + self.ahead["monotonic"]
+        return self._start + self.ahead
 
-    def _sleep(self, seconds: float) -> None:
+    def time(self) -> float:
+        return self._start_time + self.ahead + self.time_ahead
+
+    def random(self) -> float:
+        return self.real.random() if self.chance is None else self.chance
+
+    async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        self.ahead["monotonic"] += seconds
+        if self._is_instant:
+            self.ahead += seconds
+        else:
+            await self.real.sleep(seconds)
+
+
+def inject_clock(rescale: HtcSession, *, is_instant: bool = True) -> TestIo:
+    """Give a session a clock of its own."""
+    real = rescale.client.io
+    if isinstance(real, TestIo):
+        real = real.real
+    io: Any = TestIo(real, is_instant=is_instant)
+    rescale.client.io = rescale.client.tokens.io = io
+    return io

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from codegen import facts
 from codegen.spec import Spec
-from rescalehtc import _model_base, api, models
-from rescalehtc._operation import Operation
+from rescalehtc import _facts, api, htcjobs, models
+from rescalehtc._wire.operation import Operation
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = ROOT / "openapi" / "htc.yaml"
@@ -155,12 +156,28 @@ def test_every_property_and_parameter_is_described() -> None:
     assert not silent
 
 
-def test_what_is_kept_by_name_of_a_class_names_one() -> None:
-    """A component that is renamed in the description must not lose its mask or its hint."""
-    for name, field in _model_base._SECRETS.items():
-        assert field in getattr(models, name).model_fields
-    for name in (*_model_base._FETCHED_BY, "RescaleRegion"):
-        assert isinstance(getattr(models, name), type)
+def test_every_secret_field_is_one_of_a_model() -> None:
+    for field in _facts.SECRET_FIELDS:
+        component, name = field.split(".")
+        assert name in getattr(models, component).model_fields
+
+
+def test_create_job_batch_takes_the_arguments_that_the_description_names() -> None:
+    parameters = dict(inspect.signature(htcjobs.create_job_batch).parameters)
+    for name in ("rescale", "task", "group"):
+        del parameters[name]
+    assert parameters.keys() == _facts.ARGUMENTS["HTCJobSubmitRequest"].keys()
+    nullable = {name for name, parameter in parameters.items() if parameter.default is None}
+    assert nullable == {*_facts.OPTIONAL_ARGUMENTS, "region"}
+
+
+def test_a_field_shown_in_one_request_and_not_in_another_is_refused(tmp_path: Path) -> None:
+    """Messages know a field by its name alone."""
+    spec = Spec(SPEC).raw
+    del spec["components"]["schemas"]["HTCProjectUpdate"]["properties"]["regions"]["x-shown"]
+    (tmp_path / "spec.yaml").write_text(json.dumps(spec, default=str))
+    with pytest.raises(ValueError, match="x-shown in one request and not in another: regions"):
+        facts.generate(tmp_path / "spec.yaml", ROOT)
 
 
 def test_a_key_that_is_given_twice_is_refused(tmp_path: Path) -> None:

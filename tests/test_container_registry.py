@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rescalehtc import HtcSession, _credentials, container_registry, htcprojects, models
+from rescalehtc import HtcSession, _docker, container_registry, htcprojects, models
 from rescalehtc.container_registry import HtcContainerRegistry, get_container_registry
 from rescalehtc.exceptions import (
     HtcException,
@@ -26,7 +26,7 @@ from rescalehtc.exceptions import (
     HtcValidationError,
 )
 
-from .clock import Ticks
+from .clock import inject_clock
 from .service import Answer, Service
 
 if TYPE_CHECKING:
@@ -316,7 +316,7 @@ def test_a_failing_step_is_named_with_the_program_s_last_words(
     lines = str(info.value).splitlines()
     assert lines[0] == f"{step} failed: docker ended with status 3"
     assert lines[-2:] == ["  100", "  denied: no such host"]
-    assert len(lines) == 1 + container_registry.TAIL_LINES
+    assert len(lines) == 1 + _docker.TAIL_LINES
     assert PASSWORD not in shown(info.value)
     assert programs.calls()[-1][0] == command
 
@@ -355,7 +355,7 @@ def test_what_a_program_prints_does_no_harm(
     with pytest.raises(HtcException) as info:
         registry.push_docker_image(scripted, "app:1")
     lines = str(info.value).splitlines()[1:]
-    assert lines == ["  red a", "  bc\ufffd", "  " + "x" * container_registry.MAX_LINE_CHARACTERS]
+    assert lines == ["  red a", "  bc\ufffd", "  " + "x" * _docker.MAX_LINE_CHARACTERS]
     assert capfd.readouterr().out.splitlines() == [line[2:] for line in lines]
 
 
@@ -416,7 +416,7 @@ def test_an_interrupt_ends_the_program(
         def write(self, _: str) -> None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(container_registry, "END_SECONDS", 0.3)
+    monkeypatch.setattr(_docker, "END_SECONDS", 0.3)
     pid_file = tmp_path / "pid"
     endless = f"{ignores} echo $$ > {pid_file}; echo begun; while :; do sleep 0.1; done"
     programs.add("docker", image=f"echo {ID}", push=endless)
@@ -517,19 +517,17 @@ def test_a_password_is_renewed_in_time(
     service: Service,
     scripted: HtcSession,
     registry: HtcContainerRegistry,
-    monkeypatch: pytest.MonkeyPatch,
     make: Callable[[], str],
     good_for: float,
     not_for: float,
 ) -> None:
     password = make()
-    clock = Ticks()
-    monkeypatch.setattr(_credentials, "time", clock)  # passwords and tokens have it in common
+    clock = inject_clock(scripted)
     service.on(TOKEN, Answer(password.encode()), Answer(b"the-next"))
     scripted.do_authenticate()
     assert registry.get_token(scripted) == password
     for seconds, expected in ((good_for, password), (not_for, "the-next")):
-        clock.ahead["monotonic"] = seconds
+        clock.ahead, clock.time_ahead = seconds, -seconds
         assert registry.get_token(scripted) == expected
 
 

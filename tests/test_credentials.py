@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -19,10 +20,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rescalehtc import HtcSession, _credentials
+from rescalehtc import HtcSession
+from rescalehtc._client.credentials import Credential, write_private
+from rescalehtc._client.io import BlockingIo, run
+from rescalehtc._client.tokens import LOCK_WAIT_SECONDS, TokenSource
+from rescalehtc._client.transport import Transport
 from rescalehtc.exceptions import HtcCredentialsError, HtcException, HtcResponseError
 
-from .clock import Ticks
+from .clock import TestIo, inject_clock
 from .limits import HANG_SECONDS
 from .service import TOKEN, Answer, Asked, Service
 
@@ -70,7 +75,7 @@ def keep(folder: Path, seconds: float, **fields: object) -> Path:
 
 def token(rescale: HtcSession) -> str:
     """The token that the session would use now."""
-    return rescale._tokens.get()
+    return rescale.run(rescale.client.tokens.get())
 
 
 def renewals(service: Service) -> int:
@@ -101,12 +106,11 @@ def test_eight_processes_that_start_at_an_expired_token_renew_it_once(
 
     service.on(TOKENS, slowly)
     program = (
-        "from rescalehtc import HtcSession, _credentials, api\n"
+        "from rescalehtc import HtcSession, api\n"
         "import httpx, pydantic_core\n"
-        f"_credentials.LOCK_WAIT_SECONDS = {HANG_SECONDS}\n"
         f"rescale = HtcSession(base_url={service.url!r})\n"
         "print('ready', flush=True); input()\n"
-        "print(rescale._tokens.get())\n"
+        "print(rescale.run(rescale.client.tokens.get()))\n"
     )
     processes = [python(program) for _ in range(8)]
     for process in processes:
@@ -123,9 +127,8 @@ def test_eight_processes_that_start_at_an_expired_token_renew_it_once(
 
 
 def test_a_killed_lock_holder_blocks_nobody(
-    service: Service, folder: Path, rescale: HtcSession, monkeypatch: pytest.MonkeyPatch
+    service: Service, folder: Path, rescale: HtcSession
 ) -> None:
-    monkeypatch.setattr(_credentials, "LOCK_WAIT_SECONDS", 2.0 * HANG_SECONDS)
     program = (
         "import fcntl, os, sys\n"
         f"fcntl.flock(os.open({str(folder / 'rescale_api_token.txt')!r}, os.O_RDWR), fcntl.LOCK_EX)\n"
@@ -147,28 +150,34 @@ def test_a_killed_lock_holder_blocks_nobody(
 
 
 def test_a_lock_that_is_never_given_back_is_waited_for_a_bounded_time(
-    service: Service, folder: Path, rescale: HtcSession, monkeypatch: pytest.MonkeyPatch
+    service: Service, folder: Path, rescale: HtcSession
 ) -> None:
-    monkeypatch.setattr(_credentials, "LOCK_WAIT_SECONDS", 0.2)
-    with _credentials._turn(folder / "rescale_api_token.txt"):
+    clock = inject_clock(rescale)
+    with (folder / "rescale_api_token.txt").open() as key_file:
+        fcntl.flock(key_file, fcntl.LOCK_EX)
         assert token(rescale) == "token-1"
+    assert sum(clock.slept) == pytest.approx(LOCK_WAIT_SECONDS, abs=1)
 
 
 def test_a_child_forked_during_a_renewal_does_not_keep_the_lock() -> None:
     program = (
-        "import os, pathlib, tempfile\n"
-        "from rescalehtc import _credentials\n"
-        f"_credentials.LOCK_WAIT_SECONDS = {2 * HANG_SECONDS}\n"
+        "import fcntl, os, pathlib, tempfile\n"
+        "from rescalehtc._client.io import BlockingIo, run\n"
+        "from rescalehtc._client.tokens import _file_lock\n"
+        "from rescalehtc._client.transport import Transport\n"
         "path = pathlib.Path(tempfile.mkstemp()[1])\n"
         "end, write = os.pipe()\n"
-        "with _credentials._turn(path):\n"
-        "    if os.fork() == 0:\n"
-        "        os.read(end, 1); os._exit(0)\n"
-        "with _credentials._turn(path):\n"
-        "    print('its turn')\n"
+        "async def fork():\n"
+        "    async with _file_lock(path, BlockingIo(Transport())):\n"
+        "        if os.fork() == 0:\n"
+        "            os.read(end, 1); os._exit(0)\n"
+        "run(fork())\n"
+        "with path.open() as file:\n"
+        "    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+        "    print('free')\n"
         "os.write(write, b'.'); os.wait(); path.unlink()\n"
     )
-    assert python(program).communicate(timeout=HANG_SECONDS)[0] == "its turn\n"
+    assert python(program).communicate(timeout=HANG_SECONDS)[0] == "free\n"
 
 
 def test_without_locks_it_works_all_the_same(
@@ -186,7 +195,7 @@ def test_a_token_that_another_process_renewed_is_used_when_ours_is_refused(
     assert token(rescale) == "token-1"
     with HtcSession(base_url=numbered.url) as another:
         another.do_authenticate()
-    assert rescale._tokens.renew(refused="token-1") == "token-2"
+    assert rescale.run(rescale.client.tokens.renew(refused="token-1")) == "token-2"
     assert renewals(numbered) == 2
 
 
@@ -196,8 +205,8 @@ def test_an_older_token_in_the_file_does_not_stand_in_for_a_refused_one(
     rescale.do_authenticate()
     # As a process with an older token, or a backup, may have left it.
     keep(folder, 20000, baseUrl=numbered.url)
-    assert rescale._tokens.renew(refused="token-1") == "token-2"
-    assert rescale._tokens.renew(refused="token-2") == "token-3"
+    assert rescale.run(rescale.client.tokens.renew(refused="token-1")) == "token-2"
+    assert rescale.run(rescale.client.tokens.renew(refused="token-2")) == "token-3"
 
 
 def test_authenticating_asks_whatever_is_kept(
@@ -211,12 +220,12 @@ def test_authenticating_asks_whatever_is_kept(
 def test_a_reader_never_sees_a_torn_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     texts = [json.dumps("x" * size) for size in (1, 100_000)]
-    _credentials.write_private(path, texts[0])
+    write_private(path, texts[0])
     done = threading.Event()
 
     def write() -> None:
         for number in range(100):
-            _credentials.write_private(path, texts[number % 2])
+            write_private(path, texts[number % 2])
         done.set()
 
     writers = [threading.Thread(target=write) for _ in range(2)]
@@ -321,7 +330,7 @@ def test_a_read_only_home_is_tolerated(service: Service) -> None:
             "    os.seteuid(65534)\n"
             f"assert not os.access({str(folder)!r}, os.W_OK, effective_ids=True)\n"
             f"rescale = HtcSession('default', {temporary!r}, base_url={service.url!r})\n"
-            "print(rescale._tokens.get(), rescale._tokens.get())\n"
+            "print(rescale.run(rescale.client.tokens.get()), rescale.run(rescale.client.tokens.get()))\n"
         )
         assert python(program).communicate(timeout=HANG_SECONDS)[0] == "token-1 token-1\n"
         assert [path.name for path in folder.iterdir()] == ["rescale_api_token.txt"]
@@ -407,6 +416,16 @@ def test_a_kept_token_of_a_long_lifetime_is_used(
     assert token(rescale) == "kept"
 
 
+def token_source(answer: object, folder: Path | None = None) -> TokenSource:
+    """A source whose getToken answers this."""
+
+    async def fetch(_: str) -> object:
+        return answer
+
+    credential = Credential("Token", "key", "a test", folder)
+    return TokenSource(BlockingIo(Transport()), credential, "http://x", fetch)
+
+
 @given(
     st.dictionaries(
         st.sampled_from(["tokenValue", "expiresIn", "expiresAt", "baseUrl", "credential"]),
@@ -421,17 +440,14 @@ def test_a_kept_token_of_a_long_lifetime_is_used(
 def test_no_token_file_does_harm(kept: dict[str, object]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "rescale_bearer_token.json").write_text(json.dumps(kept))
-        credential = _credentials.Credential("Token", "key", "a test", Path(folder))
-        source = _credentials.TokenSource(credential, "http://x", lambda _: TOKEN)
-        assert source.get() in ("token-1", kept.get("tokenValue"))
+        source = token_source(TOKEN, Path(folder))
+        assert run(source.get()) in ("token-1", kept.get("tokenValue"))
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.sampled_from(["tokenValue", "expiresIn"]), s)))  # fmt: skip
 def test_no_answer_leaves_as_anything_but_an_htc_exception(answer: object) -> None:
-    credential = _credentials.Credential("Token", "key", "a test")
-    source = _credentials.TokenSource(credential, "http://x", lambda _: answer)
     try:
-        source.get()
+        run(token_source(answer).get())
     except HtcException as error:
         assert isinstance(error, HtcResponseError)
 
@@ -440,22 +456,27 @@ def test_no_answer_leaves_as_anything_but_an_htc_exception(answer: object) -> No
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Ticks:
-    clock = Ticks()
-    monkeypatch.setattr(_credentials, "time", clock)
-    return clock
+def clock(rescale: HtcSession) -> TestIo:
+    return inject_clock(rescale)
+
+
+def move(clock: TestIo, which: str, seconds: float) -> None:
+    """Move one of the two clocks."""
+    if which == "monotonic":
+        clock.ahead += seconds
+    clock.time_ahead += seconds if which == "time" else -seconds
 
 
 def test_a_clock_set_forward_costs_a_renewal_and_one_set_back_nothing(
-    numbered: Service, folder: Path, rescale: HtcSession, clock: Ticks
+    numbered: Service, folder: Path, rescale: HtcSession, clock: TestIo
 ) -> None:
     """Forward is also how a clock goes on when a sleeping machine wakes up."""
     assert token(rescale) == "token-1"
-    clock.ahead["time"] += 7 * 3600
+    move(clock, "time", 7 * 3600)
     assert [token(rescale) for _ in range(3)] == ["token-2"] * 3
-    clock.ahead["time"] -= 24 * 3600
+    move(clock, "time", -24 * 3600)
     assert [token(rescale) for _ in range(3)] == ["token-2"] * 3
-    clock.ahead["monotonic"] += 7 * 3600
+    move(clock, "monotonic", 7 * 3600)
     assert [token(rescale) for _ in range(3)] == ["token-3"] * 3
 
 
@@ -465,54 +486,60 @@ def test_a_token_is_renewed_before_its_lifetime_is_over(
     service: Service,
     folder: Path,
     rescale: HtcSession,
-    clock: Ticks,
+    clock: TestIo,
     lifetime: int,
     which: str,
 ) -> None:
     service.on(TOKENS, Answer({"tokenValue": "token-1", "expiresIn": lifetime}))
     token(rescale)
-    clock.ahead[which] += lifetime * 0.7
+    move(clock, which, lifetime * 0.7)
     token(rescale)
     assert renewals(service) == 1
-    clock.ahead[which] += lifetime * 0.2
+    move(clock, which, lifetime * 0.2)
     token(rescale)
     assert renewals(service) == 2
 
 
 def test_an_hour_that_the_local_time_leaves_out_does_not_prolong_a_token(
-    numbered: Service, folder: Path, monkeypatch: pytest.MonkeyPatch, clock: Ticks
+    numbered: Service, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file's local time is read as 1.1.0 writes it."""
     monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
     time.tzset()
-    try:
-        before = datetime(2026, 3, 29, 1, 55).timestamp()
-        clock.ahead["time"] = start = before - clock.start["time"]
+
+    def token_after(hours: float) -> str:
         with HtcSession(base_url=numbered.url) as rescale:
-            token(rescale)
+            clock = inject_clock(rescale)
+            start = datetime(2026, 3, 29, 1, 55).timestamp() - clock.time()
+            clock.time_ahead = start + hours * 3600
+            return token(rescale)
+
+    try:
+        assert token_after(0) == "token-1"
         kept = json.loads((folder / "rescale_bearer_token.json").read_text())
-        assert kept["expiresAt"].startswith("2026-03-29T08:55:00")  # seven by the clock
-        for hours, expected in ((4.7, "token-1"), (5.5, "token-2")):
-            clock.ahead["time"] = start + hours * 3600
-            with HtcSession(base_url=numbered.url) as rescale:
-                assert token(rescale) == expected
+        assert kept["expiresAt"].startswith("2026-03-29T08:55:0")  # seven by the clock
+        assert token_after(4.7) == "token-1"
+        assert token_after(5.5) == "token-2"
     finally:
         monkeypatch.undo()
         time.tzset()
 
 
 def test_the_time_that_the_answer_took_is_not_added_to_the_lifetime(
-    folder: Path, clock: Ticks
+    service: Service, folder: Path, rescale: HtcSession, clock: TestIo
 ) -> None:
-    def slowly(_: str) -> object:
-        clock.ahead["monotonic"] += 300
-        return {"tokenValue": "token", "expiresIn": 600}
+    def slowly(asked: Asked) -> Answer:
+        clock.ahead += 300
+        return Answer({"tokenValue": "token", "expiresIn": 600})
 
-    credential = _credentials.Credential("Token", "key", "a test", folder)
-    source = _credentials.TokenSource(credential, "http://x", slowly)
-    source.get()
-    assert source._token is not None
-    assert source._token.renew_at - clock.monotonic() <= 180
+    service.on(TOKENS, slowly)
+    token(rescale)
     kept = json.loads((folder / "rescale_bearer_token.json").read_text())
-    left = datetime.fromisoformat(kept["expiresAt"]) - datetime.now()
-    assert left <= timedelta(seconds=300)
+    left = datetime.fromisoformat(kept["expiresAt"]).timestamp() - clock.time()
+    assert 0 < left <= 300
+    clock.ahead += 179
+    token(rescale)
+    assert renewals(service) == 1
+    clock.ahead += 2
+    token(rescale)
+    assert renewals(service) == 2

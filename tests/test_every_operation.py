@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from codegen.spec import Spec
 from rescalehtc import HtcSession, api, htcjobs, htcprojects, htctasks, models
-from rescalehtc._operation import Operation
+from rescalehtc._wire.operation import Operation
 from rescalehtc.emulator import Emulator
 
 if TYPE_CHECKING:

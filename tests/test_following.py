@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rescalehtc import HtcSession, _following, htcjobs, htcprojects, htctasks
+from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
 from rescalehtc.exceptions import HtcNotFoundError, HtcResponseError
 
-from .clock import Ticks
+from .clock import inject_clock
 from .service import Answer, Asked, Service
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ class Log:
             followed by an empty one; `token` - the last page is empty and names itself.
     """
 
-    def __init__(self, service: Service, pieces: list[list[str]], end: int) -> None:
-        self.ticks = Ticks()
+    def __init__(
+        self, service: Service, rescale: HtcSession, pieces: list[list[str]], end: int
+    ) -> None:
+        self.ticks = inject_clock(rescale)
         self.pieces, self.end = pieces, end
         self.cap, self.kind = 3, "full"
         self.sizes: list[int] = []
@@ -102,12 +104,10 @@ def test_every_line_comes_once_however_the_log_grows_and_is_paged(
     service, rescale = shared
     late = end + 1
     pieces = [piece or ["a"] if number > late else piece for number, piece in enumerate(pieces)]
-    log = Log(service, pieces, end)
+    log = Log(service, rescale, pieces, end)
     log.cap, log.kind = cap, kind
     job = a_job()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_following, "time", log.ticks)
-        came = list(job.follow_logs(rescale))
+    came = list(job.follow_logs(rescale))
     # A look that brings nothing, after one that has seen the end, is the last one.
     quiet = next((n for n in range(end + 1, len(pieces)) if not pieces[n]), len(pieces))
     assert came == [line for piece in pieces[: max(quiet, end + 1)] for line in piece]
@@ -115,33 +115,27 @@ def test_every_line_comes_once_however_the_log_grows_and_is_paged(
 
 
 def test_a_line_comes_before_the_next_one_is_written(
-    service: Service, scripted: HtcSession, monkeypatch: pytest.MonkeyPatch
+    service: Service, scripted: HtcSession
 ) -> None:
-    log = Log(service, [["a"], [], ["b", "c"], ["d"], ["late"]], end=3)
-    monkeypatch.setattr(_following, "time", log.ticks)
+    log = Log(service, scripted, [["a"], [], ["b", "c"], ["d"], ["late"]], end=3)
     came = [(line, log.tick) for line in a_job().follow_logs(scripted)]
     assert came == [("a", 0), ("b", 2), ("c", 2), ("d", 3), ("late", 4)]
     assert log.tick == 5  # one look more, which brought nothing
 
 
-def test_what_was_read_is_not_asked_for_again(
-    service: Service, scripted: HtcSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_read_is_not_asked_for_again(service: Service, scripted: HtcSession) -> None:
     """But for the page that the log ends in."""
-    log = Log(service, [[str(n) for n in range(100)], *[["x"]] * 20], end=20)
+    log = Log(service, scripted, [[str(n) for n in range(100)], *[["x"]] * 20], end=20)
     log.cap = 10
-    monkeypatch.setattr(_following, "time", log.ticks)
     assert len(list(a_job().follow_logs(scripted))) == 120
     assert sum(log.sizes) < 100 + 22 * 10
 
 
 def test_the_job_and_its_log_are_asked_for_once_an_interval(
-    service: Service, scripted: HtcSession, monkeypatch: pytest.MonkeyPatch
+    service: Service, scripted: HtcSession
 ) -> None:
     scripted.status_refresh_seconds = 30.0
-    log = Log(service, [["a"], ["b"], []], end=2)
-    monkeypatch.setattr(_following, "time", log.ticks)
-    monkeypatch.setattr(htcjobs, "time", log.ticks)
+    log = Log(service, scripted, [["a"], ["b"], []], end=2)
     assert list(a_job().follow_logs(scripted)) == ["a", "b"]
     assert log.ticks.slept == [30.0] * 3
     assert len(service.asked_for(JOB)) == 3

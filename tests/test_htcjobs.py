@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rescalehtc import HtcSession, _delivery, api, htcjobs, htctasks, models
+from rescalehtc import HtcSession, api, htcjobs, htctasks, models
 from rescalehtc.exceptions import (
     HtcBadRequestError,
     HtcImagePendingError,
@@ -19,7 +19,7 @@ from rescalehtc.exceptions import (
     SubmissionUncertainError,
 )
 
-from .clock import Clock
+from .clock import inject_clock
 from .service import Answer, Service
 
 if TYPE_CHECKING:
@@ -328,21 +328,19 @@ def test_a_record_without_a_status_is_an_htc_exception(
         job.is_still_running(scripted)
 
 
-@pytest.mark.parametrize(("elapsed", "asked"), [(29.9, 1), (30.0, 2)])
+@pytest.mark.parametrize(("elapsed", "asked"), [(10.0, 1), (30.0, 2)])
 def test_thirty_seconds_after_the_last_time_the_service_is_asked_again(
     service: Service,
     job: htcjobs.HtcJob,
-    monkeypatch: pytest.MonkeyPatch,
     elapsed: float,
     asked: int,
 ) -> None:
     service.on(JOB, Answer({**job.json, "status": "RUNNING"}))
     service.on(f"{JOB}/logs", Answer({"items": []}))
     with HtcSession(api_key="k", base_url=service.url) as rescale:
-        clock = Clock()
-        monkeypatch.setattr(htcjobs, "time", clock)
-        for now in (1000.0, 1000.0 + elapsed):
-            clock.monotonic = lambda now=now: now  # type: ignore[method-assign]
+        clock = inject_clock(rescale)
+        for seconds in (0.0, elapsed):
+            clock.ahead += seconds
             job.get_update(rescale)
             job.get_logs(rescale)
     assert len(service.asked_for(JOB)) == asked
@@ -417,7 +415,7 @@ def test_an_answer_that_does_not_name_its_jobs_is_an_htc_exception(
 ) -> None:
     answer = {"projectId": "p", "taskId": "t", "parentJobId": "j", "batchSize": 2}
     del answer[lacking]
-    with pytest.raises(HtcResponseError, match="the jobs it made are not known"):
+    with pytest.raises(HtcResponseError, match="does not say which jobs it made"):
         htcjobs.HtcJobBatch(answer, scripted_task).to_jobs()
 
 
@@ -427,7 +425,9 @@ def test_a_submission_answered_otherwise_is_an_htc_exception(
 ) -> None:
     service.on(IMAGE, Answer({"status": "READY"}))
     service.on(SUBMIT, Answer(answer))
-    with pytest.raises(SubmissionUncertainError, match=r"1 job to task t of project p") as info:
+    with pytest.raises(
+        SubmissionUncertainError, match=r"1 job to group 'rescalehtc-\w+' of task t"
+    ) as info:
         submit(scripted, scripted_task, "true")
     assert isinstance(info.value.cause, HtcResponseError)
     assert len(service.asked_for(SUBMIT)) == 1
@@ -456,9 +456,8 @@ def test_a_pending_image_is_waited_for(
     service: Service,
     scripted: HtcSession,
     scripted_task: htctasks.HtcTask,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_delivery, "IMAGE_POLL_SECONDS", 0.01)
+    inject_clock(scripted)
     answer = {"projectId": "p", "taskId": "t", "parentJobId": "j", "batchSize": 1}
     service.on(IMAGE, *[Answer({"status": "PENDING"})] * 3, Answer({"status": "READY"}))
     service.on(SUBMIT, Answer([answer]))
@@ -525,7 +524,7 @@ def test_a_later_submission_is_not_taken_for_one_whose_answer_was_lost(
     assert (info.value.sent, info.value.seen) == (2, 0)
     submit(rescale, task, "true", batch_size=2, group="g")
     with pytest.raises(SubmissionUncertainError):
-        info.value.recheck(rescale)
+        htcjobs.recheck(rescale, info.value)
     assert info.value.seen == 0
 
 

@@ -95,7 +95,7 @@ def test_a_record_that_breaks_its_description_is_an_htc_exception(
 ) -> None:
     service.on(PROJECTS, Answer({"items": [{"projectId": "p", "regions": 5}]}))
     for project in htcprojects.get_projects(scripted):
-        with pytest.raises(HtcResponseError, match="no valid HTCProject"):
+        with pytest.raises(HtcResponseError, match="an invalid HTCProject"):
             _ = project.record
 
 

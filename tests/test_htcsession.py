@@ -8,12 +8,15 @@ import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rescalehtc import HtcSession, _credentials, api, htcprojects
+from rescalehtc import HtcSession, api, htcprojects
+from rescalehtc._client.credentials import SERVICE_URL, find_credential
+from rescalehtc._client.io import BlockingIo, run
+from rescalehtc._client.tokens import TokenSource
+from rescalehtc._client.transport import Transport
 from rescalehtc.exceptions import (
     HtcAuthenticationError,
     HtcCredentialsError,
@@ -24,6 +27,9 @@ from rescalehtc.exceptions import (
 
 from .limits import HANG_SECONDS
 from .service import TOKEN, Answer, Asked, Service
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PROJECTS = "GET /htc/projects"
 NO_PROJECTS = Answer({"items": []})
@@ -329,16 +335,16 @@ def test_a_token_kept_by_1_1_0_is_used_unless_the_key_is_newer(empty_home: Path)
     folder = key_file(empty_home)
     path = token_file(folder)
 
-    def fetch(_: str) -> object:
+    async def fetch(_: str) -> object:
         return {"tokenValue": "fetched", "expiresIn": 1000}
 
-    def source() -> _credentials.TokenSource:
-        found = _credentials.find_credential(None, "default", folder.parent, {})
-        return _credentials.TokenSource(found, _credentials.SERVICE_URL, fetch)
+    def token() -> str:
+        found = find_credential(None, "default", folder.parent, {})
+        return run(TokenSource(BlockingIo(Transport()), found, SERVICE_URL, fetch).get())
 
-    assert source().get() == "kept"
+    assert token() == "kept"
     os.utime(path, (1, 1))
-    assert source().get() == "fetched"
+    assert token() == "fetched"
 
 
 @pytest.mark.parametrize(

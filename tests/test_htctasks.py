@@ -106,6 +106,8 @@ def test_still_running_needs_no_particular_keys(
     running: bool,
 ) -> None:
     service.on(SUMMARY, Answer({"group": None, "jobStatuses": counts}))
+    job = {"jobUUID": "a:0", "taskId": "t", "projectId": "p", "status": "HIBERNATING"}
+    service.on("GET /htc/projects/p/tasks/t/jobs", Answer({"items": [job]}))
     assert scripted_task.is_still_running(scripted) is running
 
 

@@ -32,6 +32,7 @@ SETTINGS: dict[str, Any] = {
     "backoff_seconds": 0.25,
     "deadline_seconds": 6.5,
     "settle_seconds": 7.5,
+    "mark_submissions": False,
 }
 
 
@@ -75,7 +76,7 @@ def test_every_setting_is_carried() -> None:
     first = HtcSession(api_key="key", base_url="http://htc.example", **SETTINGS)
     again = pickle.loads(pickle.dumps(first))
     assert again.__getstate__() == first.__getstate__()
-    assert again._transport._timeout_seconds == SETTINGS["timeout_seconds"]
+    assert again._timeout_seconds == SETTINGS["timeout_seconds"]
 
 
 def test_a_pickle_carries_a_given_key_but_no_token_and_no_key_that_was_found(
@@ -134,10 +135,13 @@ def test_a_session_in_use_by_a_thread_can_be_copied(service: Service) -> None:
     """Locks that are held do not get into the copy."""
     service.on(PROJECTS, Answer({"items": []}))
     first = HtcSession(api_key="key", base_url=service.url)
-    with first.group_turn("task", "group"), first._tokens._lock:
+
+    async def copied() -> HtcSession:
         again = copy.deepcopy(first)
-        with again.group_turn("task", "group"):
-            assert htcprojects.get_projects(again) == []
+        assert htcprojects.get_projects(again) == []
+        return again
+
+    again = first.run(first.client.io.exclusively("token", copied))
     first.close()
     again.close()
 

@@ -117,7 +117,7 @@ def test_session(htc_session, htc_emulator, monkeypatch):
     assert "1 passed" in done.stdout, done.stdout
 
 
-@pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["alone", "xdist"])
+@pytest.mark.parametrize("options", [[], ["-p", "xdist", "-n", "2"]], ids=["alone", "xdist"])
 def test_variables_that_lead_elsewhere_do_not_reach_tests_that_use_the_emulator(
     run: Run, monkeypatch: pytest.MonkeyPatch, options: list[str]
 ) -> None:

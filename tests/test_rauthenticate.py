@@ -12,7 +12,6 @@ import subprocess
 import sys
 import termios
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +23,8 @@ from .limits import HANG_SECONDS
 from .service import Answer, Service
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rescalehtc.emulator import Emulator
 
 KEY = "s3cret-key"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
@@ -14,13 +12,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rescalehtc import _retry, api, htcsession
-from rescalehtc._retry import (
-    RetryBudget,
+from rescalehtc import HtcSession, api
+from rescalehtc._client import retry
+from rescalehtc._client.retry import (
+    Retries,
     RetryPolicy,
     is_outcome_unknown,
-    may_be_sent_again,
-    seconds_asked_for,
+    may_retry,
+    parse_retry_after,
 )
 from rescalehtc.exceptions import (
     HtcConnectionError,
@@ -33,13 +32,11 @@ from rescalehtc.exceptions import (
     HtcTimeoutError,
 )
 
-from .clock import Ticks
+from .clock import TestIo, inject_clock
 from .service import TOKEN, Answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from rescalehtc import HtcSession
 
     from .service import Service
 
@@ -60,13 +57,13 @@ chances = st.floats(0, 1)
 @example(1.0, 0, 1.0)
 @example(1.0, 4, 1.0)
 @example(1.0, 5, 1.0)
-def test_the_wait_is_a_random_part_of_a_backoff_that_doubles_up_to_30_s(
+def test_the_wait_is_at_least_half_of_a_backoff_that_doubles_up_to_30_s(
     backoff: float, retries: int, chance: float
 ) -> None:
-    wait = RetryPolicy(5, backoff, 900.0).wait(retries, None, lambda: chance)
+    wait = RetryPolicy(5, backoff, 900.0).wait(retries, None, chance)
     longest = min(30.0, backoff * 2.0 ** min(retries, 60))
-    assert wait == pytest.approx(longest * chance)
-    assert 0 <= wait <= 30
+    assert wait == pytest.approx(longest * (1 + chance) / 2)
+    assert longest / 2 <= wait <= 30
 
 
 @given(seconds, st.integers(0, 100), seconds)
@@ -76,13 +73,13 @@ def test_the_wait_is_a_random_part_of_a_backoff_that_doubles_up_to_30_s(
 def test_the_wait_is_what_the_service_asks_for_but_at_most_60_s(
     backoff: float, retries: int, asked: float
 ) -> None:
-    wait = RetryPolicy(5, backoff, 900.0).wait(retries, asked, lambda: 0.5)
+    wait = RetryPolicy(5, backoff, 900.0).wait(retries, asked, 0.5)
     assert wait == min(asked, 60.0)
 
 
 @given(st.integers(0, 999_999_999), st.sampled_from(["{}", " {} ", "\t{}"]))
 def test_a_number_of_seconds_is_read(asked: int, form: str) -> None:
-    assert seconds_asked_for(form.format(asked), NOW) == asked
+    assert parse_retry_after(form.format(asked), NOW) == asked
 
 
 @given(st.integers(-100_000, 100_000), st.integers(-12, 14))
@@ -90,11 +87,11 @@ def test_a_date_is_read_in_any_zone_and_one_that_has_passed_is_no_wait(
     ahead: int, hours: int
 ) -> None:
     date = datetime.fromtimestamp(NOW + ahead, timezone(timedelta(hours=hours)))
-    assert seconds_asked_for(format_datetime(date), NOW) == max(0, ahead)
+    assert parse_retry_after(format_datetime(date), NOW) == max(0, ahead)
     in_utc = date.astimezone(UTC)
-    assert seconds_asked_for(format_datetime(in_utc, usegmt=True), NOW) == max(0, ahead)
+    assert parse_retry_after(format_datetime(in_utc, usegmt=True), NOW) == max(0, ahead)
     # RFC 5322 writes a zone that nobody knows as -0000; HTTP's dates are in UTC.
-    assert seconds_asked_for(format_datetime(in_utc.replace(tzinfo=None)), NOW) == max(0, ahead)
+    assert parse_retry_after(format_datetime(in_utc.replace(tzinfo=None)), NOW) == max(0, ahead)
 
 
 def test_a_date_without_a_zone_is_in_utc_wherever_the_clock_is(
@@ -103,8 +100,8 @@ def test_a_date_without_a_zone_is_in_utc_wherever_the_clock_is(
     monkeypatch.setenv("TZ", "XXX-5")
     time.tzset()
     try:
-        assert seconds_asked_for("Tue, 14 Nov 2023 22:13:27 -0000", NOW) == 7
-        assert seconds_asked_for("Tue, 14 Nov 2023 22:13:27", NOW) == 7
+        assert parse_retry_after("Tue, 14 Nov 2023 22:13:27 -0000", NOW) == 7
+        assert parse_retry_after("Tue, 14 Nov 2023 22:13:27", NOW) == 7
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -123,46 +120,37 @@ def test_a_date_without_a_zone_is_in_utc_wherever_the_clock_is(
 @example("")
 @example(",")
 def test_whatever_a_retry_after_says_it_is_a_wait_or_nothing(text: str) -> None:
-    asked = seconds_asked_for(text, NOW)
+    asked = parse_retry_after(text, NOW)
     assert asked is None or 0 <= asked < math.inf
     if text in ("٣", "²", "-1", "1.5", "nan", "", ","):
         assert asked is None
 
 
 def test_no_header_asks_for_nothing() -> None:
-    assert seconds_asked_for(None, NOW) is None
+    assert parse_retry_after(None, NOW) is None
 
 
 # ---- how often
 
 
-@given(st.lists(st.booleans(), max_size=400))
-@example([True] * 30)
-@example([False] * 300 + [True] * 30)
-@example([True] * 20 + [False] * 9 + [True])
-@example([True] * 20 + [False] * 10 + [True, True])
-def test_a_budget_is_20_repetitions_and_one_for_every_ten_successes(steps: list[bool]) -> None:
-    budget = RetryBudget()
-    tenths = 200
-    for takes in steps:
-        if takes:
-            assert budget.take() == (tenths >= 10), tenths
-            tenths -= 10 if tenths >= 10 else 0
-        else:
-            budget.succeeded()
-            tenths = min(200, tenths + 1)
+def waits(policy: RetryPolicy, answers: list[int]) -> list[float | None]:
+    """The waits after failures, each with the number of answers that the session had by then."""
+    retries = Retries(policy, 0)
+    return [retries.next_wait(answered, None, 1.0) for answered in answers]
 
 
-def test_threads_do_not_overdraw_a_budget() -> None:
-    budget = RetryBudget()
-    start = threading.Barrier(8)
+def test_failures_are_counted_while_the_service_answers_nothing() -> None:
+    assert waits(RetryPolicy(3, 1.0, 900.0), [0] * 5) == [1, 2, 4, None, None]
 
-    def take(_: int) -> int:
-        start.wait()
-        return sum(budget.take() for _ in range(10))
 
-    with ThreadPoolExecutor(8) as threads:
-        assert sum(threads.map(take, range(8))) == 20
+def test_an_answer_to_another_request_starts_the_count_again() -> None:
+    assert waits(RetryPolicy(3, 1.0, 900.0), [0, 0, 1, 1, 1, 1]) == [1, 2, 1, 2, 4, None]
+
+
+@pytest.mark.parametrize("max_retries", [0, 1, 5])
+def test_a_request_is_retried_four_times_max_retries_at_most(max_retries: int) -> None:
+    found = waits(RetryPolicy(max_retries, 1.0, 900.0), list(range(100)))
+    assert found == [1.0] * (4 * max_retries) + [None] * (100 - 4 * max_retries)
 
 
 # ---- what
@@ -203,19 +191,19 @@ def test_what_is_sent_again_and_what_stays_unknown(
     error: HtcException, repeats: bool, submits_again: bool, unknown: bool
 ) -> None:
     for operation in (api.LIST_JOBS, api.CANCEL_JOBS):
-        assert may_be_sent_again(operation, error) is repeats
+        assert may_retry(operation, error) is repeats
         assert not is_outcome_unknown(operation, error)
-    assert may_be_sent_again(api.SUBMIT_JOBS, error) is submits_again
+    assert may_retry(api.SUBMIT_JOBS, error) is submits_again
     assert is_outcome_unknown(api.SUBMIT_JOBS, error) is unknown
 
 
 def test_what_changes_something_more_each_time_is_known() -> None:
     """GET, PUT and DELETE can be repeated; of the others, those that change nothing more."""
-    operations = {v.id: v for v in vars(api).values() if hasattr(v, "is_repeatable")}
+    operations = {v.id: v for v in vars(api).values() if hasattr(v, "is_idempotent")}
     for operation in operations.values():
         if operation.method in ("GET", "PUT", "DELETE"):
-            assert operation.is_repeatable, operation.id
-    once = {name for name, operation in operations.items() if not operation.is_repeatable}
+            assert operation.is_idempotent, operation.id
+    once = {name for name, operation in operations.items() if not operation.is_idempotent}
     assert {"submitJobs", "createTask", "createProject"} <= once
     assert once.isdisjoint({"cancelJobs", "createRepository"})
 
@@ -224,29 +212,18 @@ def test_what_changes_something_more_each_time_is_known() -> None:
 
 
 @pytest.fixture
-def ticks(monkeypatch: pytest.MonkeyPatch) -> Ticks:
-    """Waiting takes no time, and is written down."""
-    ticks = Ticks()
-    monkeypatch.setattr(htcsession, "time", ticks)
-    return ticks
-
-
-class Certain:
-    """Stands where a module has imported `random`."""
-
-    @staticmethod
-    def random() -> float:
-        return 1.0
+def waiting(service: Service) -> Iterator[HtcSession]:
+    """A session that waits the longest it may each time; waiting takes no time."""
+    with HtcSession(api_key="k", base_url=service.url, max_retries=7) as rescale:
+        inject_clock(rescale).chance = 1.0
+        yield rescale
 
 
 @pytest.fixture
-def waiting(
-    service: Service, ticks: Ticks, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[HtcSession]:
-    """A session that waits the longest it may each time."""
-    monkeypatch.setattr(htcsession, "random", Certain)
-    with htcsession.HtcSession(api_key="k", base_url=service.url, max_retries=7) as rescale:
-        yield rescale
+def clock(waiting: HtcSession) -> TestIo:
+    """The clock of that session."""
+    assert isinstance(waiting.client.io, TestIo)
+    return waiting.client.io
 
 
 def projects(rescale: HtcSession) -> Any:
@@ -262,12 +239,12 @@ def cancel(rescale: HtcSession) -> Any:
 
 
 def test_a_call_that_fails_is_sent_again_max_retries_times_after_growing_waits(
-    service: Service, waiting: HtcSession, ticks: Ticks
+    service: Service, waiting: HtcSession, clock: TestIo
 ) -> None:
     service.on(PROJECTS, Answer(status=503))
     with pytest.raises(HtcServerError) as info:
         projects(waiting)
-    assert ticks.slept == [1, 2, 4, 8, 16, 30, 30]
+    assert clock.slept == [1, 2, 4, 8, 16, 30, 30]
     assert len(service.asked_for(PROJECTS)) == 8
     assert not info.value.outcome_unknown
 
@@ -277,7 +254,7 @@ def test_max_retries_is_how_often_a_call_is_sent_again(service: Service, max_ret
     service.on(PROJECTS, Answer(status=500))
     service.on("GET /auth/token", Answer(TOKEN))
     with (
-        htcsession.HtcSession(
+        HtcSession(
             api_key="k", base_url=service.url, max_retries=max_retries, backoff_seconds=0
         ) as rescale,
         pytest.raises(HtcServerError),
@@ -287,35 +264,35 @@ def test_max_retries_is_how_often_a_call_is_sent_again(service: Service, max_ret
 
 
 def test_a_call_that_succeeds_in_the_end_returns(
-    service: Service, waiting: HtcSession, ticks: Ticks
+    service: Service, waiting: HtcSession, clock: TestIo
 ) -> None:
     service.on(PROJECTS, Answer(b"{", status=200), Answer(status=408), NO_PROJECTS)
     assert projects(waiting) == []
-    assert ticks.slept == [1, 2]
+    assert clock.slept == [1, 2]
 
 
 @pytest.mark.parametrize(("asked", "waits"), [("7", [7]), ("0", [0]), ("3600", [60])])
 def test_retry_after_is_heeded_also_by_submissions_that_were_refused(
-    service: Service, waiting: HtcSession, ticks: Ticks, asked: str, waits: list[float]
+    service: Service, waiting: HtcSession, clock: TestIo, asked: str, waits: list[float]
 ) -> None:
     service.on(SUBMIT, Answer(status=429, headers={"Retry-After": asked}), Answer([]))
     assert submit(waiting) == []
-    assert ticks.slept == waits
+    assert clock.slept == waits
 
 
 def test_a_date_in_retry_after_is_held_against_the_clock_on_the_wall(
-    service: Service, waiting: HtcSession, ticks: Ticks
+    service: Service, waiting: HtcSession, clock: TestIo
 ) -> None:
-    ticks.ahead["time"] = 5000.0
-    date = datetime.fromtimestamp(ticks.time() + 30, UTC)
+    clock.time_ahead = 5000.0
+    date = datetime.fromtimestamp(clock.time() + 30, UTC)
     headers = {"Retry-After": format_datetime(date, usegmt=True)}
     service.on(PROJECTS, Answer(status=503, headers=headers), NO_PROJECTS)
     projects(waiting)
-    assert ticks.slept == [pytest.approx(30, abs=1)]
+    assert clock.slept == [pytest.approx(30, abs=2)]
 
 
 def test_what_can_not_be_repeated_is_sent_once(
-    service: Service, waiting: HtcSession, ticks: Ticks
+    service: Service, waiting: HtcSession, clock: TestIo
 ) -> None:
     for status, unknown in ((503, True), (400, False)):
         service.on(SUBMIT, Answer(status=status))
@@ -323,7 +300,7 @@ def test_what_can_not_be_repeated_is_sent_once(
             submit(waiting)
         assert info.value.outcome_unknown is unknown
     assert len(service.asked_for(SUBMIT)) == 2
-    assert ticks.slept == []
+    assert clock.slept == []
 
 
 def test_a_cancellation_can_be_repeated(service: Service, waiting: HtcSession) -> None:
@@ -332,80 +309,55 @@ def test_a_cancellation_can_be_repeated(service: Service, waiting: HtcSession) -
     assert len(service.asked_for(CANCEL)) == 2
 
 
-def test_nothing_is_sent_again_that_would_come_after_the_deadline(
-    service: Service, ticks: Ticks, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(htcsession, "random", Certain)
+def test_nothing_is_sent_again_that_would_come_after_the_deadline(service: Service) -> None:
     service.on(PROJECTS, Answer(status=503))
-    with (
-        htcsession.HtcSession(
-            api_key="k", base_url=service.url, max_retries=100, deadline_seconds=8
-        ) as rescale,
-        pytest.raises(HtcServerError),
-    ):
-        projects(rescale)
-    assert ticks.slept == [1, 2, 4]
+    with HtcSession(
+        api_key="k", base_url=service.url, max_retries=100, deadline_seconds=8
+    ) as rescale:
+        clock = inject_clock(rescale)
+        clock.chance = 1.0
+        with pytest.raises(HtcServerError):
+            projects(rescale)
+    assert clock.slept == [1, 2, 4]
 
 
 def test_the_deadline_begins_anew_with_each_call(
-    service: Service, waiting: HtcSession, ticks: Ticks
+    service: Service, waiting: HtcSession, clock: TestIo
 ) -> None:
     service.on(PROJECTS, NO_PROJECTS)
     for _ in range(3):
-        ticks.ahead["monotonic"] += 1000
+        clock.ahead += 1000
         assert projects(waiting) == []
 
 
-def test_an_outage_costs_a_session_20_repetitions_and_then_one_for_ten_successes(
-    service: Service, ticks: Ticks
+def test_a_service_that_only_asks_to_wait_is_asked_max_retries_times_more(
+    service: Service, waiting: HtcSession, clock: TestIo
 ) -> None:
-    with htcsession.HtcSession(api_key="k", base_url=service.url, max_retries=3) as rescale:
-        rescale.do_authenticate()  # a success, and the budget is full
-        service.on(PROJECTS, Answer(status=503))
-        for _ in range(10):
-            with pytest.raises(HtcServerError):
-                projects(rescale)
-        assert len(service.asked_for(PROJECTS)) == 10 + 20
-        service.on(PROJECTS, NO_PROJECTS)
-        for _ in range(10):
-            projects(rescale)
-        service.on(PROJECTS, Answer(status=503))
-        with pytest.raises(HtcServerError):
-            projects(rescale)
-        assert len(service.asked_for(PROJECTS)) == 30 + 10 + 2
+    service.on(PROJECTS, Answer(status=429, headers={"Retry-After": "1"}))
+    with pytest.raises(HtcRateLimitError):
+        projects(waiting)
+    assert clock.slept == [1] * 7
 
 
-def test_a_service_that_says_when_to_come_again_takes_nothing_of_the_budget(
-    service: Service, ticks: Ticks
-) -> None:
-    busy = Answer(status=429, headers={"Retry-After": "1"})
-    with htcsession.HtcSession(api_key="k", base_url=service.url, max_retries=100) as rescale:
-        service.on(PROJECTS, *[busy] * 50, NO_PROJECTS)
-        assert projects(rescale) == []
-        service.on(PROJECTS, Answer(status=503))
-        with pytest.raises(HtcServerError):
-            projects(rescale)
-    assert len(service.asked_for(PROJECTS)) == 51 + 21
-
-
-def test_a_refused_token_does_not_count_as_a_repetition(service: Service, ticks: Ticks) -> None:
+def test_a_refused_token_does_not_count_as_a_retry(service: Service) -> None:
     renewed = Answer({**TOKEN, "tokenValue": "token-2"})
     service.on("GET /auth/token", Answer(TOKEN), renewed)
     service.on(SUBMIT, Answer(status=401), Answer([]))
-    with htcsession.HtcSession(api_key="k", base_url=service.url, max_retries=0) as rescale:
+    with HtcSession(api_key="k", base_url=service.url, max_retries=0) as rescale:
+        clock = inject_clock(rescale)
         assert submit(rescale) == []
-    assert ticks.slept == []
+    assert clock.slept == []
 
 
-def test_a_key_that_is_refused_is_not_sent_again(service: Service, ticks: Ticks) -> None:
+def test_a_key_that_is_refused_is_not_sent_again(service: Service) -> None:
     service.on("GET /auth/token", Answer(status=401))
     with (
-        htcsession.HtcSession(api_key="k", base_url=service.url) as rescale,
-        pytest.raises(HtcException),
+        HtcSession(api_key="k", base_url=service.url) as rescale,
+        pytest.raises(HtcCredentialsError),
     ):
         projects(rescale)
     assert len(service.asked_for("GET /auth/token")) == 1
 
 
 def test_the_numbers_are_the_documented_ones() -> None:
-    assert frozenset({408, 429, 500, 502, 503, 504}) == _retry.PASSING_STATUSES
+    assert frozenset({408, 429, 500, 502, 503, 504}) == retry.TRANSIENT_STATUSES

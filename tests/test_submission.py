@@ -11,7 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rescalehtc import HtcSession, _submission, htcjobs, models
+from rescalehtc import HtcSession, htcjobs, models
+from rescalehtc._facts import ARGUMENTS
+from rescalehtc._requests import submit_request
 from rescalehtc.exceptions import HtcException, HtcValidationError
 from rescalehtc.htcprojects import HtcProject
 from rescalehtc.htctasks import HtcTask
@@ -60,6 +62,16 @@ def accepting(service: Service) -> Service:
     service.on(IMAGE, Answer({"status": "READY"}))
     service.on(SUBMIT, submitted)
     return service
+
+
+def without_mark(requests: Any) -> Any:
+    """The submit requests as they were before they were marked."""
+    for request in requests:
+        definition = request["htcJobDefinition"]
+        del definition["tags"]["rescalehtc-submission"]
+        if not definition["tags"]:
+            del definition["tags"]
+    return requests
 
 
 ARGUMENT_PROBLEMS = [
@@ -228,7 +240,7 @@ def test_every_argument_is_sent_where_it_belongs(accepting: Service, scripted: H
             "priority": "ON_DEMAND_PRIORITY",
         },
     }
-    assert accepting.asked_for(SUBMIT)[0].json == [expected]
+    assert without_mark(accepting.asked_for(SUBMIT)[0].json) == [expected]
     assert batch.json["parentJobId"] == "j0"
 
 
@@ -296,7 +308,7 @@ def test_a_payload_may_mix_dictionaries_and_models_and_loses_no_job(
     mixed = {"batchSize": 3, "htcJobDefinition": models.HTCJobDefinition(image_name="image")}
     payload = [{**REQUEST, "batchSize": 1}, model, mixed]
     batch = htcjobs.create_job_batch_raw(scripted, task_in("AWS_EU_WEST_1"), payload)
-    assert accepting.asked_for(SUBMIT)[0].json == [
+    assert without_mark(accepting.asked_for(SUBMIT)[0].json) == [
         {"batchSize": size, "htcJobDefinition": DEFINITION} for size in (1, 2, 3)
     ]
     jobs = [job.json["jobUUID"] for job in batch.to_jobs()]
@@ -313,7 +325,7 @@ def test_the_answer_to_a_submission_can_be_submitted_again(
     assert "parentJobId" in batch.json
     htcjobs.create_job_batch_raw(scripted, task_in("A"), [batch.json])
     first, second = accepting.asked_for(SUBMIT)
-    assert first.json == second.json
+    assert without_mark(first.json) == without_mark(second.json)
 
 
 def test_the_payload_is_not_changed(accepting: Service, scripted: HtcSession) -> None:
@@ -373,16 +385,18 @@ JSON = st.recursive(
 
 @given(
     st.dictionaries(
-        st.sampled_from(sorted({**_submission.ARGUMENTS, **_submission.OPTIONAL_ARGUMENTS}))
-        | st.just("region"),
+        st.sampled_from(sorted(ARGUMENTS["HTCJobSubmitRequest"])) | st.just("region"),
         JSON,
     )
 )
 def test_any_arguments_make_a_request_or_an_htc_validation_error(arguments: dict[str, Any]) -> None:
     region = arguments.pop("region", None)
-    given_arguments = {**dict.fromkeys(_submission.ARGUMENTS), **arguments}
+    given_arguments = {**dict.fromkeys(ARGUMENTS["HTCJobSubmitRequest"]), **arguments}
+    del given_arguments["region"]
     try:
-        _submission.from_arguments(given_arguments, region, task_in("AWS_EU_WEST_1").project)
+        submit_request.from_arguments(
+            given_arguments, region, task_in("AWS_EU_WEST_1").project.json
+        )
     except HtcValidationError as error:
         assert error.problems
 
@@ -396,7 +410,7 @@ PAYLOADS = st.lists(st.dictionaries(KEYS | st.text(), JSON | st.dictionaries(KEY
 @example([{"htcJobDefinition": {"imageName": "a", "tags": {"[key]": 1, 2: "a"}}}])
 def test_any_payload_makes_requests_or_an_htc_validation_error(payload: Any) -> None:
     try:
-        _submission.from_payload(payload, task_in("AWS_EU_WEST_1").project)
+        submit_request.from_payload(payload, task_in("AWS_EU_WEST_1").project.json)
     except HtcValidationError as error:
         assert error.problems
 

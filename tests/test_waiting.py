@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rescalehtc import HtcSession, _waiting, htcjobs, htctasks
+from rescalehtc import HtcSession, htcjobs, htctasks
 from rescalehtc.exceptions import (
     HtcNotFoundError,
     HtcResponseError,
@@ -20,7 +20,7 @@ from rescalehtc.exceptions import (
     HtcWaitTimeoutError,
 )
 
-from .clock import Ticks
+from .clock import TestIo, inject_clock
 from .service import Answer, Asked, Service
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ TASK = "/htc/projects/p/tasks/t"
 class World:
     """A service whose jobs take a step each time that somebody sleeps for an interval."""
 
-    def __init__(self, service: Service, ticks: Ticks) -> None:
+    def __init__(self, service: Service, ticks: TestIo) -> None:
         self.service = service
         self.ticks = ticks
         self.jobs: dict[str, dict[str, dict[str, Any]]] = {}
@@ -111,23 +111,19 @@ class World:
 
 
 @pytest.fixture
-def ticks(monkeypatch: pytest.MonkeyPatch) -> Ticks:
-    ticks = Ticks()
-    monkeypatch.setattr(_waiting, "time", ticks)
-    monkeypatch.setattr(htcjobs, "time", ticks)
-    monkeypatch.setattr(htctasks, "time", ticks)
-    return ticks
-
-
-@pytest.fixture
-def world(service: Service, ticks: Ticks) -> World:
-    return World(service, ticks)
-
-
-@pytest.fixture
 def scripted(scripted: HtcSession) -> HtcSession:
     scripted.status_refresh_seconds = 30.0
     return scripted
+
+
+@pytest.fixture
+def ticks(scripted: HtcSession) -> TestIo:
+    return inject_clock(scripted)
+
+
+@pytest.fixture
+def world(service: Service, ticks: TestIo) -> World:
+    return World(service, ticks)
 
 
 @pytest.fixture
@@ -300,7 +296,7 @@ def test_jobs_that_are_deleted_while_others_run_do_not_stop_the_wait(
 
 
 def test_a_status_that_is_not_known_is_an_end_if_the_job_was_completed(
-    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, ticks: Ticks
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, ticks: TestIo
 ) -> None:
     ids = {"projectId": "p", "taskId": "t", "jobUUID": "a:0"}
     running = Answer({"items": [{**ids, "status": "HIBERNATING"}]})
@@ -364,7 +360,7 @@ def test_a_job_that_is_not_there_is_an_error(
 
 
 def test_a_job_is_asked_for_once_an_interval(
-    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, ticks: Ticks
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, ticks: TestIo
 ) -> None:
     ids = {"projectId": "p", "taskId": "t", "jobUUID": "j"}
     running, ended = Answer({**ids, "status": "RUNNING"}), Answer({**ids, "status": "FAILED"})
@@ -385,7 +381,7 @@ def test_the_timeout_is_an_error_of_this_package_and_of_python_and_can_be_pickle
     with pytest.raises(TimeoutError) as info:
         batch.wait(scripted, timeout=100)
     assert isinstance(info.value, HtcWaitTimeoutError)
-    assert str(info.value) == "1 of 3 jobs ended: 1 FAILED, 2 RUNNING, in 100 s"
+    assert str(info.value) == "1 of 3 jobs ended: 1 FAILED, 2 RUNNING, within 100 s"
     again = pickle.loads(pickle.dumps(info.value))
     assert (str(again), again.counts) == (str(info.value), info.value.counts)
     assert sum(world.ticks.slept) == pytest.approx(100, abs=1)

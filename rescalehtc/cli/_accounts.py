@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import htcworkspaces
-from .._credentials import DEFAULT_WORKSPACE, find_credential
+from .._client.credentials import DEFAULT_WORKSPACE, find_credential
 from ..exceptions import HtcCredentialsError
 from ..htcsession import CONFIG_FOLDER
 from ..rauthenticate import authenticate, name_fault
@@ -68,7 +68,7 @@ def whoami(
             "workspace": claims.get("workspaceName"),
             "workspace id": claims.get("workspaceId"),
             "service": rescale.base_url,
-            "credential": _found_in(rescale.workspace),
+            "credential": _describe_credential(rescale.workspace),
         }
         _output.show_item(shown, output)
 
@@ -122,12 +122,12 @@ def show_profile(
         "profile": profile,
         "workspace": chosen.workspace or DEFAULT_WORKSPACE,
         "base_url": chosen.address,
-        "credential": _found_in(chosen.workspace or DEFAULT_WORKSPACE),
+        "credential": _describe_credential(chosen.workspace or DEFAULT_WORKSPACE),
     }
     _output.show_item(item, output)
 
 
-def _found_in(workspace: str) -> str:
+def _describe_credential(workspace: str) -> str:
     try:
         return find_credential(None, workspace, CONFIG_FOLDER, os.environ).found_in
     except HtcCredentialsError as error:

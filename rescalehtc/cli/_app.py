@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Commands(TyperGroup):
-    def main(  # type: ignore[override]
+    def main(  # type: ignore[override]  # fewer parameters
         self,
         args: Sequence[str] | None = None,
         prog_name: str | None = None,

@@ -116,7 +116,7 @@ def _report(error: BaseException, message: str) -> None:
 
 
 @contextlib.contextmanager
-def noting(change: str) -> Generator[None]:
+def note_uncertain_change(change: str) -> Generator[None]:
     """Add a note to an exception that leaves it unknown whether something was changed.
 
     Args:

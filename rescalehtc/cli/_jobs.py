@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from .. import api, htcjobs, htcprojects, htctasks
-from .._json_object import id_of
+from .._objects.json_object import id_of
+from .._raw import is_object
 from . import _errors, _options, _output, _watch
 from ._output import Column, Format
 from ._session import find_job, find_project, find_task, open_session
@@ -73,6 +74,7 @@ def jobs(
     status: Annotated[
         str | None,
         typer.Option(
+            "--status",
             metavar="STATUS",
             callback=_options.text,
             autocompletion=_options.job_statuses,
@@ -175,7 +177,7 @@ def cancel(
         found = find_task(rescale, project, task)
         place = f"task {found.json.get('taskName')}"
         jobs = f"the jobs of group {group} in {place}" if group else f"the jobs of {place}"
-        with _errors.noting(f"{jobs} may have been cancelled"):
+        with _errors.note_uncertain_change(f"{jobs} may have been cancelled"):
             api.post_htc_projects_tasks_jobs_cancel(
                 rescale, id_of(found, "projectId"), id_of(found, "taskId"), group=group
             )
@@ -184,7 +186,7 @@ def cancel(
 
 def _exit_code(item: dict[str, Any]) -> object:
     container = item.get("container")
-    return container.get("exitCode") if isinstance(container, dict) else None  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
+    return container.get("exitCode") if is_object(container) else None
 
 
 def _run_time(job: dict[str, Any]) -> str:

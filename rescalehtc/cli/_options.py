@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .._facts import FAILED_STATUSES, RUNNING_STATUSES, SUCCEEDED_STATUSES
 from ..exceptions import HtcException
-from ..htctasks import ENDED_STATUSES, RUNNING_STATUSES
 from . import _profiles
 from ._output import Format
 
@@ -22,7 +22,7 @@ def _profile_names() -> list[str]:
 
 def job_statuses() -> list[str]:
     """The statuses that a job can have, for completion."""
-    return sorted(ENDED_STATUSES | RUNNING_STATUSES)
+    return sorted((*RUNNING_STATUSES, *SUCCEEDED_STATUSES, *FAILED_STATUSES))
 
 
 def text(value: str | None) -> str | None:

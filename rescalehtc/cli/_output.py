@@ -104,12 +104,12 @@ def show_item(item: dict[str, Any], form: Format) -> None:
 
 def show_line(text: str) -> None:
     """Print a line of a log or of a result."""
-    _emit(f"{_harmless(text, sys.stdout)}\n")
+    _emit(f"{_escape_controls(text, sys.stdout)}\n")
 
 
 def say(text: str) -> None:
     """Tell people something on the error stream, where no program reads it as a result."""
-    sys.stderr.write(f"{_harmless(text, sys.stderr, breaks=True)}\n")
+    sys.stderr.write(f"{_escape_controls(text, sys.stderr, breaks=True)}\n")
     sys.stderr.flush()
 
 
@@ -194,13 +194,13 @@ def _emit_table(columns: Sequence[Column], items: Sequence[dict[str, Any]]) -> N
     titles = [column.title for column in columns]
     widths = [max(map(cell_len, cells)) for cells in zip(titles, *rows, strict=True)]
     if is_terminal(sys.stdout):
-        _cut(widths, columns)
-    _emit_row(titles, widths, lambda cell: _styled(cell, bold=True))
+        _shrink_columns(widths, columns)
+    _emit_row(titles, widths, lambda cell: _style(cell, bold=True))
     for row in rows:
-        _emit_row(row, widths, lambda cell: _styled(cell, fg=_STATUS_COLOURS.get(cell)))
+        _emit_row(row, widths, lambda cell: _style(cell, fg=_STATUS_COLOURS.get(cell)))
 
 
-def _cut(widths: list[int], columns: Sequence[Column]) -> None:
+def _shrink_columns(widths: list[int], columns: Sequence[Column]) -> None:
     """Make columns narrower that may be cut, the widest first, until the terminal holds all."""
     excess = sum(widths) + len(GAP) * (len(widths) - 1) - shutil.get_terminal_size().columns
     for index in sorted(range(len(widths)), key=lambda index: -widths[index]):
@@ -218,7 +218,7 @@ def _emit_row(cells: Sequence[str], widths: Sequence[int], styled: Callable[[str
     _emit(GAP.join(shown).rstrip(" ") + "\n")
 
 
-def _styled(text: str, *, fg: str | None = None, bold: bool | None = None) -> str:
+def _style(text: str, *, fg: str | None = None, bold: bool | None = None) -> str:
     plain = not is_live(sys.stdout) or bool(os.environ.get("NO_COLOR")) or not (fg or bold)
     return text if plain else typer.style(text, fg=fg, bold=bold)
 
@@ -233,10 +233,10 @@ def _text(value: object) -> str:
         case list():
             return ", ".join(_text(item) for item in cast("list[object]", value))
         case _:
-            return _harmless(_BREAKS.sub(" ", str(value)), sys.stdout)
+            return _escape_controls(_BREAKS.sub(" ", str(value)), sys.stdout)
 
 
-def _harmless(text: str, stream: TextIO, *, breaks: bool = False) -> str:
+def _escape_controls(text: str, stream: TextIO, *, breaks: bool = False) -> str:
     if not is_terminal(stream) or text.isprintable():
         return text
     kept = "\t\n" if breaks else "\t"

@@ -70,9 +70,9 @@ class Payload:
     @property
     def problems(self) -> list[FoundProblem]:
         """Problems of the text itself, such as a key that is given twice."""
-        return [_found(self.document.text, finding) for finding in self.document.findings]
+        return [_place_finding(self.document.text, finding) for finding in self.document.findings]
 
-    def located(self, problem: Problem) -> FoundProblem | None:
+    def find_place(self, problem: Problem) -> FoundProblem | None:
         """Add the problem's place in the file; None if `problems` has another one there."""
         where = problem.where
         if not self.is_list:
@@ -84,7 +84,7 @@ class Payload:
         if _NOT_TEXT.search(message):
             message += "; put it in quotes"
         finding = _document.Finding(offset, where or "request", message)
-        return _found(self.document.text, finding)
+        return _place_finding(self.document.text, finding)
 
 
 def read(name: str) -> Payload:
@@ -97,7 +97,7 @@ def read(name: str) -> Payload:
     Raises:
         UnreadableError: It can't be read, or is not JSON or YAML.
     """
-    text = _decoded(_bytes(name))
+    text = _decode(_bytes(name))
     readers = {
         ".json": _document.read_json,
         ".yaml": _document.read_yaml,
@@ -106,7 +106,7 @@ def read(name: str) -> Payload:
     try:
         document = readers.get(Path(name).suffix.lower(), _document.read_either)(text)
     except _document.DocumentError as error:
-        raise _unreadable(text, error) from None
+        raise _unreadable_error(text, error) from None
     value = document.root.value
     is_list = isinstance(value, list)
     return Payload(cast("list[object]", value) if is_list else [value], is_list, document)
@@ -117,7 +117,7 @@ def _bytes(name: str) -> bytes:
         if name == STANDARD_INPUT:
             return _standard_input()
         with Path(name).open("rb") as file:
-            return _limited(file)
+            return _read_limited(file)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
     except MemoryError:
@@ -126,15 +126,15 @@ def _bytes(name: str) -> bytes:
 
 
 def _standard_input() -> bytes:
-    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
+    if not sys.stdin:
         raise ValueError("the standard input is closed")
     buffer: BinaryIO | None = getattr(sys.stdin, "buffer", None)
     if buffer is None:  # a program has put a StringIO there
         return sys.stdin.read().encode(errors="surrogatepass")
-    return _limited(buffer)
+    return _read_limited(buffer)
 
 
-def _limited(file: BinaryIO) -> bytes:
+def _read_limited(file: BinaryIO) -> bytes:
     pieces = iter(functools.partial(file.read, _MIB), b"")
     raw = b"".join(itertools.islice(pieces, MAX_MIB))
     if len(raw) >= MAX_MIB * _MIB:
@@ -142,7 +142,7 @@ def _limited(file: BinaryIO) -> bytes:
     return raw
 
 
-def _decoded(raw: bytes) -> str:
+def _decode(raw: bytes) -> str:
     raw = raw.removeprefix(codecs.BOM_UTF8)
     if raw.startswith(_WIDE_MARKS) or b"\0" in raw[:2]:
         message = "is in UTF-16, UTF-32 or binary; save it as UTF-8"
@@ -155,14 +155,14 @@ def _decoded(raw: bytes) -> str:
     raise UnreadableError(place, "text", "is not in UTF-8; save it as UTF-8")
 
 
-def _found(text: str, finding: Finding) -> FoundProblem:
+def _place_finding(text: str, finding: Finding) -> FoundProblem:
     place = Place(*_document.line_and_column(text, finding.offset))
     where = _document.one_line(finding.where, MAX_WHERE_CHARACTERS)
     return FoundProblem(place, Problem(where, finding.message))
 
 
-def _unreadable(text: str, error: _document.DocumentError) -> UnreadableError:
-    found = _found(text, error.finding)
+def _unreadable_error(text: str, error: _document.DocumentError) -> UnreadableError:
+    found = _place_finding(text, error.finding)
     return UnreadableError(found.place, *found.problem)
 
 
@@ -174,7 +174,7 @@ def _find(document: Document, where: str) -> tuple[int, Node | None]:
     node = document.root
     offset = node.offset
     while where:
-        step = _step(document, node, where)
+        step = _find_child(document, node, where)
         if step is None:
             return offset, None
         offset, node, length = step
@@ -182,7 +182,7 @@ def _find(document: Document, where: str) -> tuple[int, Node | None]:
     return offset, node
 
 
-def _step(document: Document, node: Node, where: str) -> tuple[int, Node, int] | None:
+def _find_child(document: Document, node: Node, where: str) -> tuple[int, Node, int] | None:
     """The offset of what the path's beginning names, its node, and that beginning's length."""
     children = document.children(node)
     if isinstance(children, list):
@@ -191,7 +191,7 @@ def _step(document: Document, node: Node, where: str) -> tuple[int, Node, int] |
             return None
         item = children[int(match[1])]
         return item.offset, item, match.end()
-    for length in _lengths(node):
+    for length in _name_lengths(node):
         entry = children.get(where[:length])
         if entry and where[length : length + 1] in ("", ".", "["):
             return entry.offset, entry.node, length
@@ -217,6 +217,6 @@ def _python_names() -> dict[str, str]:
 
 
 @functools.lru_cache(maxsize=8)
-def _lengths(node: Node) -> list[int]:
+def _name_lengths(node: Node) -> list[int]:
     """The lengths of a mapping's names, longest first: names may have dots and brackets."""
     return sorted({len(cast("str", name)) for name in node.children or ()}, reverse=True)

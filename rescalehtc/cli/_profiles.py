@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import tomllib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from .._credentials import SERVICE_URL, expand_home, write_private
+from .._client.credentials import SERVICE_URL, expand_home, write_private
 from .._environment import BASE_URL_VARIABLE, PROFILE_VARIABLE, variable
 from ..exceptions import HtcCredentialsError, HtcException, HtcFileError
 from ..htcsession import CONFIG_FOLDER, HtcSession
 from ..rauthenticate import name_fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FILE = "profiles.toml"
 VARIABLE = PROFILE_VARIABLE
@@ -105,7 +107,7 @@ def write(name: str, workspace: str | None, base_url: str | None) -> None:
         given = {"workspace": workspace, "base_url": base_url and base_url.strip()}
         table.update({key: value for key, value in given.items() if value is not None})
         path().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(path(), tomlkit.dumps(document))  # pyright: ignore[reportUnknownMemberType]
+        write_private(path(), document.as_string())
     except (OSError, ValueError, RecursionError) as error:
         raise _file_error(error) from None
 

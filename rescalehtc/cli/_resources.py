@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -15,9 +15,6 @@ from ..exceptions import HtcException
 from . import _options, _output
 from ._output import Column, Format
 from ._session import find_project, open_session
-
-if TYPE_CHECKING:
-    from typer import Context
 
 IMAGES = (Column("IMAGE", lambda item: item["image"]),)
 LIMITS = (
@@ -31,7 +28,7 @@ LIMITS = (
 class _PassingOn(TyperCommand):
     """A command that leaves its arguments, `--help` and `--` among them, to a program."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:  # type: ignore[override]
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.args = args
         return args
 

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from .. import htcjobs, htcprojects, htctasks
-from .._credentials import DEFAULT_WORKSPACE, SERVICE_URL
+from .._client.credentials import DEFAULT_WORKSPACE, SERVICE_URL
 from ..exceptions import HtcException
 from ..htcsession import HtcSession
 from ..rauthenticate import BACKOFF_SECONDS

@@ -125,7 +125,7 @@ def submit(
         target = found or _new_task(rescale, owner, new_task or "")
         task_line = f"task {target.json.get('taskName')} has the id {target.json.get('taskId')}"
         try:
-            batch = _submitted(rescale, target, file, payload, group, output)
+            batch = _submit_and_show(rescale, target, file, payload, group, output)
         except BaseException as error:
             error.add_note(task_line)
             raise
@@ -135,11 +135,11 @@ def submit(
 
 
 def _new_task(rescale: HtcSession, project: HtcProject, name: str) -> HtcTask:
-    with _errors.noting(f"task {name} may have been created"):
+    with _errors.note_uncertain_change(f"task {name} may have been created"):
         return htctasks.create_task_with_name(rescale, project, name)
 
 
-def _submitted(
+def _submit_and_show(
     rescale: HtcSession,
     task: HtcTask,
     file: str,
@@ -157,54 +157,55 @@ def _submitted(
     except BaseException as error:
         incomplete = error if isinstance(error, SubmissionIncompleteError) else error.__cause__
         if isinstance(incomplete, SubmissionIncompleteError):
-            error.__notes__ = _listed(file, payload, incomplete)
+            error.__notes__ = _describe_requests(file, payload, incomplete)
             with contextlib.suppress(_output.OutputError):  # the notes list them
-                _show(incomplete.batches, output)
+                _show(incomplete.submitted, output)
         raise
     try:
-        _show(batch.batches, output)
+        _show([part.json for part in batch.batches], output)
     except BaseException as error:  # noqa: BLE001 - raised again, perhaps as another one
         failure = error
         if isinstance(error, _output.OutputError):
             failure = _errors.UnreportedError(f"the jobs were submitted, but {error}")
         for part in batch.batches:
-            failure.add_note(_submitted_line(part))
+            failure.add_note(_describe_batch(part.json))
         raise failure from None
     return batch
 
 
-def _show(batches: Sequence[HtcJobBatch], output: _output.Format) -> None:
-    _output.show_items([batch.json for batch in batches], BATCHES, output)
+def _show(batches: Sequence[dict[str, Any]], output: _output.Format) -> None:
+    _output.show_items(batches, BATCHES, output)
     _output.flush()
 
 
-def _listed(
+def _describe_requests(
     file: str, payload: _payload.Payload, incomplete: SubmissionIncompleteError
 ) -> list[str]:
     """What became of each request, in the file's order."""
     found = [
-        (position, _submitted_line(batch))
-        for position, batch in zip(incomplete.batch_positions, incomplete.batches, strict=True)
+        (position, _describe_batch(batch))
+        for position, batch in zip(incomplete.positions, incomplete.submitted, strict=True)
     ]
-    for positions, uncertain in zip(
-        incomplete.uncertain_positions, incomplete.uncertain, strict=True
-    ):
+    for uncertain in incomplete.uncertain:
         reason = " ".join(str(uncertain.cause).split())
-        found += [(position, f"may have been submitted: {reason}") for position in positions]
+        found += [
+            (request.position, f"may have been submitted: {request.batch_size} jobs: {reason}")
+            for request in uncertain.requests
+        ]
     found += [
-        (position, f"was not submitted: {request.batch_size or 1} jobs")
-        for position, request in zip(incomplete.unsent_positions, incomplete.unsent, strict=True)
+        (request.position, f"was not submitted: {request.batch_size} jobs")
+        for request in incomplete.unsent
     ]
     lines: list[str] = []
     for position, text in sorted(found, key=lambda one: one[0]):
-        place = payload.located(Problem(f"[{position}]", text))
+        place = payload.find_place(Problem(f"[{position}]", text))
         assert place is not None  # the requests were valid
         lines.append(_line(file, place))
     return lines
 
 
-def _submitted_line(batch: HtcJobBatch) -> str:
-    return f"was submitted as batch {batch.json['parentJobId']}: {batch.json['batchSize']} jobs"
+def _describe_batch(batch: dict[str, Any]) -> str:
+    return f"was submitted as batch {batch['parentJobId']}: {batch['batchSize']} jobs"
 
 
 def _lines_of(file: str) -> list[str]:
@@ -218,7 +219,7 @@ def _lines_of(file: str) -> list[str]:
 def _lines(file: str, payload: _payload.Payload, project: HtcProject | None) -> list[str]:
     """The problems as `file:line:column: where: message`, in the file's order."""
     requests = cast("Sequence[dict[str, Any]]", payload.requests)
-    located = map(payload.located, htcjobs.validate(requests, project))
+    located = map(payload.find_place, htcjobs.validate(requests, project))
     found = [*payload.problems, *(problem for problem in located if problem)]
     return [_line(file, problem) for problem in sorted(found)]
 

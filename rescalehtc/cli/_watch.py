@@ -10,48 +10,32 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from .. import _waiting
+from .._facts import SUCCEEDED_STATUSES
 from . import _errors, _output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from .._waiting import JobCounts
+    from .._counts import JobCounts
     from ..htcjobs import HtcJob, HtcJobBatch
     from ..htcsession import HtcSession
     from ..htctasks import HtcTask
 
-SUCCEEDED_STATUSES = ("SUCCEEDED", "POD_SUCCEEDED")
-
 
 def watch_task(rescale: HtcSession, task: HtcTask, timeout: float | None) -> JobCounts:
-    """Do as `HtcTask.wait` does, and show the counts.
+    """Wait for the jobs of a task, and show the counts.
 
     Raises:
         HtcWaitTimeoutError: The jobs have not ended in time.
     """
-
-    def look() -> JobCounts:
-        return _waiting.counts_of(task.get_task_summary(rescale)["jobStatuses"])
-
-    return _watch(rescale, look, timeout)
+    with _shown() as show:
+        return task.wait(rescale, timeout, progress=show)
 
 
 def watch_batch(rescale: HtcSession, batch: HtcJobBatch) -> JobCounts:
-    """Do as `HtcJobBatch.wait` does, and show the counts."""
-    look = _waiting.BatchLook(rescale, batch.task, batch.to_jobs())
-    return _watch(rescale, look, None)
-
-
-def _watch(rescale: HtcSession, look: Callable[[], JobCounts], timeout: float | None) -> JobCounts:
+    """Wait for the jobs of a batch, and show the counts."""
     with _shown() as show:
-
-        def look_and_show() -> JobCounts:
-            counts = look()
-            show(counts)
-            return counts
-
-        return _waiting.wait(rescale, look_and_show, timeout, progress=False)
+        return batch.wait(rescale, progress=show)
 
 
 def exit_with_status_of(counts: JobCounts) -> None:

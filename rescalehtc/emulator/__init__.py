@@ -19,11 +19,12 @@ from .._environment import applied, variables_for
 
 try:
     from .app import BASE_PATH, create_app
-    from .descriptors import patiently
-    from .executor import DEFAULT_MAX_LOG_BYTES, Executor
+    from .descriptors import retry_if_out_of_descriptors
+    from .executor import Executor
     from .faults import Fault, FaultKind, FaultOptions, Faults
     from .folders import STATE_FILE, Folders, open_data, open_temporary, remove, remove_abandoned
-    from .handlers.received import Service
+    from .handlers.request import Service
+    from .job_log import DEFAULT_MAX_LOG_BYTES
     from .server import Server, listen, origin
     from .store import Store
     from .tokens import WORKSPACE_ID, Tokens
@@ -49,8 +50,8 @@ SESSION_BACKOFF_SECONDS: Final = 0.1
 class Emulator:
     """The service on this machine, for as long as the `with` block runs.
 
-    At its end, jobs that run are ended with all their processes. With `fault` it can be told
-    to misbehave, before or while it runs.
+    At its end, running jobs are ended with all their processes. `fault` makes requests fail on
+    demand, before the emulator runs or while it does.
 
     Args:
         host: The address to listen on. Whoever reaches it and knows the API key can run
@@ -109,7 +110,7 @@ class Emulator:
             folder, self._lock = open_temporary() if self._data is None else open_data(self._data)
             stack.callback(self._lock.close)
             if self._data is None:
-                stack.callback(patiently, partial(remove, folder))
+                stack.callback(retry_if_out_of_descriptors, partial(remove, folder))
             listener = stack.enter_context(listen(self._host, self._port))
             self._listener = listener
             self.url = f"{origin(listener)}{BASE_PATH}"
@@ -183,12 +184,12 @@ class Emulator:
         *,
         ready_after_seconds: float | None = None,
     ) -> None:
-        """Set what the service says of an image; every other image is READY.
+        """Set the status of an image; every other image is READY.
 
         Args:
             image_name: The image; without a tag, its tag is `latest`.
             status: The status. UNKNOWN is answered with 404.
-            ready_after_seconds: The image becomes READY after so many emulated seconds.
+            ready_after_seconds: The image becomes READY after this number of emulated seconds.
 
         Raises:
             ValueError: There is no such status.
@@ -200,19 +201,19 @@ class Emulator:
         self._store.set_image_status(image_name, status, after)
 
     def fault(self, operation: str, kind: FaultKind, **options: Unpack[FaultOptions]) -> Fault:
-        """Make the emulator misbehave, until the fault is lifted.
+        """Make requests or jobs fail, until the fault is lifted.
 
             with emulator.fault("submitJobs", "reset_after", times=1) as fault:
                 ...
             assert fault.count == 1
 
-        A request meets at most one fault before it is carried out and one after: the one that
-        was asked for first. Faults may be asked for and lifted at any time, from any thread.
+        At most one fault strikes a request before it is carried out, and one after: the one that
+        was requested first. You can request and lift faults at any time, from any thread.
 
         Args:
             operation: The operationId of the requests that it strikes (docs/operations.md lists
                 them), `upload` for uploads to presigned addresses, or `*` for all.
-            kind: What it does.
+            kind: The effect.
 
                 - `delay`: the request is carried out; the answer comes `seconds` late.
                 - `status_before`, `status_after`: the answer is the error `status`, with
@@ -223,7 +224,7 @@ class Emulator:
                 - `truncate_gzip`: the answer is compressed and lacks its end; its length is right.
                 - `expire_token`: the request's bearer token has expired, for good.
                 - `nulls`: all fields of the records in the answer are null, or only `field`.
-                - `unknown`: records have a field that nobody knows, and an unknown value where
+                - `unknown`: records have an unknown field, and an unknown value where
                   values are listed; or only `field` has an unknown value.
                 - `repeat_next`: a page's `next` is its own address.
                 - `foreign_next`: a page's `next` is on another host.
@@ -268,7 +269,7 @@ _running: weakref.WeakSet[Emulator] = weakref.WeakSet()
 
 def _leave_to_parent() -> None:
     for emulator in _running:
-        emulator._leave_to_parent()  # pyright: ignore[reportPrivateUsage]
+        emulator._leave_to_parent()  # pyright: ignore[reportPrivateUsage] - ours
     _running.clear()
 
 

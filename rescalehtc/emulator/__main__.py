@@ -16,8 +16,8 @@ from typing import Final
 from .._environment import variables_for
 from ..exceptions import HtcException
 from . import Emulator, Fault
-from .executor import DEFAULT_MAX_LOG_BYTES
-from .faults import KINDS, parsed
+from .faults import KINDS, parse_fault
+from .job_log import DEFAULT_MAX_LOG_BYTES
 
 WAIT_SECONDS: Final = 0.1
 
@@ -26,11 +26,11 @@ def main() -> int:
     """Serve until a signal to end, or until the command that was given ends."""
     arguments = _parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    received: SimpleQueue[int] = SimpleQueue()  # unlike an Event, safe in a signal handler
+    signals: SimpleQueue[int] = SimpleQueue()  # unlike an Event, safe in a signal handler
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # nohup ignores SIGHUP, and a shell SIGINT for what it starts in the background.
         if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda number, _frame: received.put(number))
+            signal.signal(number, lambda number, _frame: signals.put(number))
     try:
         with Emulator(
             host=arguments.host,
@@ -42,7 +42,7 @@ def main() -> int:
             for fault in arguments.fault:
                 emulator.fault(fault.operation, fault.kind, **fault.options)
             if arguments.command:
-                return _run(arguments.command, emulator, received)
+                return _run(arguments.command, emulator, signals)
             variables = variables_for(emulator.url, emulator.api_key)
             for name, value in variables.items():
                 if value is not None:
@@ -50,7 +50,7 @@ def main() -> int:
             removed = " ".join(name for name, value in variables.items() if value is None)
             print(f"unset {removed}  # The emulator runs until Ctrl-C or SIGTERM.", flush=True)
             # A signal that comes just before a wait without end would not be noticed during it.
-            while received.empty():
+            while signals.empty():
                 time.sleep(WAIT_SECONDS)
     except HtcException as error:
         print(f"rescalehtc.emulator: {error}", file=sys.stderr)
@@ -58,7 +58,7 @@ def main() -> int:
     return 0
 
 
-def _run(command: list[str], emulator: Emulator, received: SimpleQueue[int]) -> int:
+def _run(command: list[str], emulator: Emulator, signals: SimpleQueue[int]) -> int:
     """Run a command whose sessions are with the emulator, and return its exit status."""
     try:
         process = subprocess.Popen(command, env=emulator.environment())  # noqa: S603 - what it is for
@@ -71,8 +71,8 @@ def _run(command: list[str], emulator: Emulator, received: SimpleQueue[int]) -> 
                 status = process.wait(WAIT_SECONDS)
                 return status if status >= 0 else 128 - status
             except subprocess.TimeoutExpired:
-                while not received.empty():
-                    number = received.get()
+                while not signals.empty():
+                    number = signals.get()
                     # The first Ctrl-C reaches the command from the terminal as well.
                     if number != signal.SIGINT or interrupted:
                         process.send_signal(number)
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="OPERATION:KIND[:OPTION=VALUE]...",
-        help="misbehave, such as submitJobs:reset_after:times=2 or '*:delay:seconds=0.5'; may be"
+        help="make requests fail, such as submitJobs:reset_after:times=2 or '*:delay:seconds=0.5'; may be"
         f" repeated. Kinds: {', '.join(KINDS)}. Emulator.fault explains them and their options",
     )
     parser.add_argument(
@@ -129,7 +129,7 @@ def _count(text: str) -> int:
 
 def _fault(text: str) -> Fault:
     try:
-        return parsed(text)
+        return parse_fault(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

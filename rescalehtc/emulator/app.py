@@ -1,4 +1,4 @@
-"""The HTTP side: from operations to handlers, who may call, and what an error looks like."""
+"""The HTTP application: routes operations to handlers, checks callers, answers errors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
 from .descriptors import is_out_of_descriptors
-from .faults import UPLOAD
+from .faults.effects import answer_with_faults
+from .faults.requested import UPLOAD
 from .folders import is_full
 from .handlers import authentication, images, jobs, projects, storage, tasks, workspaces
-from .handlers.received import Received, RefusedError, oauth_refused, refused, without_nulls
-from .misbehaviour import answered
+from .handlers.answers import drop_nulls
+from .handlers.errors import ApiError, api_error, oauth_error
+from .handlers.request import ApiRequest
 from .tokens import InvalidTokenError
 
 if TYPE_CHECKING:
@@ -27,9 +29,9 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from .._operation import Operation
+    from .._wire.operation import Operation
     from .faults import Faults
-    from .handlers.received import Handler, Service
+    from .handlers.request import Handler, Service
 
     Answer = Callable[[Request], Awaitable[Response]]
 
@@ -38,7 +40,7 @@ _log = logging.getLogger("rescalehtc.emulator")
 BASE_PATH: Final = "/api/v1"
 MAX_BODY_BYTES: Final = 32 << 20
 
-HANDLERS: Final[Mapping[Operation, Handler]] = {
+HANDLERS: Final[Mapping[Operation[Any], Handler]] = {
     **authentication.HANDLERS,
     **workspaces.HANDLERS,
     **projects.HANDLERS,
@@ -53,18 +55,18 @@ def create_app(service: Service, host: str, faults: Faults) -> Starlette:
     """Make the application, for a server that listens on this host."""
 
     def endpoint(name: str, answer: Answer) -> Answer:
-        carry_out = _endpoint(name, answer)
+        carry_out = _answer_errors(name, answer)
 
-        async def misbehaving(request: Request) -> Response:
-            return await answered(faults, service, name, request, carry_out)
+        async def faulty(request: Request) -> Response:
+            return await answer_with_faults(faults, service.tokens, name, request, carry_out)
 
-        return misbehaving
+        return faulty
 
     operations = [
         Route(
             # A number is read by its handler: the router's own reading fails for long ones.
             operation.path.replace(":int}", "}"),
-            endpoint(operation.id, _operation(service, operation, handler)),
+            endpoint(operation.id, _answer_operation(service, operation, handler)),
             methods=[operation.method],
         )
         for operation, handler in HANDLERS.items()
@@ -84,7 +86,7 @@ def create_app(service: Service, host: str, faults: Faults) -> Starlette:
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
             Middleware(_OwnOrigin),
         ],
-        exception_handlers={HTTPException: _no_operation},
+        exception_handlers={HTTPException: _answer_no_operation},
     )
 
 
@@ -96,7 +98,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class _OwnOrigin:
-    """Refuses what a browser sends for a page that is not the emulator's."""
+    """Refuses requests that a browser sends for pages of other origins."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -107,58 +109,60 @@ class _OwnOrigin:
         if all(origin == own for origin in request.headers.getlist("Origin")):
             await self._app(scope, receive, send)
             return
-        error = refused(403, "Forbidden", "requests from pages of other origins are refused")
+        error = api_error(403, "Forbidden", "requests from pages of other origins are refused")
         await error.response()(scope, receive, send)
 
 
-def _no_operation(_request: Request, error: Exception) -> Response:
+def _answer_no_operation(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     body = {"errorType": "NoSuchOperation", "errorDescription": error.detail}
     return JSONResponse(body, error.status_code, headers=error.headers)
 
 
-def _operation(service: Service, operation: Operation, handler: Handler) -> Answer:
+def _answer_operation(service: Service, operation: Operation[Any], handler: Handler) -> Answer:
     async def answer(request: Request) -> Response:
         claims: Mapping[str, Any] = {}
         try:
             if operation.authorization == "bearer":
-                claims = authentication.bearer_claims(service, request)
-            response = handler(Received(service, request, await _body(request), claims))
+                claims = authentication.read_bearer_claims(service, request)
+            response = handler(ApiRequest(service, request, await _read_body(request), claims))
         except InvalidTokenError:
             if operation.path.startswith("/auth/"):
-                raise oauth_refused(401, "Unauthorized", "the key or token is invalid") from None
-            raise RefusedError(401) from None
-        return without_nulls(response, operation.id)
+                raise oauth_error(401, "Unauthorized", "the key or token is invalid") from None
+            raise ApiError(401) from None
+        return drop_nulls(response, operation.id)
 
     return answer
 
 
-def _endpoint(name: str, answer: Answer) -> Answer:
+def _answer_errors(name: str, answer: Answer) -> Answer:
     async def endpoint(request: Request) -> Response:
         try:
             return await answer(request)
-        except RefusedError as error:
+        except ApiError as error:
             return error.response()
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except Exception as error:  # noqa: BLE001 - a request that goes wrong is answered too
             if is_full(error):
-                return refused(507, "InsufficientStorage", "the emulator's disk is full").response()
+                return api_error(
+                    507, "InsufficientStorage", "the emulator's disk is full"
+                ).response()
             if is_out_of_descriptors(error):
                 reason = "the emulator has no file descriptors left; try again"
-                return refused(503, "ServiceUnavailable", reason).response()
+                return api_error(503, "ServiceUnavailable", reason).response()
             _log.exception("%s failed", name)
-            return refused(500, "InternalError", "the emulator failed; see its log").response()
+            return api_error(500, "InternalError", "the emulator failed; see its log").response()
 
     return endpoint
 
 
-async def _body(request: Request) -> bytes:
+async def _read_body(request: Request) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > MAX_BODY_BYTES:
-            raise refused(413, "TooLarge", f"a body has at most {MAX_BODY_BYTES} bytes")
+            raise api_error(413, "TooLarge", f"a body has at most {MAX_BODY_BYTES} bytes")
         chunks.append(chunk)
     return b"".join(chunks)

@@ -1,4 +1,4 @@
-"""What the emulated clouds offer: regions, machines and storages."""
+"""The emulated clouds: regions, machines and storages."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def storage_option(region: str) -> dict[str, Any]:
     }
 
 
-def environment(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a computing environment, with what is known of its kind of machine."""
-    machine = MACHINES.get(asked.get("machineType", ""))
+def describe_environment(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a computing environment, with the attributes of its machine type."""
+    machine = MACHINES.get(wanted.get("machineType", ""))
     derived = machine and {
         "architecture": machine.architecture,
         "vCPUs": machine.vcpus,
@@ -77,13 +77,13 @@ def environment(asked: Mapping[str, Any]) -> dict[str, Any]:
         "swap": False,
     }
     names = ("machineType", "priority", "region", "computeScalingPolicy", "hyperthreading")
-    return {"derived": derived, **{name: asked.get(name) for name in names}}
+    return {"derived": derived, **{name: wanted.get(name) for name in names}}
 
 
 def all_environments() -> list[dict[str, Any]]:
     """Every kind of machine at every price in every region of its cloud."""
     return [
-        environment({"machineType": name, "priority": priority, "region": region})
+        describe_environment({"machineType": name, "priority": priority, "region": region})
         for name, machine in MACHINES.items()
         for region in ENABLED_REGIONS
         if cloud_provider(region) == machine.cloud

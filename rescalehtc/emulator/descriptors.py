@@ -1,4 +1,4 @@
-"""Running out of file descriptors: noticing it early, and waiting until some are free again."""
+"""Noticing early that file descriptors run out, and retrying until some are free again."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Jobs and uploads need a few while connections take what they can get.
+# Kept free of connections, for jobs and uploads.
 _RESERVE: Final = 64
-_PATIENCE_SECONDS: Final = 30.0
+_RETRY_SECONDS: Final = 30.0
 _PAUSE_SECONDS: Final = 0.1
 
 
@@ -24,13 +24,13 @@ def is_out_of_descriptors(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
-def limit() -> int:
-    """How many descriptors the process may have; -1 for any number."""
+def descriptor_limit() -> int:
+    """Return how many descriptors the process may have; -1 for any number."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def are_few_left() -> bool:
-    """Whether so few are free that those that can be spared should be closed."""
+def are_descriptors_scarce() -> bool:
+    """Whether so few are free that idle connections should be closed."""
     try:
         lowest_free = os.open(os.devnull, os.O_RDONLY)
     except OSError as error:
@@ -38,13 +38,13 @@ def are_few_left() -> bool:
             return True
         raise
     os.close(lowest_free)
-    most = limit()
+    most = descriptor_limit()
     return most != resource.RLIM_INFINITY and lowest_free >= most - min(_RESERVE, most // 4)
 
 
-def patiently(action: Callable[[], T]) -> T:
-    """Do something; while there is no descriptor for it, wait and try again for half a minute."""
-    until = time.monotonic() + _PATIENCE_SECONDS
+def retry_if_out_of_descriptors(action: Callable[[], T]) -> T:
+    """Call a function; while it runs out of descriptors, retry for half a minute."""
+    until = time.monotonic() + _RETRY_SECONDS
     while True:
         try:
             return action()

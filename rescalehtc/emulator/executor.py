@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
 import sqlite3
 import subprocess
@@ -13,15 +12,14 @@ import time
 from collections import Counter
 from contextlib import ExitStack, suppress
 from functools import partial
-from json import JSONEncoder
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from ..exceptions import HtcFileError
 from . import lifecycle
-from .descriptors import patiently
+from .descriptors import retry_if_out_of_descriptors
 from .folders import is_full, remove
+from .job_log import DEFAULT_MAX_LOG_BYTES, LogWriter
 from .processes import end_strays_below, end_strays_of, signal_group, start
-from .store import now
 from .tokens import CLAIM_PREFIX
 
 if TYPE_CHECKING:
@@ -37,21 +35,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("rescalehtc.emulator")
 
-# A job that has to end gets TERM, and KILL so many seconds later.
+# A job that has to end gets SIGTERM, and SIGKILL after this time.
 GRACE_SECONDS: Final = 2.0
-# How long output is waited for when all of a job's processes that can be found are killed.
+# How long to wait for output after all processes of a job were killed.
 DRAIN_SECONDS: Final = 1.0
-# How often a job is looked at while it writes nothing.
+# How often a job that writes nothing is checked.
 TICK_SECONDS: Final = 0.05
 # After a fault of the emulator itself, such as a full disk.
 FAULT_PAUSE_SECONDS: Final = 1.0
-# Output reaches the log at least so often, and a line is split at this length.
-FLUSH_SECONDS: Final = 0.1
-FLUSH_BYTES: Final = 1 << 20
-MAX_LINE_BYTES: Final = 256 << 10
-READ_BYTES: Final = 64 << 10
-DEFAULT_MAX_LOG_BYTES: Final = 1 << 30
-# What is freed at once of a deleted task, while requests and jobs wait.
+# How much of a deleted task is freed at once, while requests and jobs wait.
 FREED_LINES: Final = 1000
 FREED_PAGES: Final = 1000
 
@@ -79,7 +71,7 @@ class Executor:
         store: Where the jobs are.
         tokens: Issues the jobs' own tokens.
         folders: Where working directories and shared folders are made.
-        faults: Tell which jobs are preempted.
+        faults: Decide which jobs are preempted.
         slots: How many jobs run at once.
         clock_rate: How many emulated seconds pass in a second.
         base_url: The emulator's address, for the jobs.
@@ -115,7 +107,9 @@ class Executor:
             )
             for slot in range(slots)
         ]
-        self._workers.append(threading.Thread(target=self._free, name="free space", daemon=True))
+        self._workers.append(
+            threading.Thread(target=self._free_discarded_tasks, name="free space", daemon=True)
+        )
 
     def __enter__(self) -> Self:
         end_strays_below(self._folders.jobs)
@@ -186,7 +180,7 @@ class Executor:
     def _work(self, instance_id: str) -> None:
         while True:
             try:
-                run = self._take(instance_id)
+                run = self._take_job(instance_id)
                 if run is None:
                     return
                 self._run(run)
@@ -194,7 +188,7 @@ class Executor:
                 _log.exception("a job could not be run")
                 time.sleep(FAULT_PAUSE_SECONDS)
 
-    def _take(self, instance_id: str) -> _Run | None:
+    def _take_job(self, instance_id: str) -> _Run | None:
         with self._changed:
             while not self._closing:
                 job = self._store.take_job(instance_id, self._running_vcpus())
@@ -204,12 +198,12 @@ class Executor:
                 self._changed.wait()
             return None
 
-    def _free(self) -> None:
+    def _free_discarded_tasks(self) -> None:
         """Free the space of discarded tasks, for as long as the emulator runs."""
         while (task_id := self._next_discarded()) is not None:
             try:
-                patiently(partial(self._folders.remove_task, task_id))
-                self._free_pages(task_id)
+                retry_if_out_of_descriptors(partial(self._folders.remove_task, task_id))
+                self._free_log(task_id)
             except (OSError, sqlite3.OperationalError) as error:
                 _log.warning("the space of task %s can't be freed yet: %s", task_id, error)
                 with self._changed:
@@ -228,7 +222,7 @@ class Executor:
                 self._changed.wait()
             return None
 
-    def _free_pages(self, task_id: str) -> None:
+    def _free_log(self, task_id: str) -> None:
         has_freed = False
         while self._store.delete_lines(task_id, FREED_LINES):
             has_freed = True
@@ -263,7 +257,7 @@ class Executor:
 
     def _attempt_and_retry(self, run: _Run) -> Ending:
         retries: int = run.job.request.get("retryStrategy", {}).get("maxRetries", 0)
-        log = _Log(self._store, run.job.number, self._max_log_bytes)
+        log = LogWriter(self._store, run.job.number, self._max_log_bytes)
         ending = self._attempt(run, log, 1)
         for number in range(2, retries + 2):
             if not ending.may_retry:
@@ -272,10 +266,10 @@ class Executor:
             ending = self._attempt(run, log, number)
         return ending
 
-    def _attempt(self, run: _Run, log: _Log, number: int) -> Ending:
+    def _attempt(self, run: _Run, log: LogWriter, number: int) -> Ending:
         job = run.job
         if run.stop is not None:
-            return _stopped(run.stop, job)
+            return _stop_ending(run.stop, job)
         definition: Mapping[str, Any] = job.request["htcJobDefinition"]
         commands: list[str] | None = definition.get("commands")
         if not commands:
@@ -285,29 +279,29 @@ class Executor:
         folder = self._folders.jobs / job.id.replace(":", "-")
         environment = self._environment(job, folder, number)
         try:
-            process = patiently(
+            process = retry_if_out_of_descriptors(
                 lambda: start(commands, folder, definition.get("workingDir", ""), environment)
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL among the commands or envs
-            patiently(partial(remove, folder))
+            retry_if_out_of_descriptors(partial(remove, folder))
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
             return lifecycle.not_started(f"can't start {commands[0][:200]!r}: {reason}")
         try:
             with process:
                 run.output = process.stdout
-                log.follow(process)
+                log.attach(process)
                 try:
                     self._store.job_runs(job.number)
                     stop = self._watch(run, process, log)
                 finally:
                     signal_group(process, signal.SIGKILL)
                     end_strays_of(folder)
-                log.read_on(DRAIN_SECONDS)
+                log.drain(DRAIN_SECONDS)
                 log.end()
         finally:
-            patiently(partial(remove, folder))
+            retry_if_out_of_descriptors(partial(remove, folder))
         if stop is not None:
-            return _stopped(stop, job, process.returncode)
+            return _stop_ending(stop, job, process.returncode)
         return lifecycle.exited(process.returncode)
 
     def _environment(self, job: Job, folder: Path, attempt: int) -> dict[str, str]:
@@ -341,7 +335,7 @@ class Executor:
             **{pair["name"]: pair["value"] for pair in definition.get("envs", [])},
         }
 
-    def _watch(self, run: _Run, process: subprocess.Popen[bytes], log: _Log) -> Stop | None:
+    def _watch(self, run: _Run, process: subprocess.Popen[bytes], log: LogWriter) -> Stop | None:
         """Keep the log until the command ends, and return why it was made to end, if it was."""
         seconds = run.job.request["htcJobDefinition"].get("execTimeoutSeconds", float("inf"))
         deadline = time.monotonic() + seconds / self._clock_rate
@@ -367,101 +361,12 @@ class Executor:
 
     def _preempts(self, seconds: float, spared: set[Fault]) -> bool:
         """Whether a job that has run so long is preempted; faults decide once an attempt."""
-        due = {fault for fault in self._faults.preempting() if fault.seconds <= seconds} - spared
+        due = {fault for fault in self._faults.preemptions() if fault.seconds <= seconds} - spared
         spared |= due
         return any(fault.strikes() for fault in due)
 
 
-class _Log:
-    """Turns a job's output into lines in the store, until the log is as large as it may be."""
-
-    def __init__(self, store: Store, job: int, max_bytes: int) -> None:
-        self._store = store
-        self._job = job
-        self._max_bytes = max_bytes
-        self._room = max_bytes
-        self._written = 0
-        self._pending: list[str] = []
-        self._pending_bytes = 0
-        self._flushed_at = 0.0
-        self._rest = b""
-        self._encode = JSONEncoder(ensure_ascii=False).encode
-
-    def follow(self, process: subprocess.Popen[bytes]) -> None:
-        """Read the output of this process from now on."""
-        assert process.stdout is not None
-        self._output = process.stdout.fileno()
-        self._poll = select.poll()
-        self._poll.register(self._output, select.POLLIN)
-        self._is_open = True
-
-    def read(self, seconds: float) -> bool:
-        """Wait for output and take it in. Returns whether any process can still write."""
-        if self._is_open and self._poll.poll(seconds * 1000):
-            chunk = os.read(self._output, READ_BYTES)
-            self._is_open = bool(chunk)
-            *lines, self._rest = (self._rest + chunk).split(b"\n")
-            self._add(lines)
-            if len(self._rest) > MAX_LINE_BYTES:
-                *pieces, self._rest = _pieces(self._rest)
-                self._add(pieces)
-        due = time.monotonic() - self._flushed_at >= FLUSH_SECONDS
-        if self._pending and (due or self._pending_bytes >= FLUSH_BYTES):
-            self._flush()
-        return self._is_open
-
-    def read_on(self, seconds: float) -> bool:
-        """Read until no process can write any more, or so long. Returns whether one can."""
-        until = time.monotonic() + seconds
-        while self._is_open and time.monotonic() < until:
-            self.read(TICK_SECONDS)
-        return self._is_open
-
-    def end(self) -> None:
-        """Write what is left; a last line need not have an end."""
-        if self._rest:
-            self._add([self._rest])
-            self._rest = b""
-        self._flush()
-
-    def _add(self, lines: list[bytes]) -> None:
-        if self._room < 0:
-            return
-        time_read = now()
-        for line in lines:
-            for piece in _pieces(line):
-                record = self._record(time_read, piece.decode("utf-8", "replace"))
-                self._room -= len(record.encode())
-                if self._room < 0:
-                    text = f"The log ends here: it has reached {self._max_bytes} bytes. The job"
-                    self._pending.append(self._record(time_read, f"{text} goes on."))
-                    return
-                self._pending.append(record)
-                self._pending_bytes += len(piece)
-
-    def _record(self, time_read: str, message: str) -> str:
-        return f'{{"timestamp":"{time_read}","message":{self._encode(message)}}}'
-
-    def _flush(self) -> None:
-        if self._pending:
-            self._store.add_lines(self._job, self._written + 1, self._pending)
-            self._written += len(self._pending)
-            self._pending = []
-            self._pending_bytes = 0
-        self._flushed_at = time.monotonic()
-
-
-def _pieces(line: bytes) -> Iterator[bytes]:
-    while len(line) > MAX_LINE_BYTES:
-        end = MAX_LINE_BYTES
-        while end > MAX_LINE_BYTES - 4 and line[end] & 0xC0 == 0x80:  # inside a character
-            end -= 1
-        yield line[:end]
-        line = line[end:]
-    yield line
-
-
-def _stopped(stop: Stop, job: Job, returncode: int | None = None) -> Ending:
+def _stop_ending(stop: Stop, job: Job, returncode: int | None = None) -> Ending:
     match stop:
         case "cancelled":
             return lifecycle.cancelled(returncode)

@@ -55,7 +55,7 @@ class Folders:
         self.uploads: Path = root / "uploads"
 
     def clear(self) -> None:
-        """Remove what an emulator that was killed left behind."""
+        """Remove the leftovers of an emulator that was killed."""
         remove(self.jobs)
         remove(self.uploads)
 
@@ -79,11 +79,11 @@ class Folders:
 
     def project(self, project_id: str) -> Path:
         """The folder that a project's jobs share, made if it is not there."""
-        return _made(self.root / "projects" / project_id)
+        return _make_folder(self.root / "projects" / project_id)
 
     def task(self, task_id: str) -> Path:
         """The folder that a task's jobs share, made if it is not there."""
-        return _made(self.tasks / task_id)
+        return _make_folder(self.tasks / task_id)
 
     def remove_task(self, task_id: str) -> None:
         """Remove the folder that a task's jobs share."""
@@ -106,7 +106,7 @@ def open_data(data: str | Path) -> tuple[Path, IO[str]]:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_own(folder)
-        return folder, _locked((folder / _LOCK_FILE).open("a"))
+        return folder, _lock_file((folder / _LOCK_FILE).open("a"))
     except HtcFileError:
         raise
     except BlockingIOError as error:
@@ -125,7 +125,7 @@ def open_temporary() -> tuple[Path, IO[str]]:
         folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY)).resolve()
         # Under its name it is locked from the first moment, or it would seem to be abandoned.
         unnamed = folder / "new-lock"
-        lock = _locked(unnamed.open("a"))
+        lock = _lock_file(unnamed.open("a"))
         unnamed.rename(folder / _LOCK_FILE)
     except OSError as error:
         raise HtcFileError(f"can't make a temporary folder: {error.strerror}") from error
@@ -147,13 +147,13 @@ def remove_abandoned() -> None:
             found = folder.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
                 continue
-            with _locked((folder / _LOCK_FILE).open("r+")):
+            with _lock_file((folder / _LOCK_FILE).open("r+")):
                 _check_own(folder)
                 end_strays_below(folder / _JOBS)
                 remove(folder)
 
 
-def _locked(file: IO[str]) -> IO[str]:
+def _lock_file(file: IO[str]) -> IO[str]:
     """A file with a lock, until it is closed.
 
     Raises:
@@ -211,13 +211,13 @@ def remove(folder: Path) -> None:
 
 
 def _make_writable(folder: Path) -> None:
-    """Let what is in a folder be removed; a job may have made folders that are read-only."""
+    """Make folders writable so that they can be removed; a job may have made read-only ones."""
     folder.chmod(0o700)
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             _make_writable(path)
 
 
-def _made(folder: Path) -> Path:
+def _make_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -1,4 +1,4 @@
-"""Job statuses, the steps between them, and what the end of a process means. No I/O here."""
+"""Job statuses, the steps between them, and the endings of jobs. No I/O."""
 
 from __future__ import annotations
 

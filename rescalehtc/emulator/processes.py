@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from .descriptors import patiently
+from .descriptors import retry_if_out_of_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,7 @@ def start(
 
 
 def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Send a signal to what is left of a process's group."""
+    """Send a signal to the remaining processes of a group."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
@@ -71,7 +71,7 @@ def _end_strays(wanted: str) -> None:
     """Kill every process with this in its environment. It needs /proc; elsewhere they go on."""
     searched = os.fsencode(f"\0{wanted}")
     for _ in range(_STRAY_ROUNDS):
-        found = patiently(lambda: _processes_with(searched))
+        found = retry_if_out_of_descriptors(lambda: _processes_with(searched))
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(int(pid), signal.SIGKILL)

@@ -14,8 +14,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..exceptions import HtcException
-from .descriptors import are_few_left, is_out_of_descriptors, limit
-from .misbehaviour import TRANSPORT
+from .descriptors import are_descriptors_scarce, descriptor_limit, is_out_of_descriptors
+from .faults.effects import TRANSPORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +128,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Close idle connections while descriptors are few. Called every 0.1 s."""
-        if are_few_left():
+        if are_descriptors_scarce():
             self._warn()
             for connection in cast("list[_Connection]", list(self.server_state.connections)):
                 if connection.is_idle():
@@ -147,14 +147,14 @@ class Server(uvicorn.Server):
             _log.warning(
                 "file descriptors run out: idle connections are closed, and jobs may wait. The "
                 "limit is %s; raise it with `ulimit -n`",
-                limit(),
+                descriptor_limit(),
             )
 
 
 class _Connection(H11Protocol):
     """A connection, which the answers that go through it can reach."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: Any) -> None:
         self.app_state: dict[str, Any] = {**self.app_state, TRANSPORT: transport}
         self._used_at = self.loop.time()
         super().connection_made(transport)

@@ -92,15 +92,15 @@ class Tokens:
 
     def issue(self, claims: Mapping[str, Any], use: Use = "bearer") -> str:
         """Make a token with the user's claims and these."""
-        return self._signed({**USER, "groups": GROUPS, **claims}, use, int(time.time()))
+        return self._sign({**USER, "groups": GROUPS, **claims}, use, int(time.time()))
 
     def issue_for_upload(self, path: str) -> tuple[str, int]:
         """Make a token to upload one file with, and tell when it expires."""
         issued_at = int(time.time())
-        token = self._signed({"path": path}, "upload", issued_at)
+        token = self._sign({"path": path}, "upload", issued_at)
         return token, issued_at + self._seconds["upload"]
 
-    def _signed(self, claims: Mapping[str, Any], use: Use, issued_at: int) -> str:
+    def _sign(self, claims: Mapping[str, Any], use: Use, issued_at: int) -> str:
         payload = {
             **claims,
             "tokenUse": use,
@@ -113,7 +113,7 @@ class Tokens:
         return jwt.encode(payload, self._private, algorithm=ALGORITHM, headers=headers)
 
     def expire(self, token: str) -> None:
-        """Let a token be valid no more, before its time."""
+        """Make a token invalid before its time."""
         self._expired.add(token)
 
     def read(self, token: str, use: Use = "bearer") -> dict[str, Any]:
@@ -138,6 +138,12 @@ class Tokens:
         return payload
 
 
+def read_authorization(header: str) -> tuple[str, str]:
+    """Return the scheme of an Authorization header, in lower case, and the credential."""
+    scheme, _, credential = header.partition(" ")
+    return scheme.lower(), credential.strip()
+
+
 def new_signing_key() -> str:
     """Make a private key in PEM form."""
     key = generate_private_key(public_exponent=65537, key_size=2048)
@@ -147,12 +153,12 @@ def new_signing_key() -> str:
 def _public_jwk(key: RSAPublicKey) -> tuple[str, dict[str, str]]:
     """A key's id and its JSON Web Key. The id is the thumbprint of RFC 7638."""
     numbers = key.public_numbers()
-    required = {"e": _encoded(numbers.e), "kty": "RSA", "n": _encoded(numbers.n)}
+    required = {"e": _encode(numbers.e), "kty": "RSA", "n": _encode(numbers.n)}
     thumbprint = hashlib.sha256(json.dumps(required, separators=(",", ":")).encode()).digest()
     key_id = base64.urlsafe_b64encode(thumbprint).rstrip(b"=").decode()
     return key_id, {**required, "kid": key_id, "alg": ALGORITHM, "use": "sig"}
 
 
-def _encoded(number: int) -> str:
+def _encode(number: int) -> str:
     octets = number.to_bytes((number.bit_length() + 7) // 8, "big")
     return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()

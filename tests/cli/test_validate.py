@@ -124,7 +124,7 @@ def test_all_files_are_checked_also_after_one_that_is_not_there(command: Command
 @pytest.mark.parametrize(
     ("name", "content", "place"),
     [
-        ("a.json", b'{\n "a": 1,\n}', ":3:1: syntax: "),
+        ("a.json", b'{\n "a": 1\n "b": 2}', ":3:2: syntax: "),
         ("a.json", b"", ":1:1: syntax: "),
         ("a.json", b'{"a": "\xff"}', ":1:8: text: "),
         ("a.json", b"[" * 100_000, ":1:1: syntax: is nested too deeply"),
@@ -192,7 +192,7 @@ def test_any_json_is_read_as_json_and_its_names_are_found(
     assert payload.requests == json.loads(text)
     lines = text.split("\n")
     for path, name in places_in(payload.requests):
-        found = payload.located(Problem(path, ""))
+        found = payload.find_place(Problem(path, ""))
         assert found
         if name.isascii() and name.isalnum():  # others may be written in several ways
             shown = lines[found.place.line - 1][found.place.column - 1 :]

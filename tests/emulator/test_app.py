@@ -7,7 +7,7 @@ import pytest
 
 from codegen.spec import Spec
 from rescalehtc import api, models
-from rescalehtc._operation import Operation
+from rescalehtc._wire.operation import Operation
 from rescalehtc.emulator.app import HANDLERS, MAX_BODY_BYTES
 
 SPEC = Spec(Path(__file__).parents[2] / "openapi" / "htc.yaml")
@@ -497,6 +497,18 @@ def test_pages_hold_everything_once_in_order_and_the_last_has_no_next(user, size
     assert [job["jobUUID"] for page in pages for job in page] == jobs
     assert [len(page) for page in pages[:-1]] == [size] * (len(pages) - 1)
     assert pages[-1]
+
+
+def test_jobs_that_arrive_and_end_while_a_listing_is_read_do_not_shift_it(user):
+    """The place in a listing is a cursor, not an offset."""
+    task = user.new_task()
+    first = user.submit(task, ["false"], size=2)
+    user.wait_for_all(task)
+    pages = user.pages(f"{task}/jobs", status="FAILED", pageSize=1)
+    assert [job["jobUUID"] for job in next(pages)] == first[:1]
+    late = user.submit(task, ["false"], size=1)
+    user.wait_for_all(task)
+    assert [job["jobUUID"] for page in pages for job in page] == [*first[1:], *late]
 
 
 def test_the_next_address_carries_every_parameter_once(user):

@@ -66,10 +66,12 @@ def test_a_server_that_does_not_start_is_an_error_and_leaves_nothing(
     for name, replacement in what.items():
         monkeypatch.setattr(where, name, replacement)
     emulator = Emulator(slots=1)
+    before = {*threading.enumerate()}  # other tests may share an emulator
     with pytest.raises(HtcException, match=f"server did not start: .*{said}"), emulator:
         pass
     assert not list(temporary.iterdir())
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("job slot")]
+    left = {*threading.enumerate()} - before
+    assert not [thread for thread in left if thread.name.startswith("job slot")]
     with socket.socket() as client:
         address = httpx.URL(emulator.url)
         assert client.connect_ex((address.host, address.port)) != 0
@@ -359,4 +361,5 @@ def test_without_file_descriptors_jobs_wait_and_do_not_fail(tmp_path, make_user,
         user = make_user(emulator.url, emulator.api_key)
         for job_id in (first, second):
             assert user.wait(task, job_id)["status"] == "SUCCEEDED"
-    assert caplog.text.count("file descriptors run out") == 1
+    # Once for each emulator of this process: other tests may share one.
+    assert caplog.text.count("file descriptors run out") <= 2

@@ -11,7 +11,8 @@ import pytest
 
 from rescalehtc import models
 from rescalehtc.emulator import Emulator, executor
-from rescalehtc.emulator.executor import GRACE_SECONDS, MAX_LINE_BYTES
+from rescalehtc.emulator.executor import GRACE_SECONDS
+from rescalehtc.emulator.job_log import MAX_LINE_BYTES
 
 from ..clock import Clock
 from ..limits import HANG_SECONDS

@@ -1,4 +1,4 @@
-"""The emulator told to misbehave, seen by a user who speaks plain HTTP."""
+"""Faults of the emulator, seen by a user who speaks plain HTTP."""
 
 import gzip
 import json
@@ -14,7 +14,7 @@ import pytest
 
 from rescalehtc import htcprojects, models
 from rescalehtc.emulator import Emulator, faults
-from rescalehtc.emulator.misbehaviour import FOREIGN_HOST, UNKNOWN_FIELD, UNKNOWN_VALUE
+from rescalehtc.emulator.faults.effects import FOREIGN_HOST, UNKNOWN_FIELD, UNKNOWN_VALUE
 from rescalehtc.exceptions import HtcException
 
 from ..limits import HANG_SECONDS
@@ -383,7 +383,7 @@ def test_a_fault_that_makes_no_sense_is_refused_with_what_would(
     ],
 )
 def test_the_text_form_says_the_same(text, operation, kind, options):
-    fault = faults.parsed(text)
+    fault = faults.parse_fault(text)
     assert (fault.operation, fault.kind, fault.options) == (operation, kind, options)
 
 

@@ -41,10 +41,16 @@ REQUEST: dict[str, Any] = {
 
 
 class Books:
-    """The jobs of the task `t`, by their groups, as listJobs tells of them."""
+    """The jobs of the task `t`, by their groups, as listJobs lists them.
+
+    Attributes:
+        jobs: Their records.
+        repeats_tags: Whether records repeat tags.
+    """
 
     def __init__(self, wire: Wire) -> None:
         self.jobs: list[dict[str, Any]] = []
+        self.repeats_tags = True
         self._wire = wire
         self._lock = threading.Lock()
         self._batches = 0
@@ -72,6 +78,9 @@ class Books:
             for name in ("imageName", "commands", "maxVCpus", "maxMemory", "architecture", "envs")
             if name in definition
         }
+        if self.repeats_tags:
+            tags = definition.get("tags", {})
+            traits["tags"] = [{"key": key, "value": value} for key, value in tags.items()]
         with self._lock:
             self.jobs.append({"jobUUID": job_id, "group": group, "status": "RUNNING", **traits})
 
@@ -94,4 +103,6 @@ class Books:
 
     def _listed(self, asked: Asked) -> Step:
         with self._lock:
-            return answer({"items": self.groups_jobs(asked.query["group"][0])})
+            jobs = self.groups_jobs(asked.query["group"][0])
+            statuses = asked.query.get("status") or [job["status"] for job in jobs]
+            return answer({"items": [job for job in jobs if job["status"] in statuses]})

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rescalehtc import HtcSession
+from rescalehtc._client.io import BlockingIo
+from rescalehtc._client.transport import Transport
 from rescalehtc.htcprojects import HtcProject
 from rescalehtc.htctasks import HtcTask
 
@@ -79,3 +81,9 @@ def session(url: str, **settings: float) -> HtcSession:
         "timeout_seconds": HANG_SECONDS,
     }
     return HtcSession(api_key=canary.API_KEY, base_url=url, **{**quick, **settings})  # type: ignore[arg-type]
+
+
+def limit_bodies(rescale: HtcSession, max_body_bytes: int) -> None:
+    """Let a session receive no larger bodies."""
+    rescale.close()
+    rescale.client.io = BlockingIo(Transport(max_body_bytes))

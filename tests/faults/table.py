@@ -12,11 +12,13 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 MARKS = re.compile(r"(<!-- python -m tests.faults.table -->\n).*?(<!-- end -->)", re.DOTALL)
 SUBJECTS = {
     "requests": "Requests",
+    "connections": "Connections and proxies",
     "submissions": "Submissions",
     "listings_and_logs": "Listings and logs",
     "tokens": "Tokens",
     "input": "Hostile or broken input",
-    "threads": "Threads, forks, interrupts",
+    "threads": "Threads and forks",
+    "interrupts": "Interrupts",
     "secrets": "Secrets",
 }
 

@@ -5,34 +5,45 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import html
 import json
 import pickle
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, quote_plus
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rescalehtc import (
-    HtcSession,
-    _credentials,
-    _logs,
-    _operation,
-    _retry,
-    _waiting,
-    api,
-    bearer_token,
-    container_registry,
-    htcjobs,
-    models,
+from rescalehtc import HtcSession, api, bearer_token, container_registry, htcjobs, models
+from rescalehtc._client.credentials import (
+    KEY_FILE,
+    Credential,
+    checked_credential,
+    find_credential,
+    is_printable_ascii,
 )
-from rescalehtc._json_object import validated
+from rescalehtc._client.io import BlockingIo, run
+from rescalehtc._client.retry import MAX_RETRY_AFTER_SECONDS, RetryPolicy, parse_retry_after
+from rescalehtc._client.tokens import TOKEN_FILE, TokenSource
+from rescalehtc._client.transport import Transport
+from rescalehtc._jobs.logs import _messages
+from rescalehtc._jobs.records import is_running
+from rescalehtc._model_base import validated
+from rescalehtc._secret import redact
+from rescalehtc._url import origin
+from rescalehtc._wire.answer import Response, read_answer, read_page, status_error
+from rescalehtc._wire.operation import Operation
 from rescalehtc.cli import _submit
 from rescalehtc.exceptions import HtcException, HtcResponseError, HtcStatusError
 from rescalehtc.htcprojects import HtcProject
 from rescalehtc.htctasks import HtcTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BASE = "http://127.0.0.1:9/api/v1"
 IDS = {"projectId": "p", "taskId": "t"}
@@ -103,21 +114,22 @@ LIST_JOBS = api.LIST_JOBS.call(IDS)
 @example(200, b"[" * 5000)
 def test_pages(status: int, body: bytes) -> None:
     try:
-        page = _operation.read_page(LIST_JOBS, _operation.Response(status, body), BASE)
+        page = read_page(LIST_JOBS, Response(status, body), BASE)
     except HtcException as error:
         assert str(error).isprintable()
         pickle.loads(pickle.dumps(error))
         return
     assert all(isinstance(item["jobUUID"], str) for item in page.items)
     if page.next is not None:
-        assert _operation.origin(page.next.url(BASE)) == _operation.origin(BASE)
+        assert origin(page.next.url(BASE)) == origin(BASE)
 
 
 @given(st.sampled_from(["object", "array", "json", "text", "nothing", "page"]), STATUSES, BODIES)
 def test_answers(kind: Any, status: int, body: bytes) -> None:
-    call = _operation.Operation("fuzzed", "GET", "/fuzzed", answer=kind).call()
+    operation: Operation[Any] = Operation("fuzzed", "GET", "/fuzzed", answer=kind)
+    call = operation.call()
     try:
-        answer = _operation.read(call, _operation.Response(status, body))
+        answer = read_answer(call, Response(status, body))
     except HtcStatusError as error:
         assert status >= 400
         assert error.status_code == status
@@ -133,12 +145,10 @@ def test_answers(kind: Any, status: int, body: bytes) -> None:
 @given(st.integers(400, 999), BODIES, st.booleans())
 @example(403, b'{"errorDescription": "a\\u001b[2Jb"}', True)
 def test_error_bodies(status: int, body: bytes, may_show: bool) -> None:
-    try:
-        _operation.raise_for_status("fuzzed", _operation.Response(status, body), may_show=may_show)
-    except HtcStatusError as error:
-        assert error.status_code == status
-        assert pickle.loads(pickle.dumps(error)).status_code == status
-        assert "\x1b" not in str(error)
+    error = status_error("fuzzed", Response(status, body), list, may_show=may_show)
+    assert error.status_code == status
+    assert pickle.loads(pickle.dumps(error)).status_code == status
+    assert "\x1b" not in str(error)
 
 
 DATES = st.datetimes().map(lambda date: date.strftime("%a, %d %b %Y %H:%M:%S GMT"))
@@ -150,10 +160,10 @@ DATES = st.datetimes().map(lambda date: date.strftime("%a, %d %b %Y %H:%M:%S GMT
 @example("Mon, 1 Jan 0000 00:00:00 +9999", 0.0)
 @example("١٢", 0.0)
 def test_retry_after(text: str, now: float) -> None:
-    seconds = _retry.seconds_asked_for(text, now)
+    seconds = parse_retry_after(text, now)
     assert seconds is None or seconds >= 0
-    policy = _retry.RetryPolicy(5, 1.0, 900.0)
-    assert 0 <= policy.wait(0, seconds, lambda: 0.5) <= _retry.MAX_RETRY_AFTER_SECONDS
+    policy = RetryPolicy(5, 1.0, 900.0)
+    assert 0 <= policy.wait(0, seconds, 0.5) <= MAX_RETRY_AFTER_SECONDS
 
 
 @given(st.text() | st.binary().map(lambda b: b.decode("latin-1")) | st.none() | st.integers())
@@ -165,15 +175,22 @@ def test_bearer_tokens(text: Any) -> None:
         bearer_token.token_from_str(text)
 
 
+def token_of(credential: Credential, answer: object) -> str:
+    """The token of a session to which getToken answers this."""
+
+    async def fetch(_: str) -> object:
+        return answer
+
+    return run(TokenSource(BlockingIo(Transport()), credential, BASE, fetch).get())
+
+
 @given(VALUES | st.dictionaries(st.sampled_from(["tokenValue", "expiresIn"]), VALUES))
 def test_answers_of_get_token(answer: object) -> None:
-    credential = _credentials.checked_credential("Token", "key", "here")
-    source = _credentials.TokenSource(credential, BASE, lambda authorization: answer)
     try:
-        token = source.get()
+        token = token_of(checked_credential("Token", "key", "here"), answer)
     except HtcException:
         return
-    assert _credentials.is_secret_text(token)
+    assert is_printable_ascii(token)
 
 
 KEPT = st.fixed_dictionaries(
@@ -195,20 +212,19 @@ def test_kept_tokens(kept: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "default"
         path.mkdir()
-        (path / _credentials.KEY_FILE).write_text("key")
-        (path / _credentials.KEY_FILE).chmod(0o600)
-        (path / _credentials.TOKEN_FILE).write_bytes(kept)
-        credential = _credentials.find_credential(None, "default", Path(folder), {})
+        (path / KEY_FILE).write_text("key")
+        (path / KEY_FILE).chmod(0o600)
+        (path / TOKEN_FILE).write_bytes(kept)
+        credential = find_credential(None, "default", Path(folder), {})
         answer = {"tokenValue": "asked", "expiresIn": 60}
-        source = _credentials.TokenSource(credential, BASE, lambda authorization: answer)
-        assert _credentials.is_secret_text(source.get())
+        assert is_printable_ascii(token_of(credential, answer))
 
 
 @given(st.binary(max_size=60))
 def test_key_files(key: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "default").mkdir()
-        key_file = Path(folder) / "default" / _credentials.KEY_FILE
+        key_file = Path(folder) / "default" / KEY_FILE
         key_file.write_bytes(key)
         key_file.chmod(0o600)
         with contextlib.suppress(HtcException):
@@ -253,8 +269,8 @@ def test_batches_and_lines(json_object: dict[str, Any]) -> None:
     for read in (
         lambda: htcjobs.HtcJobBatch(json_object, TASK),
         lambda: repr(htcjobs.HtcJob(json_object, TASK)),
-        lambda: _logs.messages([json_object]),
-        lambda: _waiting.still_runs(json_object),
+        lambda: _messages([json_object]),
+        lambda: is_running(json_object),
     ):
         with contextlib.suppress(HtcException):
             read()
@@ -286,3 +302,56 @@ def test_submit_files(content: bytes, suffix: str) -> None:
         assert 1 <= int(column) <= lengths[int(row) - 1] + 1
         assert line.isprintable()
         assert len(line) < 2000
+
+
+ENCODINGS: list[Callable[[str], str]] = [
+    str,
+    str.upper,
+    str.lower,
+    json.dumps,
+    lambda text: json.dumps(json.dumps(text)),
+    lambda text: json.dumps(text, ensure_ascii=False).replace("/", "\\/"),
+    html.escape,
+    lambda text: html.escape(json.dumps(text)),
+    lambda text: "".join(f"&#{ord(c)};" for c in text),
+    lambda text: "".join(f"&#x{ord(c):X};" for c in text),
+    quote,
+    quote_plus,
+    lambda text: quote(text, safe=""),
+    repr,
+    lambda text: repr(text.encode()),
+    lambda text: "".join(f"\\u{ord(c):04x}" for c in text if ord(c) < 0x10000),
+    lambda text: base64.b64encode(text.encode()).decode(),
+    lambda text: base64.b64encode(f"user:{text}".encode()).decode(),
+    lambda text: base64.urlsafe_b64encode(f"me:{text}".encode()).decode(),
+    lambda text: text.encode().hex(),
+    lambda text: text.encode().decode("latin-1"),
+    lambda text: "\n".join(text[n : n + 5] for n in range(0, len(text), 5)),
+    lambda text: text[:12],
+    lambda text: text[-12:],
+    lambda text: f"<p>{html.escape(text)}</p>",
+]
+CORE = "cAnArY-0123456789"
+
+
+@given(
+    st.text(st.sampled_from("\"'<>&/\\ \n\t%+=äß漢🂡a"), max_size=6),
+    st.text(st.sampled_from("\"'<>&/\\ \n\t%+=äß漢🂡a"), max_size=6),
+    st.sampled_from(ENCODINGS),
+    st.sampled_from(["", "value: ", "<html>50% of &amp; ", "a\\b"]),
+)
+def test_a_secret_is_masked_in_every_form(
+    before: str, after: str, encode: Callable[[str], str], around: str
+) -> None:
+    """No eight characters of what can be recognised are left."""
+    core = CORE[:8] if encode(CORE) == CORE[:12] else CORE
+    text = f"{around}{encode(before + CORE + after)} {around}"
+    shown = redact(text, [before + CORE + after])
+    assert "***" in shown
+    for form in {core, encode(core), html.unescape(encode(core))}:
+        assert form.lower() not in shown.lower()
+
+
+@given(st.text(max_size=60), st.text(st.sampled_from("xyz"), min_size=8))
+def test_a_text_without_a_secret_is_shown_as_it_is(text: str, secret: str) -> None:
+    assert redact(text, [secret, "", "abc"]) == text or set("xyz") & set(text.lower())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rescalehtc import HtcSession, _transport, api, htcjobs, htctasks
+from rescalehtc import HtcSession, api, htcjobs, htctasks
 from rescalehtc.container_registry import get_container_registry
 from rescalehtc.exceptions import (
     HtcConnectionError,
@@ -20,6 +20,7 @@ from rescalehtc.exceptions import (
 
 from .books import BATCH
 from .canary import MARK, caught
+from .conftest import limit_bodies
 from .matrix import row
 from .wire import Step, Wire, answer, raw
 
@@ -105,11 +106,9 @@ def test_an_empty_group(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
 
 @row("a body of more than 256 MiB", "every answer", "HtcResponseError; it is not held in memory")
 @pytest.mark.parametrize("framing", ["length", "chunks", "close"])
-def test_an_oversized_body(
-    wire: Wire, rescale: HtcSession, monkeypatch: pytest.MonkeyPatch, framing: str
-) -> None:
+def test_an_oversized_body(wire: Wire, rescale: HtcSession, framing: str) -> None:
     rescale.do_authenticate()
-    monkeypatch.setattr(_transport, "MAX_BODY_BYTES", 100_000)
+    limit_bodies(rescale, 100_000)
     body = b'"' + MARK.encode() * 50_000 + b'"'
     head = b"HTTP/1.1 200 OK\r\n"
     wire.on(
@@ -129,9 +128,9 @@ def test_an_oversized_body(
 
 
 @row("a small body that decompresses to gigabytes", "every answer", "HtcResponseError")
-def test_a_bomb(wire: Wire, rescale: HtcSession, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bomb(wire: Wire, rescale: HtcSession) -> None:
     rescale.do_authenticate()
-    monkeypatch.setattr(_transport, "MAX_BODY_BYTES", 100_000)
+    limit_bodies(rescale, 100_000)
     bomb = gzip.compress(MARK.encode() * 10_000_000)
     wire.on(PROJECT, answer(bomb, headers={"Content-Encoding": "gzip"}))
     with caught(HtcResponseError, "more than 100000 bytes"):

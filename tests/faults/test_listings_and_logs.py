@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import signal
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rescalehtc import HtcSession, htcjobs, htcsession
+from rescalehtc import HtcSession, htcjobs
+from rescalehtc._client import listing as client_listing
+from rescalehtc._client.listing import MAX_PAGES_WITHOUT_NEWS
 from rescalehtc.exceptions import (
     HtcConnectionError,
     HtcFileError,
@@ -24,6 +27,7 @@ from rescalehtc.htcjobs import HtcJob
 from ..limits import HANG_SECONDS
 from .books import JOBS
 from .canary import API_KEY, ENV, caught
+from .conftest import limit_bodies
 from .matrix import row
 from .wire import Step, Wire, answer, compressed, computed, held, raw, reset, truncated
 
@@ -161,7 +165,7 @@ def test_next_repeats(
     listing.instead = {2: [answer(listing.page(2, next=again))]}
     with caught(HtcResponseError):
         listed(rescale, task)
-    assert len(wire.asked_for(JOBS)) <= PAGES
+    assert len(wire.asked_for(JOBS)) <= PAGES + 1
 
 
 @row("next on another host, scheme or port", "listing", "HtcResponseError; nothing is sent there")
@@ -220,19 +224,15 @@ def test_some_empty_pages(rescale: HtcSession, task: HtcTask, listing: Paged) ->
 
 
 @row("empty pages without end", "listing", "HtcResponseError after 1000")
-def test_empty_pages_without_end(
-    wire: Wire, rescale: HtcSession, task: HtcTask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(htcsession, "MAX_EMPTY_PAGES", 20)
-
+def test_empty_pages_without_end(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
     def empty(asked: Asked) -> Step:
         number = int(asked.query.get("page", ["0"])[0])
         return answer({"items": [], "next": f"?page={number + 1}"})
 
     wire.on(JOBS, computed(empty))
-    with caught(HtcResponseError, "empty pages"):
+    with caught(HtcResponseError, "nothing new for many pages"):
         listed(rescale, task)
-    assert len(wire.asked_for(JOBS)) == 21
+    assert len(wire.asked_for(JOBS)) == MAX_PAGES_WITHOUT_NEWS + 1
 
 
 @row("an item moves to the next page meanwhile", "listing", "listed once")
@@ -242,11 +242,143 @@ def test_an_item_comes_again(rescale: HtcSession, task: HtcTask, listing: Paged)
     assert listed(rescale, task) == ALL
 
 
-@row("a page comes again under another address", "listing", "HtcResponseError")
+@row("a page repeats an earlier one", "listing", "its items are listed once; the listing goes on")
 def test_a_page_comes_again(rescale: HtcSession, task: HtcTask, listing: Paged) -> None:
     listing.instead = {2: [answer(listing.page(2, items=jobs_on(1)))]}
-    with caught(HtcResponseError, "repeats"):
+    assert listed(rescale, task) == ALL[:6] + ALL[9:]
+
+
+@row("pages in a circle whose addresses change", "listing, log", "HtcResponseError")
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_a_circle(
+    wire: Wire,
+    rescale: HtcSession,
+    task: HtcTask,
+    job: HtcJob,
+    monkeypatch: pytest.MonkeyPatch,
+    length: int,
+) -> None:
+    monkeypatch.setattr(client_listing, "MAX_PAGES_WITHOUT_NEWS", 50)
+
+    def page(items: Callable[[int], list[Any]]) -> Step:
+        def step(asked: Asked) -> Step:
+            number = int(asked.query.get("page", ["0"])[0])
+            return answer({"items": items(number % length), "next": f"?page={number + 1}"})
+
+        return computed(step)
+
+    wire.on(JOBS, page(jobs_on))
+    with caught(HtcResponseError, "no end"):
         listed(rescale, task)
+    assert len(wire.asked_for(JOBS)) == length + 50 + 1
+    wire.on(LOG, page(lines_on))
+    with caught(HtcResponseError, "no end"):
+        job.get_logs(rescale)
+    assert len(wire.asked_for(LOG)) == length + 50 + 1
+
+
+@row("jobs arrive and end while they are listed", "listing by cursor", "none that stayed is lost")
+def test_a_listing_shifts(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
+    """The newest come first; a page begins after the job that its address names."""
+    jobs = [f"j:{number}" for number in range(100, 0, -1)]
+    arrived = itertools.count(101)
+
+    def page(asked: Asked) -> Step:
+        after = asked.query.get("after", [""])[0]
+        begin = jobs.index(after) + 1 if after else 0
+        ids = jobs[begin : begin + 10]
+        following = f"?after={ids[-1]}" if jobs[-1] != ids[-1] else None
+        step = answer({"items": [{"jobUUID": name} for name in ids], "next": following})
+        jobs[:0] = [f"j:{next(arrived)}" for _ in range(3)]  # meanwhile
+        jobs.remove(ids[0])
+        return step
+
+    wire.on(JOBS, computed(page))
+    names = listed(rescale, task)
+    assert len(names) == len(set(names))
+    assert set(names) >= {name for name in jobs if int(name[2:]) <= 100}
+
+
+@row("a listing grows as fast as it is read", "listing by offset", "each job once, to the end")
+def test_a_listing_grows(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
+    """Two jobs arrive in front with each page, so that half of a page repeats the one before."""
+    jobs = [f"j:{number}" for number in range(60)]
+    arrived = itertools.count(1000)
+
+    def page(asked: Asked) -> Step:
+        begin = int(asked.query.get("page", ["0"])[0])
+        ids = jobs[begin : begin + 4]
+        following = f"?page={begin + 4}" if begin + 4 < len(jobs) else None
+        if len(jobs) < 500:
+            jobs[:0] = [f"j:{next(arrived)}", f"j:{next(arrived)}"]
+        return answer({"items": [{"jobUUID": name} for name in ids], "next": following})
+
+    wire.on(JOBS, computed(page))
+    assert listed(rescale, task) == [f"j:{number}" for number in range(60)]
+
+
+@row(
+    "a page exceeds the size limit", "listing, log", "asked for in half the size, down to one item"
+)
+@pytest.mark.parametrize("fits", [1000, 300, 7, 1])
+def test_a_page_that_is_too_large(
+    wire: Wire, rescale: HtcSession, task: HtcTask, job: HtcJob, fits: int
+) -> None:
+    """Small items come first, so that a later page is the first one that is too large."""
+    rescale.do_authenticate()
+    limit_bodies(rescale, 1000 * 100)
+    items = [
+        {"jobUUID": f"j:{n}", "message": "m" if n < 400 else "x" * (90_000 // fits)}
+        for n in range(430)
+    ]
+
+    def page(asked: Asked) -> Step:
+        begin, size = int(asked.query.get("page", ["0"])[0]), int(asked.query["pageSize"][0])
+        end = begin + min(size, 400)
+        following = f"?page={end}&pageSize={size}" if end < len(items) else None
+        return answer({"items": items[begin:end], "next": following})
+
+    wire.on(JOBS, computed(page))
+    wire.on(LOG, computed(page))
+    assert listed(rescale, task) == [item["jobUUID"] for item in items]
+    assert list(job.get_logs(rescale)) == [item["message"] for item in items]
+
+
+@row("one item alone exceeds the size limit", "listing, log", "HtcResponseError")
+def test_an_item_that_is_too_large(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
+    rescale.do_authenticate()
+    limit_bodies(rescale, 10_000)
+    wire.on(JOBS, answer({"items": [{"jobUUID": "j" * 20_000}]}))
+    with caught(HtcResponseError, "more than 10000 bytes"):
+        listed(rescale, task)
+    sizes = [asked.query["pageSize"][0] for asked in wire.asked_for(JOBS)]
+    assert sizes == ["1000", "500", "250", "125", "62", "31", "15", "7", "3", "1"]
+
+
+@row("a page was too large", "the next listing", "begins with whole pages again")
+def test_the_next_listing_begins_with_whole_pages(
+    wire: Wire, rescale: HtcSession, task: HtcTask
+) -> None:
+    rescale.do_authenticate()
+    limit_bodies(rescale, 10_000)
+    large = answer({"items": [{"jobUUID": "j" * 20_000}]})
+    wire.on(JOBS, large, answer({"items": jobs_on(0)}))
+    for _ in range(2):
+        assert listed(rescale, task) == ALL[:3]
+    sizes = [asked.query["pageSize"][0] for asked in wire.asked_for(JOBS)]
+    assert sizes == ["1000", "500", "1000"]
+
+
+@row("many pages of the same line", "log", "all of them")
+def test_a_log_that_repeats_itself(wire: Wire, rescale: HtcSession, job: HtcJob) -> None:
+    same = [{"message": ""}] * 10
+
+    def page(asked: Asked) -> Step:
+        number = int(asked.query.get("page", ["0"])[0])
+        return answer({"items": same, "next": f"?page={number + 1}" if number < 200 else None})
+
+    wire.on(LOG, computed(page))
+    assert len(list(job.get_logs(rescale))) == 2010
 
 
 # ---- logs

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rescalehtc import HtcSession, _retry, api, htcsession, htctasks
+from rescalehtc import HtcSession, api, htctasks
+from rescalehtc._client.retry import MAX_RETRY_AFTER_SECONDS
 from rescalehtc.container_registry import get_container_registry
 from rescalehtc.exceptions import (
     HtcConnectionError,
@@ -22,15 +25,28 @@ from rescalehtc.exceptions import (
     HtcTimeoutError,
 )
 
-from ..clock import Ticks
+from ..clock import TestIo, inject_clock
 from ..limits import HANG_SECONDS, NOBODY, SHORT_SECONDS
 from .canary import caught
 from .conftest import session
 from .matrix import row
-from .wire import Step, Wire, answer, compressed, drip, hang_up, raw, reset, truncated
+from .wire import (
+    Step,
+    Wire,
+    answer,
+    compressed,
+    computed,
+    drip,
+    hang_up,
+    raw,
+    reset,
+    truncated,
+)
 
 if TYPE_CHECKING:
     from rescalehtc.htctasks import HtcTask
+
+    from .wire import Asked
 
 PROJECT = "GET /htc/projects/p"
 FOUND = answer({"projectId": "p"})
@@ -41,11 +57,9 @@ def get(rescale: HtcSession) -> Any:
 
 
 @pytest.fixture
-def ticks(monkeypatch: pytest.MonkeyPatch) -> Ticks:
-    """A clock on which the session's waits take no time; it tells how long they were."""
-    ticks = Ticks()
-    monkeypatch.setattr(htcsession, "time", ticks)
-    return ticks
+def clock(rescale: HtcSession) -> TestIo:
+    """A clock on which the session's waits take no time; it records how long they were."""
+    return inject_clock(rescale)
 
 
 # ---- requests that can be repeated
@@ -183,82 +197,131 @@ def test_another_status(
 
 
 @row("Retry-After in seconds", "429, 503", "waited for")
-def test_retry_after_in_seconds(wire: Wire, rescale: HtcSession, ticks: Ticks) -> None:
+def test_retry_after_in_seconds(wire: Wire, rescale: HtcSession, clock: TestIo) -> None:
     wire.on(PROJECT, answer(status=503, headers={"Retry-After": "7"}), FOUND)
     get(rescale)
-    assert ticks.slept == [7.0]
+    assert clock.slept == [7.0]
 
 
 @row("Retry-After as a date", "429, 503", "waited for")
-def test_retry_after_as_a_date(wire: Wire, rescale: HtcSession, ticks: Ticks) -> None:
-    date = formatdate(ticks.time() + 30, usegmt=True)
+def test_retry_after_as_a_date(wire: Wire, rescale: HtcSession, clock: TestIo) -> None:
+    date = formatdate(clock.time() + 30, usegmt=True)
     wire.on(PROJECT, answer(status=429, headers={"Retry-After": date}), FOUND)
     get(rescale)
-    assert 29 <= ticks.slept[0] <= 30  # the date has no fractions of a second
+    assert 29 <= clock.slept[0] <= 30  # the date has no fractions of a second
 
 
 @row("Retry-After in the past", "429, 503", "sent again at once")
-def test_retry_after_in_the_past(wire: Wire, rescale: HtcSession, ticks: Ticks) -> None:
-    date = formatdate(ticks.time() - 3000, usegmt=True)
+def test_retry_after_in_the_past(wire: Wire, rescale: HtcSession, clock: TestIo) -> None:
+    date = formatdate(clock.time() - 3000, usegmt=True)
     wire.on(PROJECT, answer(status=429, headers={"Retry-After": date}), FOUND)
     get(rescale)
-    assert ticks.slept == [0.0]
+    assert clock.slept == [0.0]
 
 
 @row("Retry-After that can't be read", "429, 503", "a wait of our own")
 @pytest.mark.parametrize("given", ["soon", "-1", "1e9", "²", "Mon, 99 Foo 2026", ""])
-def test_retry_after_garbage(wire: Wire, rescale: HtcSession, ticks: Ticks, given: str) -> None:
+def test_retry_after_garbage(wire: Wire, rescale: HtcSession, clock: TestIo, given: str) -> None:
     header = {"Retry-After": given.encode().decode("latin-1")}
     wire.on(PROJECT, answer(status=503, headers=header), FOUND)
     get(rescale)
-    assert ticks.slept == [0.0]  # the session's backoff_seconds is 0
+    assert clock.slept == [0.0]  # the session's backoff_seconds is 0
 
 
 @row("Retry-After of years", "429, 503", "waited for 60 s at most")
-def test_retry_after_of_years(wire: Wire, rescale: HtcSession, ticks: Ticks) -> None:
+def test_retry_after_of_years(wire: Wire, rescale: HtcSession, clock: TestIo) -> None:
     wire.on(PROJECT, answer(status=503, headers={"Retry-After": "9" * 40}), FOUND)
     get(rescale)
-    assert ticks.slept == [_retry.MAX_RETRY_AFTER_SECONDS]
+    assert clock.slept == [MAX_RETRY_AFTER_SECONDS]
 
 
-@row("it fails again and again", "GET", "waits that grow, by chance, up to 30 s")
-def test_waits_grow(wire: Wire, ticks: Ticks) -> None:
+@row("it fails again and again", "GET", "waits that grow up to 30 s, half of each by chance")
+def test_waits_grow(wire: Wire) -> None:
     wire.on(PROJECT, answer(status=500))
-    with (
-        session(wire.url, backoff_seconds=4.0, max_retries=8, deadline_seconds=1e6) as rescale,
-        caught(HtcServerError),
-    ):
-        get(rescale)
-    assert len(ticks.slept) == 8
+    with session(wire.url, backoff_seconds=4.0, max_retries=8, deadline_seconds=1e6) as rescale:
+        clock = inject_clock(rescale)
+        with caught(HtcServerError):
+            get(rescale)
+    assert len(clock.slept) == 8
     longest = [4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0, 30.0]
-    assert all(0 <= wait <= most for wait, most in zip(ticks.slept, longest, strict=True))
-    assert len(set(ticks.slept)) == 8
+    assert all(most / 2 <= wait <= most for wait, most in zip(clock.slept, longest, strict=True))
+    assert len(set(clock.slept)) == 8
 
 
 @row("a wait would end after deadline_seconds", "429, 503", "the exception at once")
-def test_no_wait_beyond_the_deadline(wire: Wire, ticks: Ticks) -> None:
+def test_no_wait_beyond_the_deadline(wire: Wire) -> None:
     wire.on(PROJECT, answer(status=429, headers={"Retry-After": "50"}))
-    with session(wire.url, deadline_seconds=40.0) as rescale, caught(HtcRateLimitError):
-        get(rescale)
-    assert ticks.slept == []
-
-
-@row("an outage", "all requests of a session", "20 repetitions, and one more for ten successes")
-def test_the_budget_of_an_outage(wire: Wire, rescale: HtcSession) -> None:
-    wire.on(PROJECT, answer(status=500))
-    for _ in range(50):
-        with caught(HtcServerError):
+    with session(wire.url, deadline_seconds=40.0) as rescale:
+        clock = inject_clock(rescale)
+        with caught(HtcRateLimitError):
             get(rescale)
-    # One success, of getToken, came before it, when nothing had been used up.
-    assert len(wire.asked_for(PROJECT)) == 50 + 20
-    wire.on(PROJECT, FOUND)
-    for _ in range(11):
-        get(rescale)
-    wire.on(PROJECT, answer(status=500))
-    before = len(wire.asked_for(PROJECT))
-    with caught(HtcServerError):
-        get(rescale)
-    assert len(wire.asked_for(PROJECT)) - before == 2
+    assert clock.slept == []
+
+
+@row("an outage", "a call", "max_retries retries, with growing waits; no storm")
+@pytest.mark.parametrize("fault", [answer(status=500), answer(status=503), reset, hang_up])
+def test_a_dead_service(wire: Wire, fault: Step) -> None:
+    with session(wire.url, backoff_seconds=1.0) as rescale:
+        rescale.do_authenticate()
+        clock = inject_clock(rescale)
+        wire.on(PROJECT, fault)
+        for _ in range(10):
+            with caught(HtcException):
+                get(rescale)
+    assert len(wire.asked_for(PROJECT)) == 10 * 6
+    # It takes a call at least a quarter of a minute to ask six times.
+    assert sum(clock.slept) >= 10 * 15.5
+
+
+@row("an outage", "64 threads", "each one retries max_retries times; no storm")
+def test_a_dead_service_and_64_threads(wire: Wire) -> None:
+    with session(wire.url, backoff_seconds=1.0, deadline_seconds=1e6) as rescale:
+        rescale.do_authenticate()
+        clock = inject_clock(rescale)
+        wire.on(PROJECT, answer(status=503))
+
+        def ask(_: int) -> bool:
+            try:
+                get(rescale)
+            except HtcServerError:
+                return True
+            return False
+
+        with ThreadPoolExecutor(64) as threads:
+            assert all(threads.map(ask, range(64)))
+    assert len(wire.asked_for(PROJECT)) == 64 * 6
+    assert len(clock.slept) == 64 * 5
+
+
+@row("connections reset for 2 s", "64 threads", "no call fails")
+def test_64_threads_through_resets(wire: Wire) -> None:
+    with session(wire.url, backoff_seconds=1.0, deadline_seconds=1e6) as rescale:
+        rescale.do_authenticate()
+        clock = inject_clock(rescale)
+        began = clock.monotonic()
+
+        def blip(asked: Asked) -> Step:
+            return reset if clock.monotonic() < began + 2.0 else FOUND
+
+        wire.on(PROJECT, computed(blip))
+        with ThreadPoolExecutor(64) as threads:
+            calls = [threads.submit(get, rescale) for _ in range(64)]
+            assert [call.result() for call in calls] == [{"projectId": "p"}] * 64
+    assert clock.slept
+
+
+@row("every other request fails", "1 and 32 threads", "no call fails")
+@pytest.mark.parametrize("fault", [answer(status=503), reset, truncated({"projectId": "p"})])
+@pytest.mark.parametrize("count", [1, 32])
+def test_every_other_request_fails(wire: Wire, count: int, fault: Step) -> None:
+    numbers = itertools.count()
+    with session(wire.url, backoff_seconds=1.0, deadline_seconds=1e6) as rescale:
+        rescale.do_authenticate()
+        inject_clock(rescale)
+        wire.on(PROJECT, computed(lambda asked: FOUND if next(numbers) % 2 else fault))
+        with ThreadPoolExecutor(count) as threads:
+            calls = [threads.submit(get, rescale) for _ in range(4 * count)]
+            assert [call.result() for call in calls] == [{"projectId": "p"}] * (4 * count)
 
 
 @row("max_retries=0", "every request", "sent once")
@@ -390,7 +453,7 @@ def test_a_change_that_did_not_leave(
     with rescale, caught(HtcConnectionError) as info:
         change(rescale, task)
     assert not info.value.outcome_unknown
-    assert caplog.text.count("it is sent again") == 3
+    assert caplog.text.count("; retry in ") == 3
 
 
 @row(

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rescalehtc import HtcSession, _delivery, htcjobs
+from rescalehtc import HtcSession, htcjobs
+from rescalehtc._jobs import submission
+from rescalehtc._jobs.marks import MARK_TAG
 from rescalehtc.exceptions import (
     HtcAuthenticationError,
     HtcBadRequestError,
     HtcConnectionError,
-    HtcForbiddenError,
     HtcImagePendingError,
     HtcNotFoundError,
     HtcRateLimitError,
@@ -26,7 +29,7 @@ from rescalehtc.exceptions import (
     SubmissionUncertainError,
 )
 
-from ..limits import HANG_SECONDS, SHORT_SECONDS
+from ..limits import SHORT_SECONDS
 from .books import BATCH, JOBS, REQUEST, SUBMIT, Books
 from .canary import ENV, TOKEN_2, caught
 from .conftest import IMAGE, session
@@ -34,10 +37,14 @@ from .matrix import row
 from .wire import Step, Wire, answer, compressed, drip, hang_up, held, raw, reset, truncated
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rescalehtc.htcjobs import HtcJobBatch
     from rescalehtc.htctasks import HtcTask
 
     from .wire import Asked
+
+    Until = Callable[[Callable[[], bool]], None]
 
 HTML = answer(b"<html>Bad Gateway</html>")
 LOST = {
@@ -155,59 +162,66 @@ def test_no_image(wire: Wire, task: HtcTask, books: Books) -> None:
 # ---- a lost answer
 
 
-@row(
-    "lost or unreadable answer, 408, any 5xx; not taken",
-    "submission without a group",
-    "sent once; SubmissionUncertainError",
-)
-@every_loss
-def test_lost_without_a_group(
-    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, lost: Step
-) -> None:
-    wire.on(SUBMIT, lost)
-    with caught(SubmissionUncertainError) as info:
-        create(rescale, task)
-    error = info.value
-    assert (error.sent, error.seen, error.job_ids, error.group) == (3, None, [], None)
-    assert (error.project_id, error.task_id, error.cause.outcome_unknown) == ("p", "t", True)
-    assert "without a group" in str(error)
-    assert books.submissions == 1
-    with caught(SubmissionUncertainError):
-        error.recheck(rescale)
-    assert books.submissions == 1
+every_group = pytest.mark.parametrize("group", [None, "g"])
 
 
 @row(
     "lost or unreadable answer, 408, any 5xx; taken",
-    "submission with a group",
-    "sent once; the batch is found in the group and returned",
+    "submission",
+    "sent once; the batch is found by its mark and returned",
 )
+@every_group
 @every_loss
 def test_lost_and_landed(
-    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, lost: Step
+    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, lost: Step, group: str | None
 ) -> None:
     wire.on(SUBMIT, books.taken(lost))
-    batch = create(rescale, task, group="g")
+    batch = create(rescale, task, group)
     assert ids(batch) == batch_ids(1)
     assert batch.json["batchSize"] == 3
-    assert batch.json["group"] == "g"
+    assert [batch.json["group"]] == wire.asked_for(SUBMIT)[0].query["group"]
     assert books.submissions == 1
 
 
 @row(
     "lost or unreadable answer, 408, any 5xx; not taken",
-    "submission with a group",
+    "submission",
     "sent once; SubmissionUncertainError that saw 0 of 3 jobs",
 )
+@every_group
 @every_loss
 def test_lost_and_not_landed(
-    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, lost: Step
+    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, lost: Step, group: str | None
 ) -> None:
     wire.on(SUBMIT, lost)
     with caught(SubmissionUncertainError) as info:
-        create(rescale, task, group="g")
-    assert (info.value.seen, info.value.job_ids) == (0, [])
-    assert "3 jobs to group 'g' of task t of project p" in str(info.value)
+        create(rescale, task, group)
+    error = info.value
+    assert (error.sent, error.seen, error.job_ids) == (3, 0, [])
+    assert (error.project_id, error.task_id, error.cause.outcome_unknown) == ("p", "t", True)
+    assert f"3 jobs to group {error.group!r} of task t of project p" in str(error)
+    with caught(SubmissionUncertainError):
+        htcjobs.recheck(rescale, error)
+    assert books.submissions == 1
+
+
+@row(
+    "lost or unreadable answer, 408, any 5xx",
+    "submission without marks",
+    "sent once; SubmissionUncertainError",
+)
+@every_loss
+def test_lost_without_marks(
+    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, lost: Step
+) -> None:
+    rescale.mark_submissions = False
+    wire.on(SUBMIT, books.taken(lost))
+    with caught(SubmissionUncertainError, "without marks") as info:
+        create(rescale, task)
+    error = info.value
+    assert (error.sent, error.seen, error.job_ids, error.group) == (3, None, [], None)
+    with caught(SubmissionUncertainError):
+        htcjobs.recheck(rescale, error)
     assert books.submissions == 1
 
 
@@ -216,6 +230,7 @@ def test_late_answer(wire: Wire, task: HtcTask, books: Books) -> None:
     wire.on(SUBMIT, books.taken(drip(b"HTTP/1.1 200 OK\r\n", b"X-Filler: y\r\n")))
     with session(wire.url, timeout_seconds=SHORT_SECONDS) as rescale:
         assert ids(create(rescale, task, group="g")) == batch_ids(1)
+        wire.on(JOBS, answer({"items": []}))
         with caught(SubmissionUncertainError) as info:
             create(rescale, task)
     assert info.value.phase == "no answer"
@@ -237,16 +252,16 @@ def test_the_phase(
     assert info.value.phase == phase
 
 
-@row("landed in part", "submission with a group", "SubmissionUncertainError with the ids seen")
+@row("taken in part", "submission", "SubmissionUncertainError with the ids seen")
 def test_landed_in_part(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     wire.on(SUBMIT, books.taken(reset, jobs_of_each=2))
     with caught(SubmissionUncertainError) as info:
-        create(rescale, task, group="g")
+        create(rescale, task)
     assert (info.value.seen, info.value.job_ids) == (2, batch_ids(1, 2))
     assert "2 of them were seen" in str(info.value)
 
 
-@row("lands late, while it is looked for", "submission with a group", "the batch is returned")
+@row("taken late, during the search", "submission", "the batch is returned")
 def test_lands_while_looked_for(wire: Wire, task: HtcTask, books: Books) -> None:
     submitted: list[Asked] = []
     looks = 0
@@ -270,19 +285,19 @@ def test_lands_while_looked_for(wire: Wire, task: HtcTask, books: Books) -> None
     assert looks == 3
 
 
-@row("lands after it was given up", "submission with a group", "recheck returns the batch")
+@row("taken after the search", "submission", "recheck returns the batch")
 def test_recheck(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     wire.on(SUBMIT, reset)
     with caught(SubmissionUncertainError) as info:
         create(rescale, task, group="g")
     with caught(SubmissionUncertainError):
-        info.value.recheck(rescale)
+        htcjobs.recheck(rescale, info.value)
     books.take(wire.asked_for(SUBMIT)[0])
-    assert ids(info.value.recheck(rescale)) == batch_ids(1)
+    assert ids(htcjobs.recheck(rescale, info.value)) == batch_ids(1)
     assert books.submissions == 1
 
 
-@row("the exception was pickled", "submission with a group", "recheck works in another process")
+@row("the exception was pickled", "submission", "recheck works in another process")
 def test_pickled_recheck(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     wire.on(SUBMIT, reset)
     with caught(SubmissionUncertainError) as info:
@@ -291,10 +306,10 @@ def test_pickled_recheck(wire: Wire, rescale: HtcSession, task: HtcTask, books: 
     again: SubmissionUncertainError = pickle.loads(pickle.dumps(info.value))
     assert str(again) == str(info.value)
     assert (again.phase, again.sent, again.group) == ("no answer", 3, "g")
-    assert ids(again.recheck(rescale)) == batch_ids(1)
+    assert ids(htcjobs.recheck(rescale, again)) == batch_ids(1)
 
 
-@row("an older batch like it is in the group", "submission with a group", "told apart")
+@row("an older batch like it is in the group", "submission with a group", "not returned")
 @pytest.mark.parametrize("landed", [True, False])
 def test_older_batch(
     wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, landed: bool
@@ -309,63 +324,162 @@ def test_older_batch(
         assert info.value.seen == 0
 
 
-@row("two new batches like it in the group", "submission with a group", "it can't be told")
+@row(
+    "another session submits the same to the group meanwhile",
+    "submission with a group",
+    "each gets its own batch",
+)
+@pytest.mark.parametrize("landed", [True, False])
 def test_somebody_else_submits_the_same(
-    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books
+    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, landed: bool
 ) -> None:
-    def twice(connection: Any, asked: Asked) -> None:
-        books.take(asked)
-        books.take(asked)
+    others: list[list[str]] = []
+
+    def meanwhile(connection: Any, asked: Asked) -> None:
+        wire.on(SUBMIT, books.taken())
+        with session(wire.url) as other:
+            others.append(ids(create(other, task, group="g")))
+        if landed:
+            books.take(asked)
         reset(connection)
 
-    wire.on(SUBMIT, twice)
-    with caught(SubmissionUncertainError, "more new jobs like them") as info:
-        create(rescale, task, group="g")
-    assert info.value.seen is None
+    wire.on(SUBMIT, meanwhile)
+    if landed:
+        assert ids(create(rescale, task, group="g")) == batch_ids(2)
+    else:
+        with caught(SubmissionUncertainError) as info:
+            create(rescale, task, group="g")
+        assert info.value.seen == 0
+    assert others == [batch_ids(1)]
 
 
-@row("a new batch unlike it in the group", "submission with a group", "told apart")
-def test_somebody_else_submits_something_else(
-    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books
+def alike(**definition: Any) -> dict[str, Any]:
+    return {**REQUEST, "htcJobDefinition": {**REQUEST["htcJobDefinition"], **definition}}
+
+
+@row(
+    "600 requests that differ only in tags, in claims, or in nothing; every answer lost",
+    "submit",
+    "each request gets its own jobs",
+)
+@pytest.mark.parametrize("differ_in", ["tags", "claims", "nothing"])
+def test_requests_that_are_alike(
+    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, differ_in: str
 ) -> None:
-    def another(connection: Any, asked: Asked) -> None:
-        books.add("other:0", "g", {"imageName": "another-image"})
-        books.take(asked)
+    payload = {
+        "tags": [alike(tags={"case": str(i)}) for i in range(600)],
+        "claims": [alike(claims=[{"name": "case", "value": str(i)}]) for i in range(600)],
+        "nothing": [alike()] * 600,
+    }[differ_in]
+    made: dict[str, Any] = {}
+
+    def lost(connection: Any, asked: Asked) -> None:
+        for batch in books.take(asked):
+            made[batch["parentJobId"]] = batch["htcJobDefinition"]
         reset(connection)
 
-    wire.on(SUBMIT, another)
-    assert ids(create(rescale, task, group="g")) == batch_ids(1)
+    wire.on(SUBMIT, lost)
+    batch = htcjobs.submit(rescale, task, payload, group="g")
+    parents = [part.json["parentJobId"] for part in batch.batches]
+    assert {*parents} == {*made}
+    assert len(parents) == 600
+    for part, request in zip(batch.batches, payload, strict=True):
+        definition = made[part.json["parentJobId"]]
+        assert definition == part.json["htcJobDefinition"]
+        assert definition["claims"] == request["htcJobDefinition"]["claims"]
+        assert definition["tags"].items() >= request["htcJobDefinition"].get("tags", {}).items()
 
 
-@row("the group can't be looked up", "submission with a group", "SubmissionUncertainError")
-def test_lookup_fails(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
-    listed = answer({"items": []})
+@row(
+    "the service does not repeat marks",
+    "submission of one request without a group",
+    "found in its own group",
+)
+def test_marks_are_not_repeated(
+    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books
+) -> None:
+    books.repeats_tags = False
     wire.on(SUBMIT, books.taken(reset))
-    wire.on(JOBS, listed, answer(status=403))
-    with caught(SubmissionUncertainError, "could not be asked") as info:
+    assert ids(create(rescale, task)) == batch_ids(1)
+
+
+@row("the service does not repeat marks", "any other submission", "SubmissionUncertainError")
+@pytest.mark.parametrize(("count", "group"), [(1, "g"), (2, None)])
+def test_marks_are_not_repeated_and_more_than_one_reading_is_possible(
+    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, count: int, group: str | None
+) -> None:
+    books.repeats_tags = False
+    wire.on(SUBMIT, books.taken(reset))
+    with caught(SubmissionUncertainError, "does not repeat the tags") as info:
+        htcjobs.create_job_batch_raw(rescale, task, [REQUEST] * count, group=group)
+    assert (info.value.seen, info.value.sent) == (0, 3 * count)
+
+
+@row("the answers are in another order", "create_job_batch_raw", "each request gets its own jobs")
+def test_reordered_answers(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
+    def reordered(connection: Any, asked: Asked) -> object:
+        return answer(books.take(asked)[::-1])(connection, asked)
+
+    wire.on(SUBMIT, reordered)
+    batch = htcjobs.create_job_batch_raw(rescale, task, [REQUEST] * 3)
+    assert ids(batch) == [one for number in (1, 2, 3) for one in batch_ids(number)]
+
+
+@row("the answer is that to another submission", "submission", "not taken for its own")
+def test_stale_answer(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
+    stale: list[Any] = []
+
+    def first(connection: Any, asked: Asked) -> object:
+        stale.extend(books.take(asked))
+        return answer(stale)(connection, asked)
+
+    def second(connection: Any, asked: Asked) -> object:
+        books.take(asked)
+        return answer(stale)(connection, asked)
+
+    wire.on(SUBMIT, first, second)
+    assert ids(create(rescale, task)) == batch_ids(1)
+    assert ids(create(rescale, task)) == batch_ids(2)
+
+
+@row(
+    "a batch's `json` or its failed jobs are submitted again", "submission", "with marks of its own"
+)
+def test_submitted_again(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
+    first = create(rescale, task)
+    wire.on(SUBMIT, books.taken(reset))
+    again = htcjobs.submit(rescale, task, [first.json], group=first.json["group"])
+    books.jobs[1]["status"] = "FAILED"
+    third = first.resubmit_failed(rescale).submit(rescale)
+    assert [ids(again), ids(third)] == [batch_ids(2), batch_ids(3, 1)]
+    assert len({*marks_sent(wire)}) == 3
+
+
+@row("the group can't be searched", "submission", "SubmissionUncertainError")
+def test_lookup_fails(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
+    wire.on(SUBMIT, books.taken(reset))
+    wire.on(JOBS, answer(status=403))
+    with caught(SubmissionUncertainError, "could not be searched") as info:
         create(rescale, task, group="g")
     assert info.value.seen is None
     wire.on(JOBS, answer({"items": books.groups_jobs("g")}))
-    assert ids(info.value.recheck(rescale)) == batch_ids(1)
+    assert ids(htcjobs.recheck(rescale, info.value)) == batch_ids(1)
 
 
-@row("the group can't be looked up beforehand", "submission with a group", "nothing is sent")
-def test_no_look_beforehand(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
-    wire.on(JOBS, answer(status=403))
-    with caught(HtcForbiddenError):
-        create(rescale, task, group="g")
-    assert books.submissions == 0
-
-
-@row("the lookup is cut short", "submission with a group", "asked again, never taken for whole")
+@row("an answer to the search is cut short", "submission", "asked for again")
 def test_lookup_truncated(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
-    jobs = [{"jobUUID": one, "imageName": "image"} for one in batch_ids(1)]
+    def listed(connection: Any, asked: Asked) -> object:
+        items = {"items": books.groups_jobs("g")}
+        looks.append(asked)
+        return (truncated(items) if len(looks) == 1 else answer(items))(connection, asked)
+
+    looks: list[Asked] = []
     wire.on(SUBMIT, books.taken(reset))
-    wire.on(JOBS, answer({"items": []}), truncated({"items": jobs}), answer({"items": jobs}))
+    wire.on(JOBS, listed)
     assert ids(create(rescale, task, group="g")) == batch_ids(1)
 
 
-@row("many batches in one call, landed in part", "create_job_batch_raw", "told of each job")
+@row("several requests, taken in part", "create_job_batch_raw", "the ids of each job seen")
 def test_raw_landed_in_part(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     def first_only(connection: Any, asked: Asked) -> None:
         books.take(asked)
@@ -423,16 +537,19 @@ def requests(count: int) -> list[dict[str, Any]]:
     return [{**REQUEST, "batchSize": 1}] * count
 
 
-@row("every answer is lost; all parts taken", "submit with a group", "the batch is returned")
-def test_all_parts_found(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
+@row("every answer is lost; all calls taken", "submit", "the batch is returned")
+@every_group
+def test_all_parts_found(
+    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, group: str | None
+) -> None:
     wire.on(SUBMIT, books.taken(reset))
-    batch = htcjobs.submit(rescale, task, requests(150), group="g")
+    batch = htcjobs.submit(rescale, task, requests(150), group=group)
     assert sorted(ids(batch)) == sorted(job["jobUUID"] for job in books.jobs)
     assert len(ids(batch)) == 150
     assert books.submissions == 2
 
 
-@row("one part's answer is lost, the part taken", "submit with a group", "the rest is sent too")
+@row("one call's answer is lost, the call taken", "submit", "the rest is sent too")
 @pytest.mark.parametrize("parallel", [1, 10])
 def test_one_part_lost(
     wire: Wire,
@@ -442,51 +559,51 @@ def test_one_part_lost(
     monkeypatch: pytest.MonkeyPatch,
     parallel: int,
 ) -> None:
-    monkeypatch.setattr(_delivery, "PARALLEL_CALLS", parallel)
+    monkeypatch.setattr(submission, "PARALLEL_CALLS", parallel)
     wire.on(SUBMIT, books.taken(answer(status=502)), books.taken())
-    told = ids(htcjobs.submit(rescale, task, requests(350), group="g"))
-    assert sorted(told) == sorted(job["jobUUID"] for job in books.jobs)
-    assert len(told) == 350
+    found = ids(htcjobs.submit(rescale, task, requests(350)))
+    assert sorted(found) == sorted(job["jobUUID"] for job in books.jobs)
+    assert len(found) == 350
     assert books.submissions == 4
 
 
 @row(
-    "one part is lost",
-    "submit without a group",
-    "SubmissionIncompleteError: each request is in a batch, uncertain or unsent",
+    "one call is lost, and not taken",
+    "submit",
+    "SubmissionIncompleteError: each request is submitted, uncertain or unsent",
 )
-def test_one_part_lost_without_a_group(
-    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books
-) -> None:
-    wire.on(SUBMIT, books.taken(), books.taken(reset), books.taken())
+def test_one_part_not_taken(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
+    wire.on(SUBMIT, books.taken(), reset, books.taken())
     with caught(SubmissionIncompleteError) as info:
         htcjobs.submit(rescale, task, requests(1200))
     error = info.value
-    uncertain = sum(one.sent for one in error.uncertain)
-    assert uncertain == 100
-    assert len(error.batches) + uncertain + len(error.unsent) == 1200
-    told = {job for batch in error.batches for job in ids(batch)}
-    assert told <= {job["jobUUID"] for job in books.jobs}
-    assert len(books.jobs) == len(told) + uncertain
-    assert books.submissions == len(told) // 100 + 1
+    uncertain = [request.position for one in error.uncertain for request in one.requests]
+    unsent = [request.position for request in error.unsent]
+    assert len(uncertain) == 100
+    assert len(error.submitted) + len(uncertain) + len(unsent) == 1200
+    found = ids(htcjobs.HtcJobBatch(error.submitted, task))
+    assert sorted(found) == sorted(job["jobUUID"] for job in books.jobs)
+    assert books.submissions == len(found) // 100 + 1
 
 
-@row("one part is refused", "submit", "SubmissionIncompleteError; the rest can be submitted again")
+@row("one call is refused", "submit", "SubmissionIncompleteError; the rest can be submitted again")
 def test_one_part_refused(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
+    payload = requests(1250)
     wire.on(SUBMIT, books.taken(), answer(status=400), books.taken())
     with caught(SubmissionIncompleteError) as info:
-        htcjobs.submit(rescale, task, requests(1200), group="g")
+        htcjobs.submit(rescale, task, payload, group="g")
     error = info.value
     assert error.uncertain == []
-    assert len(error.batches) + len(error.unsent) == 1200
+    assert len(error.submitted) + len(error.unsent) == 1250
     assert error.status_code == 400
-    again = htcjobs.submit(rescale, task, error.unsent, group="g")
-    told = [job for batch in error.batches for job in ids(batch)] + ids(again)
-    assert sorted(told) == sorted(job["jobUUID"] for job in books.jobs)
-    assert len(told) == len(set(told)) == 1200
+    rest = [{**payload[one.position], "batchSize": one.batch_size} for one in error.unsent]
+    again = htcjobs.submit(rescale, task, rest, group="g")
+    found = ids(htcjobs.HtcJobBatch(error.submitted, task)) + ids(again)
+    assert sorted(found) == sorted(job["jobUUID"] for job in books.jobs)
+    assert len({*found}) == 1250
 
 
-@row("the first part is refused", "submit", "its exception; nothing was taken")
+@row("the first call is refused", "submit", "its exception; nothing was taken")
 def test_all_parts_refused(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     wire.on(SUBMIT, answer(status=400))
     with caught(HtcBadRequestError):
@@ -504,52 +621,195 @@ def test_interrupted(wire: Wire, rescale: HtcSession, task: HtcTask, books: Book
     with caught(KeyboardInterrupt) as info:
         create(rescale, task, group="g")
     gate.set()
-    assert "a submission of 3 jobs to group 'g'" in info.value.__notes__[0]
-    assert "may have been taken" in info.value.__notes__[0]
+    (note,) = info.value.__notes__
+    (mark,) = marks_sent(wire)
+    assert "a submission to group 'g' was interrupted" in note
+    assert f"may have been submitted: 3 jobs, with the tag {MARK_TAG} of {mark}" in note
     assert len(ids(create(rescale, task, group="h"))) == 3
 
 
-@row(
-    "Ctrl-C while the group is looked up", "submission with a group", "a note; the session goes on"
-)
+@row("Ctrl-C during the search", "submission", "a note says so; the session goes on")
 def test_interrupted_lookup(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     gate = threading.Event()
     listed = answer({"items": []})
     wire.on(SUBMIT, reset, books.taken())
-    wire.on(JOBS, listed, interrupting(held(gate, listed)), listed)
+    wire.on(JOBS, interrupting(held(gate, listed)), listed)
     with caught(KeyboardInterrupt) as info:
         create(rescale, task, group="g")
     gate.set()
-    assert "may have been taken" in "".join(info.value.__notes__)
+    assert "may have been submitted: 3 jobs" in "".join(info.value.__notes__)
     assert len(ids(create(rescale, task, group="h"))) == 3
 
 
 @row("Ctrl-C", "submit in parts", "a note names what was submitted; the session goes on")
-def test_interrupted_parts(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
-    done = threading.Event()
-
-    def first(connection: Any, asked: Asked) -> object:
-        sent = books.taken()(connection, asked)
-        done.set()
-        return sent
-
-    def second(connection: Any, asked: Asked) -> object:
-        done.wait(HANG_SECONDS)
-        os.kill(os.getpid(), signal.SIGINT)
-        return books.taken()(connection, asked)
-
-    wire.on(SUBMIT, first, second, books.taken())
+def test_interrupted_parts(
+    wire: Wire,
+    rescale: HtcSession,
+    task: HtcTask,
+    books: Books,
+    monkeypatch: pytest.MonkeyPatch,
+    until: Until,
+) -> None:
+    monkeypatch.setattr(submission, "PARALLEL_CALLS", 1)
+    gate = threading.Event()
+    wire.on(SUBMIT, books.taken(), interrupting(held(gate, books.taken())), books.taken())
     with caught(KeyboardInterrupt) as info:
-        htcjobs.submit(rescale, task, requests(200), group="g")
-    assert "batch-1" in "".join(info.value.__notes__)
+        htcjobs.submit(rescale, task, requests(300), group="g")
+    gate.set()
+    until(lambda: len(books.jobs) == 200)
+    (note,) = info.value.__notes__
+    assert "submitted: batch-1, batch-2, " in note
+    assert "may have been submitted: 100 jobs, with the tag" in note
+    assert all(mark in note for mark in marks_sent(wire)[100:])
+    assert "not submitted: 100 jobs" in note
+    incomplete = info.value.__cause__
+    assert isinstance(incomplete, SubmissionIncompleteError)
+    assert incomplete.positions == [*range(100)]
+    assert ids(htcjobs.recheck(rescale, incomplete.uncertain[0]))
+    assert [one.position for one in incomplete.unsent] == [*range(200, 300)]
     assert len(ids(create(rescale, task, group="h"))) == 3
 
 
-def interrupting(step: Step) -> Step:
-    """Press Ctrl-C in this process, whose main thread waits for the answer."""
+class LimitError(TimeoutError):
+    """What a program's own time limit raises."""
+
+
+@row(
+    "a signal handler raises a TimeoutError",
+    "submission",
+    "it passes through at once, unchanged; a note says what may exist",
+)
+@pytest.mark.parametrize("place", [IMAGE, SUBMIT, JOBS])
+def test_signal_handler(
+    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, place: str
+) -> None:
+    limit = LimitError("my own limit")
+
+    def handle(*_: object) -> None:
+        raise limit
+
+    gate = threading.Event()
+    usual = {IMAGE: answer({"status": "READY"}), SUBMIT: books.taken(), JOBS: reset}
+    wire.on(SUBMIT, books.taken(reset))
+    wire.on(place, interrupting(held(gate, usual[place]), signal.SIGALRM), usual[place])
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        with caught(LimitError) as info:
+            create(rescale, task)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        gate.set()
+    assert info.value is limit
+    assert len(wire.asked_for(place)) == 1
+    incomplete = limit.__cause__
+    if place == IMAGE:
+        assert incomplete is None
+        assert not hasattr(limit, "__notes__")
+    else:
+        assert isinstance(incomplete, SubmissionIncompleteError)
+        (request,) = incomplete.uncertain[0].requests
+        assert f"3 jobs, with the tag {MARK_TAG} of {request.mark}" in limit.__notes__[0]
+    wire.on(SUBMIT, books.taken())
+    assert len(ids(create(rescale, task))) == 3
+
+
+class Impatient(KeyboardInterrupt):
+    """An interrupt that is followed by another one when it gets its note."""
+
+    def add_note(self, note: str) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.raise_signal(signal.SIGINT)
+        super().add_note(note)
+
+
+@row("a second Ctrl-C", "submission", "has the note as well")
+def test_interrupted_twice(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
+    def handle(*_: object) -> None:
+        raise Impatient
+
+    gate = threading.Event()
+    wire.on(SUBMIT, interrupting(held(gate, books.taken())), books.taken())
+    signal.signal(signal.SIGINT, handle)
+    with caught(KeyboardInterrupt) as info:
+        create(rescale, task)
+    gate.set()
+    assert type(info.value) is KeyboardInterrupt
+    (mark,) = marks_sent(wire)
+    assert mark in info.value.__notes__[0]
+    assert isinstance(info.value.__cause__, SubmissionIncompleteError)
+    assert len(ids(create(rescale, task))) == 3
+
+
+@row("Ctrl-C while the job's record is fetched", "create_single_job", "a note names the job")
+def test_interrupted_after_the_submission(
+    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books
+) -> None:
+    gate = threading.Event()
+    place = "GET /htc/projects/p/tasks/t/jobs/batch-1:0"
+    wire.on(place, interrupting(held(gate, answer(status=404))))
+    arguments = {name: value for name, value in BATCH.items() if name != "batch_size"}
+    with caught(KeyboardInterrupt) as info:
+        htcjobs.create_single_job(rescale, task, **arguments)
+    gate.set()
+    assert "submitted: batch-1" in info.value.__notes__[0]
+
+
+# ---- where threads are short
+
+PROGRAM = """
+import atexit, sys, threading
+from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
+
+project = htcprojects.HtcProject({"projectId": "p", "regions": ["AWS_EU_WEST_1"]})
+task = htctasks.HtcTask({"projectId": "p", "taskId": "t"}, project)
+requests = [{"batchSize": 1, "htcJobDefinition": {"imageName": "image"}}] * 250
+
+def submit():
+    with HtcSession(api_key="k", base_url=sys.argv[1]) as rescale:
+        batch = htcjobs.submit(rescale, task, requests)
+        print(len(batch.to_jobs()), flush=True)
+
+def submit_when_the_main_thread_has_ended():
+    threading.main_thread().join()
+    submit()
+
+threading.Thread(target=submit_when_the_main_thread_has_ended).start()
+threading.stack_size(1 << 47)  # no thread can be started
+if sys.argv[2] == "main":
+    submit()
+    threading.stack_size(0)
+atexit.register(submit)
+"""
+
+
+@row(
+    "no thread can be started",
+    "submit in the main thread, in a thread that outlives it, at exit",
+    "everything is submitted",
+)
+@pytest.mark.parametrize("where", ["main", "later"])
+def test_no_threads(wire: Wire, books: Books, where: str) -> None:
+    """In the second case only the thread and the handler at exit find that none can be started."""
+    program = [sys.executable, "-c", PROGRAM, wire.url, where]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    times = 3 if where == "main" else 2
+    assert (done.stdout.split(), done.stderr) == (["250"] * times, "")
+    assert len(books.jobs) == 250 * times
+
+
+def marks_sent(wire: Wire) -> list[str]:
+    return [
+        request["htcJobDefinition"]["tags"][MARK_TAG]
+        for asked in wire.asked_for(SUBMIT)
+        for request in asked.json
+    ]
+
+
+def interrupting(step: Step, number: signal.Signals = signal.SIGINT) -> Step:
+    """Send this process a signal, by default that of Ctrl-C, while it waits for the answer."""
 
     def interrupt(connection: Any, asked: Asked) -> object:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
         return step(connection, asked)
 
     return interrupt

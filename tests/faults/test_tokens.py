@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rescalehtc import HtcSession, _credentials, api, htcjobs
+from rescalehtc import HtcSession, api, htcjobs
 from rescalehtc.exceptions import (
     HtcAuthenticationError,
     HtcConnectionError,
@@ -22,7 +22,7 @@ from rescalehtc.exceptions import (
     HtcResponseError,
 )
 
-from ..clock import Ticks
+from ..clock import inject_clock
 from ..limits import HANG_SECONDS
 from .books import JOBS
 from .canary import API_KEY, MARK, REFRESH_TOKEN, TOKEN, TOKEN_2, caught
@@ -151,7 +151,7 @@ def test_a_failing_token_is_asked_for_once(
     wire.on(TOKENS, held(gate, answer(status=403)))
     with session(wire.url) as rescale, ThreadPoolExecutor(20) as threads:
         calls = [threads.submit(api.get_htc_projects, rescale, "p") for _ in range(20)]
-        until(lambda: renewals(wire) == 1 and threads_in("_my_turn") == 19)
+        until(lambda: renewals(wire) == 1 and threads_in("exclusively") == 19)
         gate.set()
         for call in calls:
             with caught(HtcException):
@@ -185,14 +185,15 @@ def test_fifty_processes(wire: Wire, folder: Path) -> None:
     wire.on(TOKENS, held(gate, answer({"tokenValue": TOKEN_2, "expiresIn": 21600})))
     program = (
         "import os, sys\n"
-        "from rescalehtc import HtcSession, _credentials, _transport, api\n"
+        "from rescalehtc import HtcSession, api\n"
+        "from rescalehtc._client import tokens\n"
         "children = []\n"
         f"for _ in range({CHILDREN}):\n"
         "    child = os.fork()\n"
         "    if child == 0:\n"
-        f"        _credentials.LOCK_WAIT_SECONDS = {HANG_SECONDS}\n"
+        f"        tokens.LOCK_WAIT_SECONDS = {HANG_SECONDS}\n"
         f"        rescale = HtcSession(base_url={wire.url!r})\n"
-        f"        os._exit(rescale._tokens.get() != {TOKEN_2!r})\n"
+        f"        os._exit(rescale.run(rescale.client.tokens.get()) != {TOKEN_2!r})\n"
         "    children.append(child)\n"
         "print('started', flush=True)\n"
         "print([os.waitpid(child, 0)[1] for child in children])\n"
@@ -211,15 +212,13 @@ def test_a_killed_renewer(
 ) -> None:
     gate = threading.Event()
     wire.on(TOKENS, held(gate, reset), SECOND)
-    program = (
-        f"from rescalehtc import HtcSession\nHtcSession(base_url={wire.url!r})._tokens.get()\n"
-    )
+    program = f"from rescalehtc import HtcSession\nrescale = HtcSession(base_url={wire.url!r})\nrescale.run(rescale.client.tokens.get())\n"
     process = subprocess.Popen([sys.executable, "-c", program])
     until(lambda: renewals(wire) == 1)
     process.send_signal(signal.SIGKILL)
     process.wait()
     with HtcSession(base_url=wire.url) as rescale:
-        assert rescale._tokens.get() == TOKEN_2
+        assert rescale.run(rescale.client.tokens.get()) == TOKEN_2
     gate.set()
 
 
@@ -228,20 +227,17 @@ def test_a_killed_renewer(
 def test_a_torn_file(wire: Wire, folder: Path, text: str) -> None:
     keep(folder, 3600).write_text(text, encoding="latin-1")
     with HtcSession(base_url=wire.url) as rescale:
-        assert rescale._tokens.get() == TOKEN
+        assert rescale.run(rescale.client.tokens.get()) == TOKEN
     assert renewals(wire) == 1
 
 
 @row("the clock jumps forward or back", "every request", "at most a renewal")
 @pytest.mark.parametrize("jump", [-1e8, -3600.0, 3600.0, 1e8])
-def test_the_clock_jumps(
-    wire: Wire, rescale: HtcSession, monkeypatch: pytest.MonkeyPatch, jump: float
-) -> None:
-    clock = Ticks()
-    monkeypatch.setattr(_credentials, "time", clock)
+def test_the_clock_jumps(wire: Wire, rescale: HtcSession, jump: float) -> None:
+    clock = inject_clock(rescale)
     wire.on(PROJECT, answer({"projectId": "p"}))
     api.get_htc_projects(rescale, "p")
-    clock.ahead["time"] += jump
+    clock.time_ahead += jump
     for _ in range(5):
         api.get_htc_projects(rescale, "p")
     assert renewals(wire) <= 2
@@ -249,16 +245,13 @@ def test_the_clock_jumps(
 
 @row("the clock of whoever kept the token was wrong", "kept token", "believed for its lifetime")
 @pytest.mark.parametrize("seconds", [1e8, 1e9])
-def test_a_kept_token_from_the_future(
-    wire: Wire, folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
-) -> None:
+def test_a_kept_token_from_the_future(wire: Wire, folder: Path, seconds: float) -> None:
     keep(folder, seconds, baseUrl=wire.url, expiresIn=100)
-    clock = Ticks()
-    monkeypatch.setattr(_credentials, "time", clock)
     with HtcSession(base_url=wire.url) as rescale:
-        assert rescale._tokens.get() == f"{MARK}-kept"
-        clock.ahead["monotonic"] += 100
-        assert rescale._tokens.get() == TOKEN
+        clock = inject_clock(rescale)
+        assert rescale.run(rescale.client.tokens.get()) == f"{MARK}-kept"
+        clock.ahead += 100
+        assert rescale.run(rescale.client.tokens.get()) == TOKEN
 
 
 @row("others can read the key's file", "HtcSession", "a warning in the log that says so")

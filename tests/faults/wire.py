@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -50,7 +51,8 @@ class Wire:
     Several steps are taken one after the other, and the last one from then on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.asked: list[Asked] = []
         self.at_connect: list[Callable[..., object]] = []
         self._lock = threading.Lock()
@@ -67,7 +69,7 @@ class Wire:
 
     @property
     def origin(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
@@ -102,7 +104,13 @@ class Wire:
         at_connect: Callable[..., object] | None,
     ) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with contextlib.suppress(OSError), connection:  # a client that hung up
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:  # a client that hung up
+            stack.enter_context(connection)
+            if self._tls:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+                stack.enter_context(connection)
+                with self._lock:
+                    self._open.add(connection)
             if at_connect is not None:
                 at_connect(connection)
                 return
@@ -147,13 +155,17 @@ def _read_request(file: Any, connection: int) -> Asked | None:
     while (header := file.readline().decode("latin-1").strip()) != "":
         name, _, value = header.partition(":")
         headers[name.lower()] = value.strip()
+    size = int(headers.get("content-length", "0"))
+    body = file.read(size)
+    if len(body) < size:  # the client was interrupted
+        return None
     parts = urlsplit(target)
     return Asked(
         method=method,
         path=parts.path.removeprefix("/api/v1"),
         query=parse_qs(parts.query, keep_blank_values=True),
         headers=headers,
-        body=file.read(int(headers.get("content-length", "0"))),
+        body=body,
         connection=connection,
     )
 
@@ -168,6 +180,7 @@ class answer:  # noqa: N801 - it reads as a verb
     body: Any = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict[str, str])
+    is_chunked: bool = False
 
     def __call__(self, connection: socket.socket, asked: Asked) -> bool:  # noqa: ARG002
         connection.sendall(self.encoded())
@@ -178,6 +191,9 @@ class answer:  # noqa: N801 - it reads as a verb
         if not isinstance(body, bytes):
             body = b"" if body is None else json.dumps(body).encode()
         headers = {"Content-Length": str(len(body)), **self.headers}
+        if self.is_chunked:
+            headers = {"Transfer-Encoding": "chunked", **self.headers}
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"HTTP/1.1 {self.status} Status\r\n{head}\r\n".encode() + body
 
@@ -185,6 +201,38 @@ class answer:  # noqa: N801 - it reads as a verb
 def computed(function: Callable[[Asked], Step]) -> Step:
     """Let a function choose what to do."""
     return lambda connection, asked: function(asked)(connection, asked)
+
+
+def followed(step: answer, leftover: bytes) -> Step:
+    """Answer, send some more in the same piece, and keep the connection."""
+
+    def send(connection: socket.socket, asked: Asked) -> bool:
+        connection.sendall(step.encoded() + leftover)
+        return True
+
+    return send
+
+
+def tunnel(port: int) -> Step:
+    """Open the tunnel that a client asks a proxy for, to this port of this machine."""
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while received := source.recv(65536):
+                target.sendall(received)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def step(connection: socket.socket, asked: Asked) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as service:
+            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=copy, args=(service, connection), daemon=True)
+            back.start()
+            copy(connection, service)
+            back.join()
+
+    return step
 
 
 def raw(sent: bytes) -> Step:

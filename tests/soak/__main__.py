@@ -13,21 +13,21 @@ from unittest import mock
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from rescalehtc import _delivery
+from rescalehtc._jobs import submission
 
 from .machine import Figures, machine
 from .server import Server
 
 STEPS = 50
 RUNS_A_SERVER = 20
-REQUESTS_A_CALL = 3  # the service takes 100; fewer make many parts of small submissions
+REQUESTS_A_CALL = 4  # the service takes 100; fewer make many calls of small submissions
 
 
 def soak(runs: int, steps: int, chosen: int, folder: Path) -> Figures:
     """Run the state machine so often, on one server, and return what was counted."""
     figures = Figures()
     with (
-        mock.patch.object(_delivery, "MAX_REQUESTS", REQUESTS_A_CALL),
+        mock.patch.object(submission, "MAX_REQUESTS", REQUESTS_A_CALL),
         Server(folder) as server,
     ):
         driven = seed(chosen)(machine(server, figures))

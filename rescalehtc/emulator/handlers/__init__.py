@@ -1,1 +1,1 @@
-"""What the operations do, a module a subject. Each has a table HANDLERS."""
+"""Handlers of operations, one module for each topic with a table HANDLERS."""

@@ -7,81 +7,75 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import JSONResponse, Response
 
-from ... import api
-from ..tokens import USER, InvalidTokenError
+from ..._wire import operations
+from ..tokens import USER, InvalidTokenError, read_authorization
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
 
-    from ..._operation import Operation
-    from .received import Handler, Received, Service
+    from ..._wire.operation import Operation
+    from .request import ApiRequest, Handler, Service
 
 
-def bearer_claims(service: Service, request: Request) -> Mapping[str, Any]:
-    """The claims of the bearer token that a request carries.
+def read_bearer_claims(service: Service, http: Request) -> Mapping[str, Any]:
+    """Return the claims of a request's bearer token.
 
     Raises:
-        InvalidTokenError: It carries no valid one.
+        InvalidTokenError: The request has no valid one.
     """
-    scheme, token = _authorization(request)
+    scheme, token = _authorization(http)
     return service.tokens.read(token if scheme == "bearer" else "")
 
 
-def expire_token(service: Service, request: Request) -> None:
-    """Let the bearer token that a request carries be valid no more."""
-    service.tokens.expire(_authorization(request)[1])
+def _authorization(http: Request) -> tuple[str, str]:
+    return read_authorization(http.headers.get("Authorization", ""))
 
 
-def _authorization(request: Request) -> tuple[str, str]:
-    scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
-    return scheme.lower(), credential.strip()
-
-
-def _check_api_key(received: Received, given: str) -> None:
-    if not hmac.compare_digest(given.encode(), received.store.api_key.encode()):
+def _check_api_key(request: ApiRequest, given: str) -> None:
+    if not hmac.compare_digest(given.encode(), request.store.api_key.encode()):
         raise InvalidTokenError
 
 
-def _new_token(received: Received) -> str:
+def _new_token(request: ApiRequest) -> str:
     """A bearer token in exchange for the API key, or for a refresh token with its claims."""
-    tokens = received.service.tokens
-    scheme, credential = _authorization(received.request)
+    tokens = request.service.tokens
+    scheme, credential = _authorization(request.http)
     claims: Mapping[str, Any] = {}
     if scheme == "refresh":
         claims = tokens.read(credential, "refresh")
     elif scheme == "token":
-        _check_api_key(received, credential)
+        _check_api_key(request, credential)
     else:
         raise InvalidTokenError
     return tokens.issue(claims)
 
 
-def _get_token(received: Received) -> Response:
-    expires_in = received.service.tokens.bearer_seconds
-    return JSONResponse({"tokenValue": _new_token(received), "expiresIn": expires_in})
+def _get_token(request: ApiRequest) -> Response:
+    expires_in = request.service.tokens.bearer_seconds
+    return JSONResponse({"tokenValue": _new_token(request), "expiresIn": expires_in})
 
 
-def _create_oauth_token(received: Received) -> Response:
-    token, expires_in = _new_token(received), received.service.tokens.bearer_seconds
+def _create_oauth_token(request: ApiRequest) -> Response:
+    token, expires_in = _new_token(request), request.service.tokens.bearer_seconds
     answer = {"access_token": token, "token_type": "Bearer", "expires_in": expires_in}
     return JSONResponse(answer)
 
 
-def _get_json_web_keys(received: Received) -> Response:
-    return JSONResponse(received.service.tokens.key_set)
+def _get_json_web_keys(request: ApiRequest) -> Response:
+    return JSONResponse(request.service.tokens.key_set)
 
 
-def _get_token_payload(received: Received) -> Response:
-    return JSONResponse(received.claims)
+def _get_token_payload(request: ApiRequest) -> Response:
+    return JSONResponse(request.claims)
 
 
-def _get_user(received: Received) -> Response:
-    scheme, credential = _authorization(received.request)
+def _get_user(request: ApiRequest) -> Response:
+    scheme, credential = _authorization(request.http)
     if scheme != "token":
         raise InvalidTokenError
-    _check_api_key(received, credential)
+    _check_api_key(request, credential)
     return JSONResponse(
         {
             "user": {
@@ -103,10 +97,10 @@ def _get_user(received: Received) -> Response:
     )
 
 
-HANDLERS: Final[Mapping[Operation, Handler]] = {
-    api.GET_JSON_WEB_KEYS: _get_json_web_keys,
-    api.CREATE_OAUTH_TOKEN: _create_oauth_token,
-    api.GET_TOKEN: _get_token,
-    api.GET_TOKEN_PAYLOAD: _get_token_payload,
-    api.GET_USER: _get_user,
+HANDLERS: Final[Mapping[Operation[Any], Handler]] = {
+    operations.GET_JSON_WEB_KEYS: _get_json_web_keys,
+    operations.CREATE_OAUTH_TOKEN: _create_oauth_token,
+    operations.GET_TOKEN: _get_token,
+    operations.GET_TOKEN_PAYLOAD: _get_token_payload,
+    operations.GET_USER: _get_user,
 }

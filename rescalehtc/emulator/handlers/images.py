@@ -6,25 +6,27 @@ import base64
 import json
 import secrets
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from ... import api, models
+from ... import models
+from ..._wire import operations
 from ..tokens import REGISTRY_SECONDS, USER_ID, WORKSPACE_ID
-from .received import Received, RefusedError, bad, find_project, oauth_refused
+from .errors import ApiError, bad_request, oauth_error
+from .request import find_project
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..._operation import Operation
-    from .received import Handler
+    from ..._wire.operation import Operation
+    from .request import ApiRequest, Handler
 
 
-def no_image(name: str) -> RefusedError:
+def image_not_found(name: str) -> ApiError:
     """There is no such image."""
-    return RefusedError(404, {"error": "IMAGE_UNAVAILABLE", "message": f"there is no image {name}"})
+    return ApiError(404, {"error": "IMAGE_UNAVAILABLE", "message": f"there is no image {name}"})
 
 
 def _is_image_name(name: str) -> bool:
@@ -35,32 +37,32 @@ def _is_image_name(name: str) -> bool:
     return True
 
 
-def _list_images(received: Received) -> Response:
-    project = find_project(received)
-    images = received.store.images(project["projectId"])
+def _list_images(request: ApiRequest) -> Response:
+    project = find_project(request)
+    images = request.store.images(project["projectId"])
     return JSONResponse({"containerRegistry": project["containerRegistry"], "images": images})
 
 
-def _get_image_status(received: Received) -> Response:
-    find_project(received)
-    name = received.path("imageName")
+def _get_image_status(request: ApiRequest) -> Response:
+    find_project(request)
+    name = request.path("imageName")
     if not _is_image_name(name):
-        raise bad("imageName must be [path/]name[:tag]")
-    status = received.store.image_status(name)
+        raise bad_request("imageName must be [path/]name[:tag]")
+    status = request.store.image_status(name)
     if status == "UNKNOWN":
-        raise no_image(name)
+        raise image_not_found(name)
     return JSONResponse({"status": status})
 
 
-def _create_repository(received: Received) -> Response:
-    project = find_project(received)
-    name = received.path("repoName")
+def _create_repository(request: ApiRequest) -> Response:
+    project = find_project(request)
+    name = request.path("repoName")
     if ":" in name or not _is_image_name(name):
-        raise bad("repoName must be [path/]name in lower case")
+        raise bad_request("repoName must be [path/]name in lower case")
     return JSONResponse(
         {
             "repositoryName": name,
-            "successfullyCreated": received.store.add_repository(project, name),
+            "successfullyCreated": request.store.add_repository(project, name),
             "projectId": project["projectId"],
             "createdBy": USER_ID,
             "workspaceId": WORKSPACE_ID,
@@ -69,20 +71,20 @@ def _create_repository(received: Received) -> Response:
     )
 
 
-def _get_registry_token(received: Received) -> Response:
+def _get_registry_token(request: ApiRequest) -> Response:
     """Answer a password that tells when it expires, as those of AWS do."""
     try:
-        find_project(received)
-    except RefusedError as error:
-        raise oauth_refused(error.status, "NotFound", "there is no such project") from None
-    expires_at = int(time.time()) + received.service.tokens.lifetime(REGISTRY_SECONDS)
+        find_project(request)
+    except ApiError as error:
+        raise oauth_error(error.status, "NotFound", "there is no such project") from None
+    expires_at = int(time.time()) + request.service.tokens.lifetime(REGISTRY_SECONDS)
     password = {"payload": secrets.token_urlsafe(48), "expiration": expires_at}
     return PlainTextResponse(base64.b64encode(json.dumps(password).encode()))
 
 
-HANDLERS: Final[Mapping[Operation, Handler]] = {
-    api.LIST_IMAGES: _list_images,
-    api.GET_IMAGE_STATUS: _get_image_status,
-    api.CREATE_REPOSITORY: _create_repository,
-    api.GET_REGISTRY_TOKEN: _get_registry_token,
+HANDLERS: Final[Mapping[Operation[Any], Handler]] = {
+    operations.LIST_IMAGES: _list_images,
+    operations.GET_IMAGE_STATUS: _get_image_status,
+    operations.CREATE_REPOSITORY: _create_repository,
+    operations.GET_REGISTRY_TOKEN: _get_registry_token,
 }

@@ -2,52 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import Field, TypeAdapter
 from starlette.responses import JSONResponse, Response
 
-from ... import api, models
-from .images import no_image
-from .received import (
-    DEFAULT_PAGE_SIZE,
+from ... import models
+from ..._facts import DEFAULT_PAGE_SIZE, MAX_LOG_PAGE_SIZE, MAX_REQUESTS
+from ..._wire import operations
+from .answers import json_response
+from .errors import api_error, bad_request
+from .images import image_not_found
+from .paging import MAX_ROW_NUMBER, page_response, read_page_query
+from .request import (
     MAX_PROBLEMS,
-    Received,
-    bad,
     find_job,
     find_project,
     find_task,
-    json_text,
-    number,
-    one_of,
-    page,
-    page_asked,
-    parsed,
-    refused,
+    parse_body,
+    read_choice,
+    read_number,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..._operation import Operation
-    from .received import Handler
+    from ..._wire.operation import Operation
+    from .request import ApiRequest, Handler
 
-MAX_LOG_PAGE_SIZE: Final = 10000
-# Above the number of any line.
-LAST: Final = 1 << 62
 
 _SUBMISSION: Final = TypeAdapter(
-    Annotated[list[models.HTCJobSubmitRequest], Field(min_length=1, max_length=100)]
+    Annotated[list[models.HTCJobSubmitRequest], Field(min_length=1, max_length=MAX_REQUESTS)]
 )
 
 
-def _submit_jobs(received: Received) -> Response:
-    project, task = find_project(received), find_task(received)
+def _submit_jobs(request: ApiRequest) -> Response:
+    project, task = find_project(request), find_task(request)
     if task["lifecycleStatus"] != "ACTIVE":
-        raise bad(f"the task is {task['lifecycleStatus']} and takes no jobs")
-    group = received.query.get("group")
-    asked = parsed(_SUBMISSION, received.body)
-    regions: list[list[str]] = [list(one.regions or project["regions"]) for one in asked]
+        raise bad_request(f"the task is {task['lifecycleStatus']} and takes no jobs")
+    group = request.query.get("group")
+    submitted = parse_body(_SUBMISSION, request.body)
+    regions: list[list[str]] = [list(one.regions or project["regions"]) for one in submitted]
     foreign = [
         f"[{index}].regions: the project has no {region}"
         for index, wanted in enumerate(regions)
@@ -55,66 +50,66 @@ def _submit_jobs(received: Received) -> Response:
         if region not in project["regions"]
     ]
     if foreign:
-        raise bad("; ".join(foreign[:MAX_PROBLEMS]))
-    for image in {one.htc_job_definition.image_name for one in asked}:
-        status = received.store.image_status(image)
+        raise bad_request("; ".join(foreign[:MAX_PROBLEMS]))
+    for image in {one.htc_job_definition.image_name for one in submitted}:
+        status = request.store.image_status(image)
         if status == "UNKNOWN":
-            raise no_image(image)
+            raise image_not_found(image)
         if status == "PENDING":
-            raise refused(400, "ImagePending", f"image {image} is not ready yet")
-    requests = [one.to_json_dict() for one in asked]
-    answer = received.store.submit(task, zip(requests, regions, strict=True), group)
-    received.service.executor.wake()
+            raise api_error(400, "ImagePending", f"image {image} is not ready yet")
+    requests = [one.to_json_dict() for one in submitted]
+    answer = request.store.submit(task, zip(requests, regions, strict=True), group)
+    request.service.executor.wake()
     return JSONResponse(answer)
 
 
-def _list_jobs(received: Received) -> Response:
-    task = find_task(received)
-    size, after = page_asked(received)
-    jobs = received.store.jobs(
+def _list_jobs(request: ApiRequest) -> Response:
+    task = find_task(request)
+    size, after = read_page_query(request)
+    jobs = request.store.jobs(
         *(task["taskId"], after, size + 1),
-        status=one_of(received, "status", models.RescaleJobStatus),
-        group=received.query.get("group"),
-        job_ids=received.query.getlist("jobId"),
-        simple=one_of(received, "viewType", models.ViewType) == "SIMPLE",
+        status=read_choice(request, "status", models.RescaleJobStatus),
+        group=request.query.get("group"),
+        job_ids=request.query.getlist("jobId"),
+        simple=read_choice(request, "viewType", models.ViewType) == "SIMPLE",
     )
-    return page(received, jobs, size, repeated=("jobId",))
+    return page_response(request, jobs, size, repeated=("jobId",))
 
 
-def _cancel_jobs(received: Received) -> Response:
-    task = find_task(received)
-    received.service.executor.cancel(task["taskId"], received.query.get("group"))
+def _cancel_jobs(request: ApiRequest) -> Response:
+    task = find_task(request)
+    request.service.executor.cancel(task["taskId"], request.query.get("group"))
     return Response()
 
 
-def _get_job(received: Received) -> Response:
-    return json_text(find_job(received).text)
+def _get_job(request: ApiRequest) -> Response:
+    return json_response(find_job(request).text)
 
 
-def _list_job_events(received: Received) -> Response:
-    job = find_job(received)
-    size, after = page_asked(received)
-    return page(received, received.store.events(job.number, after, size + 1), size)
+def _list_job_events(request: ApiRequest) -> Response:
+    job = find_job(request)
+    size, after = read_page_query(request)
+    return page_response(request, request.store.events(job.number, after, size + 1), size)
 
 
-def _list_job_logs(received: Received) -> Response:
-    job = find_job(received)
-    size = number(received, "pageSize") or DEFAULT_PAGE_SIZE
+def _list_job_logs(request: ApiRequest) -> Response:
+    job = find_job(request)
+    size = read_number(request, "pageSize") or DEFAULT_PAGE_SIZE
     if size > MAX_LOG_PAGE_SIZE:
-        raise bad(f"pageSize must be at most {MAX_LOG_PAGE_SIZE}")
-    begins = number(received, "pageIndex")
-    if one_of(received, "sort", models.SortOrder) == "asc":
-        lines = received.store.lines(job.number, begins or 0, size + 1)
+        raise bad_request(f"pageSize must be at most {MAX_LOG_PAGE_SIZE}")
+    begins = read_number(request, "pageIndex")
+    if read_choice(request, "sort", models.SortOrder) == "asc":
+        lines = request.store.lines(job.number, begins or 0, size + 1)
     else:
-        lines = received.store.lines_backwards(job.number, begins or LAST, size + 1)
-    return page(received, lines, size)
+        lines = request.store.lines_backwards(job.number, begins or MAX_ROW_NUMBER, size + 1)
+    return page_response(request, lines, size)
 
 
-HANDLERS: Final[Mapping[Operation, Handler]] = {
-    api.LIST_JOBS: _list_jobs,
-    api.SUBMIT_JOBS: _submit_jobs,
-    api.CANCEL_JOBS: _cancel_jobs,
-    api.GET_JOB: _get_job,
-    api.LIST_JOB_EVENTS: _list_job_events,
-    api.LIST_JOB_LOGS: _list_job_logs,
+HANDLERS: Final[Mapping[Operation[Any], Handler]] = {
+    operations.LIST_JOBS: _list_jobs,
+    operations.SUBMIT_JOBS: _submit_jobs,
+    operations.CANCEL_JOBS: _cancel_jobs,
+    operations.GET_JOB: _get_job,
+    operations.LIST_JOB_EVENTS: _list_job_events,
+    operations.LIST_JOB_LOGS: _list_job_logs,
 }

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import TypeAdapter
 from starlette.responses import JSONResponse, Response
 
-from ... import api, models
-from ..clouds import DEFAULT_REGION, ENABLED_REGIONS, environment
-from .received import Received, bad, find_project, flag, not_found, page, page_asked, parsed
+from ... import models
+from ..._wire import operations
+from ..clouds import DEFAULT_REGION, ENABLED_REGIONS, describe_environment
+from .errors import bad_request, not_found
+from .paging import page_response, read_page_query
+from .request import find_project, parse_body, read_flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ..._operation import Operation
-    from .received import Handler
+    from ..._wire.operation import Operation
+    from .request import ApiRequest, Handler
 
 _CREATE: Final = TypeAdapter(models.HTCProjectCreate)
 _UPDATE: Final = TypeAdapter(models.HTCProjectUpdate)
@@ -26,23 +29,23 @@ _LIMIT: Final = TypeAdapter(models.HTCLimitUpdate)
 POLICY: Final = TypeAdapter(models.TaskRetentionPolicyUpdate)
 
 
-def _list_projects(received: Received) -> Response:
-    flag(received, "onlyMyProjects")  # all are
-    size, after = page_asked(received)
-    return page(received, received.store.projects(after, size + 1), size)
+def _list_projects(request: ApiRequest) -> Response:
+    read_flag(request, "onlyMyProjects")  # all are
+    size, after = read_page_query(request)
+    return page_response(request, request.store.projects(after, size + 1), size)
 
 
-def _create_project(received: Received) -> Response:
-    asked = parsed(_CREATE, received.body)
-    settings = asked.region_settings or []
+def _create_project(request: ApiRequest) -> Response:
+    body = parse_body(_CREATE, request.body)
+    settings = body.region_settings or []
     computing = [setting.compute_settings.compute_region for setting in settings]
     storing = [setting.storage_settings.storage_region for setting in settings]
     _check_regions("regionSettings", [*computing, *storing])
-    _check_regions("regions", asked.regions or [])
-    wanted = asked.regions or [region for region in computing if region is not None]
-    project = received.store.add_project(
-        asked.project_name,
-        asked.project_description,
+    _check_regions("regions", body.regions or [])
+    wanted = body.regions or [region for region in computing if region is not None]
+    project = request.store.add_project(
+        body.project_name,
+        body.project_description,
         [*dict.fromkeys(wanted)] or [DEFAULT_REGION],
         [setting.to_json_dict() for setting in settings],
     )
@@ -52,126 +55,126 @@ def _create_project(received: Received) -> Response:
 def _check_regions(field: str, regions: Iterable[str | None]) -> None:
     unknown = [region for region in regions if region not in (None, *ENABLED_REGIONS)]
     if unknown:
-        raise bad(f"{field}: there is no {', '.join(map(str, unknown))}")
+        raise bad_request(f"{field}: there is no {', '.join(map(str, unknown))}")
 
 
-def _get_project(received: Received) -> Response:
-    return JSONResponse(find_project(received))
+def _get_project(request: ApiRequest) -> Response:
+    return JSONResponse(find_project(request))
 
 
-def _update_project(received: Received) -> Response:
-    project = find_project(received)
-    regions = parsed(_UPDATE, received.body).regions
+def _update_project(request: ApiRequest) -> Response:
+    project = find_project(request)
+    regions = parse_body(_UPDATE, request.body).regions
     if regions is None:
         return JSONResponse(project)
     _check_regions("regions", regions)
     if not regions:
-        raise bad("regions: a project has at least one")
-    return JSONResponse(received.store.set_regions(project, [*regions]))
+        raise bad_request("regions: a project has at least one")
+    return JSONResponse(request.store.set_regions(project, [*regions]))
 
 
 # ---- computing environments
 
 
-def _get_dimensions(received: Received) -> Response:
-    asked = received.store.dimensions(find_project(received)["projectId"])
-    return JSONResponse([environment(one) for one in asked])
+def _get_dimensions(request: ApiRequest) -> Response:
+    environments = request.store.dimensions(find_project(request)["projectId"])
+    return JSONResponse([describe_environment(one) for one in environments])
 
 
-def _set_dimensions(received: Received) -> Response:
-    project_id = find_project(received)["projectId"]
-    environments = parsed(_ENVIRONMENTS, received.body)
+def _set_dimensions(request: ApiRequest) -> Response:
+    project_id = find_project(request)["projectId"]
+    environments = parse_body(_ENVIRONMENTS, request.body)
     _check_regions("region", [one.region for one in environments])
-    asked = [one.to_json_dict() for one in environments]
-    received.store.set_dimensions(project_id, asked)
-    return JSONResponse([environment(one) for one in asked], 201)
+    wanted = [one.to_json_dict() for one in environments]
+    request.store.set_dimensions(project_id, wanted)
+    return JSONResponse([describe_environment(one) for one in wanted], 201)
 
 
 # ---- limits
 
 
-def _list_limits(received: Received) -> Response:
-    return JSONResponse(received.store.limits(find_project(received)["projectId"]))
+def _list_limits(request: ApiRequest) -> Response:
+    return JSONResponse(request.store.limits(find_project(request)["projectId"]))
 
 
-def _create_limit(received: Received) -> Response:
-    project_id = find_project(received)["projectId"]
-    asked = parsed(_NEW_LIMIT, received.body)
-    limit_id = received.store.set_limit(project_id, asked.modifier_role, asked.vcpus)
-    received.service.executor.wake()
-    return JSONResponse(received.store.limit(project_id, limit_id), 201)
+def _create_limit(request: ApiRequest) -> Response:
+    project_id = find_project(request)["projectId"]
+    body = parse_body(_NEW_LIMIT, request.body)
+    limit_id = request.store.set_limit(project_id, body.modifier_role, body.vcpus)
+    request.service.executor.wake()
+    return JSONResponse(request.store.limit(project_id, limit_id), 201)
 
 
-def _delete_limits(received: Received) -> Response:
-    received.store.delete_limits(find_project(received)["projectId"])
-    received.service.executor.wake()
+def _delete_limits(request: ApiRequest) -> Response:
+    request.store.delete_limits(find_project(request)["projectId"])
+    request.service.executor.wake()
     return Response(status_code=204)
 
 
-def _find_limit(received: Received) -> dict[str, Any]:
-    project_id = find_project(received)["projectId"]
-    limit_id = received.path("id")
+def _find_limit(request: ApiRequest) -> dict[str, Any]:
+    project_id = find_project(request)["projectId"]
+    limit_id = request.path("id")
     limit = None
     if re.fullmatch("[0-9]{1,18}", limit_id, re.ASCII):
-        limit = received.store.limit(project_id, int(limit_id))
+        limit = request.store.limit(project_id, int(limit_id))
     if limit is None:
         raise not_found("there is no such limit of the project")
     return limit
 
 
-def _get_limit(received: Received) -> Response:
-    return JSONResponse(_find_limit(received))
+def _get_limit(request: ApiRequest) -> Response:
+    return JSONResponse(_find_limit(request))
 
 
-def _update_limit(received: Received) -> Response:
-    limit = _find_limit(received)
-    received.store.change_limit(limit["id"], parsed(_LIMIT, received.body).vcpus)
-    received.service.executor.wake()
-    return JSONResponse(_find_limit(received))
+def _update_limit(request: ApiRequest) -> Response:
+    limit = _find_limit(request)
+    request.store.change_limit(limit["id"], parse_body(_LIMIT, request.body).vcpus)
+    request.service.executor.wake()
+    return JSONResponse(_find_limit(request))
 
 
-def _delete_limit(received: Received) -> Response:
-    received.store.delete_limit(_find_limit(received)["id"])
-    received.service.executor.wake()
+def _delete_limit(request: ApiRequest) -> Response:
+    request.store.delete_limit(_find_limit(request)["id"])
+    request.service.executor.wake()
     return Response(status_code=204)
 
 
 # ---- retention policies
 
 
-def _get_policy(received: Received) -> Response:
-    policy = received.store.policy(find_project(received)["projectId"])
+def _get_policy(request: ApiRequest) -> Response:
+    policy = request.store.policy(find_project(request)["projectId"])
     if policy is None:
         raise not_found("the project has no retention policy; the workspace's applies")
     return JSONResponse(policy)
 
 
-def _set_policy(received: Received) -> Response:
-    project_id = find_project(received)["projectId"]
-    asked = parsed(POLICY, received.body)
-    policy = received.store.set_policy(project_id, asked.archive_after, asked.delete_after)
+def _set_policy(request: ApiRequest) -> Response:
+    project_id = find_project(request)["projectId"]
+    body = parse_body(POLICY, request.body)
+    policy = request.store.set_policy(project_id, body.archive_after, body.delete_after)
     return JSONResponse(policy, 201)
 
 
-def _delete_policy(received: Received) -> Response:
-    received.store.delete_policy(find_project(received)["projectId"])
+def _delete_policy(request: ApiRequest) -> Response:
+    request.store.delete_policy(find_project(request)["projectId"])
     return Response(status_code=204)
 
 
-HANDLERS: Final[Mapping[Operation, Handler]] = {
-    api.LIST_PROJECTS: _list_projects,
-    api.CREATE_PROJECT: _create_project,
-    api.GET_PROJECT: _get_project,
-    api.UPDATE_PROJECT: _update_project,
-    api.GET_PROJECT_DIMENSIONS: _get_dimensions,
-    api.SET_PROJECT_DIMENSIONS: _set_dimensions,
-    api.LIST_PROJECT_LIMITS: _list_limits,
-    api.CREATE_PROJECT_LIMIT: _create_limit,
-    api.DELETE_ALL_PROJECT_LIMITS: _delete_limits,
-    api.GET_PROJECT_LIMIT: _get_limit,
-    api.UPDATE_PROJECT_LIMIT: _update_limit,
-    api.DELETE_PROJECT_LIMIT: _delete_limit,
-    api.GET_PROJECT_RETENTION_POLICY: _get_policy,
-    api.SET_PROJECT_RETENTION_POLICY: _set_policy,
-    api.DELETE_PROJECT_RETENTION_POLICY: _delete_policy,
+HANDLERS: Final[Mapping[Operation[Any], Handler]] = {
+    operations.LIST_PROJECTS: _list_projects,
+    operations.CREATE_PROJECT: _create_project,
+    operations.GET_PROJECT: _get_project,
+    operations.UPDATE_PROJECT: _update_project,
+    operations.GET_PROJECT_DIMENSIONS: _get_dimensions,
+    operations.SET_PROJECT_DIMENSIONS: _set_dimensions,
+    operations.LIST_PROJECT_LIMITS: _list_limits,
+    operations.CREATE_PROJECT_LIMIT: _create_limit,
+    operations.DELETE_ALL_PROJECT_LIMITS: _delete_limits,
+    operations.GET_PROJECT_LIMIT: _get_limit,
+    operations.UPDATE_PROJECT_LIMIT: _update_limit,
+    operations.DELETE_PROJECT_LIMIT: _delete_limit,
+    operations.GET_PROJECT_RETENTION_POLICY: _get_policy,
+    operations.SET_PROJECT_RETENTION_POLICY: _set_policy,
+    operations.DELETE_PROJECT_RETENTION_POLICY: _delete_policy,
 }

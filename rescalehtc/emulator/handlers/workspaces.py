@@ -1,13 +1,14 @@
-"""The workspace with its limit, retention policy and metrics, and what the clouds offer."""
+"""The workspace: limit, retention policy, metrics, regions and storages."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from ... import api, models
+from ... import models
+from ..._wire import operations
 from ..clouds import (
     ENABLED_REGIONS,
     all_environments,
@@ -18,24 +19,25 @@ from ..clouds import (
 from ..lifecycle import COUNTED
 from ..store import UNLIMITED
 from ..tokens import WORKSPACE_ID
-from .jobs import LAST
+from .errors import not_found
+from .paging import MAX_ROW_NUMBER
 from .projects import POLICY
-from .received import Received, check_workspace, flag, not_found, one_of, parsed
+from .request import check_workspace, parse_body, read_choice, read_flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ..._operation import Operation
-    from .received import Handler
+    from ..._wire.operation import Operation
+    from .request import ApiRequest, Handler
 
 
 # ---- regions
 
 
-def _list_regions(received: Received) -> Response:
-    cloud = one_of(received, "cloudProvider", models.CloudProvider)
-    enabled = flag(received, "enabled")
-    every = [region_settings(region, received.store.created_at) for region in models.RescaleRegion]
+def _list_regions(request: ApiRequest) -> Response:
+    cloud = read_choice(request, "cloudProvider", models.CloudProvider)
+    enabled = read_flag(request, "enabled")
+    every = [region_settings(region, request.store.created_at) for region in models.RescaleRegion]
     return JSONResponse(
         [
             settings
@@ -45,70 +47,70 @@ def _list_regions(received: Received) -> Response:
     )
 
 
-def _get_region(received: Received) -> Response:
-    region = received.path("region")
+def _get_region(request: ApiRequest) -> Response:
+    region = request.path("region")
     if region not in list(models.RescaleRegion):
         raise not_found("there is no such region")
-    return JSONResponse(region_settings(region, received.store.created_at))
+    return JSONResponse(region_settings(region, request.store.created_at))
 
 
-def _list_storages(_received: Received) -> Response:
+def _list_storages(_request: ApiRequest) -> Response:
     return JSONResponse([storage_option(region) for region in ENABLED_REGIONS])
 
 
-def _get_storage(received: Received) -> Response:
-    region = received.path("region")
+def _get_storage(request: ApiRequest) -> Response:
+    region = request.path("region")
     if region not in ENABLED_REGIONS:
         raise not_found("there is no storage in such a region")
     return JSONResponse(storage_option(region))
 
 
-def _get_gcp_clusters(received: Received) -> Response:
-    check_workspace(received)
+def _get_gcp_clusters(request: ApiRequest) -> Response:
+    check_workspace(request)
     return JSONResponse(gcp_clusters())
 
 
 # ---- the workspace
 
 
-def _get_dimensions(received: Received) -> Response:
-    check_workspace(received)
+def _get_dimensions(request: ApiRequest) -> Response:
+    check_workspace(request)
     return JSONResponse(all_environments())
 
 
-def _get_limit(received: Received) -> Response:
-    check_workspace(received)
-    limits = received.store.limits(WORKSPACE_ID)
+def _get_limit(request: ApiRequest) -> Response:
+    check_workspace(request)
+    limits = request.store.limits(WORKSPACE_ID)
     if not limits:
         raise not_found("the workspace has no limit")
     return JSONResponse(limits[0])
 
 
-def _get_policy(received: Received) -> Response:
-    check_workspace(received)
-    policy = received.store.policy(WORKSPACE_ID)
+def _get_policy(request: ApiRequest) -> Response:
+    check_workspace(request)
+    policy = request.store.policy(WORKSPACE_ID)
     if policy is None:
         raise not_found("the workspace has no retention policy")
     return JSONResponse(policy)
 
 
-def _set_policy(received: Received) -> Response:
-    check_workspace(received)
-    asked = parsed(POLICY, received.body)
-    policy = received.store.set_policy(WORKSPACE_ID, asked.archive_after, asked.delete_after)
+def _set_policy(request: ApiRequest) -> Response:
+    check_workspace(request)
+    body = parse_body(POLICY, request.body)
+    policy = request.store.set_policy(WORKSPACE_ID, body.archive_after, body.delete_after)
     return JSONResponse(policy, 201)
 
 
 # ---- metrics
 
 
-def _get_metrics(received: Received) -> Response:
-    return PlainTextResponse("".join(f"{line}\n" for line in _metrics(received)))
+def _get_metrics(request: ApiRequest) -> Response:
+    return PlainTextResponse("".join(f"{line}\n" for line in _metrics(request)))
 
 
-def _metrics(received: Received) -> Iterator[str]:
-    store = received.store
-    projects = [json.loads(row.text) for row in store.projects(0, LAST)]
+def _metrics(request: ApiRequest) -> Iterator[str]:
+    store = request.store
+    projects = [json.loads(row.text) for row in store.projects(0, MAX_ROW_NUMBER)]
     labels = {
         project["projectId"]: {
             "project_id": project["projectId"],
@@ -124,47 +126,47 @@ def _metrics(received: Received) -> Iterator[str]:
     for project_id, names in labels.items():
         for status in COUNTED:
             value = counts.get(project_id, {}).get(status, 0)
-            yield _sample("htc_jobs", {**names, "status": status}, value)
+            yield _format_sample("htc_jobs", {**names, "status": status}, value)
 
-    running = received.service.executor.running_vcpus()
+    running = request.service.executor.running_vcpus()
     yield "# TYPE htc_project_vcpus_used gauge"
     yield "# HELP htc_project_vcpus_used Virtual CPUs of a project's running jobs."
     for project_id, names in labels.items():
-        yield _sample("htc_project_vcpus_used", names, running.get(project_id, 0))
+        yield _format_sample("htc_project_vcpus_used", names, running.get(project_id, 0))
     yield "# TYPE htc_project_vcpus_limit gauge"
     yield "# HELP htc_project_vcpus_limit The lowest limit of a project that has any."
     for project_id, names in labels.items():
         if (limit := store.lowest_limit(project_id)) < UNLIMITED:
-            yield _sample("htc_project_vcpus_limit", names, limit)
+            yield _format_sample("htc_project_vcpus_limit", names, limit)
 
     yield "# TYPE htc_workspace_vcpus_used gauge"
     yield "# HELP htc_workspace_vcpus_used Virtual CPUs of all running jobs."
-    yield _sample("htc_workspace_vcpus_used", workspace, sum(running.values()))
+    yield _format_sample("htc_workspace_vcpus_used", workspace, sum(running.values()))
     yield "# TYPE htc_workspace_vcpus_limit gauge"
     yield "# HELP htc_workspace_vcpus_limit The limit of the workspace, if it has one."
     if (limit := store.lowest_limit(WORKSPACE_ID)) < UNLIMITED:
-        yield _sample("htc_workspace_vcpus_limit", workspace, limit)
+        yield _format_sample("htc_workspace_vcpus_limit", workspace, limit)
     yield "# EOF"
 
 
-def _sample(metric: str, labels: Mapping[str, str], value: int) -> str:
-    written = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+def _format_sample(metric: str, labels: Mapping[str, str], value: int) -> str:
+    written = ",".join(f'{name}="{_escape(value)}"' for name, value in labels.items())
     return f"{metric}{{{written}}} {value}"
 
 
-def _escaped(label: str) -> str:
+def _escape(label: str) -> str:
     return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-HANDLERS: Final[Mapping[Operation, Handler]] = {
-    api.LIST_REGIONS: _list_regions,
-    api.GET_REGION: _get_region,
-    api.LIST_STORAGES: _list_storages,
-    api.GET_STORAGE: _get_storage,
-    api.GET_GCP_CLUSTERS: _get_gcp_clusters,
-    api.GET_WORKSPACE_DIMENSIONS: _get_dimensions,
-    api.GET_WORKSPACE_LIMIT: _get_limit,
-    api.GET_WORKSPACE_RETENTION_POLICY: _get_policy,
-    api.SET_WORKSPACE_RETENTION_POLICY: _set_policy,
-    api.GET_METRICS: _get_metrics,
+HANDLERS: Final[Mapping[Operation[Any], Handler]] = {
+    operations.LIST_REGIONS: _list_regions,
+    operations.GET_REGION: _get_region,
+    operations.LIST_STORAGES: _list_storages,
+    operations.GET_STORAGE: _get_storage,
+    operations.GET_GCP_CLUSTERS: _get_gcp_clusters,
+    operations.GET_WORKSPACE_DIMENSIONS: _get_dimensions,
+    operations.GET_WORKSPACE_LIMIT: _get_limit,
+    operations.GET_WORKSPACE_RETENTION_POLICY: _get_policy,
+    operations.SET_WORKSPACE_RETENTION_POLICY: _set_policy,
+    operations.GET_METRICS: _get_metrics,
 }

@@ -57,7 +57,7 @@ CREATE TABLE IF NOT EXISTS groups (
 CREATE TABLE IF NOT EXISTS batches (
     number INTEGER PRIMARY KEY,
     request TEXT NOT NULL,       -- the submit request
-    full_record TEXT NOT NULL,   -- what the records of all its jobs have in common
+    full_record TEXT NOT NULL,   -- common to the records of its jobs
     simple_record TEXT NOT NULL  -- the same for a SIMPLE listing
 );
 CREATE TABLE IF NOT EXISTS jobs (
@@ -152,7 +152,7 @@ def now() -> str:
 
 
 class Database:
-    """What the parts of the store have in common.
+    """The base of the parts of the store.
 
     Args:
         path: The file, made if it is not there.

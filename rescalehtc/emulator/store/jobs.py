@@ -1,4 +1,4 @@
-"""Jobs: their records, events and logs, and the order in which they are started."""
+"""Jobs: their records and events, and the order in which they are started."""
 
 # ruff: noqa: S608 - what is put into a query's text is written in this file; values are bound
 
@@ -55,7 +55,7 @@ _WAITING_PROJECTS: Final = f"""
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is needed to run a job."""
+    """A job as the executor needs it."""
 
     number: int
     id: str
@@ -187,7 +187,7 @@ class Jobs(Projects, Tasks):
             values += job_ids
         with self._lock:
             found = self._execute(f"{query} ORDER BY jobs.number LIMIT ?", (*values, limit))
-            return [Row(number, _joined(own, common)) for number, own, common in found]
+            return [Row(number, _join_objects(own, common)) for number, own, common in found]
 
     def job(self, task_id: str, job_id: str) -> Row | None:
         """A job."""
@@ -225,21 +225,6 @@ class Jobs(Projects, Tasks):
         return self._rows(
             f"{_EVENTS} WHERE job = ? AND events.number > ? ORDER BY events.number LIMIT ?",
             *(job, after, limit),
-        )
-
-    def lines(self, job: int, after: int, limit: int) -> list[Row]:
-        """Lines of a job's log, oldest first."""
-        return self._rows(
-            "SELECT number, record FROM lines WHERE job = ? AND number > ? ORDER BY number LIMIT ?",
-            *(job, after, limit),
-        )
-
-    def lines_backwards(self, job: int, before: int, limit: int) -> list[Row]:
-        """Lines of a job's log, newest first."""
-        return self._rows(
-            "SELECT number, record FROM lines WHERE job = ? AND number < ?"
-            " ORDER BY number DESC LIMIT ?",
-            *(job, before, limit),
         )
 
     # ---- jobs as they are run
@@ -358,7 +343,7 @@ class Jobs(Projects, Tasks):
         self._end_all(where, values, cancelled())
 
     def fail_started(self, reason: str) -> None:
-        """End the jobs that were started and that nobody runs any more."""
+        """End the jobs that were started and that no emulator runs any more."""
         marks = ", ".join("?" * len(STARTED))
         self._end_all(f"status IN ({marks})", STARTED, interrupted(reason))
 
@@ -376,25 +361,6 @@ class Jobs(Projects, Tasks):
                 (ending.status, ending.reason, ending.failure_code, ended_at, ended_at, *values),
             )
 
-    def add_lines(self, job: int, first: int, records: Iterable[str]) -> None:
-        """Write lines to the end of a job's log; `first` is the number of the first one."""
-        with self._transaction():
-            self._connection.executemany(
-                "INSERT INTO lines VALUES (?, ?, ?)",
-                ((job, number, record) for number, record in enumerate(records, first)),
-            )
 
-    def delete_lines(self, task_id: str, limit: int) -> bool:
-        """Delete some lines of the logs of a task's jobs. Returns whether there were any."""
-        with self._transaction():
-            return bool(
-                self._execute(
-                    "DELETE FROM lines WHERE (job, number) IN (SELECT job, lines.number"
-                    " FROM jobs JOIN lines ON job = jobs.number WHERE task = ? LIMIT ?)",
-                    (task_id, limit),
-                ).rowcount
-            )
-
-
-def _joined(one: str, other: str) -> str:
+def _join_objects(one: str, other: str) -> str:
     return f"{one[:-1]},{other[1:]}"

@@ -102,7 +102,7 @@ class Projects(Database):
     def image_status(self, name: str) -> str:
         """READY, unless something else was set."""
         query = "SELECT status, ready_at FROM images WHERE name = ?"
-        found = self._one(query, _tagged(name))
+        found = self._one(query, _add_default_tag(name))
         if not found:
             return "READY"
         status: str
@@ -110,14 +110,14 @@ class Projects(Database):
         return "READY" if ready_at is not None and ready_at <= now() else status
 
     def set_image_status(self, name: str, status: str, ready_after: float | None = None) -> None:
-        """Set what `image_status` says, until so many seconds from now or for good."""
+        """Set the status of an image, for a number of seconds or for good."""
         ready_at = None if ready_after is None else time_text(time.time() + ready_after)
         with self._transaction():
-            values = (_tagged(name), status, ready_at)
+            values = (_add_default_tag(name), status, ready_at)
             self._execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?)", values)
 
     def _use_image(self, project_id: str, name: str) -> None:
-        values = (project_id, _tagged(name))
+        values = (project_id, _add_default_tag(name))
         self._execute("INSERT OR IGNORE INTO used_images VALUES (?, ?)", values)
 
     def images(self, project_id: str) -> list[str]:
@@ -144,5 +144,5 @@ def _computes_in(setting: Mapping[str, Any]) -> str | None:
     return region
 
 
-def _tagged(image_name: str) -> str:
+def _add_default_tag(image_name: str) -> str:
     return image_name if ":" in image_name else f"{image_name}:latest"

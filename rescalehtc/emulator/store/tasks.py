@@ -101,7 +101,7 @@ class Tasks(Rules):
         return self._all(query, task_id, after, *names, limit)
 
     def apply_retention(self, project_id: str, task_id: str | None, clock_rate: float) -> list[str]:
-        """Archive and delete what the policy in force says, in a project or of one task.
+        """Archive and delete tasks by the policy in force: all of a project, or one.
 
         Returns:
             The ids of the tasks deleted.

@@ -1,0 +1,66 @@
+"""Compare a published description with openapi/htc.yaml: new, missing and different parts.
+
+    python -m codegen.drift PATH-OR-URL
+
+Operations are matched by method and path, and schemas by where they are used, so that it
+doesn't matter which of them have names. A component published once and split here is
+compared twice: its fields that aren't read-only with our request, those that aren't
+write-only with our response. Each difference is a line, `place: what differs`.
+
+openapi/PROVENANCE.md is the record of the deliberate ones: the lines of its blocks marked
+`drift` are left out. `*` in a line stands for anything in the place, but never in what
+differs, so that no line can hide a changed value.
+
+The exit status is 0 if nothing is unexplained, 1 if something is, 2 for bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..spec import Spec
+from . import InputError
+from .compare import compare
+from .published import load
+from .record import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).parent.parent.parent
+OURS = ROOT / "openapi" / "htc.yaml"
+RECORD = ROOT / "openapi" / "PROVENANCE.md"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m codegen.drift", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("published", help="path or http(s) URL of the description, JSON or YAML")
+    parser.add_argument("--ours", type=Path, default=OURS, help="in place of openapi/htc.yaml")
+    parser.add_argument("--record", type=Path, default=RECORD, help="in place of PROVENANCE.md")
+    given = parser.parse_args(arguments)
+    source = str(given.record)
+    try:
+        record = read_record(given.record.read_text(encoding="utf-8"))
+        source = given.published
+        found = compare(load(source), Spec(given.ours))
+    except (InputError, OSError) as error:
+        print(f"drift: {source}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    unexplained = [one for one in found if not any(line.explains(one) for line in record)]
+    for difference in unexplained:
+        print(difference)
+    print(f"unexplained: {len(unexplained) or 'nothing'}", end="; ")
+    print(f"recorded in {given.record.name}: {len(found) - len(unexplained)}", flush=True)
+    for line in record:
+        if not any(line.explains(one) for one in found):
+            print(f"explains nothing: {line.line}", file=sys.stderr)
+    return 1 if unexplained else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

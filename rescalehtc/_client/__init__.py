@@ -1,0 +1,1 @@
+"""Authenticated exchange with the service. The only place that knows the HTTP library."""

@@ -1,0 +1,285 @@
+"""Authenticated exchange with the service: retries, pages, uploads."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+from .._facts import DEFAULT_PAGE_SIZE, PAGE_SIZE
+from .._secret import Secret
+from .._wire.answer import Page, Response, read_answer, read_page, status_error
+from .._wire.operations import GET_TOKEN
+from ..exceptions import (
+    HtcBadRequestError,
+    HtcCredentialsError,
+    HtcException,
+    HtcResponseError,
+)
+from .content import Content
+from .listing import ListingGuard
+from .retry import (
+    Retries,
+    RetryPolicy,
+    is_outcome_unknown,
+    is_transient,
+    may_retry,
+    parse_retry_after,
+)
+from .tokens import TokenSource
+from .transport import HttpRequest, proxy_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from .._wire.operation import Call, Operation
+    from .credentials import Credential
+    from .io import Io
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("rescalehtc")
+
+
+class Client:
+    """Sends calls for one account. Its methods are flows: see `Io`.
+
+    Attributes:
+        io: The network and the clock.
+        base_url: The service's address.
+        tokens: The source of bearer tokens.
+    """
+
+    def __init__(
+        self,
+        io: Io,
+        base_url: str,
+        credential: Credential,
+        policy: RetryPolicy,
+        timeout_seconds: float,
+    ) -> None:
+        self.io: Io = io
+        self.base_url: str = base_url
+        self.tokens: TokenSource = TokenSource(io, credential, base_url, self._fetch_token)
+        self._credential = credential
+        self._policy = policy
+        self._timeout_seconds = timeout_seconds
+        self._answered = 0
+        self._page_sizes: dict[Operation[Any], int] = {}
+        self._process = os.getpid()
+
+    async def send(self, call: Call, *, expires_at: float = math.inf) -> Any:
+        """Send a call that is not a listing and return the decoded answer.
+
+        Args:
+            call: The call.
+            expires_at: When to give up at the latest, in seconds of the monotonic clock.
+
+        Raises:
+            HtcConnectionError, HtcStatusError, HtcResponseError, HtcCredentialsError.
+        """
+        return await self._exchange(call, read_answer, expires_at)
+
+    async def items(self, call: Call, max_items: int | None = None) -> list[Any]:
+        """Return the items of all pages of a listing, or the first ones.
+
+        Raises:
+            The same as `send`.
+        """
+        items: list[Any] = []
+        if max_items is not None and max_items <= 0:
+            return items
+        async for page in self.pages(call):
+            items += page
+            if max_items is not None and len(items) >= max_items:
+                break
+        return items[:max_items]
+
+    async def pages(
+        self, call: Call, *, expires_at: Callable[[], float] = lambda: math.inf
+    ) -> AsyncGenerator[list[Any]]:
+        """Yield the items of one page of a listing after the other, each item once.
+
+        Args:
+            call: The call for the first page.
+            expires_at: When to give up the page that is fetched next.
+
+        Raises:
+            The same as `send`; HtcResponseError also if the listing has no end.
+        """
+        guard = ListingGuard(call.operation.id)
+        following: Call | None = call
+        while following is not None:
+            page = await self.page(following, expires_at=expires_at())
+            yield guard.new_items(page, following.url(self.base_url))
+            following = page.next
+
+    async def page(self, call: Call, *, expires_at: float = math.inf) -> Page:
+        """Return one page of a listing, with the call for the next one.
+
+        A page that is too large for the service or for this session is asked for in half the
+        size. If the service refuses the size, later listings of the operation begin with half.
+
+        Raises:
+            The same as `send`.
+        """
+        size = call.page_size or DEFAULT_PAGE_SIZE
+        known = self._page_sizes.get(call.operation, size)
+        if known < size:
+            size = known
+            call = call.with_page_size(size)
+        is_refused = False
+        while True:
+            try:
+                page = await self._exchange(call, self._read_page, expires_at)
+            except HtcBadRequestError:
+                # The service's limit; what is wrong beside it fails again with a smaller page.
+                if is_refused or size < PAGE_SIZE or not call.is_first_page:
+                    raise
+                is_refused = True
+            except HtcResponseError as error:
+                if not error.is_too_large or size == 1:
+                    raise
+            else:
+                if is_refused:
+                    self._page_sizes[call.operation] = size
+                return page
+            size //= 2
+            call = call.with_page_size(size)
+
+    async def upload(self, url: str, file: BinaryIO) -> None:
+        """Send a file to a presigned address, with nothing that says who sends it.
+
+        Raises:
+            HtcConnectionError, HtcStatusError; HtcFileError if the file can't be read or changes
+            meanwhile.
+        """
+        self._notice_fork()
+        content = Content(file)
+        request = HttpRequest(
+            name="upload",
+            method="PUT",
+            url=url,
+            headers={"Content-Length": str(content.size)},
+            body=content,
+            is_fresh=True,
+            seconds_per_piece=self._timeout_seconds,
+        )
+        response = await self.io.send(request, self._timeout_seconds)
+        if response.status >= 300:
+            query = urlsplit(url).query
+            secrets = [query, *(value for _, value in parse_qsl(query))]
+            raise status_error("upload", response, lambda: secrets, may_show=False)
+
+    async def _exchange(
+        self,
+        call: Call,
+        read: Callable[[Call, Response, Callable[[], Sequence[str]]], T],
+        expires_at: float,
+    ) -> T:
+        """Send a call, retry it where that is harmless, and read the answer."""
+        self._notice_fork()
+        expires_at = min(expires_at, self.io.monotonic() + self._policy.deadline_seconds)
+        retries = Retries(self._policy, self._answered)
+        refused: str | None = None
+        while True:
+            authorization = await self._authorization(call, refused)
+            response: Response | None = None
+            try:
+                seconds = min(expires_at - self.io.monotonic(), self._timeout_seconds)
+                response = await self.io.send(self._request(call, authorization), seconds)
+                if response.status == 401 and refused is None and call.operation.needs_token:
+                    refused = authorization  # expired earlier than it said, or withdrawn
+                    continue
+                answer = read(call, response, partial(self._secrets, call, authorization))
+            except HtcException as error:
+                wait = self._wait_before_retry(call, error, retries, response, expires_at)
+                if wait is None:
+                    error.outcome_unknown = is_outcome_unknown(call.operation, error)
+                    raise
+                _logger.info("%s; retry in %.1f s", str(error), wait)
+            else:
+                self._answered += 1
+                return answer
+            await self.io.sleep(wait)
+
+    def _wait_before_retry(
+        self,
+        call: Call,
+        error: HtcException,
+        retries: Retries,
+        response: Response | None,
+        expires_at: float,
+    ) -> float | None:
+        """The seconds to wait before a retry; None if the call is not retried."""
+        if not is_transient(error):
+            self._answered += 1
+        if not may_retry(call.operation, error):
+            return None
+        retry_after = parse_retry_after(response and response.retry_after, self.io.time())
+        wait = retries.next_wait(self._answered, retry_after, self.io.random())
+        return wait if wait is not None and self.io.monotonic() + wait < expires_at else None
+
+    def _request(self, call: Call, authorization: str | None) -> HttpRequest:
+        headers: dict[str, str] = {}
+        if authorization:
+            if not (authorization.isascii() and authorization.isprintable()):
+                raise HtcCredentialsError(
+                    f"{call.operation.id}: the key or token has characters that none has; it is "
+                    "not shown here"
+                )
+            headers["Authorization"] = authorization
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        return HttpRequest(
+            name=call.operation.id,
+            method=call.operation.method,
+            url=call.url(self.base_url),
+            headers=headers,
+            body=call.body,
+            is_fresh=not call.operation.is_idempotent,
+        )
+
+    def _read_page(
+        self, call: Call, response: Response, secrets: Callable[[], Sequence[str]]
+    ) -> Page:
+        return read_page(call, response, self.base_url, secrets)
+
+    async def _authorization(self, call: Call, refused: str | None) -> str | None:
+        """The header's value; another one if one was refused."""
+        if call.operation.needs_token:
+            if refused is None:
+                return f"Bearer {await self.tokens.get()}"
+            return f"Bearer {await self.tokens.renew(refused=refused.removeprefix('Bearer '))}"
+        if call.operation.authorization == "session":
+            return self._credential.authorization
+        return call.authorization
+
+    async def _fetch_token(self, authorization: str) -> object:
+        return await self.send(GET_TOKEN.call(authorization=authorization))
+
+    def _secrets(self, call: Call, authorization: str | None) -> list[str]:
+        """What the service may repeat, and no message may show."""
+        secrets = [self._credential.secret, (authorization or "").partition(" ")[2]]
+        secrets += proxy_secrets(self.base_url)
+
+        def collect(pair: dict[str, Any]) -> dict[str, Any]:
+            match pair:
+                case {"name": _, "value": str(value)}:
+                    secrets.append(value)
+                case _:
+                    pass
+            return pair
+
+        if call.body is not None:
+            json.loads(call.body, object_hook=collect)
+        return [Secret(secret) for secret in secrets]
+
+    def _notice_fork(self) -> None:
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self.io.after_fork()

@@ -1,0 +1,87 @@
+"""The content of a file that is uploaded: its size, known beforehand, and its bytes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
+
+from .._interrupts import is_from_signal_handler
+from ..exceptions import HtcFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_READ_BYTES = 64 << 10
+
+
+class Content:
+    """The bytes of a file from its position to its end, read while they are sent.
+
+    Args:
+        file: A regular file opened in binary mode, or anything seekable in memory.
+
+    Attributes:
+        size: How many bytes there are.
+
+    Raises:
+        HtcFileError: The file is not a regular one or not seekable.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file: IO[Any] = file  # it may be opened as text
+        try:
+            self._state = self._current_state()
+            if self._state is not None and not stat.S_ISREG(self._state[0]):
+                raise self._error("it is not a regular file; copy its content to one first")
+            start = file.tell()
+            self.size: int = max(0, file.seek(0, os.SEEK_END) - start)
+            file.seek(start)
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            if is_from_signal_handler(error):
+                raise
+            raise self._error(error) from None
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Read the content.
+
+        The last piece comes only if the file did not change since its size was taken: a storage
+        keeps nothing of an upload that broke off.
+
+        Raises:
+            HtcFileError: It changed, or can't be read.
+        """
+        left = self.size
+        while left:
+            try:
+                piece = self._file.read(min(left, _READ_BYTES))
+                state = self._current_state()
+            except (OSError, ValueError) as error:
+                if is_from_signal_handler(error):
+                    raise
+                raise self._error(error) from None
+            if not isinstance(piece, bytes):
+                raise self._error("it is not opened in binary mode")
+            left -= len(piece)
+            if not piece or (not left and state != self._state):
+                raise self._error("it changed during the upload; try again when nothing writes it")
+            yield piece
+
+    def _current_state(self) -> tuple[int, int, int] | None:
+        """Type, size and time of the last change; None for a file in memory."""
+        try:
+            found = os.fstat(self._file.fileno())
+        except (AttributeError, OSError) as error:
+            is_failure = isinstance(error, OSError) and error.errno is not None
+            if is_failure or is_from_signal_handler(error):
+                raise
+            return None  # io.UnsupportedOperation: it has no descriptor
+        return stat.S_IFMT(found.st_mode), found.st_size, found.st_mtime_ns
+
+    def _error(self, reason: str | Exception) -> HtcFileError:
+        if isinstance(reason, HtcFileError):
+            return reason
+        name = getattr(self._file, "name", None)
+        what = "the file" if name is None or isinstance(name, int) else str(name)
+        why = getattr(reason, "strerror", None) or reason
+        return HtcFileError(f"{what} can't be uploaded: {why}")

@@ -1,0 +1,174 @@
+"""Where API keys and refresh tokens come from."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from .._environment import API_KEY_VARIABLES, REFRESH_TOKEN_VARIABLE, variable
+from .._interrupts import is_from_signal_handler, suppressed
+from .._secret import Secret
+from ..exceptions import HtcCredentialsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SERVICE_URL = "https://htc.rescale.com/api/v1"
+DEFAULT_WORKSPACE = "default"
+KEY_FILE = "rescale_api_token.txt"
+
+_logger = logging.getLogger("rescalehtc")
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What a bearer token is asked for with.
+
+    Attributes:
+        scheme: `Token` for an API key, `Refresh` for a refresh token.
+        secret: The key or token.
+        found_in: Where it was found, for messages.
+        folder: The folder of the key's file, where the bearer token is kept between
+            processes; None if the credential was not in a file.
+    """
+
+    scheme: Literal["Token", "Refresh"]
+    secret: str = field(repr=False)
+    found_in: str
+    folder: Path | None = None
+
+    @property
+    def authorization(self) -> str:
+        """The header's value."""
+        return Secret(f"{self.scheme} {self.secret}")
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells credentials apart without telling what they are."""
+        return hashlib.sha256(self.authorization.encode()).hexdigest()[:16]
+
+
+def expand_home(path: str) -> Path:
+    """Return the path, with the home folder in place of `~`.
+
+    Raises:
+        HtcCredentialsError: The home folder is unknown.
+    """
+    expanded = os.path.expanduser(path)  # noqa: PTH111 - pathlib's raises
+    if path.startswith("~/") and os.environ.get("HOME") == "":  # empty counts as not set
+        expanded = f"{_home_of_user()}{path[1:]}"
+    if path.startswith("~") and not Path(expanded).is_absolute():
+        reason = "the home folder is unknown; set the variable HOME"
+        raise HtcCredentialsError(f"{path}: {reason}")
+    return Path(expanded)
+
+
+def _home_of_user() -> str:
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except (ImportError, KeyError):  # not POSIX; a user without an entry
+        return "~"
+
+
+def find_credential(
+    api_key: str | None, workspace: str, config_folder: str | Path, environ: Mapping[str, str]
+) -> Credential:
+    """Look for a credential: the argument, a refresh token, an API key, the workspace's file.
+
+    An API key in the environment stands for the default workspace, so it is passed over
+    when another one is named. An empty variable counts as not set.
+
+    Raises:
+        HtcCredentialsError: There is none, or it can't be one.
+    """
+    names = (REFRESH_TOKEN_VARIABLE, *API_KEY_VARIABLES)
+    found = {name: value for name in names if (value := variable(environ, name))}
+    if api_key is not None:
+        return checked_credential("Token", api_key, "the argument api_key")
+    if REFRESH_TOKEN_VARIABLE in found:
+        return checked_credential("Refresh", found[REFRESH_TOKEN_VARIABLE], REFRESH_TOKEN_VARIABLE)
+    looked_in = ["the argument api_key", f"the variable {REFRESH_TOKEN_VARIABLE}"]
+    if workspace == DEFAULT_WORKSPACE:
+        for name in API_KEY_VARIABLES:
+            if name in found:
+                return checked_credential("Token", found[name], name)
+        looked_in += [f"the variable {name}" for name in API_KEY_VARIABLES]
+    key_file = Path(config_folder, workspace, KEY_FILE)
+    try:
+        key_file = expand_home(str(key_file))
+        # Where the link `default` leads to is settled once: the token stays beside its key.
+        folder = Path(os.path.realpath(key_file.parent))
+        text = Secret((folder / KEY_FILE).read_text(encoding="utf-8"))
+    except HtcCredentialsError as error:  # no home folder
+        key_file, is_missing, reason = Path(str(error)), True, ""
+    except (OSError, ValueError) as error:
+        if is_from_signal_handler(error):
+            raise
+        reason = (isinstance(error, OSError) and error.strerror) or "not text"
+        is_missing = isinstance(error, FileNotFoundError)
+    else:
+        _report_readable(folder / KEY_FILE)
+        return checked_credential("Token", text, f"the file {key_file}", folder)
+    if not is_missing:
+        raise HtcCredentialsError(f"the file {key_file} can't be read: {reason}")
+    looked_in.append(f"the file {key_file}")
+    lines = ["no API key or refresh token was found"]
+    lines += [f"  in {place}" for place in looked_in]
+    raise HtcCredentialsError("\n".join([*lines, "rauthenticate --interactive writes that file"]))
+
+
+def _report_readable(key_file: Path) -> None:
+    """Say so if others than the owner can read a file with a key."""
+    with suppressed(OSError):
+        if os.name == "posix" and key_file.stat().st_mode & 0o077:
+            _logger.warning("others can read the key in %s; run chmod 600 on it", key_file)
+
+
+def checked_credential(
+    scheme: Literal["Token", "Refresh"], secret: str, found_in: str, folder: Path | None = None
+) -> Credential:
+    """Return the credential without the whitespace and the byte order mark around it.
+
+    Raises:
+        HtcCredentialsError: It can't be one. The message does not show it.
+    """
+    secret = Secret(secret.removeprefix("\ufeff").strip())
+    if not secret:
+        raise HtcCredentialsError(f"{found_in} is empty")
+    if not is_printable_ascii(secret):
+        raise HtcCredentialsError(
+            f"{found_in} holds characters that no key or token has; its value is not shown here"
+        )
+    return Credential(scheme, Secret(secret), found_in, folder)
+
+
+def is_printable_ascii(text: str) -> bool:
+    """Whether this can be a key, token or password: printable ASCII without a blank."""
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file whole or not at all, readable by its owner only; a link stays a link.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    path = Path(os.path.realpath(path))
+    partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        with suppressed(OSError):  # the first error is the one to tell
+            partial.unlink(missing_ok=True)
+        raise

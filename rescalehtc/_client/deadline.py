@@ -1,0 +1,162 @@
+"""A network whose connections keep a deadline and know whether a request has left."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import httpcore
+
+from .._interrupts import is_from_signal_handler
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterable
+
+    from httpcore import SOCKET_OPTION
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_SECONDS = 20.0
+_READ_BYTES = 256 << 10
+_WRITE_BYTES = 64 << 10
+
+
+class DeadlineStream(httpcore.NetworkStream):
+    """A stream whose reads and writes together keep a deadline.
+
+    It hands over the last byte of what was received in a read of its own. A reader that has a
+    whole answer before it asked for that byte leaves bytes behind: `has_unread` is then true,
+    and the connection must not be used again. They would be taken for the next answer.
+    """
+
+    def __init__(
+        self, stream: httpcore.NetworkStream, network: DeadlineNetwork, tls_layers: int = 0
+    ) -> None:
+        self._stream = stream
+        self._network = network
+        self._tls_layers = tls_layers
+        self._last_byte = b""
+        network.stream = self
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether bytes may have been received that nobody read.
+
+        TLS within TLS buffers some where nobody sees them.
+        """
+        return bool(self._last_byte) or self._tls_layers > 1
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        if self._last_byte:
+            received, self._last_byte = self._last_byte, b""
+            return received
+        limit = self._network.remaining(httpcore.ReadTimeout)
+        received = _call(self._stream.read, max(max_bytes, _READ_BYTES), limit)
+        if len(received) > 1:
+            received, self._last_byte = received[:-1], received[-1:]
+        return received
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        for start in range(0, len(buffer), _WRITE_BYTES):
+            limit = self._network.remaining(httpcore.WriteTimeout)
+            self._network.note_write(buffer, self._tls_layers)
+            _call(self._stream.write, buffer[start : start + _WRITE_BYTES], limit)
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        limit = self._network.remaining(httpcore.ConnectTimeout)
+        stream = _call(self._stream.start_tls, ssl_context, server_hostname, limit)
+        return DeadlineStream(stream, self._network, self._tls_layers + 1)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable" and self._last_byte:
+            return True
+        return self._stream.get_extra_info(info)
+
+
+class DeadlineNetwork(httpcore.NetworkBackend):
+    """The network of one connection, which keeps the deadline of the exchange it is used for.
+
+    Attributes:
+        has_sent: Whether any byte of the request may have left for the service.
+        stream: The stream in use, if there is one.
+    """
+
+    def __init__(self, tls_layers: int = 0) -> None:
+        """Make one.
+
+        Args:
+            tls_layers: Number of TLS layers around the request. What a proxy is sent before the
+                last of them is not the request.
+        """
+        self._network = httpcore.SyncBackend()
+        self._tls_layers = tls_layers
+        self.stream: DeadlineStream | None = None
+        self.start(math.inf)
+
+    def start(self, seconds: float, seconds_per_piece: float | None = None) -> None:
+        """Begin an exchange.
+
+        Args:
+            seconds: How long it may take.
+            seconds_per_piece: With it, the time begins anew with each piece that is sent.
+        """
+        self._expires_at = time.monotonic() + seconds
+        self._seconds_per_piece = seconds_per_piece
+        self.has_sent = False
+
+    def remaining(self, expired: type[Exception]) -> float:
+        """Return the seconds that are left; raise `expired` if there are none."""
+        seconds = self._expires_at - time.monotonic()
+        if seconds <= 0:
+            raise expired
+        return seconds
+
+    def note_write(self, buffer: bytes, tls_layers: int) -> None:
+        """Note that bytes are about to leave on a stream with this many TLS layers."""
+        is_for_socks = not self.has_sent and buffer[:1] <= b"\5"  # no request begins like this
+        if tls_layers >= self._tls_layers and not is_for_socks:
+            self.has_sent = True
+        if self._seconds_per_piece is not None:
+            self._expires_at = time.monotonic() + self._seconds_per_piece
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ARG002
+        local_address: str | None = None,
+        socket_options: Iterable[SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        limit = min(self.remaining(httpcore.ConnectTimeout), CONNECT_TIMEOUT_SECONDS)
+        stream = _call(self._network.connect_tcp, host, port, limit, local_address, socket_options)
+        return DeadlineStream(stream, self)
+
+    def close(self) -> None:
+        """Close the stream without the library's locks, which an interrupt can leave held."""
+        if self.stream is not None:
+            self.stream.close()
+
+
+def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function of the library, which takes a handler's OSError for a network's failure.
+
+    From here on it does not; it would even drop one that was raised while it sent.
+    """
+    try:
+        return function(*args, **kwargs)
+    except (httpcore.NetworkError, httpcore.TimeoutException) as error:
+        cause = error.__cause__
+        if not (isinstance(cause, Exception) and is_from_signal_handler(cause)):
+            raise
+    raise cause

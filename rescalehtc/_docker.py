@@ -1,0 +1,139 @@
+"""Running docker or podman."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from ._interrupts import is_from_signal_handler, suppressed
+from .exceptions import HtcException
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+PROGRAMS = ("docker", "podman")
+ID_DIGITS = 10
+# How much of a program's output is shown.
+TAIL_LINES = 10
+MAX_LINE_CHARACTERS = 500
+# A program that should stop is killed if it has not stopped after this time.
+END_SECONDS = 10.0
+_READ_BYTES = 1 << 16
+_IMAGE_ID = re.compile(f"(?:[a-z0-9]+:)?(?P<digits>[0-9a-f]{{{ID_DIGITS}}})[0-9a-f]*")
+_ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+_LINE_END = re.compile(r"[\r\n]+")
+
+
+class ContainerProgram(NamedTuple):
+    """A program that handles container images: docker or podman."""
+
+    name: str
+    path: str
+
+    def image_id(self, image: str) -> str:
+        """The first digits of an image's id."""
+        inspect = ["image", "inspect", "--format", "{{.Id}}", image]
+        printed = self.run(f"looking for the image {image}", inspect, quiet=True)
+        found = next((match for match in map(_IMAGE_ID.fullmatch, printed) if match), None)
+        if found is None:
+            raise HtcException(f"{self.name} did not tell the id of the image {image}")
+        return found["digits"]
+
+    def run(
+        self, step: str, arguments: Sequence[str], quiet: bool, password: str = ""
+    ) -> list[str]:
+        """Run the program to its end and return the last lines that it printed.
+
+        Args:
+            step: What it is for, for messages.
+            arguments: Its arguments.
+            quiet: Don't show what it prints.
+            password: What it gets on standard input; hidden in what it prints.
+
+        Raises:
+            HtcException: It can't be run, or failed.
+        """
+        tail: deque[str] = deque(maxlen=TAIL_LINES)
+        try:
+            process = subprocess.Popen(  # noqa: S603 - no shell, and the names were checked
+                [self.path, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        except (OSError, ValueError) as error:
+            if is_from_signal_handler(error):
+                raise
+            fault = f"can't be run: {error}"
+        else:
+            with process:
+                try:
+                    _give(process, password)
+                    for line in _printed_lines(process, password):
+                        tail.append(line)
+                        if not quiet:
+                            _show(line)
+                except BaseException:
+                    _end(process)
+                    raise
+            fault = _fault(process.returncode)
+        if fault:
+            raise HtcException("\n  ".join([f"{step} failed: {self.name} {fault}", *tail]))
+        return list(tail)
+
+
+def find_program() -> ContainerProgram:
+    for name in PROGRAMS:
+        path = shutil.which(name)
+        if path:
+            return ContainerProgram(name, path)
+    raise HtcException(
+        f"neither {' nor '.join(PROGRAMS)} was found; one of them is needed to push an image"
+    )
+
+
+def _give(process: subprocess.Popen[bytes], text: str) -> None:
+    assert process.stdin is not None
+    # Who does not read what it needs says so with its exit status.
+    with suppressed(BrokenPipeError), process.stdin as stdin:
+        stdin.write(text.encode())
+
+
+def _printed_lines(process: subprocess.Popen[bytes], password: str) -> Iterator[str]:
+    """Yield what the program prints, a line at a time, harmless for a terminal and cut."""
+    output = process.stdout
+    assert output is not None
+    while chunk := output.readline(_READ_BYTES):
+        rest = chunk
+        while rest and not rest.endswith(b"\n"):  # so long a line that its end is left out
+            rest = output.readline(_READ_BYTES)
+        for line in _LINE_END.split(chunk.decode("utf-8", "replace")):
+            text = "".join(c for c in _ESCAPE_SEQUENCE.sub("", line) if c.isprintable())
+            if password:
+                text = text.replace(password, "***")
+            if text.strip():
+                yield text[:MAX_LINE_CHARACTERS]
+
+
+def _show(line: str) -> None:
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stdout.flush()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _fault(status: int) -> str:
+    if status < 0:
+        return f"was ended by signal {-status}"
+    return f"ended with status {status}" if status else ""

@@ -1,0 +1,60 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from ._interrupts import is_from_signal_handler, suppressed
+from .exceptions import HtcException, HtcFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from os import PathLike
+    from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def replaced_whole(destination: str | bytes | PathLike[str]) -> Generator[BinaryIO]:
+    """Open a file that replaces the destination if all goes well, and is removed otherwise.
+
+    A destination that is not a regular file, such as a device or a pipe, is written to directly.
+
+    Raises:
+        HtcFileError: The file can't be written.
+    """
+    try:
+        path = os.fsdecode(destination)
+        before = os.stat(path) if os.path.exists(path) else None
+        if before and not stat.S_ISREG(before.st_mode):
+            with open(path, "wb") as file:
+                yield file
+            return
+        if before and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if path.endswith(os.sep):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        target = os.path.realpath(path)
+        partial = os.path.join(os.path.dirname(target), f".{os.urandom(8).hex()}.partial")
+        try:
+            with open(partial, "xb") as file:
+                if before:
+                    os.chmod(partial, stat.S_IMODE(before.st_mode))
+                yield file
+            os.replace(partial, target)
+        finally:
+            with suppressed(FileNotFoundError):
+                os.unlink(partial)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        # HtcTimeoutError is an OSError too, but not one of the file.
+        if isinstance(error, HtcException) or is_from_signal_handler(error):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else error
+        failure = HtcFileError(f"{destination!a} can't be written: {reason}")
+        failure.errno = getattr(error, "errno", None) or errno.EINVAL
+    else:
+        return
+    raise failure

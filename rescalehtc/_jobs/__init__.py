@@ -1,0 +1,1 @@
+"""Flows: several requests with one purpose. They take and return plain data."""

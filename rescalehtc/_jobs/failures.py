@@ -1,0 +1,113 @@
+"""The jobs of a batch that failed, and submit requests for just them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._facts import FAILED_STATUSES, PAGE_SIZE
+from .._raw import is_object
+from .._wire.operations import LIST_JOBS
+from ..exceptions import HtcValidationError, Problem
+from .records import parent_and_index
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .. import models
+    from .._client.client import Client
+    from .._wire.operation import QueryValue
+
+    Json = Mapping[str, Any]
+
+
+async def fetch_failed(
+    client: Client, task_ids: Mapping[str, str], parents: Sequence[str], group: str | None
+) -> list[dict[str, Any]]:
+    """Fetch the records of the jobs with these parents that failed, in their order."""
+    order = {parent: position for position, parent in enumerate(parents)}
+    found: dict[tuple[int, int], dict[str, Any]] = {}
+    for status in FAILED_STATUSES:  # the service lists one status at a time
+        query: dict[str, QueryValue] = {"status": status, "pageSize": PAGE_SIZE, "group": group}
+        async for page in client.pages(LIST_JOBS.call(task_ids, query=query)):
+            for record in page:
+                parent, index = parent_and_index(record["jobUUID"])
+                if parent in order:
+                    found[order[parent], index] = record
+    return [found[place] for place in sorted(found)]
+
+
+def resubmission(
+    parts: Sequence[Json], failed: Sequence[Json], index_variable: str | None, project: Json
+) -> tuple[list[models.HTCJobSubmitRequest], list[str]]:
+    """Build submit requests for the jobs of a batch that failed.
+
+    Args:
+        parts: The batch, as the service answered each submit request.
+        failed: The records of the jobs that failed, in their order.
+        index_variable: A variable for the old index of each job, or None.
+        project: The project.
+
+    Returns:
+        The requests, and the id of the job that each new job repeats.
+
+    Raises:
+        HtcValidationError: The batch's record is not a valid request, or the variable can't be
+            set.
+    """
+    by_parent: dict[str, list[Json]] = {}
+    for record in failed:
+        by_parent.setdefault(parent_and_index(record["jobUUID"])[0], []).append(record)
+    requests: list[models.HTCJobSubmitRequest] = []
+    for part in parts:
+        own = by_parent.get(str(part.get("parentJobId")), [])
+        if index_variable is None:
+            requests += [_request(part, own, project)] if own else []
+        else:
+            requests += [_single_request(part, job, index_variable, project) for job in own]
+    return requests, [record["jobUUID"] for record in failed]
+
+
+def _request(
+    part: Json, jobs: Sequence[Json], project: Json, changes: Json | None = None
+) -> models.HTCJobSubmitRequest:
+    """The part's own request for fewer jobs, with changes to its definition."""
+    from .._requests import submit_request
+
+    request = {**part, "batchSize": len(jobs)}
+    if changes is not None:
+        request["htcJobDefinition"] = {**_definition(part), **changes}
+    if not request.get("regions"):  # the service need not repeat them
+        request |= _where(jobs)
+    return submit_request.from_payload([request], project)[0][1]
+
+
+def _definition(part: Json) -> dict[str, Any]:
+    definition = part.get("htcJobDefinition")
+    return definition if is_object(definition) else {}
+
+
+def _where(jobs: Iterable[Json]) -> dict[str, Any]:
+    """The regions that the jobs were given; their cloud is left to the service."""
+    regions = dict.fromkeys(region for job in jobs if (region := job.get("region")))
+    return {"regions": list(regions), "cloudProvider": None} if regions else {}
+
+
+def _single_request(
+    part: Json, job: Json, variable: str, project: Json
+) -> models.HTCJobSubmitRequest:
+    """The part's own request for a single job, with its old index in a variable."""
+    envs: list[Any] = list(_definition(part).get("envs") or [])
+    if not any(_is_named(env, variable) for env in envs):
+        envs.append({"name": variable, "value": str(parent_and_index(job["jobUUID"])[1])})
+    elif part.get("batchSize", 1) != 1:
+        message = f"{variable} is a variable of the batch already; choose another name"
+        raise HtcValidationError("resubmit_failed", [Problem("index_variable", message)])
+    return _request(part, [job], project, {"envs": envs})
+
+
+def _is_named(env: Any, name: str) -> bool:
+    match env:
+        case {"name": str(given)}:
+            return given == name
+        case _:
+            return False

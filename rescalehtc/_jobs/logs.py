@@ -1,0 +1,166 @@
+"""Logs of jobs: reading them exactly, writing them to files, following them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._client.listing import ListingGuard
+from .._counts import JobCounts
+from .._facts import MAX_LOG_PAGE_SIZE
+from .._files import replaced_whole
+from .._wire.operations import GET_JOB, LIST_JOB_LOGS
+from ..exceptions import HtcException, HtcResponseError
+from .records import is_running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from os import PathLike
+    from typing import BinaryIO
+
+    from .._client.client import Client
+    from .._wire.operation import Call
+    from .waiting import Interval
+
+# A running job's log may have this many empty pages in a row before the next poll.
+MAX_EMPTY_PAGES_PER_POLL = 100
+
+
+async def read_lines(
+    client: Client, job_ids: Mapping[str, str], last_n_lines: int | None
+) -> list[str]:
+    """Return the log, or its last lines, oldest first."""
+    if last_n_lines is None:
+        pages = _pages(client, job_ids, "asc", MAX_LOG_PAGE_SIZE)
+        return [line async for page in pages for line in page]
+    pages = _last_pages(client, job_ids, last_n_lines)
+    newest_first = [line async for page in pages for line in page]
+    return newest_first[::-1]
+
+
+async def write_lines(
+    client: Client,
+    job_ids: Mapping[str, str],
+    destination: str | bytes | PathLike[str],
+    last_n_lines: int | None,
+) -> None:
+    """Write the log, or its last lines, to a file that appears whole or not at all.
+
+    Raises:
+        HtcFileError: The file can't be written.
+    """
+    with replaced_whole(destination) as file:
+        if last_n_lines is None:
+            async for page in _pages(client, job_ids, "asc", MAX_LOG_PAGE_SIZE):
+                _write(file, page)
+        else:
+            await _write_reversed(file, _last_pages(client, job_ids, last_n_lines))
+
+
+async def _write_reversed(file: BinaryIO, pages: AsyncIterator[list[str]]) -> None:
+    """Write pages that come newest first: spool each one in order, then copy the last one first."""
+    import tempfile
+
+    with tempfile.TemporaryFile() as spool:
+        sizes = [_write(spool, page[::-1]) async for page in pages]
+        end = sum(sizes)
+        for size in reversed(sizes):
+            end -= size
+            spool.seek(end)
+            file.write(spool.read(size))
+
+
+def _write(file: BinaryIO, lines: list[str]) -> int:
+    # Half of a surrogate pair has no UTF-8; it is written as its escape sequence.
+    text = "\n".join([*lines, ""])
+    return file.write(text.encode("utf-8", "backslashreplace"))
+
+
+async def _last_pages(
+    client: Client, job_ids: Mapping[str, str], last_n_lines: int
+) -> AsyncGenerator[list[str]]:
+    """Yield pages of exactly the last lines, newest first."""
+    missing = last_n_lines
+    if missing <= 0:
+        return
+    async for page in _pages(client, job_ids, "desc", min(missing, MAX_LOG_PAGE_SIZE)):
+        yield page[:missing]
+        missing -= len(page)
+        if missing <= 0:
+            return
+
+
+async def _pages(
+    client: Client, job_ids: Mapping[str, str], sort: str, page_size: int
+) -> AsyncGenerator[list[str]]:
+    async for page in client.pages(_call(job_ids, sort, page_size)):
+        yield _messages(page)
+
+
+def _call(job_ids: Mapping[str, str], sort: str, page_size: int) -> Call:
+    return LIST_JOB_LOGS.call(job_ids, query={"pageSize": page_size, "sort": sort})
+
+
+def _messages(page: list[dict[str, Any]]) -> list[str]:
+    """The text of each line.
+
+    Raises:
+        HtcResponseError: A line has none.
+    """
+    try:
+        texts: list[Any] = [line["message"] for line in page]
+    except KeyError:
+        texts = [None]
+    if not {*map(type, texts)} <= {str}:
+        raise HtcResponseError("listJobLogs: a line has no message")
+    return texts
+
+
+async def follow(
+    client: Client, job_ids: Mapping[str, str], interval: Interval
+) -> AsyncGenerator[tuple[dict[str, Any], list[str]]]:
+    """Yield the lines of a log as they come, with the job's record, until the job has ended.
+
+    The position is the last page's address and the number of its lines that were yielded. Once
+    the job has ended, the log is read until a poll, an interval after the last, brings nothing.
+    """
+    call = _call(job_ids, "asc", MAX_LOG_PAGE_SIZE)
+    guard = ListingGuard(call.operation.id)
+    yielded = 0
+    record: dict[str, Any] = {}
+    has_ended = False
+    while True:
+        is_draining = has_ended
+        brought_nothing = True
+        try:
+            if not has_ended:
+                record = await client.send(GET_JOB.call(job_ids), expires_at=interval.expires_at())
+                if record.get("jobUUID") != job_ids["jobId"]:
+                    raise HtcResponseError(
+                        f"getJob: the answer is not about job {job_ids['jobId']}"
+                    )
+                has_ended = not is_running(record)
+                yield record, []
+            empty_pages = 0
+            while empty_pages < MAX_EMPTY_PAGES_PER_POLL:
+                page = await client.page(call, expires_at=interval.expires_at())
+                lines = _messages(page.items[yielded:])
+                if lines:
+                    brought_nothing = False
+                    yielded += len(lines)
+                    yield record, lines
+                address = call.url(client.base_url)
+                # The last page may name itself as the next one.
+                if page.next is None or page.next.url(client.base_url) == address:
+                    break
+                if page.items:
+                    guard.new_items(page, address)
+                empty_pages = 0 if page.items else empty_pages + 1
+                call, yielded = page.next, 0
+        except HtcException as error:
+            interval.note_outage(error)
+            brought_nothing = False
+        else:
+            interval.note_answer()
+        if is_draining and brought_nothing:
+            return
+        await interval.pause(JobCounts({}, 1, 1))

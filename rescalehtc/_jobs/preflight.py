@@ -1,0 +1,100 @@
+"""All problems of a payload that is only validated, including what the service knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._raw import is_sequence
+from .._requests import submit_request
+from .._wire.operations import GET_IMAGE_STATUS, GET_PROJECT_DIMENSIONS
+from ..exceptions import HtcNotFoundError, HtcValidationError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .. import models
+    from .._client.client import Client
+
+
+def problems(payload: object, project: Mapping[str, Any]) -> list[Problem]:
+    """Return the problems that need no service.
+
+    Args:
+        payload: Submit requests.
+        project: The project's record; what it does not hold is not checked.
+    """
+    try:
+        submit_request.check_any_number(payload, project)
+    except HtcValidationError as error:
+        return error.problems
+    return []
+
+
+async def all_problems(
+    client: Client, payload: object, project: Mapping[str, Any], project_id: str
+) -> list[Problem]:
+    """Return the problems of a payload; those that only the service knows come last."""
+    found = problems(payload, project)
+    if not is_sequence(payload):
+        return found
+    answer = await client.send(GET_PROJECT_DIMENSIONS.call({"projectId": project_id}))
+    environments = [GET_PROJECT_DIMENSIONS.to_record(environment) for environment in answer]
+    images: dict[str, str | None] = {}
+    for index, item in enumerate(payload):
+        try:
+            _, request = submit_request.from_any_number([item], project)[0]
+        except HtcValidationError:  # the service is not asked about an invalid request
+            continue
+        definition = request.htc_job_definition
+        image = definition.image_name
+        if image not in images:
+            images[image] = await _image_problem(client, project_id, image)
+        if message := images[image]:
+            found.append(Problem(f"[{index}].htcJobDefinition.imageName", message))
+        regions = request.regions or project.get("regions") or []
+        if environments and (message := _environment_problem(environments, definition, regions)):
+            found.append(Problem(f"[{index}].htcJobDefinition", message))
+    return found
+
+
+async def _image_problem(client: Client, project_id: str, name: str) -> str | None:
+    call = GET_IMAGE_STATUS.call({"projectId": project_id, "imageName": name})
+    try:
+        status: object = (await client.send(call)).get("status")
+    except HtcNotFoundError:
+        return f"must be an image of the project, which has none named {name}"
+    return None if status == "READY" else f"must be ready: image {name} is {status}"
+
+
+def _environment_problem(
+    environments: Sequence[models.HTCComputeEnvironment],
+    definition: models.HTCJobDefinition,
+    regions: Sequence[str],
+) -> str | None:
+    """Why none of the environments that the project is restricted to fits."""
+    wanted = (
+        f"{definition.priority or 'any priority'}, {definition.architecture or 'any architecture'}"
+    )
+    for region in regions:
+        if not any(_fits(one, region, definition) for one in environments):
+            return (
+                "must fit one of the project's computing environments: none in region "
+                f"{region} has {wanted}, {definition.max_vcpus or 1} virtual CPUs"
+            )
+    return None
+
+
+def _fits(
+    environment: models.HTCComputeEnvironment, region: str, definition: models.HTCJobDefinition
+) -> bool:
+    """Whether an environment has what is wanted. A property that it does not state fits."""
+    derived = getattr(environment, "derived", None)
+    stated = [
+        (getattr(environment, "region", None), region),
+        (getattr(environment, "priority", None), definition.priority),
+        (getattr(derived, "architecture", None), definition.architecture),
+    ]
+    vcpus = getattr(derived, "vcpus", None)
+    return all(has is None or wanted is None or has == wanted for has, wanted in stated) and (
+        vcpus is None or (definition.max_vcpus or 1) <= vcpus
+    )

@@ -1,0 +1,130 @@
+"""Finding the jobs of a submission whose answer was lost, by their marks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._facts import PAGE_SIZE
+from .._wire.operations import LIST_JOBS
+from ..exceptions import HtcException, SubmissionUncertainError
+from .marks import mark_in
+from .records import parent_and_index
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._client.client import Client
+
+LOOKS_PER_SETTLING = 6
+
+GroupJobs = dict[str | None, dict[str, set[int]]]
+"""The jobs of a group: the indices by parent, by mark."""
+
+
+async def find_lost(
+    client: Client,
+    lost: Sequence[SubmissionUncertainError],
+    *,
+    settle_seconds: float,
+    is_alone_in_group: bool,
+) -> list[list[str] | None]:
+    """Look until all jobs are there, or nothing has changed for a while.
+
+    Args:
+        client: The client.
+        lost: The calls of one submission that were lost. Each notes what was seen.
+        settle_seconds: How long the group must not change.
+        is_alone_in_group: Whether nobody can have submitted anything else to the group.
+
+    Returns:
+        For each call the parents of the jobs of its requests; None if not all jobs were found.
+    """
+    nothing: list[list[str] | None] = [None] * len(lost)
+    if reason := _why_not_searched(lost[0]):
+        for error in lost:
+            error.reason = reason
+        return nothing
+    most_seen = -1
+    changed_at = client.io.monotonic()
+    while True:
+        try:
+            jobs = await _list_group(client, lost[0])
+        except HtcException as failure:
+            for error in lost:
+                error.reason = f"its group could not be searched: {failure}"
+            return nothing
+        found = [_find(error, jobs, is_alone_in_group) for error in lost]
+        if None not in found:
+            return found
+        seen = sum(len(error.job_ids) for error in lost)
+        now = client.io.monotonic()
+        if seen > most_seen:
+            most_seen, changed_at = seen, now
+        elif now - changed_at >= settle_seconds:
+            return found
+        await client.io.sleep(settle_seconds / LOOKS_PER_SETTLING)
+
+
+async def recheck(client: Client, error: SubmissionUncertainError) -> list[dict[str, Any]]:
+    """Look once more for the jobs of a submission.
+
+    Returns:
+        For each request the fields of the service's answer that say which jobs it made.
+
+    Raises:
+        SubmissionUncertainError: Not all jobs were found: `error`, with what was seen.
+    """
+    error.reason = _why_not_searched(error) or error.reason
+    if _why_not_searched(error):
+        raise error
+    parents = _find(error, await _list_group(client, error), False)
+    if parents is None:
+        raise error
+    ids = {"projectId": error.project_id, "taskId": error.task_id, "group": error.group}
+    return [
+        {**ids, "parentJobId": parent, "batchSize": request.batch_size}
+        for request, parent in zip(error.requests, parents, strict=True)
+    ]
+
+
+def _why_not_searched(error: SubmissionUncertainError) -> str:
+    if error.group is None or None in [request.mark for request in error.requests]:
+        return "without marks its jobs can't be distinguished from others"
+    return ""
+
+
+async def _list_group(client: Client, error: SubmissionUncertainError) -> GroupJobs:
+    call = LIST_JOBS.call(
+        {"projectId": error.project_id, "taskId": error.task_id},
+        query={"pageSize": PAGE_SIZE, "group": error.group},
+    )
+    jobs: GroupJobs = {}
+    async for page in client.pages(call):
+        for record in page:
+            parent, index = parent_and_index(record["jobUUID"])
+            jobs.setdefault(mark_in(record.get("tags")), {}).setdefault(parent, set()).add(index)
+    return jobs
+
+
+def _find(
+    error: SubmissionUncertainError, jobs: GroupJobs, is_alone_in_group: bool
+) -> list[str] | None:
+    """The parents of the jobs of each request; None if not all jobs are there.
+
+    The exception notes which jobs were seen.
+    """
+    found: list[str] = []
+    error.job_ids = []
+    for request in error.requests:
+        parents = jobs.get(request.mark, {})
+        if is_alone_in_group and {*jobs} == {None}:
+            # The service does not repeat tags, but only this request can have made the jobs.
+            parents = jobs[None]
+        error.job_ids += [f"{p}:{i}" for p, indices in parents.items() for i in sorted(indices)]
+        if [*parents.values()] == [set(range(request.batch_size))]:
+            found += parents
+    error.seen = len(error.job_ids)
+    error.reason = f"{error.seen} of them were seen in the group"
+    if not error.seen and None in jobs:
+        error.reason += "; the service does not repeat the tags of some of the group's jobs"
+    return found if len(found) == len(error.requests) else None

@@ -1,0 +1,336 @@
+"""Submitting: every call is sent once, and afterwards it is known which jobs exist.
+
+A submission may start a thousand paid jobs, and the service does not recognise one that is sent
+twice. So every request carries a mark, a tag that the records of its jobs repeat. If an answer is
+lost, the jobs are found by their marks, or an exception says that they were not found.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from .._facts import MAX_REQUESTS
+from .._tracebacks import trim
+from .._wire.operations import GET_IMAGE_STATUS, SUBMIT_JOBS
+from ..exceptions import (
+    HtcConnectionError,
+    HtcException,
+    HtcImagePendingError,
+    HtcResponseError,
+    HtcStatusError,
+    LostRequest,
+    SubmissionIncompleteError,
+    SubmissionUncertainError,
+    UnsentRequest,
+)
+from .marks import MARK_TAG, MarkedRequest, match_answers, with_mark
+from .recovery import find_lost
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .._client.client import Client
+
+PARALLEL_CALLS = 10
+IMAGE_POLL_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class SubmissionSettings:
+    """How a session submits.
+
+    Attributes:
+        is_marked: Whether requests carry marks, and submissions without a group get one.
+        image_wait_seconds: How long to wait for images to become ready.
+        settle_seconds: How long a group must not change before lost jobs are given up.
+    """
+
+    is_marked: bool
+    image_wait_seconds: float
+    settle_seconds: float
+
+
+@dataclass
+class SubmitCall:
+    """One call of a submission, and its outcome.
+
+    Attributes:
+        requests: Its requests.
+        is_held_back: Whether it was certainly not sent.
+        answers: What the service answered, or would have answered.
+        error: Why there is no answer.
+    """
+
+    requests: Sequence[MarkedRequest]
+    is_held_back: bool = False
+    answers: list[dict[str, Any]] | None = None
+    error: HtcException | None = None
+
+    @property
+    def may_exist(self) -> bool:
+        """Whether its jobs may exist if there is no answer."""
+        is_refused = self.error is not None and not self.error.outcome_unknown
+        return not self.is_held_back and not is_refused
+
+
+class Submission:
+    """A submission in one or several calls, which are sent side by side.
+
+    Whatever leaves the call of the user that it belongs to passes `prepare_to_leave`.
+    """
+
+    def __init__(self) -> None:
+        """Make one, with nothing to submit yet."""
+        self._task_ids: Mapping[str, str] = {}
+        self._group: str | None = None
+        self._calls: list[SubmitCall] = []
+        self._queue: deque[SubmitCall] = deque()
+        self._is_stopped = False
+
+    async def submit(
+        self,
+        client: Client,
+        settings: SubmissionSettings,
+        task_ids: Mapping[str, str],
+        requests: Sequence[tuple[int, dict[str, Any]]],
+        group: str | None,
+    ) -> list[dict[str, Any]]:
+        """Send all calls; return the answer to each request, in order.
+
+        If answers were lost and all of their jobs were found, the calls that were held back are
+        sent too.
+
+        Args:
+            client: The client.
+            settings: How to submit.
+            task_ids: The path parameters of the task.
+            requests: Submit requests that were validated, each with its position.
+            group: The group, or None.
+
+        Raises:
+            HtcNotFoundError: The project has no such image.
+            HtcImagePendingError: An image did not become ready in time.
+            SubmissionIncompleteError: A call failed when others had been sent, or is uncertain.
+            HtcException: The first call failed, and nothing was submitted.
+        """
+        token = secrets.token_hex(8)
+        is_marked = settings.is_marked
+        has_own_group = group is None and is_marked
+        marked = [
+            with_mark(position, json, f"{token}-{number}" if is_marked else None)
+            for number, (position, json) in enumerate(requests)
+        ]
+        starts = range(0, len(marked), MAX_REQUESTS)
+        calls = [SubmitCall(marked[start : start + MAX_REQUESTS]) for start in starts]
+        self._client, self._settings = client, settings
+        self._task_ids = task_ids
+        self._group = f"rescalehtc-{token}" if has_own_group else group
+        self._queue = deque(calls)
+        self._calls = calls
+        await self._wait_for_images()
+        while self._queue and not self._failed():
+            self._is_stopped = False
+            await self._client.io.run_workers(
+                self._send_calls, min(PARALLEL_CALLS, len(self._queue))
+            )
+            await self._find_lost(has_own_group and len(marked) == 1)
+        if failed := self._failed():
+            raise self._failure(failed)
+        return [answer for call in self._calls for answer in call.answers or ()]
+
+    async def _send_calls(self) -> None:
+        """Send calls of the queue until it is empty or one fails."""
+        while not self._is_stopped:
+            try:
+                call = self._queue.popleft()
+            except IndexError:
+                return
+            try:
+                call.answers = await self._send(call)
+            except HtcException as error:
+                trim(error)  # it may be kept as the cause of another one
+                call.error = error
+                self._is_stopped = True
+
+    async def _send(self, call: SubmitCall) -> list[dict[str, Any]]:
+        body = [request.json for request in call.requests]
+        answer: list[object] = await self._client.send(
+            SUBMIT_JOBS.call(self._task_ids, query={"group": self._group}, body=body)
+        )
+        answers = match_answers(answer, call.requests)
+        if answers is None:
+            error = HtcResponseError(
+                f"submitJobs: {len(body)} submit requests were sent, but the answer does not say "
+                "which jobs each of them made"
+            )
+            error.outcome_unknown = True
+            raise error
+        return answers
+
+    async def _find_lost(self, is_alone_in_group: bool) -> None:
+        """Look for the jobs of the calls whose answers were lost."""
+        lost = [call for call in self._failed() if call.may_exist]
+        if not lost:
+            return
+        errors = [self._uncertain(call) for call in lost]
+        found = await find_lost(
+            self._client,
+            errors,
+            settle_seconds=self._settings.settle_seconds,
+            is_alone_in_group=is_alone_in_group,
+        )
+        for call, error, parents in zip(lost, errors, found, strict=True):
+            call.error = error
+            if parents is not None:
+                pairs = zip(call.requests, parents, strict=True)
+                call.answers = [self._answer(request, parent) for request, parent in pairs]
+
+    def _uncertain(self, call: SubmitCall) -> SubmissionUncertainError:
+        cause = call.error or HtcConnectionError("submitJobs: interrupted before the answer came")
+        if isinstance(cause, SubmissionUncertainError):
+            return cause
+        phase: Literal["no answer", "unreadable answer", "server error"] = "unreadable answer"
+        if isinstance(cause, HtcConnectionError):
+            phase = "no answer"
+        elif isinstance(cause, HtcStatusError):
+            phase = "server error"
+        return SubmissionUncertainError(
+            project_id=self._task_ids["projectId"],
+            task_id=self._task_ids["taskId"],
+            group=self._group,
+            requests=[LostRequest(one.position, one.size, one.mark) for one in call.requests],
+            phase=phase,
+            cause=cause,
+        )
+
+    def _answer(self, request: MarkedRequest, parent: str) -> dict[str, Any]:
+        """What the service would have answered."""
+        ids = {"group": self._group, "parentJobId": parent, "batchSize": request.size}
+        return {**request.json, **self._task_ids, **ids}
+
+    def _failed(self) -> list[SubmitCall]:
+        return [call for call in self._calls if call.error is not None and call.answers is None]
+
+    def _failure(self, failed: list[SubmitCall]) -> HtcException:
+        errors = [call.error for call in failed if call.error is not None]
+        cause = errors[0].cause if isinstance(errors[0], SubmissionUncertainError) else errors[0]
+        incomplete = self._incomplete(cause)
+        return incomplete if incomplete.submitted or incomplete.uncertain else errors[0]
+
+    def _incomplete(self, cause: HtcException) -> SubmissionIncompleteError:
+        """What became of each request. After an interrupt, calls may still be under way."""
+        self._hold_back()
+        submitted: list[tuple[int, dict[str, Any]]] = []
+        uncertain: list[SubmissionUncertainError] = []
+        unsent: dict[int, int] = {}
+        for call in self._calls:
+            if (answers := call.answers) is not None:
+                for request, answer in zip(call.requests, answers, strict=True):
+                    fields = {name: answer[name] for name in _SUBMITTED if name in answer}
+                    submitted.append((request.position, fields))
+            elif call.may_exist:
+                uncertain.append(self._uncertain(call))
+            else:
+                for request in call.requests:
+                    unsent[request.position] = unsent.get(request.position, 0) + request.size
+        return SubmissionIncompleteError(
+            [fields for _, fields in submitted],
+            [position for position, _ in submitted],
+            uncertain,
+            [UnsentRequest(*item) for item in unsent.items()],
+            cause,
+        )
+
+    async def _wait_for_images(self) -> None:
+        """Return when the images are ready: the service refuses jobs of one that it copies."""
+        requests = [request.json for call in self._calls for request in call.requests]
+        for image in dict.fromkeys(json["htcJobDefinition"]["imageName"] for json in requests):
+            await wait_for_image(
+                self._client,
+                self._task_ids["projectId"],
+                image,
+                self._settings.image_wait_seconds,
+            )
+
+    def _hold_back(self) -> None:
+        """Take the calls that nobody has begun to send out of the queue, for good."""
+        while True:
+            try:
+                call = self._queue.popleft()
+            except IndexError:
+                return
+            call.is_held_back = True
+
+    def prepare_to_leave(self, error: BaseException) -> None:
+        """Prepare an exception to leave the package: without its frames.
+
+        An interrupt gets a note that says which jobs exist, and which may exist, and a
+        SubmissionIncompleteError as its cause.
+        """
+        try:
+            if not isinstance(error, HtcException):
+                self._describe_in(error)
+            trim(error)
+        except BaseException as another:  # one more interrupt
+            self.prepare_to_leave(another)
+            raise
+
+    def _describe_in(self, interrupt: BaseException) -> None:
+        notes: list[str] = getattr(interrupt, "__notes__", [])
+        if any(note.startswith(_NOTE) for note in notes):
+            return
+        incomplete = self._incomplete(HtcConnectionError("submitJobs: interrupted"))
+        if incomplete.submitted or incomplete.uncertain:
+            interrupt.add_note(_note(incomplete, self._group))
+            interrupt.__cause__ = interrupt.__cause__ or incomplete
+
+
+_NOTE = "rescalehtc: a submission"
+_SUBMITTED = ("projectId", "taskId", "group", "parentJobId", "batchSize", "jobName")
+
+
+def _note(incomplete: SubmissionIncompleteError, group: str | None) -> str:
+    """Which jobs exist, and which may exist."""
+    place = "" if group is None else f" to group {group!r}"
+    lines = [f"{_NOTE}{place} was interrupted"]
+    if incomplete.submitted:
+        parents = ", ".join(str(batch["parentJobId"]) for batch in incomplete.submitted)
+        lines.append(f"submitted: {parents}")
+    if incomplete.uncertain:
+        jobs = sum(error.sent for error in incomplete.uncertain)
+        lost = [request for error in incomplete.uncertain for request in error.requests]
+        marks = ", ".join(request.mark for request in lost if request.mark)
+        tagged = f", with the tag {MARK_TAG} of {marks}" if marks else ""
+        lines.append(f"may have been submitted: {jobs} jobs{tagged}")
+    if incomplete.unsent:
+        lines.append(f"not submitted: {sum(one.batch_size for one in incomplete.unsent)} jobs")
+    return "\n  ".join(lines)
+
+
+async def wait_for_image(
+    client: Client, project_id: str, image_name: str, wait_seconds: float
+) -> None:
+    """Return when an image is ready.
+
+    Raises:
+        HtcNotFoundError: The project has no such image.
+        HtcImagePendingError: It did not become ready in time.
+    """
+    call = GET_IMAGE_STATUS.call({"projectId": project_id, "imageName": image_name})
+    expires_at = client.io.monotonic() + wait_seconds
+    while True:
+        status = (await client.send(call)).get("status")
+        if status == "READY":
+            return
+        if status != "PENDING":
+            raise HtcResponseError(f"getImageStatus: image {image_name} has status {status!r}")
+        left = expires_at - client.io.monotonic()
+        if left <= 0:
+            raise HtcImagePendingError(
+                f"image {image_name} is still PENDING after {wait_seconds:g} s; "
+                "nothing was submitted"
+            )
+        await client.io.sleep(min(IMAGE_POLL_SECONDS, left))

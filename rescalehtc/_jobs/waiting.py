@@ -1,0 +1,113 @@
+"""Waiting: polling once per interval until jobs have ended, also through an outage."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING
+
+from .._client.retry import is_transient
+from ..exceptions import HtcException, HtcValidationError, HtcWaitTimeoutError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .._client.io import Io
+    from .._counts import JobCounts
+
+_logger = logging.getLogger("rescalehtc")
+
+# A poll that begins shortly before the timeout has this many seconds.
+MIN_POLL_SECONDS = 5.0
+
+
+class Interval:
+    """The rhythm of one wait: when to poll again, and when to stop.
+
+    A failure that may pass does not end a wait: `note_outage` logs it once.
+    """
+
+    def __init__(self, io: Io, seconds: float, timeout: float | None, subject: str) -> None:
+        """Make one.
+
+        Args:
+            io: The clock.
+            seconds: Between two polls.
+            timeout: Seconds to wait at most, or None.
+            subject: The call, for messages.
+
+        Raises:
+            HtcValidationError: `timeout` is not a number of seconds.
+        """
+        is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+        if timeout is not None and (not is_number or math.isnan(timeout) or timeout < 0):
+            message = "must be None or a number of seconds of at least 0"
+            raise HtcValidationError(subject, [Problem("timeout", message)])
+        self._io = io
+        self._seconds = seconds
+        self._timeout = math.inf if timeout is None else timeout
+        self._subject = subject
+        self._ends_at = io.monotonic() + self._timeout
+        self._outage: HtcException | None = None
+
+    def expires_at(self) -> float:
+        """When a request that is sent now has to be over."""
+        return max(self._ends_at, self._io.monotonic() + MIN_POLL_SECONDS)
+
+    def note_answer(self) -> None:
+        """Note that a poll was answered."""
+        if self._outage is not None:
+            _logger.warning("%s: the service answers again", self._subject)
+            self._outage = None
+
+    def note_outage(self, error: HtcException) -> None:
+        """Note that a poll failed; raise the error if polling again can't help."""
+        if not is_transient(error):
+            raise error
+        if self._outage is None:
+            _logger.warning("%s: %s; polling goes on", self._subject, error)
+        self._outage = error
+
+    async def pause(self, counts: JobCounts) -> None:
+        """Sleep until the next poll.
+
+        Raises:
+            HtcWaitTimeoutError: The time is over.
+        """
+        left = self._ends_at - self._io.monotonic()
+        if left <= 0:
+            message = f"{counts}, within {self._timeout:g} s"
+            if self._outage is not None:
+                message += f"; the last poll failed: {self._outage}"
+            raise HtcWaitTimeoutError(message, counts)
+        await self._io.sleep(min(self._seconds, left))
+
+
+async def wait(
+    poll: Callable[[], Awaitable[JobCounts]],
+    interval: Interval,
+    counts: JobCounts,
+    show: Callable[[JobCounts], None],
+) -> JobCounts:
+    """Poll until all jobs have ended.
+
+    Args:
+        poll: Counts the jobs.
+        interval: When to poll.
+        counts: What is known before the first poll.
+        show: Called with the counts after each poll.
+
+    Raises:
+        HtcWaitTimeoutError: Not all jobs ended in time.
+    """
+    while True:
+        try:
+            counts = await poll()
+        except HtcException as error:
+            interval.note_outage(error)
+        else:
+            interval.note_answer()
+            show(counts)
+            if not counts.running:
+                return counts
+        await interval.pause(counts)

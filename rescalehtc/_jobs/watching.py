@@ -1,0 +1,278 @@
+"""Watching many jobs with at most one request per interval, as a rule."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .._counts import (
+    JobCounts,
+    count_statuses,
+    running_in,
+    unknown_in,
+)
+from .._facts import PAGE_SIZE
+from .._raw import is_object
+from .._wire.operations import GET_TASK_SUMMARY, LIST_GROUP_SUMMARIES, LIST_JOBS
+from ..exceptions import HtcException, HtcResponseError
+from .records import is_running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+
+    from .._client.client import Client
+    from .._client.io import Io
+    from .._wire.operation import Call, QueryValue
+    from .waiting import Interval
+
+# This many ids of jobs or names of groups fit in an address of 5 kB; servers take 8 kB or more.
+MAX_NAMED = 100
+# A job that is not listed may have been submitted a moment ago. After this time it is gone.
+MISSING_SECONDS = 300.0
+
+
+class JobKey(NamedTuple):
+    """Where a job is."""
+
+    project_id: str
+    task_id: str
+    job_id: str
+    group: str | None = None
+
+    @property
+    def task_ids(self) -> dict[str, str]:
+        """The path parameters of its task."""
+        return {"projectId": self.project_id, "taskId": self.task_id}
+
+
+EndedJob = tuple[JobKey, dict[str, Any]]
+
+
+class MissingJobs:
+    """How long the service has not listed jobs that nothing else is waited for."""
+
+    def __init__(self, io: Io) -> None:
+        self._io = io
+        self._since: float | None = None
+
+    def note(self, missing: int, total: int) -> None:
+        """Note how many jobs are missing while all others have ended; 0 if that is not so.
+
+        Raises:
+            HtcResponseError: It has been so for too long.
+        """
+        if not missing:
+            self._since = None
+            return
+        now = self._io.monotonic()
+        self._since = self._since if self._since is not None else now
+        if now - self._since >= MISSING_SECONDS:
+            raise HtcResponseError(
+                f"the service has not listed {missing} of the {total} jobs for "
+                f"{MISSING_SECONDS:g} s, and the others have ended; they may have been deleted"
+            )
+
+
+class JobTracker:
+    """Jobs, of one or several tasks, and the statuses that were seen.
+
+    A listing is one of the jobs of one task that have not ended: by their ids while they are
+    few, else all jobs of the task or of their group. Tasks take turns.
+    """
+
+    def __init__(self, client: Client, jobs: Sequence[JobKey], interval: Interval) -> None:
+        self._client = client
+        self._interval = interval
+        self._tasks: dict[tuple[str, str], dict[str, JobKey]] = {}
+        for job in jobs:
+            task = self._tasks.setdefault((job.project_id, job.task_id), {})
+            task.setdefault(job.job_id, job)
+        self._total = sum(map(len, self._tasks.values()))
+        self._statuses: dict[str, str] = {}
+        self._absent: set[str] = set()
+        self._missing = MissingJobs(client.io)
+
+    def counts(self) -> JobCounts:
+        """The counts by what was seen so far."""
+        running = sum(map(len, self._tasks.values()))
+        by_status = dict(Counter(self._statuses.values()))
+        return JobCounts(by_status, running, self._total - len(self._statuses))
+
+    async def list_once(self) -> AsyncGenerator[list[EndedJob]]:
+        """Yield, for each page of a listing, the jobs that have ended, with their records.
+
+        Raises:
+            HtcResponseError: The jobs that are left have not been listed for too long.
+        """
+        place, left = next(iter(self._tasks.items()))
+        requested, listed = set(left), set[str]()
+        pages = self._client.pages(_listing(left), expires_at=self._interval.expires_at)
+        async for page in pages:
+            ended: list[EndedJob] = []
+            for record in page:
+                job_id = record["jobUUID"]
+                if job_id in left:
+                    listed.add(job_id)
+                    self._statuses[job_id] = str(record.get("status"))
+                    if not is_running(record):
+                        ended.append((left.pop(job_id), record))
+            yield ended
+        self._absent = (self._absent - listed) | (requested - listed)
+        for job_id in self._absent:
+            self._statuses.pop(job_id, None)
+        del self._tasks[place]  # the next listing is of another task, if there is one
+        if left:
+            self._tasks[place] = left
+        others = self.counts().running > len(self._absent)
+        self._missing.note(0 if others else len(self._absent), self._total)
+
+
+def _listing(left: Mapping[str, JobKey]) -> Call:
+    groups = {job.group for job in left.values()}
+    ids = list(left) if len(left) <= MAX_NAMED else None
+    group = groups.pop() if ids is None and len(groups) == 1 else None
+    query: dict[str, QueryValue] = {"pageSize": PAGE_SIZE, "group": group or None, "jobId": ids}
+    return LIST_JOBS.call(next(iter(left.values())).task_ids, query=query)
+
+
+async def fetch_ended(
+    client: Client, jobs: Sequence[JobKey], interval: Interval
+) -> AsyncGenerator[list[EndedJob]]:
+    """Yield jobs that have ended, with their records, by pages; one listing per interval."""
+    tracker = JobTracker(client, jobs, interval)
+    while tracker.counts().running:
+        try:
+            async for ended in tracker.list_once():
+                yield ended
+        except HtcException as error:
+            interval.note_outage(error)
+        else:
+            interval.note_answer()
+        if (counts := tracker.counts()).running:
+            await interval.pause(counts)
+
+
+async def fetch_records(client: Client, jobs: Sequence[JobKey]) -> dict[str, dict[str, Any]]:
+    """Fetch the records of jobs, by their ids. A job that does not exist is left out."""
+    tasks: dict[tuple[str, str], dict[str, JobKey]] = {}
+    for job in jobs:
+        tasks.setdefault((job.project_id, job.task_id), {})[job.job_id] = job
+    records: dict[str, dict[str, Any]] = {}
+    for named in tasks.values():
+        keys = list(named.values())
+        for start in range(0, len(keys), MAX_NAMED):
+            some = {key.job_id: key for key in keys[start : start + MAX_NAMED]}
+            for record in await client.items(_listing(some)):
+                records[record["jobUUID"]] = record
+    return records
+
+
+class BatchCounter:
+    """Counts the jobs of a batch.
+
+    Few jobs are listed by their ids. Of many, the summaries of their groups are fetched, as long
+    as those count no more jobs than the batch has. If they count more, the groups have other
+    jobs too: then all jobs of the group are listed, one page for each poll.
+    """
+
+    def __init__(self, client: Client, jobs: Sequence[JobKey], interval: Interval) -> None:
+        self._client = client
+        self._interval = interval
+        self._tracker = JobTracker(client, jobs, interval)
+        self._pages: AsyncGenerator[list[EndedJob]] | None = None
+        self._sizes = Counter[str](job.group or "" for job in jobs)
+        self._task_ids = jobs[0].task_ids if jobs else {}
+        self._missing = MissingJobs(client.io)
+        self._by_summaries = all(self._sizes) and len(self._sizes) <= MAX_NAMED < len(jobs)
+
+    def counts(self) -> JobCounts:
+        """The counts by what was seen so far."""
+        return self._tracker.counts()
+
+    async def poll(self) -> JobCounts:
+        """Count the jobs, as a rule with one request.
+
+        Raises:
+            HtcResponseError: The jobs that are left have not been listed for too long.
+        """
+        if self._by_summaries:
+            counts = await self._count_by_summaries()
+            self._by_summaries = counts is not None
+            return counts or self._tracker.counts()
+        page = None if self._pages is None else await anext(self._pages, None)
+        if page is None:  # the first poll, or the end of a listing
+            self._pages = self._tracker.list_once() if self._tracker.counts().running else None
+            if self._pages is not None:
+                await anext(self._pages, None)
+        return self._tracker.counts()
+
+    async def _count_by_summaries(self) -> JobCounts | None:
+        """Count by the summaries of the groups; None if they count jobs of others."""
+        query: dict[str, QueryValue] = {"group": [*self._sizes], "pageSize": PAGE_SIZE}
+        call = LIST_GROUP_SUMMARIES.call(self._task_ids, query=query)
+        by_status: Counter[str] = Counter()
+        running = 0
+        async for page in self._client.pages(call, expires_at=self._interval.expires_at):
+            for summary in page:
+                group = summary.get("group")
+                if group not in self._sizes:
+                    continue
+                statuses = _statuses_of(summary, "listGroupSummaries")
+                if sum(statuses.values()) > self._sizes[group]:
+                    return None
+                by_status.update(statuses)
+                running += await _count_running(
+                    self._client, self._task_ids, statuses, group, self._interval.expires_at
+                )
+        total = self._sizes.total()
+        unseen = max(0, total - by_status.total())
+        self._missing.note(unseen if not running else 0, total)
+        return JobCounts(dict(by_status), running + unseen, unseen)
+
+
+async def fetch_task_summary(
+    client: Client,
+    task_ids: Mapping[str, str],
+    expires_at: Callable[[], float] = lambda: math.inf,
+) -> tuple[dict[str, Any], JobCounts]:
+    """Fetch the summary of a task, and count its jobs.
+
+    Raises:
+        HtcResponseError: The summary has no jobStatuses.
+    """
+    summary = await client.send(GET_TASK_SUMMARY.call(task_ids), expires_at=expires_at())
+    by_status = _statuses_of(summary, "getTaskSummary")
+    running = await _count_running(client, task_ids, by_status, None, expires_at)
+    return summary, JobCounts(by_status, running)
+
+
+def _statuses_of(summary: Mapping[str, Any], operation_id: str) -> dict[str, int]:
+    statuses = summary.get("jobStatuses")
+    if not is_object(statuses):
+        raise HtcResponseError(f"{operation_id}: a summary has no jobStatuses")
+    return count_statuses(statuses)
+
+
+async def _count_running(
+    client: Client,
+    task_ids: Mapping[str, str],
+    by_status: Mapping[str, int],
+    group: str | None,
+    expires_at: Callable[[], float],
+) -> int:
+    """Number of jobs that have not ended.
+
+    Jobs with a status that this release does not know are listed once all others have ended:
+    their records say whether they have ended too.
+    """
+    running = running_in(by_status)
+    unknown = unknown_in(by_status)
+    if running > sum(by_status[status] for status in unknown):
+        return running
+    for status in unknown:
+        query: dict[str, QueryValue] = {"status": status, "group": group, "pageSize": PAGE_SIZE}
+        call = LIST_JOBS.call(task_ids, query=query)
+        async for page in client.pages(call, expires_at=expires_at):
+            running -= sum(not is_running(record) for record in page)
+    return max(0, running)

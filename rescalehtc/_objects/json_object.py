@@ -1,0 +1,81 @@
+"""What the facade's objects share: the raw dictionary and its typed view."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from ..exceptions import HtcValidationError, Problem
+
+if TYPE_CHECKING:
+    from .._wire.operation import Operation
+
+T = TypeVar("T")
+RecordT = TypeVar("RecordT")
+
+
+class JsonObject(Generic[RecordT]):
+    """An object of the service.
+
+    Attributes:
+        json: The raw dictionary, with the service's names. The record is made of it on first
+            use and again when it is replaced; a change inside it does not change the record.
+    """
+
+    _operation: ClassVar[Operation[Any]]  # the one that answers such an object
+    _validated: tuple[dict[str, Any], RecordT] | None = None
+    # Not pickled: it is made again, or means nothing in another process.
+    _not_pickled: ClassVar[tuple[str, ...]] = ("_validated",)
+
+    def __init__(self, json: dict[str, Any]) -> None:
+        self.json: dict[str, Any] = json
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, **dict.fromkeys(self._not_pickled)}
+
+    @property
+    def record(self) -> RecordT:
+        """The typed view of `json`.
+
+        Reading a field of it that was not fetched raises NotFetchedError.
+
+        Raises:
+            HtcResponseError: A field has an unexpected type.
+        """
+        if self._validated is None or self._validated[0] is not self.json:
+            self._validated = (self.json, self._operation.to_record(self.json))
+        return self._validated[1]
+
+
+def id_of(json_object: JsonObject[Any], name: str) -> str:
+    """An id that is needed to send a request about an object.
+
+    Raises:
+        HtcValidationError: Its dictionary has none.
+    """
+    value: object = json_object.json.get(name)
+    if not isinstance(value, str):
+        problem = Problem(f"json[{name!r}]", "must be the id, a string")
+        raise HtcValidationError(type(json_object).__name__, [problem])
+    return value
+
+
+def require_list(value: object, argument: str, subject: str) -> None:
+    """Refuse an argument that is neither a list nor a tuple.
+
+    Raises:
+        HtcValidationError: It is neither.
+    """
+    if not isinstance(value, list | tuple):
+        message = f"must be a list, got {type(value).__name__}"
+        raise HtcValidationError(subject, [Problem(argument, message)])
+
+
+def require_instance(value: T, kind: type[T], argument: str, subject: str) -> None:
+    """Refuse an argument of another type.
+
+    Raises:
+        HtcValidationError: The value is not of this type.
+    """
+    if not isinstance(value, kind):
+        message = f"must be of type {kind.__name__}, got {type(value).__name__}"
+        raise HtcValidationError(subject, [Problem(argument, message)])

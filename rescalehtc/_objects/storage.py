@@ -1,0 +1,114 @@
+"""What projects and tasks have in common: a storage, and credentials for it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .._client.content import Content
+from .._interrupts import is_from_signal_handler
+from .._tracebacks import trimmed
+from ..exceptions import HtcFileError, HtcResponseError
+from .json_object import JsonObject, RecordT
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from .. import models
+    from .._wire.operation import Operation
+    from ..htcsession import HtcSession
+
+
+@dataclass(frozen=True, slots=True)
+class StorageOperations:
+    """The operations for the storage of a kind of object."""
+
+    token: Operation[models.StorageAccessToken]
+    token_for_region: Operation[models.StorageAccessToken]
+    tokens: Operation[models.StorageAccessTokens]
+    presigned_url: Operation[models.PresignedPutUrlResponse]
+
+
+class StoredObject(JsonObject[RecordT]):
+    """A project or a task, which has a folder in the storage of each of its regions."""
+
+    _storage: ClassVar[StorageOperations]
+
+    def _ids(self) -> dict[str, Any]:
+        """The object's path parameters."""
+        raise NotImplementedError
+
+    def get_storage_token(
+        self, rescale: HtcSession, region: str | None = None
+    ) -> models.StorageAccessToken:
+        """Fetch credentials for the storage; its `expiration` says for how long they are good.
+
+        Operation getProjectStorageToken or getTaskStorageToken, with a region
+        getProjectStorageTokenForRegion or getTaskStorageTokenForRegion.
+
+        Args:
+            rescale: The session.
+            region: One of the project's regions, or None for the default one.
+        """
+        if region is None:
+            call = self._storage.token.call(self._ids())
+        else:
+            call = self._storage.token_for_region.call({**self._ids(), "region": region})
+        return self._storage.token.to_record(rescale.send(call))
+
+    def get_storage_tokens(self, rescale: HtcSession) -> models.StorageAccessTokens:
+        """Fetch credentials for the storage in all regions.
+
+        Operation getProjectStorageTokens or getTaskStorageTokens.
+        """
+        call = self._storage.tokens.call(self._ids())
+        return self._storage.tokens.to_record(rescale.send(call))
+
+    def get_presigned_url(
+        self, rescale: HtcSession, file_path: str
+    ) -> models.PresignedPutUrlResponse:
+        """Fetch an address to which one file can be uploaded by anyone until it expires.
+
+        Operation getProjectPresignedUrl or getTaskPresignedUrl.
+
+        Args:
+            rescale: The session.
+            file_path: Where the file is to be stored, below the object's folder.
+        """
+        call = self._storage.presigned_url.call(self._ids(), query={"filePath": file_path})
+        return self._storage.presigned_url.to_record(rescale.send(call))
+
+    def upload_file(
+        self, rescale: HtcSession, source_path: str | PathLike[str], file_path: str
+    ) -> None:
+        """Upload a file through an address of `get_presigned_url`.
+
+        Args:
+            rescale: The session.
+            source_path: A regular file. It must not change during the upload.
+            file_path: Where it is to be stored, below the object's folder.
+
+        Raises:
+            HtcFileError: The file can't be read, is not a regular file, or changed during the
+                upload. Nothing was stored.
+            HtcStatusError: The storage refuses the file.
+        """
+        try:
+            file = open(source_path, "rb", opener=_open_at_once)  # noqa: SIM115 - closed by `with`
+        except (OSError, ValueError, TypeError) as error:  # the latter: what is no file's name
+            if is_from_signal_handler(error):
+                raise
+            reason = getattr(error, "strerror", None) or error
+            raise HtcFileError(f"{source_path!r} can't be read: {reason}") from None
+        with trimmed(), file:
+            Content(file)  # one that can't be uploaded is refused before anything is sent
+            url = self.get_presigned_url(rescale, file_path).url
+            if not isinstance(url, str):
+                raise HtcResponseError(f"{self._storage.presigned_url.id}: the answer has no url")
+            rescale.upload(url, file)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe without a writer is opened too, where `open` would wait for one."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

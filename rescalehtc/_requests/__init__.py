@@ -1,0 +1,1 @@
+"""Building and validating what is sent. No I/O."""

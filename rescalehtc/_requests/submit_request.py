@@ -1,0 +1,219 @@
+"""All that is checked of a submission before it is sent."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from .. import models
+from .._facts import (
+    ANSWER_MARKS,
+    ARGUMENTS,
+    MAX_BATCH_SIZE,
+    MAX_REQUESTS,
+    OPTIONAL_ARGUMENTS,
+    SET_BY_SERVICE,
+)
+from .._raw import is_list, is_object, is_sequence
+from ..exceptions import HtcValidationError
+from .validation import (
+    MAX_PROBLEMS,
+    Location,
+    argument_names,
+    expected,
+    fill_in,
+    inspect,
+    rename,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    Found = list[tuple[Location, str]]
+    Positioned = tuple[int, models.HTCJobSubmitRequest]
+    """A submit request, and its position among those given."""
+
+MAX_SPLIT_BATCH_SIZE = 10_000_000
+SUBJECT = "the payload"
+
+_MODEL = models.HTCJobSubmitRequest.__name__
+# A batch has these fields too. With its mark, `inspect` leaves out all that requests don't have.
+_LEFT_OUT = SET_BY_SERVICE[_MODEL] - {ANSWER_MARKS[_MODEL]}
+
+
+def from_arguments(
+    arguments: Mapping[str, Any], region: Any, project: Mapping[str, Any]
+) -> models.HTCJobSubmitRequest:
+    """Make a submit request of create_job_batch's arguments.
+
+    Raises:
+        HtcValidationError: Arguments break rules; all of them are listed.
+    """
+    regions = _project_regions(project)
+    if region is None and regions and len(regions) == 1:
+        region = regions[0]
+    given = {
+        name: value
+        for name, value in arguments.items()
+        if value is not None or name not in OPTIONAL_ARGUMENTS
+    }
+    # In a request, None would stand for "not given".
+    nones = [ARGUMENTS[_MODEL][name] for name, value in given.items() if value is None]
+    found: Found = [
+        (location, f"must be {expected(models.HTCJobSubmitRequest, location)}, got None")
+        for location in nones
+    ]
+    request = fill_in(_MODEL, given)
+    if region is None:
+        found.append((("regions",), _region_needed(regions)))
+    else:
+        request["regions"] = [region]
+        provider = region.split("_")[0] if isinstance(region, str) else None
+        if provider in models.CloudProvider.__members__:
+            request["cloudProvider"] = provider
+
+    model, problems = inspect(models.HTCJobSubmitRequest, request)
+    found += [problem for problem in problems if problem[0] not in nones]
+    found += _region_problems(model.to_json_dict() if model else request, regions)
+    if found or model is None:
+        listed = rename(found, {**argument_names(_MODEL), ("regions", 0): "region"})
+        in_order = sorted([*arguments, "region"], key=OPTIONAL_ARGUMENTS.__contains__)
+        order = {name: position for position, name in enumerate(in_order)}
+        listed.sort(key=lambda problem: order.get(re.split(r"[.[]", problem.where)[0], len(order)))
+        raise HtcValidationError("the arguments", listed)
+    return model
+
+
+def from_payload(payload: object, project: Mapping[str, Any]) -> list[Positioned]:
+    """Make submit requests of create_job_batch_raw's payload, each with its position.
+
+    Raises:
+        HtcValidationError: The payload breaks rules; all of them are listed.
+    """
+    items = _items(payload)
+    found: Found = []
+    if not 1 <= len(items) <= MAX_REQUESTS:
+        message = f"must hold 1 to {MAX_REQUESTS} submit requests, has {len(items)}"
+        found.append(((), message))
+    return list(enumerate(_checked(items, project, found)))
+
+
+def from_any_number(payload: object, project: Mapping[str, Any]) -> list[Positioned]:
+    """Make submit requests of any number, each of any size. Large ones are split.
+
+    Raises:
+        HtcValidationError: The payload breaks rules; all of them are listed.
+    """
+    items = _items(payload)
+    checked = list(_first_parts(items, project))
+    return [
+        (position, part)
+        for position, (request, item) in enumerate(zip(checked, items, strict=True))
+        for part in _parts(request, _part_sizes(item))
+    ]
+
+
+def check_any_number(payload: object, project: Mapping[str, Any]) -> None:
+    """Check submit requests as `from_any_number` does, without keeping any.
+
+    Raises:
+        HtcValidationError: The payload breaks rules; all of them are listed.
+    """
+    for _ in _first_parts(_items(payload), project):
+        pass
+
+
+def _first_parts(
+    items: list[Any], project: Mapping[str, Any]
+) -> Iterator[models.HTCJobSubmitRequest]:
+    """The requests, of each that is too large for one batch the first part."""
+    found: Found = [] if items else [((), "must hold at least one submit request")]
+    firsts = (
+        {**item, "batchSize": sizes[0]} if (sizes := _part_sizes(item)) else item for item in items
+    )
+    return _checked(firsts, project, found)
+
+
+def _parts(
+    request: models.HTCJobSubmitRequest, sizes: list[int]
+) -> list[models.HTCJobSubmitRequest]:
+    return [request.model_copy(update={"batch_size": size}) for size in sizes] or [request]
+
+
+def _part_sizes(item: object) -> list[int]:
+    """The sizes of the batches that a larger one is sent as; nothing if it is not larger."""
+    size = item.get("batchSize") if is_object(item) else None
+    if not isinstance(size, int) or not MAX_BATCH_SIZE < size <= MAX_SPLIT_BATCH_SIZE:
+        return []
+    full, rest = divmod(size, MAX_BATCH_SIZE)
+    return [MAX_BATCH_SIZE] * full + [rest] * bool(rest)
+
+
+def _items(payload: object) -> list[Any]:
+    if not is_sequence(payload):
+        message = f"must be a list of submit requests, got {type(payload).__name__}"
+        raise HtcValidationError(SUBJECT, rename([((), message)], {}))
+    return list(payload)
+
+
+def _checked(
+    items: Iterable[Any], project: Mapping[str, Any], found: Found
+) -> Iterator[models.HTCJobSubmitRequest]:
+    """Yield the requests, as models.
+
+    Raises:
+        HtcValidationError: Some break rules; it lists the first MAX_PROBLEMS, in their order.
+    """
+    regions = _project_regions(project)
+    for index, item in enumerate(items):
+        if is_object(item):  # the answer to a submission may be submitted again
+            item = {name: value for name, value in item.items() if name not in _LEFT_OUT}
+        model, problems = inspect(models.HTCJobSubmitRequest, item)
+        if model is not None:
+            yield model
+            item = model.to_json_dict() if regions is not None else None
+        problems += _region_problems(item, regions)
+        if regions and len(regions) > 1 and not _regions_given(item):
+            names = ", ".join(regions)
+            problems.append((("regions",), f"must be given, one or more of the project's: {names}"))
+        found += [((index, *location), message) for location, message in problems]
+        if len(found) > MAX_PROBLEMS:
+            found[MAX_PROBLEMS:] = [((), f"has more problems than the first {MAX_PROBLEMS:,}")]
+            break
+    if found:
+        raise HtcValidationError(SUBJECT, rename(found, {}))
+
+
+def _project_regions(project: Mapping[str, Any]) -> list[str] | None:
+    """The project's regions; None if its record does not carry them."""
+    regions = project.get("regions")
+    return [one for one in regions if isinstance(one, str)] if is_list(regions) else None
+
+
+def _region_needed(regions: list[str] | None) -> str:
+    if regions is None:
+        return "must be given: the project's record does not carry its regions"
+    if not regions:
+        return "can't be given: the project has no regions"
+    return f"must be one of the project's regions: {', '.join(regions)}; got None"
+
+
+def _regions_given(request: object) -> list[Any]:
+    regions = request.get("regions") if is_object(request) else None
+    return regions if is_list(regions) else []
+
+
+def _region_problems(request: object, regions: list[str] | None) -> Found:
+    """Regions that the project does not have. What is no region at all is found elsewhere."""
+    if regions is None:
+        return []
+    allowed = ", ".join(regions) or "it has none"
+    return [
+        (
+            ("regions", index),
+            f"must be one of the project's regions: {allowed}; got {shown(('regions',), region)}",
+        )
+        for index, region in enumerate(_regions_given(request))
+        if isinstance(region, str) and region not in regions
+    ]

@@ -1,0 +1,1 @@
+"""The service's interface as values: operations, calls, and reading answers. No I/O."""

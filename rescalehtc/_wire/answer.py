@@ -1,0 +1,239 @@
+"""Reading answers: an error status becomes its exception, JSON a dictionary or a page. No I/O."""
+
+from __future__ import annotations
+
+import gc
+import json
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urljoin
+
+from .._interrupts import is_from_signal_handler, suppressed
+from .._raw import is_list, is_object
+from .._secret import redact
+from .._url import origin
+from ..exceptions import STATUS_ERRORS, HtcResponseError, HtcServerError, HtcStatusError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .operation import Call
+
+EXCERPT_CHARACTERS = 200
+DESCRIPTION_CHARACTERS = 2000
+# Importing pydantic_core takes longer than its faster decoder gains for a smaller body. It
+# refuses what is nested more than 200 deep; otherwise both take the same answers.
+SMALL_BODY_BYTES = 256 << 10
+
+
+class Response(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
+
+
+class Page(NamedTuple):
+    """A page of a listing, the call for the next one if there is one, and the items' ids."""
+
+    items: list[Any]
+    next: Call | None
+    ids: list[str]
+
+
+def read_answer(call: Call, response: Response, secrets: Callable[[], Sequence[str]] = list) -> Any:
+    """Decode an answer.
+
+    Args:
+        call: The call that was answered.
+        response: The answer.
+        secrets: Lists the texts that no message may show.
+
+    Raises:
+        HtcStatusError: The status is an error.
+        HtcResponseError: The body is not what the operation answers.
+    """
+    if response.status != 101 and response.status < 300:
+        kind = call.operation.answer
+        if kind == "nothing":
+            return None
+        if kind == "text":
+            return response.body.decode("utf-8", "replace")
+        answer = _decode(call, response.body, secrets)
+        allowed = _JSON_TYPES.get(kind)
+        if allowed and not isinstance(answer, allowed):
+            raise _not_understood(call, response.body, f"it is not a JSON {kind}", secrets)
+        return answer
+    raise status_error(call.operation.id, response, secrets, may_show=_may_show(call))
+
+
+def read_page(
+    call: Call, response: Response, base_url: str, secrets: Callable[[], Sequence[str]] = list
+) -> Page:
+    """Decode a page and work out the call for the next one.
+
+    Raises:
+        HtcStatusError: The status is an error.
+        HtcResponseError: This is not a page, or its next page is not where the service is.
+    """
+    answer: Any = read_answer(call, response, secrets)
+    if is_list(answer):
+        return Page(answer, None, [])
+    items = answer.get("items")
+    if not is_list(items):
+        reason = "a page has an array named items"
+        raise _not_understood(call, response.body, reason, secrets)
+    ids = _checked_ids(call, items) if call.operation.answer == "page" else []
+    return Page(items, _next_call(call, answer.get("next"), base_url), ids)
+
+
+def _next_call(call: Call, following: object, base_url: str) -> Call | None:
+    if following is None:
+        return None
+    if not isinstance(following, str):
+        raise HtcResponseError(f"{call.operation.id}: the address of the next page is not a string")
+    here = call.url(base_url)
+    with suppressed(ValueError):  # not an address
+        following.encode()
+        address = urljoin(here, following)
+        if origin(address) == origin(here):
+            return replace(call, target=address)
+    raise HtcResponseError(
+        f"{call.operation.id}: the address of the next page is not below {base_url}; "
+        "nothing was sent there"
+    )
+
+
+def _checked_ids(call: Call, items: list[Any]) -> list[str]:
+    """Return the items' ids, if they have any.
+
+    Raises:
+        HtcResponseError: An item is not an object, or has no id.
+    """
+    if not {*map(type, items)} <= {dict}:
+        raise HtcResponseError(f"{call.operation.id}: an item of the page is not a JSON object")
+    item_id = call.operation.item_id
+    if not item_id:
+        return []
+    ids = [item.get(item_id) for item in items]
+    if not {*map(type, ids)} <= {str}:
+        raise HtcResponseError(f"{call.operation.id}: an item of the page has no {item_id}")
+    return ids
+
+
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "page": (dict,),
+    "page_or_array": (dict, list),
+}
+
+
+def status_error(
+    operation: str, response: Response, secrets: Callable[[], Sequence[str]], *, may_show: bool
+) -> HtcStatusError | HtcResponseError:
+    """Make the exception of a status that is not a success.
+
+    Args:
+        operation: The operation's id.
+        response: The answer.
+        secrets: Lists the texts that the message may not show.
+        may_show: Whether the message may show a body that is not JSON.
+    """
+    status = response.status
+    if status < 200:
+        return HtcResponseError(f"{operation} was answered with HTTP {status}, which is not final")
+    if status < 400:
+        return HtcResponseError(
+            f"{operation} was answered with a redirect (HTTP {status}), which is not followed"
+        )
+    fallback = HtcServerError if status >= 500 else HtcStatusError
+    body: Any = None
+    with suppressed(ValueError, RecursionError):
+        body = json.loads(response.body)
+    error_type = _first_text(body, "errorType", "error") or _storage_code(response.body)
+    description = _first_text(body, "errorDescription", "message")
+    if body is None and may_show:
+        description = _excerpt(response.body, secrets) or None
+    return STATUS_ERRORS.get(status, fallback)(
+        operation,
+        status,
+        error_type and _shown(error_type, secrets, DESCRIPTION_CHARACTERS),
+        description and _shown(description, secrets, DESCRIPTION_CHARACTERS),
+    )
+
+
+def _storage_code(body: bytes) -> str | None:
+    """The short name that a storage gives an error. The rest of its body may hold a signature."""
+    found = re.search(rb"<Code>(\w{1,60})</Code>", body[:4096])
+    return found[1].decode("ascii", "replace") if found else None
+
+
+def _first_text(body: Any, *names: str) -> str | None:
+    texts = (body.get(name) for name in names) if is_object(body) else ()
+    return next((text for text in texts if text and isinstance(text, str)), None)
+
+
+def _decode(call: Call, body: bytes, secrets: Callable[[], Sequence[str]]) -> Any:
+    try:
+        if len(body) < SMALL_BODY_BYTES:
+            return json.loads(body.decode())
+        return _decode_large(body, call)
+    except (ValueError, RecursionError) as error:
+        if is_from_signal_handler(error):
+            raise
+        reason = str(error)
+    if b"\\ud" in body.lower():  # perhaps half of a character that the service cut in two
+        with suppressed(ValueError, RecursionError):
+            return json.loads(body)
+    raise _not_understood(call, body, reason, secrets, is_garbled=True)
+
+
+def _decode_large(body: bytes, call: Call) -> Any:
+    from pydantic_core import from_json
+
+    # The decoder makes no cycles: collections while it runs would only cost time.
+    is_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        # Jobs repeat their values: one string for all of them. The lines of a log do not.
+        return from_json(body, cache_strings="all" if call.operation.item_id else "keys")
+    finally:
+        if is_enabled:
+            gc.enable()
+
+
+def _not_understood(
+    call: Call,
+    body: bytes,
+    reason: str,
+    secrets: Callable[[], Sequence[str]],
+    *,
+    is_garbled: bool = False,
+) -> HtcResponseError:
+    message = f"{call.operation.id}: the answer of {len(body)} bytes is invalid: {reason}"
+    if _may_show(call) and (excerpt := _excerpt(body, secrets)):
+        message += f"; it begins {excerpt!r}"
+    return HtcResponseError(message, is_garbled)
+
+
+def _may_show(call: Call) -> bool:
+    """Whether a body that is not JSON may be shown: it may not if it can hold a new secret."""
+    operation = call.operation
+    answers_secret = re.search("/storage/|/token|/presigned", operation.path)
+    return call.body is None and operation.authorization == "bearer" and not answers_secret
+
+
+def _excerpt(body: bytes, secrets: Callable[[], Sequence[str]]) -> str:
+    text = body[: 64 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
+    if text.lstrip().startswith(("{", "[", '"')):  # JSON, or half of it, may hold secrets
+        return ""
+    return _shown(text, secrets, EXCERPT_CHARACTERS)
+
+
+def _shown(text: str, secrets: Callable[[], Sequence[str]], characters: int) -> str:
+    """The text as a message shows it: redacted, on one line, harmless for a terminal, cut."""
+    printable = "".join(c if c.isprintable() else " " for c in redact(text, secrets()))
+    return " ".join(printable.split())[:characters]

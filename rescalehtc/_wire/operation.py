@@ -1,0 +1,205 @@
+"""An operation as a value, and a call of one: what to send. No I/O."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from operator import index
+from typing import TYPE_CHECKING, Any, Generic, Literal, SupportsIndex, TypeVar
+from urllib.parse import quote, urlencode
+
+from .._interrupts import is_from_signal_handler
+from .._tracebacks import trimmed
+from ..exceptions import HtcValidationError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    QueryValue = str | int | bool | Sequence[str] | None
+
+RecordT = TypeVar("RecordT")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[RecordT]):
+    """An operation of the service, as openapi/htc.yaml describes it.
+
+    Attributes:
+        id: Its operationId.
+        method: The HTTP method.
+        path: The path, with `{name}` for a parameter of one segment, `{name:path}` for one
+            that may have several, and `{name:int}` for a number.
+        answer: What comes back when all went well: a JSON object, a JSON array, any JSON, a
+            page `{items, next}` of a listing, such a page or an array that is the whole
+            listing, text, or nothing.
+        authorization: A bearer token, the session's credential itself, a header that the
+            caller gives, or none.
+        item_id: The field that names an item of a listing; empty where items have none.
+        idempotent: Whether repeating it is harmless although its method does not say so.
+        record: The name of the model of its answer, or of each item; empty if there is none.
+    """
+
+    id: str
+    method: str
+    path: str
+    answer: Literal["object", "array", "json", "page", "page_or_array", "text", "nothing"] = (
+        "object"
+    )
+    authorization: Literal["bearer", "session", "given", "none"] = "bearer"
+    item_id: str = ""
+    idempotent: bool = False
+    record: str = ""
+
+    def to_record(self, json: object) -> RecordT:
+        """Validate the answer, or an item of it.
+
+        Raises:
+            HtcResponseError: A field has an unexpected type.
+        """
+        from .. import models
+        from .._model_base import validated
+
+        with trimmed():
+            record: RecordT = validated(getattr(models, self.record), json)
+            return record
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether sending it twice does what sending it once does."""
+        return self.idempotent or self.method in ("GET", "PUT", "DELETE")
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether it is sent with a bearer token."""
+        return self.authorization == "bearer"
+
+    @property
+    def is_listing(self) -> bool:
+        """Whether the answer comes in pages."""
+        return self.answer in ("page", "page_or_array")
+
+    def call(
+        self,
+        path: Mapping[str, str | int] | None = None,
+        *,
+        query: Mapping[str, QueryValue] | None = None,
+        body: object = None,
+        authorization: str | None = None,
+    ) -> Call:
+        """Fill in the parameters.
+
+        Raises:
+            HtcValidationError: A path parameter is empty, not a string, or would leave
+                the operation's path; or the body is not JSON.
+        """
+        target = self.path
+        names = re.findall(r"{(\w+)", self.path)
+        for name in {*names} ^ {*(path or {})}:
+            raise _wrong_parameter(self, name, "given" if name in names else "left out")
+        for name, value in (path or {}).items():
+            for suffix, quoted in (("", _segment), (":path", _segments), (":int", _number)):
+                placeholder = f"{{{name}{suffix}}}"
+                if placeholder in self.path:
+                    target = target.replace(placeholder, quoted(self, name, value))
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        if given:
+            for name in [name for name, text in given.items() if text == ""]:
+                # To the service it might mean everything.
+                raise _wrong_parameter(self, name, "a text that is not empty, if it is given")
+            try:
+                target += "?" + urlencode(
+                    {name: _query_value(value) for name, value in given.items()}, doseq=True
+                )
+            except UnicodeEncodeError:
+                raise _wrong_parameter(self, "query", "text that has a UTF-8 form") from None
+        return Call(self, target, _encode(self, body), authorization)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An operation with its parameters: all that is needed to send it.
+
+    Attributes:
+        operation: The operation.
+        target: Path and query below the base URL, or the whole address of a later page.
+        body: JSON to send.
+        authorization: The header's value where the operation takes a given one.
+    """
+
+    operation: Operation[Any]
+    target: str
+    body: bytes | None = field(default=None, repr=False)
+    authorization: str | None = field(default=None, repr=False)
+
+    def url(self, base_url: str) -> str:
+        """The address to send to."""
+        return base_url + self.target if self.target.startswith("/") else self.target
+
+    @property
+    def page_size(self) -> int | None:
+        """The number of items asked for in a page; None if the service decides."""
+        found = _PAGE_SIZE.search(self.target)
+        return int(found[0]) if found else None
+
+    @property
+    def is_first_page(self) -> bool:
+        """Whether this is not the call for a later page of a listing."""
+        return self.target.startswith("/")
+
+    def with_page_size(self, page_size: int) -> Call:
+        """The same call, for pages of another size."""
+        if self.page_size is None:
+            separator = "&" if "?" in self.target else "?"
+            return replace(self, target=f"{self.target}{separator}pageSize={page_size}")
+        return replace(self, target=_PAGE_SIZE.sub(str(page_size), self.target))
+
+
+_PAGE_SIZE = re.compile(r"(?<=[?&]pageSize=)\d+")
+
+
+def _segment(operation: Operation[Any], name: str, value: object) -> str:
+    if not isinstance(value, str) or value in ("", ".", ".."):
+        raise _wrong_parameter(operation, name, "a string, not empty and not '.' or '..'")
+    return _quoted(operation, name, value, ":")
+
+
+def _segments(operation: Operation[Any], name: str, value: object) -> str:
+    if not isinstance(value, str) or {"", ".", ".."} & set(value.split("/")):
+        raise _wrong_parameter(operation, name, "a name, or several with '/' between them")
+    return _quoted(operation, name, value, ":/")
+
+
+def _number(operation: Operation[Any], name: str, value: object) -> str:
+    if isinstance(value, str) and re.fullmatch("-?[0-9]+", value):
+        return value
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise _wrong_parameter(operation, name, "an integer")
+    return str(index(value))
+
+
+def _quoted(operation: Operation[Any], name: str, value: str, safe: str) -> str:
+    try:
+        return quote(value, safe=safe)
+    except UnicodeEncodeError:
+        raise _wrong_parameter(operation, name, "text that has a UTF-8 form") from None
+
+
+def _wrong_parameter(operation: Operation[Any], name: str, expected: str) -> HtcValidationError:
+    return HtcValidationError(operation.id, [Problem(name, f"must be {expected}")])
+
+
+def _query_value(value: QueryValue) -> object:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _encode(operation: Operation[Any], body: object) -> bytes | None:
+    if body is None:
+        return None
+    try:
+        return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        if is_from_signal_handler(error):
+            raise
+        reason = f"must be JSON: {error}" if isinstance(error, TypeError) else "must be JSON"
+    raise HtcValidationError(operation.id, [Problem("payload", reason)])

@@ -1,0 +1,107 @@
+"""JSON and YAML text as plain values that know their places, within bounds for any text.
+
+Both formats become the same events, and one composer makes values of them. It keeps its own
+stack and counts the values that aliases stand for, so neither depth nor aliases can exhaust
+memory. YAML is read by the core schema of YAML 1.2. The words that YAML 1.1 takes for booleans,
+such as `yes` and `on`, are booleans too: text must have quotes wherever readers disagree.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .composer import Composer
+from .json_events import decode_json, read_json_children, read_json_events, skip_blanks
+from .nodes import (
+    UNREADABLE,
+    Children,
+    DocumentError,
+    Finding,
+    Node,
+    line_and_column,
+    one_line,
+)
+from .yaml_events import read_yaml_events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .nodes import Event
+
+__all__ = [
+    "UNREADABLE",
+    "Document",
+    "DocumentError",
+    "Finding",
+    "Node",
+    "line_and_column",
+    "one_line",
+    "read_either",
+    "read_json",
+    "read_yaml",
+]
+
+
+class Document:
+    """A text, its value and its problems.
+
+    Attributes:
+        text: The text.
+        root: The value with its places; UNREADABLE stands for each part that has a problem.
+        findings: The problems.
+    """
+
+    def __init__(self, text: str, root: Node, findings: list[Finding] | None = None) -> None:
+        self.text = text
+        self.root = root
+        self.findings: list[Finding] = findings or []
+
+    def children(self, node: Node) -> Children:
+        """The nodes of a list's items or of a mapping's entries; nothing of other values."""
+        if node.children is None and type(node.value) in (list, dict):
+            node.children = read_json_children(self.text, node)
+        return node.children or []
+
+
+def read_json(text: str) -> Document:
+    """Read JSON.
+
+    Raises:
+        DocumentError: The text is not JSON, or is nested too deeply.
+    """
+    try:
+        value = decode_json(text)
+    except (ValueError, RecursionError):
+        return _compose(text, read_json_events(text))
+    return Document(text, Node(skip_blanks(text, 0), value))
+
+
+def read_yaml(text: str) -> Document:
+    """Read YAML: one document, with the tags of the core schema only.
+
+    Raises:
+        DocumentError: The text is not such YAML, or exceeds what is read.
+    """
+    return _compose(text, read_yaml_events(text))
+
+
+def read_either(text: str) -> Document:
+    """Read JSON or YAML, whichever it is.
+
+    Raises:
+        DocumentError: It is neither, or exceeds what is read.
+    """
+    try:
+        return read_json(text)
+    except DocumentError as error:
+        json_error = error
+    try:
+        return read_yaml(text)
+    except DocumentError as yaml_error:
+        is_like_json = text[skip_blanks(text, 0) :][:1] in ("{", "[")
+        raise (json_error if is_like_json else yaml_error) from None
+
+
+def _compose(text: str, events: Iterator[Event]) -> Document:
+    composer = Composer(events)
+    return Document(text, composer.root, composer.findings)

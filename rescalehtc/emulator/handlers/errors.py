@@ -1,0 +1,51 @@
+"""Errors that handlers answer with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class ApiError(Exception):
+    """A handler refuses a request.
+
+    Args:
+        status: The status of the answer.
+        body: The JSON of the answer; without one, the answer is empty.
+    """
+
+    def __init__(self, status: int, body: Mapping[str, str] | None = None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+
+    def response(self) -> Response:
+        """Return the answer."""
+        if self.body is None:
+            return Response(status_code=self.status)
+        return JSONResponse(self.body, self.status)
+
+
+def api_error(status: int, kind: str, description: str) -> ApiError:
+    """Make an error with the documented body."""
+    return ApiError(status, {"errorType": kind, "errorDescription": description})
+
+
+def bad_request(description: str) -> ApiError:
+    """Make the error of a request that breaks a rule."""
+    return api_error(400, "BadRequest", description)
+
+
+def not_found(description: str) -> ApiError:
+    """Make the error of a request for something that does not exist."""
+    return api_error(404, "NotFound", description)
+
+
+def oauth_error(status: int, kind: str, description: str) -> ApiError:
+    """Make an error that OAuth clients can read, too: they look for its name in `error`."""
+    body = {"errorType": kind, "error": kind, "errorDescription": description}
+    return ApiError(status, body)

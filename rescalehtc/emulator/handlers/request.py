@@ -1,0 +1,158 @@
+"""A request as handlers see it: reading its body and query, finding the objects in its path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import QueryParams
+from starlette.responses import Response
+
+from ..tokens import WORKSPACE_ID
+from .errors import bad_request, not_found
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+    from ..._model_base import StrEnum
+    from ..executor import Executor
+    from ..folders import Folders
+    from ..store import Row, Store
+    from ..tokens import Tokens
+
+MAX_PROBLEMS: Final = 100
+
+T = TypeVar("T")
+
+
+class Service(NamedTuple):
+    """The parts of the emulator that handlers use."""
+
+    store: Store
+    executor: Executor
+    tokens: Tokens
+    folders: Folders
+    clock_rate: float
+
+
+class ApiRequest(NamedTuple):
+    """A request for an operation, with the claims of its bearer token."""
+
+    service: Service
+    http: Request
+    body: bytes
+    claims: Mapping[str, Any]
+
+    @property
+    def store(self) -> Store:
+        """The service's state."""
+        return self.service.store
+
+    @property
+    def query(self) -> QueryParams:
+        """The query parameters. An empty one counts as absent."""
+        pairs = self.http.query_params.multi_items()
+        return QueryParams([(name, value) for name, value in pairs if value])
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port by which the caller reached the emulator."""
+        return f"{self.http.url.scheme}://{self.http.url.netloc}"
+
+    def path(self, name: str) -> str:
+        """Return a path parameter."""
+        value: str = self.http.path_params[name]
+        return value
+
+
+Handler = Callable[[ApiRequest], Response]
+
+
+# ---- the objects in the path
+
+
+def check_workspace(request: ApiRequest) -> None:
+    """Refuse any workspace but the emulator's."""
+    if request.path("workspaceId") != WORKSPACE_ID:
+        raise not_found("there is no such workspace")
+
+
+def find_project(request: ApiRequest) -> dict[str, Any]:
+    """Return the project that the path names."""
+    project = request.store.project(request.path("projectId"))
+    if project is None:
+        raise not_found("there is no such project")
+    return project
+
+
+def find_task(request: ApiRequest) -> dict[str, Any]:
+    """Return the task that the path names."""
+    project_id, task_id = request.path("projectId"), request.path("taskId")
+    apply_retention(request.service, project_id, task_id)
+    task = request.store.task(project_id, task_id)
+    if task is None:
+        raise not_found("there is no such task in the project")
+    return task
+
+
+def apply_retention(service: Service, project_id: str, task_id: str | None = None) -> None:
+    """Archive and delete the tasks that are due by now according to their retention policies."""
+    for deleted in service.store.apply_retention(project_id, task_id, service.clock_rate):
+        service.executor.discard(deleted)
+
+
+def find_job(request: ApiRequest) -> Row:
+    """Return the job that the path names."""
+    job = request.store.job(find_task(request)["taskId"], request.path("jobId"))
+    if job is None:
+        raise not_found("there is no such job in the task")
+    return job
+
+
+# ---- bodies and queries
+
+
+def parse_body(adapter: TypeAdapter[T], body: bytes) -> T:
+    """Return the body as a model."""
+    try:
+        # 1.1.0 sends a field that the service does not have; the service ignores it.
+        return adapter.validate_json(body, extra="ignore", by_alias=True, by_name=False)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = [f"{_place(problem['loc'])}: {problem['msg']}" for problem in found]
+    raise bad_request("; ".join(problems[:MAX_PROBLEMS]))
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    return "".join(steps).removeprefix(".") or "body"
+
+
+def read_choice(request: ApiRequest, name: str, values: type[StrEnum]) -> str | None:
+    """Return a query parameter that must be one of some values; None if absent."""
+    value = request.query.get(name)
+    if value is not None and value not in list(values):
+        raise bad_request(f"{name} must be one of {', '.join(values)}")
+    return value
+
+
+def read_flag(request: ApiRequest, name: str) -> bool | None:
+    """Return a query parameter that must be true or false; None if absent."""
+    value = request.query.get(name)
+    if value not in (None, "true", "false"):
+        raise bad_request(f"{name} must be true or false")
+    return None if value is None else value == "true"
+
+
+def read_number(request: ApiRequest, name: str) -> int | None:
+    """Return a query parameter that must be a number above 0; None if absent."""
+    value = request.query.get(name)
+    if value is None:
+        return None
+    if not re.fullmatch("0*[1-9][0-9]{0,17}", value, re.ASCII):
+        raise bad_request(f"{name} must be a whole number, at least 1")
+    return int(value)

@@ -1,0 +1,316 @@
+"""HtcJob: a job, its status, log and events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .._counts import JobCounts
+from .._facts import PAGE_SIZE
+from .._jobs import logs, waiting
+from .._jobs.progress import Progress
+from .._jobs.records import is_running
+from .._jobs.waiting import Interval
+from .._jobs.watching import JobKey
+from .._objects.json_object import JsonObject, id_of, require_instance
+from .._tracebacks import trimmed
+from .._wire.operations import GET_JOB, LIST_JOB_EVENTS
+from ..exceptions import HtcResponseError, HtcValidationError, Problem
+from ..htctasks import HtcTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from os import PathLike
+
+    from .. import models
+    from ..htcsession import HtcSession
+
+
+class HtcJob(JsonObject["models.HTCJob"]):
+    """A job.
+
+    Attributes:
+        json: The raw dictionary, an `HTCJob` object with the service's names. A job made by
+            `HtcJobBatch.to_jobs` has `group`, `projectId`, `taskId` and `jobUUID` only,
+            until `get_update` fetches the rest.
+        task: The task it belongs to.
+
+    Raises:
+        HtcValidationError: `task` is not an HtcTask.
+    """
+
+    _operation = GET_JOB
+    _not_pickled = ("_validated", "_fetched_at", "_log")
+    # There may be a million jobs: what few of them need is not stored in each one.
+    _json: dict[str, Any] | None = None
+    _fetched_at: float | None = None
+    _log: tuple[float, int | None, list[str]] | None = None
+    _template: JobTemplate  # of the dictionary of a job that has none
+    _index: int
+
+    def __init__(self, json: dict[str, Any], task: HtcTask) -> None:
+        require_instance(task, HtcTask, "task", "HtcJob")
+        self._json = json
+        self.task: HtcTask = task
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The raw dictionary."""
+        if self._json is None:
+            self._json = self._template.json_of(self._index)
+        return self._json
+
+    @json.setter
+    def json(self, json: dict[str, Any]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride] - a property here
+        self._json = json
+
+    def __repr__(self) -> str:
+        status = f", status={self.json['status']!r}" if "status" in self.json else ""
+        return f"HtcJob(jobUUID={self.json.get('jobUUID')!r}{status})"
+
+    def _repr_html_(self) -> str:
+        from .. import _html
+
+        return _html.job(self.json)
+
+    def get_update(self, rescale: HtcSession) -> dict[str, Any]:
+        """Fetch the job's record and return it as the new `json`.
+
+        Operation getJob; within `rescale.status_refresh_seconds` (30 by default, as often as
+        the service itself looks) of the last time nothing is sent and `json` is returned.
+        To watch many jobs, ask for the task's summary instead.
+        """
+        now = rescale.client.io.monotonic()
+        if self._fetched_at is None or now - self._fetched_at >= rescale.status_refresh_seconds:
+            with trimmed():
+                fetched = rescale.send(GET_JOB.call(self._ids()))
+                if fetched.get("jobUUID") != self.json["jobUUID"]:
+                    raise HtcResponseError(
+                        f"getJob: the answer is not about job {self.json['jobUUID']}"
+                    )
+                store_record(self, fetched, rescale)
+        return self.json
+
+    def is_still_running(self, rescale: HtcSession) -> bool:
+        """Fetch the job's record with `get_update`; return whether the job has not ended.
+
+        Operation getJob.
+
+        SUCCEEDED, FAILED, POD_SUCCEEDED and POD_FAILED are final. A status that this release
+        does not know is final if the record says when the job completed.
+
+        Raises:
+            HtcResponseError: The record has no status.
+        """
+        return is_running(self.get_update(rescale))
+
+    def wait(
+        self,
+        rescale: HtcSession,
+        timeout: float | None = None,
+        progress: bool | Callable[[JobCounts], None] = False,
+    ) -> JobCounts:
+        """Wait until the job has ended; `json` and `record` then have its final status.
+
+        Operation getJob, every `rescale.status_refresh_seconds` (30 by default). For many
+        jobs, `HtcJobBatch.wait` or `as_completed` send no more than this does for one.
+
+        Args:
+            rescale: The session.
+            timeout: Seconds to wait at most, at least 0; None to wait without a limit. An
+                outage of the service does not end the wait.
+            progress: Whether to write the status to standard error when it changes: on a
+                terminal in one line, elsewhere one line for each change. Or a function to call
+                with the counts after each poll.
+
+        Returns:
+            The counts of one job.
+
+        Raises:
+            HtcValidationError: `timeout` is not such a number.
+            HtcWaitTimeoutError: The job did not end in time. It has the counts.
+            HtcNotFoundError: There is no such job.
+        """
+        client = rescale.client
+        interval = Interval(client.io, rescale.status_refresh_seconds, timeout, "wait")
+
+        async def poll() -> JobCounts:
+            call = GET_JOB.call(self._ids())
+            record = await client.send(call, expires_at=interval.expires_at())
+            running = is_running(record)
+            store_record(self, record, rescale)
+            return JobCounts({record["status"]: 1}, int(running))
+
+        with Progress(progress) as show:
+            return rescale.run(waiting.wait(poll, interval, JobCounts({}, 1, 1), show))
+
+    def get_logs(self, rescale: HtcSession, last_n_lines: int | None = None) -> Iterable[str]:
+        """Return an iterator over the job's log, oldest line first.
+
+        The lines are kept in memory; `get_logs_to_file` does not do so. Operation
+        listJobLogs; within `rescale.status_refresh_seconds` of the last time the same
+        question is answered without sending anything.
+
+        Args:
+            rescale: The session.
+            last_n_lines: Return only this many lines from the end, at least 0; None for all.
+
+        Raises:
+            HtcValidationError: `last_n_lines` is not such a number.
+        """
+        check_last_n_lines(last_n_lines, "get_logs")
+        fresh = (
+            self._log is not None
+            and self._log[1] == last_n_lines
+            and rescale.client.io.monotonic() - self._log[0] < rescale.status_refresh_seconds
+        )
+        if self._log is None or not fresh:
+            lines = rescale.run(logs.read_lines(rescale.client, self._ids(), last_n_lines))
+            self._log = (rescale.client.io.monotonic(), last_n_lines, lines)
+        return iter(self._log[2])
+
+    def get_logs_to_file(
+        self,
+        rescale: HtcSession,
+        destination_file_path: str | bytes | PathLike[str],
+        last_n_lines: int | None = None,
+    ) -> None:
+        """Write the job's log to a file, oldest line first, in UTF-8, each line ended by LF.
+
+        The file appears, or is replaced, when the log is complete; if anything fails it stays
+        as it was. One page of lines is held in memory. Operation listJobLogs.
+
+        Args:
+            rescale: The session.
+            destination_file_path: The file; its folder must exist.
+            last_n_lines: Return only this many lines from the end, at least 0; None for all.
+
+        Raises:
+            HtcValidationError: `last_n_lines` is not such a number.
+            HtcFileError: The file can't be written.
+        """
+        check_last_n_lines(last_n_lines, "get_logs_to_file")
+        rescale.run(
+            logs.write_lines(rescale.client, self._ids(), destination_file_path, last_n_lines)
+        )
+
+    def follow_logs(self, rescale: HtcSession) -> Iterator[str]:
+        """Yield the lines of the job's log as they come, oldest first, each one once.
+
+        The iterator ends when the job has ended and all lines have been read: `json` then has
+        the final status. Lines may come after the end, so the log is read again, an interval
+        later each time, until that brings nothing new. You can start at any time, also when the
+        job is queued or has ended. An outage of the service does not end the iterator.
+
+        Operations getJob and listJobLogs, every `rescale.status_refresh_seconds` (30 by
+        default). One page of lines is held in memory. New lines are taken to come at the end.
+
+        Raises:
+            HtcNotFoundError: There is no such job.
+        """
+        interval = Interval(rescale.client.io, rescale.status_refresh_seconds, None, "follow_logs")
+        record: dict[str, Any] | None = None
+        with trimmed():
+            for fetched, lines in rescale.iterate(
+                logs.follow(rescale.client, self._ids(), interval)
+            ):
+                if fetched is not record:
+                    record = fetched
+                    store_record(self, fetched, rescale)
+                yield from lines
+
+    def iter_events(self, rescale: HtcSession) -> Iterator[models.RescaleJobStatusEvent]:
+        """Yield the changes of the job's status, in the order the service has them.
+
+        Operation listJobEvents.
+        """
+        call = LIST_JOB_EVENTS.call(self._ids(), query={"pageSize": PAGE_SIZE})
+        for page in rescale.pages(call):
+            for event in page:
+                yield LIST_JOB_EVENTS.to_record(event)
+
+    def events(self, rescale: HtcSession) -> list[models.RescaleJobStatusEvent]:
+        """Return the changes of the job's status, in the order the service has them.
+
+        Operation listJobEvents.
+        """
+        return list(self.iter_events(rescale))
+
+    def _ids(self) -> dict[str, str]:
+        return {
+            "projectId": id_of(self, "projectId"),
+            "taskId": id_of(self, "taskId"),
+            "jobId": id_of(self, "jobUUID"),
+        }
+
+
+class JobTemplate(NamedTuple):
+    """The jobs of a submit request: what they share, their parent's id and their number."""
+
+    shared: dict[str, Any]
+    parent_id: str
+    size: int
+
+    @classmethod
+    def from_answer(cls, answer: dict[str, Any]) -> JobTemplate:
+        """Read which jobs the service made.
+
+        Raises:
+            HtcResponseError: The answer does not say.
+        """
+        match answer:
+            case {
+                "projectId": str(),
+                "taskId": str(),
+                "parentJobId": str(parent),
+                "batchSize": int(size),
+            }:
+                names = ("group", "projectId", "taskId")
+                shared: dict[str, Any] = {k: answer[k] for k in names if k in answer}
+                return cls(shared, parent, size)
+            case _:
+                raise HtcResponseError(
+                    "submitJobs: the answer lacks projectId, taskId, parentJobId or batchSize, so "
+                    "it does not say which jobs it made"
+                )
+
+    def json_of(self, index: int) -> dict[str, Any]:
+        """The dictionary of a job."""
+        return {**self.shared, "jobUUID": f"{self.parent_id}:{index}"}
+
+    def jobs(self, task: HtcTask) -> Iterator[HtcJob]:
+        """Yield the jobs. Each makes its dictionary when it is first used."""
+        for index in range(self.size):
+            job = HtcJob.__new__(HtcJob)
+            job.task = task
+            job._template, job._index = self, index  # pyright: ignore[reportPrivateUsage] - ours
+            yield job
+
+
+def job_key(job: HtcJob) -> JobKey:
+    """Where a job is."""
+    ids = [id_of(job, name) for name in ("projectId", "taskId", "jobUUID")]
+    return JobKey(ids[0], ids[1], ids[2], job.json.get("group") or None)
+
+
+def store_record(job: HtcJob, record: dict[str, Any], rescale: HtcSession) -> None:
+    """Let a record that was just fetched be the new `json` of a job."""
+    ids = {name: id_of(job, name) for name in ("projectId", "taskId")}
+    job.json = {**ids, **record}
+    job._fetched_at = rescale.client.io.monotonic()  # pyright: ignore[reportPrivateUsage] - ours
+
+
+def check_last_n_lines(last_n_lines: object, subject: str) -> None:
+    """Refuse a number of lines that is not one."""
+    if last_n_lines is None:
+        return
+    if isinstance(last_n_lines, bool) or not isinstance(last_n_lines, int) or last_n_lines < 0:
+        message = "must be None or an integer of at least 0"
+        raise HtcValidationError(subject, [Problem("last_n_lines", message)])
+
+
+def checked_group(group: object) -> str | None:
+    """Refuse a group that is not a name."""
+    if group is None or (isinstance(group, str) and group):
+        return group
+    problem = Problem("group", "must be None or a string that is not empty")
+    raise HtcValidationError("the arguments", [problem])

@@ -1,0 +1,331 @@
+"""Submitting jobs, and validating what would be submitted."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from .._jobs import recovery
+from .._objects.json_object import id_of, require_instance
+from .._tracebacks import trimmed
+from ..exceptions import (
+    HtcException,
+    Problem,
+    SubmissionIncompleteError,
+    SubmissionUncertainError,
+)
+from ..htcprojects import HtcProject
+from ..htctasks import HtcTask
+from ._batch import HtcJobBatch, submit_requests, submits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .. import models
+    from .._jobs.submission import Submission
+    from .._literals import Architecture, JobPriority, RescaleRegion
+    from ..htcsession import HtcSession
+    from ._job import HtcJob
+
+    TagLike = dict[str, str] | models.Tag
+    EnvLike = dict[str, str] | models.EnvPair
+    ClaimLike = dict[str, str] | models.ClaimPair
+
+_logger = logging.getLogger("rescalehtc")
+
+
+@submits
+def create_single_job(
+    _submission: Submission,
+    rescale: HtcSession,
+    task: HtcTask,
+    priority: JobPriority,
+    image_name: str,
+    exec_timeout_seconds: int,
+    job_name: str = "rescalehtc_default_jobname",
+    max_vcpus: int = 1,
+    max_memory_mib: int = 4000,
+    max_swap_mib: int = 0,
+    max_disk_gib: int = 10,
+    job_tags: dict[str, str] = {},
+    batch_tags: Sequence[TagLike] = [],
+    commands: list[str] | tuple[str, ...] = [],
+    envs: Sequence[EnvLike] = [],
+    claims: Sequence[ClaimLike] = [],
+    architecture: Architecture = "AARCH64",
+    region: RescaleRegion | None = None,
+    *,
+    group: str | None = None,
+    max_retries: int | None = None,
+    working_dir: str | None = None,
+) -> HtcJob:
+    """Submit one job and fetch its record. The arguments are those of `create_job_batch`.
+
+    Operations getImageStatus, submitJobs and getJob. If the record can't be fetched, the job
+    is returned all the same, with the fields that a job of `HtcJobBatch.to_jobs` has.
+
+    Raises:
+        The same as `create_job_batch`.
+    """
+    require_instance(task, HtcTask, "task", "create_single_job")
+    arguments: dict[str, object] = {
+        "batch_size": 1,
+        "priority": priority,
+        "image_name": image_name,
+        "exec_timeout_seconds": exec_timeout_seconds,
+        "job_name": job_name,
+        "max_vcpus": max_vcpus,
+        "max_memory_mib": max_memory_mib,
+        "max_swap_mib": max_swap_mib,
+        "max_disk_gib": max_disk_gib,
+        "job_tags": job_tags,
+        "batch_tags": batch_tags,
+        "commands": commands,
+        "envs": envs,
+        "claims": claims,
+        "architecture": architecture,
+        "max_retries": max_retries,
+        "working_dir": working_dir,
+    }
+    batch = _submit_arguments(_submission, rescale, task, arguments, region, group)
+    job = batch.to_jobs()[0]
+    try:
+        job.get_update(rescale)
+    except HtcException as error:  # the job exists and costs money: its id must not be lost
+        _logger.warning(
+            "job %s was submitted, but its record was not fetched: %s",
+            job.json["jobUUID"],
+            error,
+        )
+    return job
+
+
+@submits
+def create_job_batch(
+    _submission: Submission,
+    rescale: HtcSession,
+    task: HtcTask,
+    batch_size: int,
+    priority: JobPriority,
+    image_name: str,
+    exec_timeout_seconds: int,
+    job_name: str = "rescalehtc_default_jobname",
+    max_vcpus: int = 1,
+    max_memory_mib: int = 4000,
+    max_swap_mib: int = 0,
+    max_disk_gib: int = 10,
+    job_tags: dict[str, str] = {},
+    batch_tags: Sequence[TagLike] = [],
+    commands: list[str] | tuple[str, ...] = [],
+    envs: Sequence[EnvLike] = [],
+    claims: Sequence[ClaimLike] = [],
+    architecture: Architecture = "AARCH64",
+    region: RescaleRegion | None = None,
+    *,
+    group: str | None = None,
+    max_retries: int | None = None,
+    working_dir: str | None = None,
+) -> HtcJobBatch:
+    """Submit a batch of jobs made from one definition.
+
+    Each job finds its index, from 0, in the variable AWS_BATCH_JOB_ARRAY_INDEX. Its tags include
+    `rescalehtc-submission`, which identifies the submit request, unless the session was made
+    with `mark_submissions=False`.
+
+    Operations getImageStatus, until the image is ready, and submitJobs; listJobs if the answer
+    is lost.
+
+    Args:
+        rescale: The session.
+        task: The task that the jobs are to belong to.
+        batch_size: Number of jobs, 1 to 1000.
+        priority: ON_DEMAND_ECONOMY (cheaper, may be interrupted) or ON_DEMAND_PRIORITY.
+        image_name: The container image in the project's registry, `[path/]name[:tag]`.
+        exec_timeout_seconds: Seconds that a container may run before it is stopped, 60 to
+            1209600 (14 days).
+        job_name: A name for people.
+        max_vcpus: Virtual CPUs for a container, 1 to 64.
+        max_memory_mib: Memory for a container in MiB, 4 to 235520.
+        max_swap_mib: Deprecated; the service ignores it. At least 0.
+        max_disk_gib: Disk for a container in GiB, 0 to 64000. Only Google Cloud uses it.
+        job_tags: Labels of each job, name to value.
+        batch_tags: Labels of the batch: `[{"key": "study", "value": "wing"}]`.
+        commands: The program and its arguments, one string each: `["python", "solve.py"]`.
+            No shell splits them.
+        envs: Environment variables: `[{"name": "CASE", "value": "7"}]`. Names that the
+            service sets itself are refused.
+        claims: Claims for the jobs' own bearer tokens, like `envs`; there their names begin
+            with `userDefined_`, see `BearerToken.get_user_claims`.
+        architecture: AARCH64, X86 or A100.
+        region: One of the project's regions; may be None if it has only one.
+        group: A name for these jobs within the task; by default a unique one. If the answer to
+            the submission is lost, the session looks for its jobs in the group.
+        max_retries: How often the service runs a job that failed again, 0 to 10. None leaves it
+            to the service.
+        working_dir: The directory in the container that the command starts in. None for the
+            image's own.
+
+    Returns:
+        The batch; `to_jobs` gives its jobs.
+
+    Raises:
+        HtcValidationError: Arguments break rules. All of them are listed; nothing was sent.
+        HtcNotFoundError: The project has no such image.
+        HtcImagePendingError: The image was not ready within `rescale.image_wait_seconds`.
+        SubmissionUncertainError: The answer was lost, and not all jobs were found in the group.
+            Nothing is sent again; `recheck` looks for them again.
+    """
+    require_instance(task, HtcTask, "task", "create_job_batch")
+    arguments: dict[str, object] = {
+        "batch_size": batch_size,
+        "priority": priority,
+        "image_name": image_name,
+        "exec_timeout_seconds": exec_timeout_seconds,
+        "job_name": job_name,
+        "max_vcpus": max_vcpus,
+        "max_memory_mib": max_memory_mib,
+        "max_swap_mib": max_swap_mib,
+        "max_disk_gib": max_disk_gib,
+        "job_tags": job_tags,
+        "batch_tags": batch_tags,
+        "commands": commands,
+        "envs": envs,
+        "claims": claims,
+        "architecture": architecture,
+        "max_retries": max_retries,
+        "working_dir": working_dir,
+    }
+    return _submit_arguments(_submission, rescale, task, arguments, region, group)
+
+
+@submits
+def create_job_batch_raw(
+    _submission: Submission,
+    rescale: HtcSession,
+    task: HtcTask,
+    payload: Sequence[dict[str, Any] | models.HTCJobSubmitRequest],
+    *,
+    group: str | None = None,
+) -> HtcJobBatch:
+    """Submit the batches of a payload.
+
+    Operations getImageStatus, until the images are ready, and submitJobs; listJobs if an
+    answer is lost.
+
+    Args:
+        rescale: The session.
+        task: The task that the jobs are to belong to.
+        payload: 1 to 100 submit requests: dictionaries with the service's names, models, or
+            a mix of both. `regions` may be left out if the project has only one.
+            What only the service sets, as in the `json` of a batch, is left out.
+        group: A name for these jobs within the task; see `create_job_batch`.
+
+    Returns:
+        The batch; of several submit requests, `batches` has one for each, and `to_jobs` gives
+        the jobs of them all.
+
+    Raises:
+        HtcValidationError: The payload breaks rules. All of them are listed with their place
+            in it; nothing was sent.
+        HtcNotFoundError: The project has no such image.
+        HtcImagePendingError: An image was not ready within `rescale.image_wait_seconds`.
+        SubmissionUncertainError: The answer was lost, and not all jobs were found in the group.
+            Nothing is sent again; `recheck` looks for them again.
+    """
+    require_instance(task, HtcTask, "task", "create_job_batch_raw")
+    from .._requests import submit_request
+
+    checked = submit_request.from_payload(payload, task.project.json)
+    return _submit_one_call(_submission, rescale, task, checked, group)
+
+
+def _submit_arguments(
+    submission: Submission,
+    rescale: HtcSession,
+    task: HtcTask,
+    arguments: dict[str, object],
+    region: str | None,
+    group: str | None,
+) -> HtcJobBatch:
+    from .._requests import submit_request
+
+    request = submit_request.from_arguments(arguments, region, task.project.json)
+    return _submit_one_call(submission, rescale, task, [(0, request)], group)
+
+
+def _submit_one_call(
+    submission: Submission,
+    rescale: HtcSession,
+    task: HtcTask,
+    requests: Sequence[tuple[int, models.HTCJobSubmitRequest]],
+    group: str | None,
+) -> HtcJobBatch:
+    try:
+        return submit_requests(submission, rescale, task, requests, group)
+    except SubmissionIncompleteError as error:
+        uncertain = error.uncertain[0]  # a single call has nothing else to report
+    raise uncertain
+
+
+def validate(
+    payload: Sequence[dict[str, Any] | models.HTCJobSubmitRequest],
+    project: HtcProject | None = None,
+    rescale: HtcSession | None = None,
+) -> list[Problem]:
+    """Return all problems of a payload, without submitting anything.
+
+    Without a project, the types, ranges and names are checked; with one, also that it has the
+    regions. With a session too, the service is asked whether the images are there and ready,
+    and whether the project's computing environments, if it is restricted to some, fit.
+
+    Operations, with a session only: getProjectDimensions, and getImageStatus for each image.
+
+    Args:
+        payload: Submit requests, as for `submit`.
+        project: The project that the jobs are meant for, or None.
+        rescale: A session, or None to send nothing.
+
+    Returns:
+        Each problem with its place, such as `[0].htcJobDefinition.maxVCpus`; none if
+        `submit` would send the payload.
+
+    Raises:
+        HtcValidationError: `project` is not an HtcProject, or there is a session and no project.
+    """
+    with trimmed():
+        if project is not None or rescale is not None:
+            require_instance(project, HtcProject, "project", "validate")
+        from .._jobs import preflight
+
+        if project is None:
+            return preflight.problems(payload, {})
+        if rescale is None:
+            return preflight.problems(payload, project.json)
+        project_id = id_of(project, "projectId")
+        flow = preflight.all_problems(rescale.client, payload, project.json, project_id)
+        return rescale.run(flow)
+
+
+def recheck(rescale: HtcSession, error: SubmissionUncertainError) -> HtcJobBatch:
+    """Look again for the jobs of a submission whose answer was lost. Submits nothing.
+
+    Operation listJobs.
+
+    Args:
+        rescale: The session; it need not be the one that submitted.
+        error: The exception. It may come from a pickle.
+
+    Returns:
+        The batch, if the group has all jobs of the submission. Its `json` has `projectId`,
+        `taskId`, `group`, `parentJobId` and `batchSize`.
+
+    Raises:
+        SubmissionUncertainError: Not all jobs were found: `error`, with the jobs that were seen
+            this time.
+    """
+    with trimmed():
+        require_instance(error, SubmissionUncertainError, "error", "recheck")
+        answers = rescale.run(recovery.recheck(rescale.client, error))
+        project = HtcProject({"projectId": error.project_id})
+        task = HtcTask({"projectId": error.project_id, "taskId": error.task_id}, project)
+        return HtcJobBatch(answers, task)

@@ -1,0 +1,297 @@
+"""What a signal handler raises passes through at once, unchanged, and the session works afterwards.
+
+`make fuzz` interrupts more often.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import ssl
+import sys
+import threading
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rescalehtc import HtcSession, api
+from rescalehtc.htcjobs import HtcJob
+
+from .canary import API_KEY, TOKEN
+from .conftest import session
+from .matrix import row
+from .wire import Step, Wire, answer, computed, drip, held
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import FrameType
+
+    from rescalehtc.htctasks import HtcTask
+
+    from .wire import Asked
+
+
+class Interrupt(BaseException):
+    """As KeyboardInterrupt, which would end pytest if one escaped."""
+
+
+KINDS: list[type[BaseException]] = [
+    TimeoutError,
+    ConnectionResetError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    Interrupt,
+]
+ATTEMPTS = int(os.environ.get("FUZZ_EXAMPLES", "25")) * 8
+
+
+class Strikes:
+    """A signal handler that raises, and what it raised."""
+
+    def __init__(self) -> None:
+        self.raised: list[BaseException] = []
+        self.kind: type[BaseException] = Interrupt
+        self.left = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self.left:
+            self.left -= 1
+            if self.left:
+                signal.setitimer(signal.ITIMER_REAL, 0.0005)
+            self.raised.append(self.kind("a limit of the program's own"))
+            raise self.raised[-1]
+
+    def during(
+        self, call: Callable[[], object], seconds: float, kind: type[BaseException], times: int = 1
+    ) -> object:
+        """Strike while a call runs. What it raises then must be what the handler raised."""
+        self.raised.clear()
+        self.kind = kind
+        returned: object = None
+        try:
+            try:
+                try:
+                    self.left = times
+                    signal.setitimer(signal.ITIMER_REAL, seconds)
+                    returned = call()
+                finally:
+                    self.left = 0
+            except BaseException as error:
+                self.left = 0
+                if not self.has_raised(error):
+                    raise
+        except tuple(KINDS) as error:  # the second one, while the first one was looked at
+            self.left = 0
+            if not self.has_raised(error):
+                raise
+        return returned
+
+    def has_raised(self, error: BaseException | None) -> bool:
+        """Whether the handler raised it. The interpreter wraps one that strikes in a codec."""
+        while error is not None and not any(error is one for one in self.raised):
+            error = error.__cause__
+        return error is not None
+
+
+@pytest.fixture
+def strikes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Strikes]:
+    strikes = Strikes()
+    before = signal.signal(signal.SIGALRM, strikes)
+    # One that strikes where nothing can be raised is reported here, and may strike there again.
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    logging.disable()  # an exception can leave a lock of the module logging held
+    yield strikes
+    logging.disable(logging.NOTSET)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+# ---- in each kind of wait
+
+
+@pytest.fixture
+def folder(empty_home: Path) -> Path:
+    """The default workspace's folder with a key."""
+    folder = empty_home / ".config" / "rescalehtc" / "default"
+    folder.mkdir(parents=True)
+    (folder / "rescale_api_token.txt").write_text(API_KEY)
+    (folder / "rescale_api_token.txt").chmod(0o600)
+    return folder
+
+
+@contextmanager
+def for_an_answer(wire: Wire, folder: Path, task: HtcTask) -> Iterator[Callable[[], object]]:
+    gate = threading.Event()
+    wire.on("GET /htc/projects/p", held(gate, answer({"projectId": "p"})))
+    with session(wire.url) as rescale:
+        rescale.do_authenticate()
+        yield lambda: api.get_htc_projects(rescale, "p")
+        gate.set()
+        assert api.get_htc_projects(rescale, "p") == {"projectId": "p"}
+
+
+@contextmanager
+def for_a_tls_handshake(wire: Wire, folder: Path, task: HtcTask) -> Iterator[Callable[[], object]]:
+    wire.at_connect = [drip(b"\x16\x03\x03\x3f\xff")]
+    with session(wire.url.replace("http:", "https:")) as rescale:
+        yield rescale.do_authenticate
+
+
+@contextmanager
+def for_a_retry(wire: Wire, folder: Path, task: HtcTask) -> Iterator[Callable[[], object]]:
+    wire.on("GET /htc/projects/p", answer(status=503, headers={"Retry-After": "50"}))
+    with session(wire.url) as rescale:
+        rescale.do_authenticate()
+        yield lambda: api.get_htc_projects(rescale, "p")
+
+
+@contextmanager
+def for_another_thread(wire: Wire, folder: Path, task: HtcTask) -> Iterator[Callable[[], object]]:
+    gate = threading.Event()
+    wire.on("GET /auth/token", held(gate, answer({"tokenValue": TOKEN, "expiresIn": 600})))
+    with session(wire.url) as rescale:
+        thread = threading.Thread(target=rescale.do_authenticate)
+        thread.start()
+        yield rescale.do_authenticate
+        gate.set()
+        thread.join()
+        rescale.do_authenticate()
+
+
+@contextmanager
+def for_another_process(wire: Wire, folder: Path, task: HtcTask) -> Iterator[Callable[[], object]]:
+    with (folder / "rescale_api_token.txt").open("r+") as key_file:
+        fcntl.flock(key_file, fcntl.LOCK_EX)  # as another process would
+        with HtcSession(base_url=wire.url) as rescale:
+            yield rescale.reauthenticate_if_needed
+            fcntl.flock(key_file, fcntl.LOCK_UN)
+            rescale.reauthenticate_if_needed()
+
+
+@contextmanager
+def for_a_key_file(wire: Wire, folder: Path, task: HtcTask) -> Iterator[Callable[[], object]]:
+    (folder / "rescale_api_token.txt").unlink()
+    os.mkfifo(folder / "rescale_api_token.txt")
+    yield lambda: HtcSession(base_url=wire.url)
+
+
+@contextmanager
+def for_a_token_file(wire: Wire, folder: Path, task: HtcTask) -> Iterator[Callable[[], object]]:
+    os.mkfifo(folder / "rescale_bearer_token.json")
+    with HtcSession(base_url=wire.url) as rescale:
+        yield rescale.reauthenticate_if_needed
+        (folder / "rescale_bearer_token.json").unlink()
+        rescale.reauthenticate_if_needed()
+
+
+@contextmanager
+def for_a_log_s_destination(
+    wire: Wire, folder: Path, task: HtcTask
+) -> Iterator[Callable[[], object]]:
+    os.mkfifo(folder / "log")
+    job = HtcJob({"projectId": "p", "taskId": "t", "jobUUID": "j"}, task)
+    with session(wire.url) as rescale:
+        yield lambda: job.get_logs_to_file(rescale, folder / "log")
+
+
+PLACES = [
+    for_an_answer,
+    for_a_tls_handshake,
+    for_a_retry,
+    for_another_thread,
+    for_another_process,
+    for_a_key_file,
+    for_a_token_file,
+    for_a_log_s_destination,
+]
+
+
+@row("a signal handler raises any exception", "every wait", "it passes through at once, unchanged")
+@pytest.mark.parametrize("place", PLACES, ids=[place.__name__ for place in PLACES])
+@pytest.mark.parametrize("kind", [TimeoutError, OSError, ValueError, RuntimeError])
+def test_waiting(
+    wire: Wire,
+    folder: Path,
+    task: HtcTask,
+    strikes: Strikes,
+    place: Any,
+    kind: type[BaseException],
+) -> None:
+    with place(wire, folder, task) as wait:
+        assert strikes.during(wait, 0.05, kind) is None
+        assert len(strikes.raised) == 1
+
+
+# ---- at any moment
+
+
+def calls_of(rescale: HtcSession) -> list[Callable[[str], object]]:
+    def read(name: str) -> object:
+        return api.get_htc_projects(rescale, name)["projectId"]
+
+    def write(name: str) -> object:
+        return api.patch_htc_projects(rescale, name, {"regions": ["r" * 5000]})["projectId"]
+
+    def connect(name: str) -> object:
+        rescale.close()
+        return read(name)
+
+    def renew(name: str) -> object:
+        rescale.do_authenticate()
+        return read(name)
+
+    return [read, write, connect, renew]
+
+
+@row(
+    "a signal handler raises at any moment, once or twice", "every request", "the session works on"
+)
+@pytest.mark.filterwarnings("ignore")  # of coroutines and sockets that an interrupt left behind
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_at_any_moment(
+    certificate: tuple[Path, Path],
+    folder: Path,
+    strikes: Strikes,
+    monkeypatch: pytest.MonkeyPatch,
+    is_tls: bool,
+) -> None:
+    """Whatever the moment, an answer is that to its request, and no lock stays held."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+
+    def echo(asked: Asked) -> Step:
+        return answer({"projectId": asked.path.rpartition("/")[2]})
+
+    with Wire(context if is_tls else None) as wire, HtcSession(base_url=wire.url) as rescale:
+        calls = calls_of(rescale)
+        over = threading.Event()
+
+        def renew_too() -> None:
+            while not over.wait(0.003):
+                rescale.do_authenticate()
+
+        other = threading.Thread(target=renew_too)
+        other.start()
+        try:
+            name = ""
+            for number in range(ATTEMPTS):
+                name = f"p{number}"
+                for method in ("GET", "PATCH"):
+                    wire.on(f"{method} /htc/projects/{name}", computed(echo))
+                moment = 0.0002 + number * 7919 % 4000 / 1e6
+                call = partial(calls[number % len(calls)], name)
+                kind = KINDS[number % len(KINDS)]
+                returned = strikes.during(call, moment, kind, 1 + number % 3 // 2)
+                assert returned in (None, name)
+                assert calls[0](name) == name
+        finally:
+            over.set()
+            other.join()
+        assert [call(name) for call in calls] == [name] * len(calls)
