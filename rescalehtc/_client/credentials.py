@@ -26,7 +26,7 @@ _logger = logging.getLogger("rescalehtc")
 
 @dataclass(frozen=True)
 class Credential:
-    """What a bearer token is asked for with.
+    """An API key or a refresh token, which bearer tokens are fetched with.
 
     Attributes:
         scheme: `Token` for an API key, `Refresh` for a refresh token.
