@@ -16,9 +16,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make demo      run examples/quickstart.py on the emulator"
-	@echo "make test      run the tests"
+	@echo "make test      run the tests, all but those of tests/tools"
 	@echo "make test-fast run those that start no process and no emulator"
-	@echo "make check     format, lint, types, layers, generated files, tests: all that must hold"
+	@echo "make check     format, lint, types, layers, generated files, tests/tools, tests: all that"
+	@echo "               must hold"
 	@echo "make matrix    run the tests on each CPython from 3.11 to 3.14 that is here, and with the"
 	@echo "               oldest versions that pyproject.toml allows"
 	@echo "make docs      build the documentation's site: build/docs/index.html"
@@ -34,12 +35,10 @@ demo: .venv/installed
 	@$(BIN)/python -m rescalehtc.emulator -- $(BIN)/python examples/quickstart.py
 
 test: .venv/installed-dev .venv/rescalehtc-1.1.0
-	@$(PYTEST)
+	@$(PYTEST) --ignore=tests/tools
 
-# test_conformance.py makes its examples when it is collected, which takes seconds.
 test-fast: .venv/installed-dev
-	@$(PYTEST) -p tests.fast --hypothesis-profile=fast \
-	  -p no:schemathesis --ignore=tests/test_conformance.py
+	@$(PYTEST) --ignore=tests/tools -p tests.fast --hypothesis-profile=fast
 
 # nox and uv find interpreters on the PATH; pyenv's are beside it.
 matrix: export PATH := $(CURDIR)/$(BIN):$(PATH):$(subst $(eval ) ,:,$(wildcard $(HOME)/.pyenv/versions/*/bin))
@@ -55,6 +54,7 @@ check: .venv/installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/openapi-spec-validator openapi/htc.yaml
 	$(BIN)/python -m codegen --check
+	$(PYTEST) tests/tools
 	$(MAKE) --no-print-directory test
 
 # A warning is an error: a link that leads nowhere, a docstring that can't be read.

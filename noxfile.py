@@ -1,4 +1,4 @@
-"""Runs the tests on each CPython of this machine, and on the oldest versions that are allowed.
+"""Runs `make test` on each CPython of this machine, and on the oldest versions that are allowed.
 
 `make matrix` calls it. An interpreter that is missing is skipped; none is downloaded.
 """
@@ -28,7 +28,7 @@ def tests(session: nox.Session) -> None:
     """Run the tests with the versions that the project is developed with."""
     session.install("--constraint", "requirements.txt", "--editable", PACKAGE)
     session.install("--requirement", "requirements.txt")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", "--ignore=tests/tools", *session.posargs)
 
 
 @nox.session(python="3.11")
@@ -36,4 +36,4 @@ def lowest(session: nox.Session) -> None:
     """Run the tests with the oldest versions that pyproject.toml allows."""
     session.install("--requirement", "requirements.txt")
     session.install("--upgrade", "--resolution", "lowest-direct", "--editable", PACKAGE)
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", "--ignore=tests/tools", *session.posargs)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import importlib
 import ipaddress
+import os
 import pkgutil
 import signal
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +26,6 @@ from .service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from rescalehtc.emulator import Emulator
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 # random, and many more examples.
 settings.register_profile(
     "tests",
+    max_examples=40,
     derandomize=True,
     deadline=None,
     database=None,
@@ -42,12 +45,8 @@ settings.register_profile(
 settings.register_profile("fast", settings.get_profile("tests"), max_examples=10)
 settings.load_profile("tests")
 
-# Hypothesis also tries the constants in our modules that are imported so far. Import all of them, or
-# the examples of a test would depend on which other tests are collected and run before it.
-for package in (codegen, rescalehtc):
-    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if not module.name.endswith(".__main__"):
-            importlib.import_module(module.name)
+# Jobs that run `python3` get this interpreter, which starts quicker than a version manager's script.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 # A shell that starts the tests in the background, and nohup, have them ignore these signals,
 # and the processes that the tests start would inherit that.
@@ -55,17 +54,41 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def all_modules_imported() -> None:
+    """Hypothesis also tries the constants in our modules that are imported so far.
+
+    If they were not all imported, the examples of a test would depend on which tests ran before it.
+    """
+    for package in (codegen, rescalehtc):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith(".__main__"):
+                importlib.import_module(module.name)
+
+
+@pytest.fixture(scope="session")
+def unused_homes() -> list[Path]:
+    """Homes that tests have left empty. Making and removing one for each test takes seconds."""
+    return []
+
+
 @pytest.fixture(autouse=True)
-def empty_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty_home(
+    unused_homes: list[Path],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Path]:
     """No test sees the home, keys or addresses of whoever runs it."""
-    home = tmp_path_factory.mktemp("home")
+    home = unused_homes.pop() if unused_homes else tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     for name in ("KEY", "TOKEN", "BASE_URL"):
         monkeypatch.delenv(f"RESCALE_API_{name}", raising=False)
     monkeypatch.delenv("RESCALE_HTC_REFRESH_TOKEN", raising=False)
     for name in CERTIFICATE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    return home
+    yield home
+    if home.is_dir() and not any(home.iterdir()):
+        unused_homes.append(home)
 
 
 @pytest.fixture(scope="session")

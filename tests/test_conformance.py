@@ -1,6 +1,8 @@
 """The emulator answers whatever it is asked as the description says, for every operation.
 
-`make fuzz` runs the same with many more examples.
+Each operation is asked some 30 times at the bounds of what its schema allows, and beyond; `make
+fuzz` asks at random as well. Schemathesis takes seconds to import and to make its cases, so the
+tests do that and not their collection.
 """
 
 from __future__ import annotations
@@ -10,37 +12,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, settings
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
+from rescalehtc._wire import operations
+from rescalehtc._wire.operation import Operation
 from rescalehtc.emulator import Emulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    import schemathesis
 
 SPEC = Path(__file__).resolve().parent.parent / "openapi" / "htc.yaml"
-EXAMPLES = 300 if settings.get_current_profile_name() == "fuzz" else 8
-CHECKS: list[Any] = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_schema_conformance,
-]
+OPERATIONS = {made.id: made for made in vars(operations).values() if isinstance(made, Operation)}
+IS_FUZZ = settings.get_current_profile_name() == "fuzz"
+EXAMPLES = 300 if IS_FUZZ else 4
 BOUNDED = settings(
     max_examples=EXAMPLES,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
 )
-
-schema = schemathesis.openapi.from_path(str(SPEC))
-if "FUZZ_SEED" in os.environ:  # Hypothesis's own option does not reach it
-    schema.config.seed = int(os.environ["FUZZ_SEED"])
 pytestmark = pytest.mark.hypothesis
 
 
@@ -52,33 +43,80 @@ def own_emulator() -> Iterator[Emulator]:
         yield emulator
 
 
-def authorization(emulator: Emulator, operation_id: str) -> dict[str, str]:
-    if operation_id in ("getToken", "getUser", "createOAuthToken"):
-        return {"Authorization": f"Token {emulator.api_key}"}
-    with emulator.session() as rescale:
-        return {"Authorization": f"Bearer {rescale.get_bearer_token().encoded_token}"}
+@pytest.fixture(scope="module")
+def call(own_emulator: Emulator) -> Iterator[Callable[[Any], dict[str, Any]]]:
+    """The arguments with which a case calls the emulator, over connections that stay open."""
+    import requests
+
+    with requests.Session() as connections, own_emulator.session() as rescale:
+        connections.trust_env = False
+        token = f"Token {own_emulator.api_key}"
+        bearer = f"Bearer {rescale.get_bearer_token().encoded_token}"
+
+        def arguments(case: schemathesis.Case) -> dict[str, Any]:
+            needed = OPERATIONS[case.operation.definition.raw["operationId"]].authorization
+            given = token if needed in ("given", "session") else bearer
+            return {
+                "base_url": own_emulator.url,
+                "headers": {"Authorization": given},
+                "session": connections,
+            }
+
+        yield arguments
 
 
-@schema.parametrize()
-@BOUNDED
-def test_every_operation(case: schemathesis.Case, own_emulator: Emulator) -> None:
+@pytest.fixture(scope="module")
+def schema(own_emulator: Emulator) -> Any:
+    import schemathesis
+
+    schema = schemathesis.openapi.from_path(str(SPEC))
+    if "FUZZ_SEED" in os.environ:  # Hypothesis's own option does not reach it
+        schema.config.seed = int(os.environ["FUZZ_SEED"])
+    return schema
+
+
+@pytest.fixture(scope="module")
+def checks(own_emulator: Emulator) -> list[Any]:
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi import checks
+
+    return [
+        not_a_server_error,
+        checks.status_code_conformance,
+        checks.content_type_conformance,
+        checks.response_schema_conformance,
+    ]
+
+
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_every_operation(
+    operation_id: str, call: Callable[[Any], dict[str, Any]], schema: Any, checks: list[Any]
+) -> None:
     """No 5xx, no undeclared status, no answer that breaks its schema."""
-    headers = authorization(own_emulator, case.operation.definition.raw["operationId"])
-    case.call_and_validate(base_url=own_emulator.url, headers=headers, checks=CHECKS)
+    from schemathesis.generation.hypothesis import builder
+
+    @BOUNDED
+    def conforms(case: schemathesis.Case) -> None:
+        case.call_and_validate(**call(case), checks=checks)
+
+    (operation,) = schema.include(operation_id=operation_id).get_all_operations()
+    modes = set(builder.HypothesisTestMode)
+    if not IS_FUZZ:
+        modes.remove(builder.HypothesisTestMode.FUZZING)
+    config = builder.HypothesisTestConfig(project=schema.config, modes=list(modes))
+    builder.create_test(operation=operation.ok(), test_func=conforms, config=config)()
 
 
-def test_operations_one_after_the_other(own_emulator: Emulator) -> None:
+def test_operations_one_after_the_other(
+    call: Callable[[Any], dict[str, Any]], schema: Any, checks: list[Any]
+) -> None:
     """The same along the links from what was made to what can be done with it."""
-    bearer = authorization(own_emulator, "listProjects")
-    token = authorization(own_emulator, "getToken")
 
     class Workflow(schema.as_state_machine()):  # type: ignore[misc]
         def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
-            operation_id = case.operation.definition.raw["operationId"]
-            given = token if operation_id in ("getToken", "getUser", "createOAuthToken") else bearer
-            return {"base_url": own_emulator.url, "headers": given}
+            return call(case)
 
         def validate_response(self, response: Any, case: Any, *_: Any, **__: Any) -> None:
-            case.validate_response(response, checks=CHECKS)
+            case.validate_response(response, checks=checks)
 
     Workflow.run(settings=settings(BOUNDED, max_examples=EXAMPLES, stateful_step_count=10))

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import stat
-import subprocess
 import sys
 import tempfile
 import threading
@@ -29,6 +28,7 @@ from rescalehtc.exceptions import HtcCredentialsError, HtcException, HtcResponse
 
 from .clock import TestIo, inject_clock
 from .limits import HANG_SECONDS
+from .programs import PIPE, Process
 from .service import TOKEN, Answer, Asked, Service
 
 if TYPE_CHECKING:
@@ -82,14 +82,8 @@ def renewals(service: Service) -> int:
     return len(service.asked_for(TOKENS))
 
 
-def python(program: str, **options: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        **options,  # type: ignore[call-overload]
-    )
+def python(program: str) -> Process:
+    return Process([sys.executable, "-c", program], stdin=PIPE)
 
 
 # ---- among processes

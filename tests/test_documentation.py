@@ -14,6 +14,7 @@ import pytest
 from rescalehtc import htcprojects
 from rescalehtc.emulator import Emulator
 
+from . import programs
 from .limits import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -170,11 +171,22 @@ def run(program: list[str], **variables: str) -> str:
     return done.stdout
 
 
+def authenticate(emulator: Emulator) -> str:
+    done = programs.run(
+        [sys.executable, "-m", "rescalehtc.rauthenticate"],
+        env={
+            **os.environ,
+            "RESCALE_API_TOKEN": emulator.api_key,
+            "RESCALE_API_BASE_URL": emulator.url,
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_with_this_package(emulator: Emulator, empty_home: Path) -> None:
-    address = {"RESCALE_API_BASE_URL": emulator.url}
-    said = run(["-m", "rescalehtc.rauthenticate"], RESCALE_API_TOKEN=emulator.api_key, **address)
-    assert emulator.api_key not in said
-    assert run([str(SCRIPT)], **address) == EXPECTED
+    assert emulator.api_key not in authenticate(emulator)
+    assert run([str(SCRIPT)], RESCALE_API_BASE_URL=emulator.url) == EXPECTED
 
 
 @needs_untyped
@@ -245,8 +257,7 @@ def test_the_script_makes_every_call_of_1_1_0() -> None:
 
 
 def test_rauthenticate_keeps_the_key_where_1_1_0_does(emulator: Emulator, empty_home: Path) -> None:
-    address = {"RESCALE_API_BASE_URL": emulator.url}
-    run(["-m", "rescalehtc.rauthenticate"], RESCALE_API_TOKEN=emulator.api_key, **address)
+    authenticate(emulator)
     folder = empty_home / ".config" / "rescalehtc"
     assert (folder / "default").resolve() == folder / "Emulator"
     assert (folder / "default" / "rescale_api_token.txt").read_text().strip() == emulator.api_key

@@ -20,6 +20,7 @@ from rescalehtc.exceptions import (
     HtcValidationError,
 )
 
+from .limits import HANG_SECONDS
 from .service import Answer, Service
 
 if TYPE_CHECKING:
@@ -308,10 +309,10 @@ def test_whitespace_around_a_base_url_is_stripped(
 
 def test_a_connection_error_is_an_os_error_with_its_own_text(service: Service) -> None:
     """requests' exceptions, which 1.1.0 raised, were OSErrors too."""
-    service.on(PROJECTS, Answer(b"{", headers={"Content-Length": "100"}))
+    service.on(PROJECTS, Answer(b"{", headers={"Content-Length": "100", "Connection": "close"}))
     with (
         HtcSession(
-            api_key="key", base_url=service.url, max_retries=0, timeout_seconds=5
+            api_key="key", base_url=service.url, max_retries=0, timeout_seconds=HANG_SECONDS
         ) as rescale,
         pytest.raises(OSError, match="listProjects") as info,
     ):

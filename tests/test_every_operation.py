@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from codegen.spec import Spec
 from rescalehtc import HtcSession, api, htcjobs, htcprojects, htctasks, models
 from rescalehtc._wire.operation import Operation
 from rescalehtc.emulator import Emulator
+
+from .spec import SPEC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-SPEC = Spec(Path(__file__).resolve().parent.parent / "openapi" / "htc.yaml")
 REGION = "AWS_EU_WEST_1"
 NEW_PROJECT = {"projectName": "made", "projectDescription": ""}
 NEW_TASK = {"taskName": "made", "taskDescription": ""}

@@ -13,6 +13,7 @@ import pytest
 
 from rescalehtc.emulator import Emulator
 
+from . import programs
 from .limits import HANG_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,22 +29,25 @@ def variables_for(emulator: Emulator) -> dict[str, str]:
     """The environment of a program that reaches the emulator."""
     return {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
         "RESCALE_API_BASE_URL": emulator.url,
         "RESCALE_API_KEY": emulator.api_key,
     }
 
 
-def run(
-    environment: dict[str, str], name: str, *arguments: str
-) -> subprocess.CompletedProcess[str]:
+def run(environment: dict[str, str], name: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *arguments],
+        [sys.executable, str(EXAMPLES / name)],
         env=environment,
         capture_output=True,
         text=True,
         timeout=HANG_SECONDS,
     )
+
+
+def run_step(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run pipeline_step.py. docs/how-to/ci.md runs it by a new interpreter."""
+    command = [sys.executable, str(EXAMPLES / "pipeline_step.py"), *arguments]
+    return programs.run(command, env=environment, timeout=HANG_SECONDS)
 
 
 def test_quickstart(with_emulator: dict[str, str]) -> None:
@@ -93,7 +97,7 @@ def test_rerun_of_failures_does_the_failed_parts_again_and_no_others(
 def test_pipeline_step_exits_as_its_job_did(
     with_emulator: dict[str, str], arguments: list[str], status: int, out: str, err: str
 ) -> None:
-    done = run(with_emulator, "pipeline_step.py", *arguments)
+    done = run_step(with_emulator, *arguments)
     assert (done.returncode, done.stdout) == (status, out), done.stderr
     assert err in done.stderr
 
@@ -102,7 +106,7 @@ def test_pipeline_step_has_a_status_of_its_own_for_a_timeout() -> None:
     """The emulated minute takes a second; the job would take ten minutes."""
     with Emulator(slots=1, clock_rate=60) as emulator:
         arguments = ["--seconds", "60", "solver:1", "sleep", "600"]
-        done = run(variables_for(emulator), "pipeline_step.py", *arguments)
+        done = run_step(variables_for(emulator), *arguments)
     assert (done.returncode, done.stdout) == (4, ""), done.stderr
     assert "FAILED ErrorTimeout\n" in done.stderr
 
@@ -111,7 +115,7 @@ def test_pipeline_step_has_a_status_of_its_own_for_a_service_that_refuses(
     with_emulator: dict[str, str],
 ) -> None:
     refused = {**with_emulator, "RESCALE_API_KEY": "wrong"}
-    done = run(refused, "pipeline_step.py", "solver:1", "true")
+    done = run_step(refused, "solver:1", "true")
     assert (done.returncode, done.stdout) == (3, "")
     assert "Traceback" not in done.stderr
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from markdown_it import MarkdownIt
 from rescalehtc import HtcSession, htcprojects, htctasks
 from rescalehtc.emulator import Emulator
 
+from . import programs
 from .limits import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ PAGES = [
 ]
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->\s*")
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+BIN = Path(sys.executable).parent
+PLAIN = re.compile(r"(rescalehtc|python) [\w ./:=-]+")  # bash would only split it into words
 KINDS = {"python", "console", "yaml", "text"}
 
 
@@ -99,13 +101,19 @@ class Page:
     def shell(self, command: str, expected: str) -> None:
         for shown, real in self.ids.items():
             command = command.replace(shown, real)
-        done = subprocess.run(
-            ["bash", "-euc", command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=HANG_SECONDS,
-        )
+        if PLAIN.fullmatch(command):
+            name, *words = command.split()
+            script = [str(BIN / name)] if name == "rescalehtc" else []
+            program = [sys.executable, *script, *words]
+            done = programs.run(program, stderr=programs.STDOUT, timeout=HANG_SECONDS)
+        else:
+            done = subprocess.run(
+                ["bash", "-euc", command],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=HANG_SECONDS,
+            )
         # Where a page shows nothing, nothing went wrong.
         assert expected or done.returncode == 0, done.stdout
         self.compare(expected, done.stdout)
@@ -151,8 +159,6 @@ def page_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict
         for name, value in {
             "RESCALE_API_BASE_URL": emulator.url,
             "RESCALE_API_KEY": emulator.api_key,
-            "PYTHONPATH": str(ROOT),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "COLUMNS": "120",
         }.items():
             monkeypatch.setenv(name, value)

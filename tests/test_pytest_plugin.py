@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from . import programs
 from .limits import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -28,17 +29,20 @@ ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 def run(tmp_path: Path) -> Run:
     """Run pytest over the text of a module."""
 
-    def run(text: str, *options: str) -> subprocess.CompletedProcess[str]:
+    def run(text: str, *options: str, is_fresh: bool = False) -> subprocess.CompletedProcess[str]:
         (tmp_path / "test_it.py").write_text(text)
-        environment = {**os.environ, **ALONE, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(
-            [*PYTEST, "--strict-markers", "-p", "no:cacheprovider", *options, "test_it.py"],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=HANG_SECONDS,
-        )
+        command = [*PYTEST, "--strict-markers", "-p", "no:cacheprovider", *options, "test_it.py"]
+        environment = {**os.environ, **ALONE}
+        if is_fresh:
+            return subprocess.run(
+                command,
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=HANG_SECONDS,
+            )
+        return programs.run(command, cwd=tmp_path, env=environment, timeout=HANG_SECONDS)
 
     return run
 
@@ -54,7 +58,8 @@ def test_a_test_that_uses_no_fixture_loads_neither_emulator_nor_pydantic(run: Ru
     done = run(
         "import sys\n"
         "def test_nothing():\n"
-        "    assert not sys.modules.keys() & {'pydantic', 'httpx', 'starlette', 'rescalehtc.emulator'}\n"
+        "    assert not sys.modules.keys() & {'pydantic', 'httpx', 'starlette', 'rescalehtc.emulator'}\n",
+        is_fresh=True,
     )
     assert "1 passed" in done.stdout, done.stdout
 
@@ -87,21 +92,22 @@ def test_not_marked(htc_session, htc_task):
     assert "3 passed" in done.stdout, done.stdout
 
 
-@pytest.mark.parametrize(
-    ("marker", "message"),
-    [
-        ('"submitJob", "reset_after"', "there is no operation 'submitJob': submitJobs"),
-        ('"submitJobs", "explode"', "there is no kind 'explode'"),
-        ('"submitJobs"', "missing 1 required positional argument"),
-        ('"submitJobs", "reset_after", tims=1', "there is no 'tims': options are times"),
-    ],
-)
-def test_a_wrong_marker_is_explained_without_a_traceback(
-    run: Run, marker: str, message: str
-) -> None:
-    done = run(f"import pytest\n@pytest.mark.htc_fault({marker})\ndef test_wrong(): pass\n")
-    assert message in done.stdout
-    assert "1 error" in done.stdout
+def test_a_wrong_marker_is_explained_without_a_traceback(run: Run, tmp_path: Path) -> None:
+    markers = {
+        '"submitJob", "reset_after"': "there is no operation 'submitJob': submitJobs",
+        '"submitJobs", "explode"': "there is no kind 'explode'",
+        '"submitJobs"': "missing 1 required positional argument",
+        '"submitJobs", "reset_after", tims=1': "there is no 'tims': options are times",
+    }
+    names: list[str] = []
+    for number, marker in enumerate(markers):
+        names.append(f"test_{number}.py")
+        text = f"import pytest\n@pytest.mark.htc_fault({marker})\ndef test_wrong(): pass\n"
+        (tmp_path / names[-1]).write_text(text)
+    done = run("", *names)
+    for message in markers.values():
+        assert message in done.stdout
+    assert f"{len(markers)} errors" in done.stdout
     assert "pytest_plugin.py" not in done.stdout
 
 
@@ -117,7 +123,7 @@ def test_session(htc_session, htc_emulator, monkeypatch):
     assert "1 passed" in done.stdout, done.stdout
 
 
-@pytest.mark.parametrize("options", [[], ["-p", "xdist", "-n", "2"]], ids=["alone", "xdist"])
+@pytest.mark.parametrize("options", [[], ["-p", "xdist", "-n", "1"]], ids=["alone", "xdist"])
 def test_variables_that_lead_elsewhere_do_not_reach_tests_that_use_the_emulator(
     run: Run, monkeypatch: pytest.MonkeyPatch, options: list[str]
 ) -> None:
@@ -139,18 +145,15 @@ def client(htc_emulator):
     with HtcSession() as rescale:
         yield rescale
 
-def check(emulator):
-    command = [sys.executable, "-m", "rescalehtc.cli", "whoami"]
-    assert emulator.url in subprocess.run(command, capture_output=True, text=True).stdout
+def test_session(htc_session, htc_emulator):
     with HtcSession() as rescale:
         assert htcprojects.get_projects(rescale)
 
-def test_session(htc_session, htc_emulator):
-    check(htc_emulator)
-
 def test_emulator(client, htc_emulator):
     assert client.base_url == htc_emulator.url
-    check(htc_emulator)
+    command = [sys.executable, "-m", "rescalehtc.cli", "whoami"]
+    assert htc_emulator.url in subprocess.run(command, capture_output=True, text=True).stdout
+    assert htcprojects.get_projects(client)
 
 @pytest.mark.usefixtures("htc_emulator")
 class TestClass:

@@ -11,18 +11,19 @@ import stat
 import subprocess
 import sys
 import termios
-import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from rescalehtc import HtcSession, rauthenticate
 from rescalehtc.exceptions import HtcCredentialsError
 
-from .limits import HANG_SECONDS
+from . import programs
+from .limits import HANG_SECONDS, NOBODY
 from .service import Answer, Service
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rescalehtc.emulator import Emulator
@@ -58,12 +59,10 @@ def belongs_to(service: Service, workspace: object) -> None:
 
 def run(*arguments: str, key: str | None = None, **variables: str) -> tuple[int, str, str]:
     """Run it and return its status, output and errors."""
-    done = subprocess.run(
+    done = programs.run(
         [*SCRIPT, *arguments],
-        input=key or "",
+        key or "",
         env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
         timeout=HANG_SECONDS,
     )
     assert KEY not in done.stdout + done.stderr
@@ -78,6 +77,18 @@ def refused(*arguments: str, key: str | None = None, **variables: str) -> str:
     assert errors.startswith("rauthenticate: error: ")
     assert errors.count("\n") == 1
     return errors
+
+
+def read_until(terminal: int, sign: bytes | None = None) -> bytes:
+    """What a terminal shows until it has shown the sign, or until its end."""
+    shown = b""
+    while sign is None or sign not in shown:
+        assert select.select([terminal], [], [], HANG_SECONDS)[0]
+        try:
+            shown += os.read(terminal, 4096)
+        except OSError:  # the end of a terminal
+            break
+    return shown
 
 
 def files(folder: Path) -> set[str]:
@@ -120,26 +131,16 @@ def test_the_variable_of_1_1_0_goes_first(service: Service, config: Path) -> Non
 
 def test_a_terminal_does_not_show_what_is_typed(config: Path) -> None:
     """1.1.0 echoes it."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execv(sys.executable, [sys.executable, "-m", "rescalehtc.rauthenticate", "-i"])
-    shown = b""
-    deadline = time.monotonic() + HANG_SECONDS
-    typed = False
-    while time.monotonic() < deadline:
-        if select.select([terminal], [], [], 0.1)[0]:
-            try:
-                read = os.read(terminal, 1024)
-            except OSError:  # the end of a terminal
-                break
-            if not read:
-                break
-            shown += read
-        if not typed and b"not shown):" in shown:
-            os.write(terminal, f"{KEY}\n".encode())
-            typed = True
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    os.close(terminal)
+    master, slave = pty.openpty()
+    with programs.Process(
+        [*SCRIPT, "-i"], stdin=slave, stdout=slave, stderr=slave, terminal=True
+    ) as process:
+        os.close(slave)
+        shown = read_until(master, b"not shown):")
+        os.write(master, f"{KEY}\n".encode())
+        shown += read_until(master)
+        os.close(master)
+        assert process.wait(HANG_SECONDS) == 0
     assert b"you are Ada L" in shown
     assert KEY.encode() not in shown
     assert (config / "acme" / "rescale_api_token.txt").read_text() == KEY
@@ -162,12 +163,24 @@ def test_a_key_that_the_service_refuses_is_not_kept(service: Service, config: Pa
 
 
 def test_errors_of_the_service_are_one_line(service: Service, config: Path) -> None:
-    service.on(USER, Answer(b"<html>\n<p>\x1b[2J\n", status=500))
+    at_once = {"Retry-After": "0"}
+    service.on(USER, Answer(b"<html>\n<p>\x1b[2J\n", status=500, headers=at_once))
     assert "getUser was answered with HTTP 500" in refused(RESCALE_API_TOKEN=KEY)
-    assert "no answer from" in refused(
-        RESCALE_API_TOKEN=KEY, RESCALE_API_BASE_URL="http://127.0.0.1:1"
-    )
     assert "RESCALE_API_BASE_URL" in refused(RESCALE_API_TOKEN=KEY, RESCALE_API_BASE_URL="x")
+    assert not config.exists()
+
+
+def test_a_service_that_is_not_there_is_one_line_too(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rauthenticate, "BACKOFF_SECONDS", 0.0)
+    monkeypatch.setenv("RESCALE_API_TOKEN", KEY)
+    monkeypatch.setenv("RESCALE_API_BASE_URL", NOBODY)
+    assert rauthenticate.main([]) == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("rauthenticate: error: ")
+    assert f"no answer from {NOBODY}" in errors
+    assert errors.count("\n") == 1
     assert not config.exists()
 
 
@@ -377,15 +390,13 @@ def test_help_names_what_it_looks_at_and_writes() -> None:
 # ---- bad conditions
 
 
-@pytest.mark.parametrize("redirection", [">&-", ">/dev/full", "2>&-", "| :"])
-def test_a_key_is_kept_whatever_the_streams_are(config: Path, redirection: str) -> None:
-    done = subprocess.run(
-        ["sh", "-c", f'exec "$@" {redirection}', "sh", *SCRIPT],
-        env={**os.environ, "RESCALE_API_KEY": KEY},
-        capture_output=True,
-        timeout=60,
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("how", ["closed", "full", "pipe"])
+def test_a_key_is_kept_whatever_the_streams_are(config: Path, stream: str, how: str) -> None:
+    with programs.unwritable(how) as given:
+        streams: dict[str, Any] = {stream: given}
+        done = programs.run(SCRIPT, env={**os.environ, "RESCALE_API_KEY": KEY}, **streams)
+    assert (done.returncode, done.stderr) == (0, "")
     assert (config / "acme" / "rescale_api_token.txt").read_text() == KEY
 
 
@@ -393,28 +404,22 @@ def test_a_key_is_kept_whatever_the_streams_are(config: Path, redirection: str) 
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
 )
 def test_a_signal_at_the_prompt_leaves_a_terminal_that_shows_what_is_typed(
-    number: signal.Signals, status: int
+    number: signal.Signals, status: int, until: Callable[[Callable[[], bool]], None]
 ) -> None:
     master, slave = pty.openpty()
-    with subprocess.Popen(
-        [*SCRIPT, "-i"], stdin=slave, stdout=slave, stderr=slave, start_new_session=True
-    ) as process:
-        shown = b""
-        while b"not shown" not in shown:
-            assert select.select([master], [], [], 60)[0]
-            shown += os.read(master, 4096)
+    with programs.Process([*SCRIPT, "-i"], stdin=slave, stdout=slave, stderr=slave) as process:
+        read_until(master, b"not shown")
         assert not termios.tcgetattr(slave)[3] & termios.ECHO
+        until(process.sleeps)
         process.send_signal(number)
-        assert process.wait(60) == status
+        assert process.wait(HANG_SECONDS) == status
         assert termios.tcgetattr(slave)[3] & termios.ECHO
     os.close(master)
     os.close(slave)
 
 
 def test_without_a_standard_input_there_is_no_key(config: Path) -> None:
-    done = subprocess.run(
-        ["sh", "-c", 'exec "$@" <&-', "sh", *SCRIPT, "-i"], capture_output=True, text=True
-    )
+    done = programs.run([*SCRIPT, "-i"], stdin=programs.CLOSED)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "is empty" in done.stderr
     assert not config.exists()
@@ -428,5 +433,10 @@ def test_an_empty_variable_counts_as_not_set(config: Path) -> None:
 
 def test_a_name_outside_of_the_terminals_encoding_is_told(service: Service) -> None:
     service.on("GET /auth/token/whoami", Answer({**CLAIMS, "userFullName": "Käthe"}))
-    status, output, _ = run(RESCALE_API_KEY=KEY, PYTHONIOENCODING="ascii")
-    assert (status, "K\\xe4the" in output) == (0, True)
+    done = subprocess.run(
+        SCRIPT,
+        env={**os.environ, "RESCALE_API_KEY": KEY, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, "K\\xe4the" in done.stdout) == (0, True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import pty
 import re
 import select
 import struct
-import subprocess
 import sys
 import termios
 import time
@@ -18,13 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rescalehtc.cli import main
+
 from ..limits import HANG_SECONDS
+from ..programs import DEVNULL, PIPE, Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from rescalehtc.emulator import Emulator
+
+    from ..programs import Stream
 
 COMMAND = [sys.executable, "-m", "rescalehtc.cli"]
 
@@ -65,19 +70,42 @@ class Command:
         clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "LINES")}
         return {**clean, **self.variables, **variables}
 
-    def __call__(self, *arguments: str, stdin: str = "", **variables: str) -> Done:
-        """Run it through pipes."""
-        done = subprocess.run(
+    def __call__(
+        self,
+        *arguments: str,
+        stdin: str | Stream = "",
+        stdout: Stream = PIPE,
+        stderr: Stream = PIPE,
+        **variables: str,
+    ) -> Done:
+        """Run it, through pipes unless other streams are given."""
+        text, stdin = (stdin, PIPE) if isinstance(stdin, str) else ("", stdin)
+        with self.start(
+            *arguments, stdin=stdin, stdout=stdout, stderr=stderr, **variables
+        ) as process:
+            output, errors = process.communicate(text, HANG_SECONDS)
+            status = process.wait()
+        assert "Traceback" not in errors, errors
+        assert "Exception ignored" not in errors, errors
+        return Done(status, output, *reversed(said(errors)))
+
+    def start(
+        self,
+        *arguments: str,
+        stdin: Stream = DEVNULL,
+        stdout: Stream = PIPE,
+        stderr: Stream = PIPE,
+        **variables: str,
+    ) -> Process:
+        """Start it."""
+        return Process(
             [*COMMAND, *arguments],
-            input=stdin.encode(),
             env=self.environ(**variables),
             cwd=self.folder,
-            capture_output=True,
-            timeout=HANG_SECONDS,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
         )
-        assert b"Traceback" not in done.stderr, done.stderr.decode()
-        address, errors = said(done.stderr.decode())
-        return Done(done.returncode, done.stdout.decode(), errors, address)
 
     def refused(self, *arguments: str, status: int, **given: Any) -> str:
         """Run it, and return what it says went wrong."""
@@ -98,25 +126,24 @@ class Command:
         """Run it under a terminal; where it has shown a key of `typed`, type the value."""
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        process = subprocess.Popen(
+        with Process(
             [*(program or COMMAND), *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
             env=self.environ(**{"TERM": "xterm-256color", **variables}),
             cwd=self.folder,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )
-        os.close(slave)
-        shown = b"".join(self._shown(master, dict(typed or {})))
-        os.close(master)
-        status = process.wait(HANG_SECONDS)
+            terminal=True,
+        ) as process:
+            os.close(slave)
+            shown = b"".join(self._shown(process, master, dict(typed or {})))
+            os.close(master)
+            status = process.wait(HANG_SECONDS)
         assert b"Traceback" not in shown, shown.decode()
         address, output = said(shown.decode().replace("\r\n", "\n"))
         return Done(status, output, "", address)
 
-    def _shown(self, master: int, waiting: dict[str, str]) -> Iterator[bytes]:
+    def _shown(self, process: Process, master: int, waiting: dict[str, str]) -> Iterator[bytes]:
         """What the terminal shows; where it has shown a key of `waiting`, type the value."""
         shown = ""
         deadline = time.monotonic() + HANG_SECONDS
@@ -130,6 +157,8 @@ class Command:
             yield read
             shown += read.decode(errors="replace")
             for sign in [sign for sign in waiting if sign in shown]:
+                while not process.sleeps() and time.monotonic() < deadline:
+                    time.sleep(0.01)
                 os.write(master, waiting.pop(sign).encode())
         raise AssertionError(f"it did not end: {shown}")
 
@@ -148,6 +177,25 @@ def htc(command: Command, emulator: Emulator) -> Command:
         "RESCALE_API_KEY": emulator.api_key,
     }
     return command
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """Run the command in this process; return its status, and its output and error stream."""
+
+    def run(*arguments: str, stdout: Any = ..., stderr: Any = ...) -> tuple[int, str]:
+        output, errors = io.StringIO(), io.StringIO()
+        monkeypatch.setattr(sys, "argv", ["rescalehtc", *arguments])
+        monkeypatch.setattr(sys, "stdin", None)
+        monkeypatch.setattr(sys, "stdout", output if stdout is ... else stdout)
+        monkeypatch.setattr(sys, "stderr", errors if stderr is ... else stderr)
+        with pytest.raises(SystemExit) as info:
+            main()
+        assert "Traceback" not in errors.getvalue(), errors.getvalue()
+        assert isinstance(info.value.code, int)
+        return info.value.code, output.getvalue() + said(errors.getvalue())[1]
+
+    return run
 
 
 @pytest.fixture

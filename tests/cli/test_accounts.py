@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -88,11 +88,15 @@ def test_a_profile_names_a_workspace_and_an_address(
     assert (config / "mine" / "rescale_api_token.txt").read_text() == KEY
     assert not (config / "default").exists()
 
-    other = {"RESCALE_API_KEY": "other", "RESCALE_API_BASE_URL": "http://127.0.0.1:1"}
+    other: dict[str, Any] = {
+        "RESCALE_API_KEY": "other",
+        "RESCALE_API_BASE_URL": f"{known.url}/other",
+    }
     assert command("whoami", "--profile", "eu", **other).status == 0
     assert command("whoami", RESCALEHTC_PROFILE="eu", **other).status == 0
     assert known.asked_for("GET /auth/token")[-1].headers["authorization"] == f"Token {KEY}"
-    command.refused("whoami", status=3, **other)
+    command.refused("whoami", status=2, **other)
+    assert known.asked[-1].path.startswith("/other/")
 
 
 def test_profiles_are_listed_changed_and_shown_and_the_rest_of_the_file_stays(

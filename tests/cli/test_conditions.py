@@ -9,20 +9,20 @@ import signal
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from rescalehtc._jobs import submission
-from rescalehtc.cli import main
 
 from ..limits import HANG_SECONDS
+from ..programs import CLOSED, unwritable
 from ..service import Answer, Service
 from .conftest import COMMAND, Command, request_for, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from ..service import Asked
 
@@ -67,25 +67,6 @@ def jobs(tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
-    """Run the command in this process; return its status and what it told on the error stream."""
-
-    def run(*arguments: str, stdout: Any = ..., stderr: Any = ...) -> tuple[int, str]:
-        output, errors = io.StringIO(), io.StringIO()
-        monkeypatch.setattr(sys, "argv", ["rescalehtc", *arguments])
-        monkeypatch.setattr(sys, "stdin", None)
-        monkeypatch.setattr(sys, "stdout", output if stdout is ... else stdout)
-        monkeypatch.setattr(sys, "stderr", errors if stderr is ... else stderr)
-        with pytest.raises(SystemExit) as info:
-            main()
-        assert "Traceback" not in errors.getvalue(), errors.getvalue()
-        assert isinstance(info.value.code, int)
-        return info.value.code, output.getvalue() + said(errors.getvalue())[1]
-
-    return run
-
-
 class Full(io.StringIO):
     """A stream that can't be written to."""
 
@@ -97,21 +78,6 @@ def closed() -> io.StringIO:
     stream = io.StringIO()
     stream.close()
     return stream
-
-
-def shell(command: Command, redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command with a shell's redirections."""
-    done = subprocess.run(
-        ["sh", "-c", f'exec "$@" {redirection}', "sh", *COMMAND, *arguments],
-        env=command.environ(),
-        cwd=command.folder,
-        capture_output=True,
-        text=True,
-        timeout=HANG_SECONDS,
-    )
-    assert "Traceback" not in done.stderr
-    assert "Exception ignored" not in done.stderr
-    return done
 
 
 # ---- what was submitted is never lost
@@ -141,23 +107,27 @@ def test_an_error_stream_that_cannot_be_written_fails_nothing(
     assert run("cancel", "-t", "nope", stderr=stream)[0] == 2
 
 
-@pytest.mark.parametrize("redirection", [">&-", ">/dev/full", "| :"])
-def test_ids_survive_a_closed_or_full_output_of_a_process(
-    account: Service, command: Command, jobs: str, redirection: str
+@pytest.mark.parametrize("stream", ["closed", "full", "pipe"])
+def test_ids_survive_an_output_of_a_process_that_cannot_be_written(
+    account: Service, command: Command, jobs: str, stream: str
 ) -> None:
-    done = shell(command, redirection, "submit", jobs, "--new-task", "sweep")
-    assert all(batch in done.stderr for batch in SUBMITTED)
-    assert "task sweep has the id t" in done.stderr
-    assert done.returncode == (0 if "|" in redirection else 5)
+    with unwritable(stream) as stdout:
+        done = command("submit", jobs, "--new-task", "sweep", stdout=stdout)
+    assert all(batch in done.errors for batch in SUBMITTED)
+    assert "task sweep has the id t" in done.errors
+    assert done.status == 5
 
 
-@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "<&- 2>&-"])
-def test_results_survive_a_closed_or_full_error_stream_of_a_process(
-    account: Service, command: Command, jobs: str, redirection: str
+@pytest.mark.parametrize("stdin", ["open", "closed"])
+@pytest.mark.parametrize("stream", ["closed", "full", "pipe"])
+def test_results_survive_an_error_stream_of_a_process_that_cannot_be_written(
+    account: Service, command: Command, jobs: str, stdin: str, stream: str
 ) -> None:
-    done = shell(command, redirection, "submit", jobs, "-t", "sweep", "-o", "jsonl")
-    assert done.returncode == 0
-    names = [json.loads(line)["parentJobId"] for line in done.stdout.splitlines()]
+    with unwritable(stream) as stderr:
+        given: dict[str, Any] = {"stdin": CLOSED} if stdin == "closed" else {}
+        done = command("submit", jobs, "-t", "sweep", "-o", "jsonl", stderr=stderr, **given)
+    assert done.status == 0
+    names = [json.loads(line)["parentJobId"] for line in done.output.splitlines()]
     assert names == list(SUBMITTED)
 
 
@@ -229,13 +199,7 @@ def test_ctrl_c_during_a_submission_says_what_may_exist(
     account.on(SUBMIT, hang)
     for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         before = len(account.asked_for(SUBMIT))
-        with subprocess.Popen(
-            [*COMMAND, "submit", jobs, "--new-task", "sweep"],
-            env=command.environ(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
+        with command.start("submit", jobs, "--new-task", "sweep") as process:
             until(lambda before=before: len(account.asked_for(SUBMIT)) > before)
             process.send_signal(number)
             output, errors = process.communicate(timeout=HANG_SECONDS)
@@ -291,20 +255,31 @@ def test_login_without_a_standard_input_says_so(
 ODD = "K\u00f6ln \U0001f600 \x1b[2J \ud800 \u2028"
 
 
+@pytest.fixture
+def odd(account: Service) -> None:
+    account.on("GET /htc/projects", Answer({"items": [{**PROJECT, "projectName": ODD}]}))
+
+
+@pytest.mark.usefixtures("odd")
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-16"])
+def test_json_is_json_in_every_encoding(run: Callable[..., tuple[int, str]], encoding: str) -> None:
+    binary = io.BytesIO()
+    output = io.TextIOWrapper(binary, encoding)
+    assert run("projects", "-o", "json", stdout=output)[0] == 0
+    assert json.loads(binary.getvalue())[0]["projectName"] == ODD
+
+
+@pytest.mark.usefixtures("odd")
 @pytest.mark.parametrize(
     "variables",
     [
-        {"PYTHONIOENCODING": "ascii"},
-        {"PYTHONIOENCODING": "latin-1"},
         {"PYTHONIOENCODING": "latin-1:strict"},
         {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
-        {"PYTHONIOENCODING": "utf-16"},
     ],
 )
-def test_json_is_json_in_every_encoding(
-    account: Service, command: Command, variables: dict[str, str]
+def test_json_is_json_whatever_says_the_encoding(
+    command: Command, variables: dict[str, str]
 ) -> None:
-    account.on("GET /htc/projects", Answer({"items": [{**PROJECT, "projectName": ODD}]}))
     done = subprocess.run(
         [*COMMAND, "projects", "-o", "json"],
         env=command.environ(**variables),
@@ -335,37 +310,32 @@ def test_numbers_that_json_does_not_have_are_null(
 def test_help_ends_like_any_output_that_cannot_be_written(
     command: Command, arguments: list[str]
 ) -> None:
-    done = shell(command, ">/dev/full", *arguments)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    read, write = os.pipe()
-    os.close(read)
-    broken = subprocess.run(
-        [*COMMAND, *arguments], env=command.environ(), stdout=write, stderr=subprocess.PIPE
-    )
-    os.close(write)
-    assert (broken.returncode, broken.stderr) == (141, b"")
+    with unwritable("full") as stdout:
+        done = command(*arguments, stdout=stdout)
+    assert (done.status, done.errors.count("\n")) == (2, 1)
+    with unwritable("pipe") as stdout:
+        done = command(*arguments, stdout=stdout)
+    assert (done.status, done.errors) == (141, "")
 
 
 def test_a_closed_pipe_ends_a_command_quietly_on_every_stream(
     account: Service, command: Command
 ) -> None:
     """Also when it is noticed only at the end, and when the error stream is closed too."""
-    read, write = os.pipe()
-    os.close(read)
-    done = subprocess.run(
-        [*COMMAND, "projects"], env=command.environ(), stdout=write, stderr=subprocess.PIPE
-    )
-    assert (done.returncode, said(done.stderr.decode())[1]) == (141, "")
-    done = subprocess.run([*COMMAND, "projects"], env=command.environ(), stdout=write, stderr=write)
-    assert done.returncode == 141
     account.on(SUMMARY, Answer({"jobStatuses": {"FAILED": 1}}))
-    watch = [*COMMAND, "watch", "-t", "sweep"]
-    done = subprocess.run(
-        watch, env=command.environ(PYTHONUNBUFFERED=""), stdout=write, stderr=subprocess.PIPE
-    )
-    assert done.returncode == 1, "jobs failed"
-    assert said(done.stderr.decode())[1] == "1 of 1 jobs ended: 1 FAILED\n"
-    os.close(write)
+    with unwritable("pipe") as pipe:
+        done = command("projects", stdout=pipe)
+        assert (done.status, done.errors) == (141, "")
+        assert command("projects", stdout=pipe, stderr=pipe).status == 141
+        watch = subprocess.run(
+            [*COMMAND, "watch", "-t", "sweep"],
+            env=command.environ(PYTHONUNBUFFERED=""),
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert watch.returncode == 1, "jobs failed"
+    assert said(watch.stderr)[1] == "1 of 1 jobs ended: 1 FAILED\n"
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])

@@ -6,15 +6,15 @@ import json
 import os
 import re
 import signal
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from rescalehtc import htcjobs, htcprojects, htctasks
+from rescalehtc.cli import _session
 
-from ..limits import HANG_SECONDS
+from ..limits import HANG_SECONDS, NOBODY
 from ..service import Answer
 from .conftest import COMMAND, request_for, said
 
@@ -108,9 +108,7 @@ def test_lines_of_a_log_are_followed_as_they_come(
     request = request_for("sh", "-c", f"echo first; read line < {gate}; echo $line")
     job = htcjobs.create_job_batch_raw(rescale, task, [request]).to_jobs()[0]
     arguments = ["logs", "-f", job.json["jobUUID"], "-t", task.json["taskId"], *FAST]
-    with subprocess.Popen(
-        [*COMMAND, *arguments], env=htc.environ(), stdout=subprocess.PIPE, text=True
-    ) as process:
+    with htc.start(*arguments) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "first\n"
         gate.write_text("second\n")
@@ -146,13 +144,7 @@ def test_only_one_group_is_cancelled(
 
 def test_ctrl_c_is_status_130(htc: Command, rescale: HtcSession, task: htctasks.HtcTask) -> None:
     htcjobs.create_job_batch_raw(rescale, task, [request_for("sleep", "600")])
-    with subprocess.Popen(
-        [*COMMAND, "watch", "-t", task.json["taskId"]],
-        env=htc.environ(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with htc.start("watch", "-t", task.json["taskId"]) as process:
         assert process.stderr is not None
         assert "using the service at " in process.stderr.readline()
         assert "0 of 1" in process.stderr.readline()
@@ -196,10 +188,7 @@ def test_images_and_limits(
 
 def test_a_log_reaches_a_pipe_as_it_is(htc: Command, sent: htcjobs.HtcJob, name: str) -> None:
     job_id = sent.json["jobUUID"]
-    done = subprocess.run(
-        [*COMMAND, "logs", job_id, "-t", name], env=htc.environ(), capture_output=True
-    )
-    assert done.stdout == f"{ODD}\nend\n".encode()
+    assert htc("logs", job_id, "-t", name).output == f"{ODD}\nend\n"
     assert htc("logs", job_id, "-t", name, "--tail", "1").output == "end\n"
 
 
@@ -280,17 +269,27 @@ def test_wrong_arguments_are_status_2(command: Command, arguments: list[str]) ->
     assert "Error: " in command.refused(*arguments, status=2)
 
 
-def test_a_service_that_is_not_there_or_refuses_is_status_3(htc: Command, service: Service) -> None:
-    htc.refused("projects", status=3, RESCALE_API_BASE_URL="http://127.0.0.1:1")
+def test_a_service_that_refuses_is_status_3(htc: Command, service: Service) -> None:
     htc.refused("projects", status=3, RESCALE_API_KEY="wrong")
     for status in (403, 429, 500, 503):
         at_once = {"Retry-After": "0"}
         service.on("GET /htc/projects", Answer(status=status, headers=at_once))
         htc.refused("projects", status=3, RESCALE_API_BASE_URL=service.url)
-    service.on("GET /htc/projects", Answer(b"<html>"))
-    htc.refused("projects", status=3, RESCALE_API_BASE_URL=service.url)
     service.on("GET /htc/projects", Answer(status=400))
     htc.refused("projects", status=2, RESCALE_API_BASE_URL=service.url)
+
+
+def test_a_service_that_is_not_there_or_is_none_is_status_3(
+    run: Callable[..., tuple[int, str]], service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.on("GET /htc/projects", Answer(b"<html>"))
+    monkeypatch.setattr(_session, "BACKOFF_SECONDS", 0.0)
+    monkeypatch.setenv("RESCALE_API_KEY", "key")
+    for address in (NOBODY, service.url):
+        monkeypatch.setenv("RESCALE_API_BASE_URL", address)
+        status, told = run("projects")
+        assert status == 3
+        assert told.startswith("rescalehtc: error: ")
 
 
 def test_no_credentials_are_status_3(command: Command) -> None:
@@ -303,27 +302,21 @@ def test_a_reader_that_has_enough_ends_it_quietly(
     request = request_for("sh", "-c", "yes a line | head -n 50000")
     job = htcjobs.create_job_batch_raw(rescale, task, [request]).to_jobs()[0]
     job.wait(rescale)
-    with subprocess.Popen(
-        [*COMMAND, "logs", job.json["jobUUID"], "-t", task.json["taskId"]],
-        env=htc.environ(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with htc.start("logs", job.json["jobUUID"], "-t", task.json["taskId"]) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stdout.readline() == b"a line\n"
+        assert process.stdout.readline() == "a line\n"
         process.stdout.close()
-        assert said(process.stderr.read().decode())[1] == ""
+        assert said(process.stderr.read())[1] == ""
         assert process.wait(HANG_SECONDS) == 141
 
 
 def test_output_that_cannot_be_written_is_told(htc: Command) -> None:
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            [*COMMAND, "projects"], env=htc.environ(), stdout=full, stderr=subprocess.PIPE
-        )
-    assert done.returncode == 2
-    assert said(done.stderr.decode())[1] == (
+        process = htc.start("projects", stdout=full)
+    errors = process.communicate()[1]
+    assert process.returncode == 2
+    assert said(errors)[1] == (
         "rescalehtc: error: the output can't be written: No space left on device\n"
     )
 

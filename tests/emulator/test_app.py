@@ -1,16 +1,18 @@
 import json
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import jwt
 import pytest
 
-from codegen.spec import Spec
 from rescalehtc import api, models
 from rescalehtc._wire.operation import Operation
 from rescalehtc.emulator.app import HANDLERS, MAX_BODY_BYTES
 
-SPEC = Spec(Path(__file__).parents[2] / "openapi" / "htc.yaml")
+from ..spec import SPEC
+from .conftest import User, plain_client
+
 OPERATIONS = [value for value in vars(api).values() if isinstance(value, Operation)]
 BEARER = [operation for operation in OPERATIONS if operation.authorization == "bearer"]
 UNAUTHORIZED = {"errorType", "error", "errorDescription"}
@@ -29,11 +31,18 @@ def test_every_operation_has_a_handler_and_no_other_has():
     assert len(OPERATIONS) == 57
 
 
+@pytest.fixture(scope="module")
+def refresh(emulator):
+    """The refresh token of a job."""
+    user = User(emulator.url, emulator.api_key)
+    with closing(user.http):
+        return user.output('printf %s "$RESCALE_HTC_REFRESH_TOKEN"')[0]
+
+
 @pytest.mark.parametrize("operation", BEARER, ids=lambda operation: operation.id)
-def test_without_a_valid_bearer_token_the_answer_is_401(emulator, user, operation):
+def test_without_a_valid_bearer_token_the_answer_is_401(emulator, user, refresh, operation):
     """It is empty, as most of the service's are, but for those of `/auth/*`."""
-    with httpx.Client(base_url=emulator.url) as http:
-        refresh = user.output('printf %s "$RESCALE_HTC_REFRESH_TOKEN"')[0]
+    with plain_client(base_url=emulator.url) as http:
         for header in (
             None,
             "",

@@ -21,6 +21,8 @@ import uvicorn
 from rescalehtc.emulator import Emulator
 from rescalehtc.exceptions import HtcException
 
+from .. import programs
+from ..limits import HANG_SECONDS
 from .conftest import COMMAND, alive, running
 
 ROOT = Path(__file__).parents[2]
@@ -167,9 +169,7 @@ print("right")
 
 
 def test_a_forked_child_that_exits_ends_nothing_of_its_parents_emulator():
-    done = subprocess.run(
-        [sys.executable, "-c", LEAVES], capture_output=True, text=True, cwd=ROOT, timeout=100
-    )
+    done = programs.run([sys.executable, "-c", LEAVES], timeout=HANG_SECONDS)
     assert (done.stdout, done.stderr) == ("right\n", "")
 
 

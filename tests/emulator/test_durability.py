@@ -18,8 +18,7 @@ import pytest
 
 from rescalehtc.emulator import Emulator
 
-from ..limits import HANG_SECONDS
-from .conftest import COMMAND, alive, running
+from .conftest import COMMAND, alive, plain_client, put, running
 
 ROOM = 1 << 20
 REQUEST = {"htcJobDefinition": {"imageName": "image", "commands": ["true"]}}
@@ -48,7 +47,7 @@ class Submitter(threading.Thread):
 
     def run(self):
         headers = dict(self.user.http.headers)
-        with httpx.Client(base_url=self.user.url, headers=headers, timeout=HANG_SECONDS) as http:
+        with plain_client(base_url=self.user.url, headers=headers) as http:
             while not self.unanswered:
                 size = self.random.randint(1, 9)
                 definition = {"imageName": "image", "commands": ["sh", "-c", MARK]}
@@ -65,7 +64,7 @@ def test_kills_during_submissions_lose_nothing_acknowledged_and_repeat_nothing(
     tmp_path, make_user, until, seed
 ):
     chosen = random.Random(seed)
-    acknowledged, unanswered, task, slots, rounds = {}, 0, "", 3, 4
+    acknowledged, unanswered, task, slots, rounds = {}, 0, "", 3, 2
     daemon = MARK + "setsid sh -c 'echo $$; exec sleep 600' & echo $$; sleep 600"
     left_running = {}
     for _ in range(rounds):
@@ -86,7 +85,7 @@ def test_kills_during_submissions_lose_nothing_acknowledged_and_repeat_nothing(
             threads = [Submitter(user, task, chosen.random()) for _ in range(2)]
             for thread in threads:
                 thread.start()
-            enough = chosen.randint(1, 60)
+            enough = chosen.randint(1, 30)
             until(lambda: sum(len(t.acknowledged) for t in threads) >= enough, "some were taken")  # noqa: B023
             kill(process)
             for thread in threads:
@@ -119,7 +118,7 @@ def test_kills_during_submissions_lose_nothing_acknowledged_and_repeat_nothing(
 
 def test_kills_while_it_starts_leave_data_that_it_starts_on(tmp_path, make_user):
     chosen = random.Random(3)
-    for _ in range(6):
+    for _ in range(4):
         with subprocess.Popen(
             [*COMMAND, "--data", str(tmp_path / "data")],
             stdout=subprocess.DEVNULL,
@@ -138,7 +137,7 @@ def test_a_kill_leaves_an_upload_whole_or_not_there(tmp_path, make_user):
             user.get(f"{task}/storage/presigned-url", filePath=name)["url"]
             for name in ("whole", "half")
         )
-        assert httpx.put(whole, content=b"x" * 100_000).status_code == 200
+        assert put(whole, b"x" * 100_000).status_code == 200
         address = urlsplit(half)
         with socket.create_connection((address.hostname, address.port)) as connection:
             head = f"PUT {address.path}?{address.query} HTTP/1.1\r\nHost: {address.netloc}\r\n"
@@ -180,7 +179,7 @@ def test_a_full_disk_takes_no_submission_and_keeps_what_was_taken(tmp_path, make
         full = Counter(job["jobUUID"].partition(":")[0] for job in user.items(f"{task}/jobs"))
         assert full == taken
         url = user.get(f"{task}/storage/presigned-url", filePath="file")["url"]
-        assert httpx.put(url, content=b"x" * 2 * ROOM).status_code == 507
+        assert put(url, b"x" * 2 * ROOM).status_code == 507
         assert not (tmp_path / "tasks" / task.rpartition("/")[2] / "file").exists()
         kill(process)
     with running("--data", tmp_path, make_user=make_user) as (_, user, _):
@@ -305,7 +304,7 @@ def test_a_page_of_the_emulators_own_origin_is_served(user, task):
 def test_a_page_elsewhere_can_not_upload_nor_ask_whether_it_may(user, task):
     url = user.get(f"{task}/storage/presigned-url", filePath="file")["url"]
     foreign = {"Origin": "http://evil.example"}
-    assert httpx.put(url, content=b"x", headers=foreign).status_code == 403
+    assert put(url, b"x", headers=foreign).status_code == 403
     asked = {**foreign, "Access-Control-Request-Method": "POST"}
     assert user.http.options(f"{task}/jobs/batch", headers=asked).status_code == 403
 

@@ -10,6 +10,7 @@ from rescalehtc import HtcSession
 from rescalehtc._environment import variables_for
 from rescalehtc.emulator import Emulator
 
+from .. import programs
 from .conftest import COMMAND, running
 
 # Where sessions and commands look, each with what would lead them to the real service.
@@ -51,7 +52,7 @@ def test_the_environment_of_an_emulator_leads_to_it(elsewhere, monkeypatch):
         assert environment["KEPT"] == "as it is"
         assert environment["RESCALE_API_BASE_URL"] == emulator.url
         assert not environment.keys() & {"RESCALEHTC_PROFILE", "RESCALE_HTC_REFRESH_TOKEN"}
-        done = subprocess.run(WHOAMI, env=environment, capture_output=True, text=True, timeout=60)
+        done = programs.run(WHOAMI, env=environment)
         assert done.returncode == 0, done.stderr
         assert emulator.url in done.stdout
         with emulator.session() as rescale:  # also in this process, whose variables are as before
@@ -70,12 +71,7 @@ def test_what_it_prints_leads_a_shell_to_it(elsewhere, make_user):
 
 @pytest.mark.parametrize("command", [COMMAND, [*WHOAMI[:-1], "emulator"]])
 def test_a_command_that_it_runs_is_led_to_it(elsewhere, command):
-    done = subprocess.run(
-        [*command, "--", "sh", "-c", f'{SHOW}; exec "$@"', "-", *WHOAMI],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = programs.run([*command, "--", "sh", "-c", f'{SHOW}; exec "$@"', "-", *WHOAMI])
     assert done.returncode == 0, done.stderr
     url, key, *removed = done.stdout.split("\n")[:5]
     assert url.startswith("http://127.0.0.1:")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from .. import programs
 from ..limits import HANG_SECONDS
 from .conftest import COMMAND, alive, running
 
@@ -76,14 +77,7 @@ def test_a_killed_emulator_loses_nothing_acknowledged_and_repeats_nothing(
 
 
 def failure(*arguments):
-    done = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=HANG_SECONDS,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
+    done = programs.run([*COMMAND, *map(str, arguments)], timeout=HANG_SECONDS)
     assert done.stdout == ""
     return done.returncode, done.stderr
 
@@ -112,10 +106,11 @@ def test_a_folder_in_use_or_unusable_is_told_in_one_line(tmp_path, make_user):
 def test_a_command_runs_with_the_address_and_the_key_and_its_status_is_returned(monkeypatch):
     monkeypatch.setenv("RESCALE_HTC_REFRESH_TOKEN", "another service's")
     code = (
-        "import httpx, os, sys; env = os.environ; assert 'RESCALE_HTC_REFRESH_TOKEN' not in env;"
+        "import os, sys, urllib.request as http; env = os.environ;"
+        "assert 'RESCALE_HTC_REFRESH_TOKEN' not in env;"
         "key = {'Authorization': 'Token ' + env['RESCALE_API_KEY']};"
         "url = env['RESCALE_API_BASE_URL'] + '/auth/whoami';"
-        "sys.exit(7 if httpx.get(url, headers=key).status_code == 200 else 1)"
+        "sys.exit(7 if http.urlopen(http.Request(url, headers=key)).status == 200 else 1)"
     )
     assert failure("--slots", 1, "--", sys.executable, "-c", code) == (7, "")
     assert failure("--", "sh", "-c", "kill -TERM $$") == (128 + 15, "")
@@ -126,12 +121,8 @@ def test_a_command_runs_with_the_address_and_the_key_and_its_status_is_returned(
 
 
 def test_a_signal_ends_the_command_too():
-    with subprocess.Popen(
-        [*COMMAND, "--", "sh", "-c", "echo $$; exec sleep 600"],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    ) as process:
+    command = [*COMMAND, "--", "sh", "-c", "echo $$; exec sleep 600"]
+    with programs.Process(command) as process:
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         process.terminate()
@@ -150,13 +141,9 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(tmp_path):
     case = tmp_path / "project" / "jobs" / "case.txt"
     case.parent.mkdir(parents=True)
     case.write_text("mine")
-    done = subprocess.run(
-        [*COMMAND, "--data", str(tmp_path / "project"), "--", "true"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert "holds something else" in done.stderr
+    code, said = failure("--data", tmp_path / "project", "--", "true")
+    assert code == 1
+    assert "holds something else" in said
     assert case.read_text() == "mine"
     assert not (tmp_path / "project" / "lock").exists()
 
@@ -165,8 +152,7 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(tmp_path):
 def test_a_file_that_happens_to_be_called_lock_is_left_alone(tmp_path, others):
     for name in ("lock", *others):
         (tmp_path / name).write_text("mine")
-    done = subprocess.run([*COMMAND, "--data", str(tmp_path), "--", "true"], capture_output=True)
-    assert done.returncode == 1
+    assert failure("--data", tmp_path, "--", "true")[0] == 1
     assert (tmp_path / "lock").read_text() == "mine"
 
 
@@ -175,9 +161,9 @@ def test_a_file_that_happens_to_be_called_lock_is_left_alone(tmp_path, others):
     [("--port=x", "0 to 65535"), ("--slots=0", "at least 1"), ("--max-log-bytes=0", "at least 1")],
 )
 def test_a_wrong_option_is_told_in_words(option, said):
-    done = subprocess.run([*COMMAND, option], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert said in done.stderr
+    code, told = failure(option)
+    assert code == 2
+    assert said in told
 
 
 def test_closing_the_terminal_ends_it_with_its_jobs(make_user, until):

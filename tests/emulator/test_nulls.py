@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from codegen.nulls import is_nullable
-from codegen.spec import Spec
 from rescalehtc.emulator import Emulator, lifecycle
 from rescalehtc.emulator.store import Store
+
+from ..spec import SPEC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from .conftest import User
 
-SPEC = Spec(Path(__file__).parents[2] / "openapi" / "htc.yaml")
 SCHEMAS: dict[str, Any] = SPEC.raw["components"]["schemas"]
 OPERATIONS = {operation.operation_id: operation for operation in SPEC.operations}
 

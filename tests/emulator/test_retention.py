@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
-import httpx
 import pytest
 
 from rescalehtc import models
 from rescalehtc.emulator import Emulator
+
+from .conftest import put
 
 REQUEST = {"htcJobDefinition": {"imageName": "image", "commands": ["true"]}}
 
@@ -273,4 +274,4 @@ def test_a_deleted_task_has_no_storage(user, task):
     user.http.delete(task)
     for name in ("token", "token/AWS_US_EAST_1", "tokens", "regional-storage", "presigned-url"):
         assert user.http.get(f"{task}/storage/{name}?filePath=a").status_code == 404
-    assert httpx.put(url, content=b"x").status_code == 404
+    assert put(url, b"x").status_code == 404

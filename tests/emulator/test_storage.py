@@ -13,6 +13,8 @@ from rescalehtc import models
 from rescalehtc.emulator import Emulator
 from rescalehtc.emulator.handlers import storage
 
+from .conftest import plain_client, put
+
 REGIONS = ["GCP_US_EAST_1", "AWS_EU_NORTH_1"]
 
 
@@ -119,7 +121,7 @@ def test_a_file_is_put_without_authorization_where_jobs_see_it(user, owner, file
     assert record.expiration > datetime.now(UTC)
     assert answer["url"].startswith(user.url.removesuffix("/api/v1") + "/uploads/")
     content = bytes(range(256)) * 800
-    with httpx.Client() as nobody:
+    with plain_client() as nobody:
         assert nobody.put(answer["url"], content=content).status_code == 200
         assert (folder(user, owner) / file_path).read_bytes() == content
         assert nobody.put(answer["url"], content=b"").status_code == 200
@@ -169,13 +171,13 @@ def test_an_address_expires(make_user, until):
     with Emulator(slots=1, clock_rate=3600) as emulator:
         user = make_user(emulator.url, emulator.api_key)
         url = presigned(user, f"/htc/projects/{user.project()['projectId']}", "a")
-        until(lambda: httpx.put(url, content=b"x").status_code == 403, "the address expired")
+        until(lambda: put(url, b"x").status_code == 403, "the address expired")
 
 
 def test_what_can_not_be_a_file_is_409(user, owner):
-    assert httpx.put(presigned(user, owner, "a/b"), content=b"x").status_code == 200
-    assert httpx.put(presigned(user, owner, "a"), content=b"y").status_code == 409
-    assert httpx.put(presigned(user, owner, "a/b/c"), content=b"y").status_code == 409
+    assert put(presigned(user, owner, "a/b"), b"x").status_code == 200
+    assert put(presigned(user, owner, "a"), b"y").status_code == 409
+    assert put(presigned(user, owner, "a/b/c"), b"y").status_code == 409
     assert (folder(user, owner) / "a" / "b").read_bytes() == b"x"
 
 
@@ -184,23 +186,23 @@ def test_no_link_leads_out_of_the_folder(user, owner, tmp_path):
     (folder(user, owner) / "link").symlink_to(tmp_path / "target")
     (folder(user, owner) / "loop").symlink_to("loop")
     for file_path in ("out/a", "out/a/b"):
-        assert httpx.put(presigned(user, owner, file_path), content=b"x").status_code == 403
+        assert put(presigned(user, owner, file_path), b"x").status_code == 403
     for file_path in ("loop/a", "loop/a/b"):
-        assert httpx.put(presigned(user, owner, file_path), content=b"x").status_code == 409
-    assert httpx.put(presigned(user, owner, "link"), content=b"x").status_code == 200
+        assert put(presigned(user, owner, file_path), b"x").status_code == 409
+    assert put(presigned(user, owner, "link"), b"x").status_code == 200
     assert not list(tmp_path.glob("target")) + list(tmp_path.glob("a"))
     assert (folder(user, owner) / "link").read_bytes() == b"x"
 
 
 def test_a_file_that_is_too_large_is_413_and_not_there(user, owner, monkeypatch):
     monkeypatch.setattr(storage, "MAX_UPLOAD_BYTES", 1000)
-    assert httpx.put(presigned(user, owner, "a"), content=b"x" * 1000).status_code == 200
-    assert httpx.put(presigned(user, owner, "b"), content=b"x" * 1001).status_code == 413
+    assert put(presigned(user, owner, "a"), b"x" * 1000).status_code == 200
+    assert put(presigned(user, owner, "b"), b"x" * 1001).status_code == 413
     assert [path.name for path in folder(user, owner).iterdir()] == ["a"]
 
 
 def test_half_a_file_is_none(emulator, user, owner, until):
-    httpx.put(presigned(user, owner, "a"), content=b"old")
+    put(presigned(user, owner, "a"), b"old")
     url = httpx.URL(presigned(user, owner, "a"))
     root = folder(user, owner).parent.parent
     with socket.create_connection((url.host, url.port)) as connection:

@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 
-from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
+from rescalehtc import HtcSession, api, htcjobs, htcprojects, htctasks
 
 rescale = HtcSession()
 print("workspace", rescale.get_bearer_token().payload["workspaceName"])
@@ -62,7 +62,13 @@ payload = [{"jobName": "Sample job", "batchSize": 2, "htcJobDefinition": definit
 raw = htcjobs.create_job_batch_raw(rescale, task, payload)
 print("raw", raw.json["jobName"], len(raw.to_jobs()))
 
-time.sleep(4)  # a status is looked at every 30 seconds at most, so not before they had time
+# Objects look at a status every 30 seconds at most, so not before the jobs have ended.
+ids = (rescale, project.json["projectId"], task.json["taskId"])
+while True:
+    counts = api.get_htc_projects_tasks_summary_statistics(*ids)["jobStatuses"]
+    if counts["SUCCEEDED"] + counts["FAILED"] == 6:
+        break
+    time.sleep(0.1)
 while batch.is_still_running(rescale):
     time.sleep(1)
 summary = raw.get_task_summary(rescale)

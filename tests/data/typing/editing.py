@@ -1,4 +1,4 @@
-"""What somebody is writing when the editor is asked for help. Asked by test_editor.py, not run."""
+"""What somebody is writing when the editor is asked for help. Asked by tests/tools, not run."""
 
 from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks, models
 

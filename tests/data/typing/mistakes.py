@@ -1,4 +1,4 @@
-"""Mistakes that pyright and mypy find while one writes. Checked by test_editor.py, not run.
+"""Mistakes that pyright and mypy find while one writes. Checked by tests/tools, not run.
 
 The line before each one names the rules that it breaks.
 """

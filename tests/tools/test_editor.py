@@ -17,12 +17,12 @@ import pytest
 
 from rescalehtc import models
 
-from .limits import HANG_SECONDS
+from ..limits import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 TYPING = ROOT / "tests" / "data" / "typing"
 MISTAKES = TYPING / "mistakes.py"

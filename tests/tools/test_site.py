@@ -18,12 +18,12 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from .limits import HANG_SECONDS
+from ..limits import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
