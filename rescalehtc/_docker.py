@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._interrupts import is_from_signal_handler, suppressed
+from ._secret import redact
 from .exceptions import HtcException
 
 if TYPE_CHECKING:
@@ -113,8 +114,7 @@ def _printed_lines(process: subprocess.Popen[bytes], password: str) -> Iterator[
             rest = output.readline(_READ_BYTES)
         for line in _LINE_END.split(chunk.decode("utf-8", "replace")):
             text = "".join(c for c in _ESCAPE_SEQUENCE.sub("", line) if c.isprintable())
-            if password:
-                text = text.replace(password, "***")
+            text = redact(text[: 8 * MAX_LINE_CHARACTERS], [password])
             if text.strip():
                 yield text[:MAX_LINE_CHARACTERS]
 

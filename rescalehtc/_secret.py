@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import re
-from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote_plus
 
 if TYPE_CHECKING:
@@ -15,8 +14,9 @@ if TYPE_CHECKING:
 MASK = "***"
 # A shorter text is not a secret; masking it would garble messages.
 MIN_CHARACTERS = 4
-# A piece of a secret of this length is masked too: a text may show only a part, or break lines.
-_PIECE_CHARACTERS = 8
+# Half of a secret is masked too, and a piece of 8 characters: a text may show only a part of it.
+# A piece of less than 6 characters is as likely a part of a word.
+_LEAST_PIECE, _MOST_PIECE = 6, 8
 # How deep texts are decoded: JSON within JSON, in HTML.
 _MAX_DECODINGS = 3
 
@@ -38,16 +38,30 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     forms = {form for secret in secrets for form in _forms(secret)}
     if not forms:
         return text
-    text = _masked(text, forms)
+    pieces = _Pieces(forms)
+    text = pieces.masked(text)
     for _ in range(10):  # each one may uncover another secret
         for decoded in _decodings(text):
-            masked = _masked(decoded, forms)
+            masked = pieces.masked(decoded)
             if masked != decoded:
                 text = masked
                 break
         else:
             return text
     return MASK
+
+
+def values_in(json: object) -> list[str]:
+    """Return the values of environment variables and claims in submit requests."""
+    if isinstance(json, list):
+        return [value for item in cast("list[object]", json) for value in values_in(item)]
+    if not isinstance(json, dict):
+        return []
+    fields = cast("dict[str, object]", json)
+    value = fields.get("value")
+    if "name" in fields and isinstance(value, str):
+        return [value]
+    return values_in([*fields.values()])
 
 
 def _forms(secret: str) -> Iterator[str]:
@@ -65,40 +79,52 @@ def _forms(secret: str) -> Iterator[str]:
         yield base64.urlsafe_b64encode(padded)[first:end].decode()
 
 
-def _masked(text: str, forms: set[str]) -> str:
-    hidden = bytearray(len(text))
-    # Other characters than those of ASCII may have come in another encoding.
-    for is_ascii in (True,) if text.isascii() else (True, False):
-        letters, positions = _squeezed(text, is_ascii)
-        pieces: defaultdict[str, list[int]] = defaultdict(list)
-        for start in range(len(letters) - _PIECE_CHARACTERS + 1):
-            pieces[letters[start : start + _PIECE_CHARACTERS]].append(start)
-        for form in {_squeezed(form, is_ascii)[0] for form in forms}:
-            for begin in range(len(form) - _PIECE_CHARACTERS + 1):
-                for start in pieces.get(form[begin : begin + _PIECE_CHARACTERS], ()):
-                    first, last = positions[start], positions[start + _PIECE_CHARACTERS - 1]
-                    hidden[first : last + 1] = b"x" * (last + 1 - first)
-    short = sorted(filter(_is_short, forms), key=len, reverse=True)
-    if short:
-        for found in re.finditer("|".join(map(re.escape, short)), text, re.IGNORECASE):
-            hidden[found.start() : found.end()] = b"x" * len(found[0])
-    return _without_hidden(text, hidden)
+class _Pieces:
+    """The pieces of secrets, in lower case and without blanks: a text may break lines."""
+
+    def __init__(self, forms: set[str]) -> None:
+        self._pieces: dict[int, set[str]] = {}
+        self._whole: list[str] = []
+        for form in forms:
+            # Other characters than those of ASCII may come in another encoding.
+            for letters in {_squeezed(form), _squeezed(form, is_ascii=True)}:
+                if len(letters) < _LEAST_PIECE:
+                    self._whole.append(form)
+                size = min(max(_LEAST_PIECE, (len(letters) + 1) // 2), _MOST_PIECE)
+                starts = range(len(letters) - size + 1)
+                pieces = (letters[start : start + size] for start in starts)
+                self._pieces.setdefault(size, set()).update(pieces)
+        self._whole.sort(key=len, reverse=True)
+
+    def masked(self, text: str) -> str:
+        """Return the text with the pieces masked."""
+        hidden = bytearray(len(text))
+        for is_ascii in (True,) if text.isascii() else (True, False):
+            letters: list[str] = []
+            positions: list[int] = []
+            for position, character in enumerate(text):
+                squeezed = _squeezed(character, is_ascii=is_ascii)
+                letters += squeezed
+                positions += [position] * len(squeezed)
+            squeezed = "".join(letters)
+            for size, pieces in self._pieces.items():
+                for start in range(len(letters) - size + 1):
+                    if squeezed[start : start + size] in pieces:
+                        first, last = positions[start], positions[start + size - 1]
+                        hidden[first : last + 1] = b"x" * (last + 1 - first)
+        if self._whole:
+            for found in re.finditer("|".join(map(re.escape, self._whole)), text, re.IGNORECASE):
+                hidden[found.start() : found.end()] = b"x" * len(found[0])
+        return _without_hidden(text, hidden)
 
 
-def _is_short(form: str) -> bool:
-    return any(len(_squeezed(form, is_ascii)[0]) < _PIECE_CHARACTERS for is_ascii in (True, False))
-
-
-def _squeezed(text: str, is_ascii: bool) -> tuple[str, list[int]]:
-    """The text in lower case and without blanks, and where each of its letters was."""
-    letters: list[str] = []
-    positions: list[int] = []
-    for position, character in enumerate(text):
-        if character.isprintable() and character != " " and (character.isascii() or not is_ascii):
-            for letter in character.lower():
-                letters.append(letter)
-                positions.append(position)
-    return "".join(letters), positions
+def _squeezed(text: str, *, is_ascii: bool = False) -> str:
+    """The text in lower case and without blanks; of ASCII, or with its other characters."""
+    if is_ascii and not text.isascii():
+        text = text.encode("ascii", "ignore").decode()
+    if not text.isprintable() or " " in text:
+        text = "".join(c for c in text if c.isprintable() and c != " ")
+    return text.lower()
 
 
 def _without_hidden(text: str, hidden: bytearray) -> str:

@@ -14,6 +14,7 @@ from ._docker import ID_DIGITS, find_program
 from ._interrupts import suppressed
 from ._objects.json_object import id_of, require_instance
 from ._raw import is_list
+from ._tracebacks import trimmed
 from ._wire.operations import GET_REGISTRY_TOKEN
 from .exceptions import HtcException, HtcResponseError, HtcValidationError, Problem
 from .htcprojects import HtcProject
@@ -101,8 +102,11 @@ class HtcContainerRegistry:
 
         Operation listImages.
         """
-        answer = api.get_htc_projects_container_registry_images(rescale, self._project_id)
-        return _names(answer, "images", "listImages")
+        return _names(
+            api.get_htc_projects_container_registry_images(rescale, self._project_id),
+            "images",
+            "listImages",
+        )
 
     def get_image(self, rescale: HtcSession, image_name: str) -> dict[str, Any]:
         """Fetch what is known of an image.
@@ -155,8 +159,7 @@ class HtcContainerRegistry:
 
         Operation getProject.
         """
-        answer = api.get_htc_projects(rescale, self._project_id)
-        return _names(answer, "repositories", "getProject")
+        return _names(api.get_htc_projects(rescale, self._project_id), "repositories", "getProject")
 
     def create_repo(self, rescale: HtcSession, container_repo_name: str) -> dict[str, Any]:
         """Create a repository; harmless if there is one of this name.
@@ -303,12 +306,13 @@ def _shown(name: object) -> str:
 
 
 def _names(answer: dict[str, Any], field: str, operation: str) -> list[str]:
-    names = answer.get(field)
-    if not names:
-        return []
-    if is_list(names) and all(isinstance(name, str) for name in names):
-        return names
-    raise HtcResponseError(f"{operation}: {field} in the answer is no list of names")
+    with trimmed():
+        names = answer.get(field)
+        if not names:
+            return []
+        if is_list(names) and all(isinstance(name, str) for name in names):
+            return names
+        raise HtcResponseError(f"{operation}: {field} in the answer is not a list of names")
 
 
 def _usable_seconds(password: str, now: float) -> float:

@@ -9,6 +9,7 @@ from ._facts import PAGE_SIZE
 from ._objects.json_object import id_of, require_instance, require_list
 from ._objects.storage import StorageOperations, StoredObject
 from ._requests.validation import check, check_arguments
+from ._tracebacks import trimmed
 from .exceptions import (
     HtcException,
     HtcNotFoundError,
@@ -82,10 +83,11 @@ class HtcProject(StoredObject["models.HTCProject"]):
 
         Operation listProjectLimits.
         """
-        limits: list[Any] = api.get_htc_projects_limits(rescale, id_of(self, "projectId"))
-        if not all(isinstance(limit, dict) for limit in limits):
-            raise HtcResponseError("listProjectLimits: a limit is not a JSON object")
-        return limits
+        with trimmed():
+            limits: list[Any] = api.get_htc_projects_limits(rescale, id_of(self, "projectId"))
+            if not all(isinstance(limit, dict) for limit in limits):
+                raise HtcResponseError("listProjectLimits: a limit is not a JSON object")
+            return limits
 
     def set_vcpu_limit(
         self, rescale: HtcSession, modifier_role: ModifierRole, vcpu_limit: int

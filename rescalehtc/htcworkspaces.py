@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
 from . import api
+from ._interrupts import suppressed
 from ._objects.json_object import JsonObject
 from ._raw import is_list, is_object
 from ._requests.validation import check_arguments
+from ._tracebacks import trimmed
 from .exceptions import HtcNotFoundError, HtcResponseError
 
 if TYPE_CHECKING:
@@ -115,10 +116,13 @@ class HtcWorkspace(JsonObject["models.HTCTokenPayload"]):
             cloud_provider: Only regions of this cloud: AWS, GCP, NGC, AZURE, RC, COREWEAVE.
             enabled: Only regions that are enabled, or only those that are not.
         """
-        found: object = api.get_htc_regions(rescale, cloud_provider=cloud_provider, enabled=enabled)
-        if not is_list(found):
-            raise HtcResponseError("listRegions: the answer is not a list of regions")
-        return [api.GET_REGION.to_record(one) for one in found]
+        with trimmed():
+            found: object = api.get_htc_regions(
+                rescale, cloud_provider=cloud_provider, enabled=enabled
+            )
+            if not is_list(found):
+                raise HtcResponseError("listRegions: the answer is not a list of regions")
+            return [api.GET_REGION.to_record(one) for one in found]
 
     def get_region(
         self, rescale: HtcSession, region: RescaleRegion
@@ -169,13 +173,14 @@ def get_workspace(rescale: HtcSession) -> HtcWorkspace:
     Raises:
         HtcResponseError: The answer contains no claims.
     """
-    claims: object = api.get_auth_token_whoami(rescale)
-    if isinstance(claims, str):
-        with contextlib.suppress(ValueError, RecursionError):
-            claims = json.loads(claims)
-    if not is_object(claims):
-        raise HtcResponseError("getTokenPayload: the answer is not an object with claims")
-    return HtcWorkspace(claims)
+    with trimmed():
+        claims: object = api.get_auth_token_whoami(rescale)
+        if isinstance(claims, str):
+            with suppressed(ValueError, RecursionError):
+                claims = json.loads(claims)
+        if not is_object(claims):
+            raise HtcResponseError("getTokenPayload: the answer is not an object with claims")
+        return HtcWorkspace(claims)
 
 
 def retention_payload(archive_after_hours: int, delete_after_hours: int) -> dict[str, Any]:

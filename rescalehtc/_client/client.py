@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from .._facts import DEFAULT_PAGE_SIZE, PAGE_SIZE
-from .._secret import Secret
+from .._secret import Secret, values_in
 from .._wire.answer import Page, Response, read_answer, read_page, status_error
 from .._wire.operations import GET_TOKEN
 from ..exceptions import (
@@ -172,7 +172,7 @@ class Client:
         response = await self.io.send(request, self._timeout_seconds)
         if response.status >= 300:
             query = urlsplit(url).query
-            secrets = [query, *(value for _, value in parse_qsl(query))]
+            secrets = [query, *(value for _, value in parse_qsl(query)), self._credential.secret]
             raise status_error("upload", response, lambda: secrets, may_show=False)
 
     async def _exchange(
@@ -266,17 +266,8 @@ class Client:
         """What the service may repeat, and no message may show."""
         secrets = [self._credential.secret, (authorization or "").partition(" ")[2]]
         secrets += proxy_secrets(self.base_url)
-
-        def collect(pair: dict[str, Any]) -> dict[str, Any]:
-            match pair:
-                case {"name": _, "value": str(value)}:
-                    secrets.append(value)
-                case _:
-                    pass
-            return pair
-
         if call.body is not None:
-            json.loads(call.body, object_hook=collect)
+            secrets += values_in(json.loads(call.body))
         return [Secret(secret) for secret in secrets]
 
     def _notice_fork(self) -> None:

@@ -72,7 +72,8 @@ class DeadlineStream(httpcore.NetworkStream):
         timeout: float | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
         limit = self._network.remaining(httpcore.ConnectTimeout)
-        stream = _call(self._stream.start_tls, ssl_context, server_hostname, limit)
+        name = None if server_hostname is None else _encoded(server_hostname)
+        stream = _call(self._stream.start_tls, ssl_context, name, limit)
         return DeadlineStream(stream, self._network, self._tls_layers + 1)
 
     def close(self) -> None:
@@ -139,13 +140,23 @@ class DeadlineNetwork(httpcore.NetworkBackend):
         socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         limit = min(self.remaining(httpcore.ConnectTimeout), CONNECT_TIMEOUT_SECONDS)
-        stream = _call(self._network.connect_tcp, host, port, limit, local_address, socket_options)
+        name = _encoded(host)
+        stream = _call(self._network.connect_tcp, name, port, limit, local_address, socket_options)
         return DeadlineStream(stream, self)
 
     def close(self) -> None:
         """Close the stream without the library's locks, which an interrupt can leave held."""
         if self.stream is not None:
             self.stream.close()
+
+
+def _encoded(host: str) -> Any:
+    """A host's name, which is ASCII here, in bytes.
+
+    The interpreter encodes a string as IDNA. Up to Python 3.11 it replaces what a signal handler
+    raises meanwhile by an exception of its own.
+    """
+    return host.encode("ascii")
 
 
 def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -161,7 +161,7 @@ class _Connection:
         self._network = DeadlineNetwork(is_tls + is_proxy_tls)
         self._transport = _PoolTransport(self._network, context, proxy)
         # Programs written for 1.1.0 do not close their sessions.
-        weakref.finalize(self, self._network.close)
+        self._finalizer = weakref.finalize(self, self._network.close)
 
     @property
     def is_reusable(self) -> bool:
@@ -199,6 +199,7 @@ class _Connection:
 
     def close(self) -> None:
         self._network.close()
+        self._finalizer.detach()  # it would drop the exception of a signal handler
 
 
 def _proxy_failures() -> tuple[type[Exception], ...]:

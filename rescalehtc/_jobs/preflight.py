@@ -63,7 +63,8 @@ async def _image_problem(client: Client, project_id: str, name: str) -> str | No
         status: object = (await client.send(call)).get("status")
     except HtcNotFoundError:
         return f"must be an image of the project, which has none named {name}"
-    return None if status == "READY" else f"must be ready: image {name} is {status}"
+    shown = "PENDING" if status == "PENDING" else "in an unknown status"
+    return None if status == "READY" else f"must be ready: image {name} is {shown}"
 
 
 def _environment_problem(

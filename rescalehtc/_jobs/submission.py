@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._facts import MAX_REQUESTS
+from .._secret import redact, values_in
 from .._tracebacks import trim
 from .._wire.operations import GET_IMAGE_STATUS, SUBMIT_JOBS
 from ..exceptions import (
@@ -183,6 +184,8 @@ class Submission:
             is_alone_in_group=is_alone_in_group,
         )
         for call, error, parents in zip(lost, errors, found, strict=True):
+            # The service may repeat what this submission sent also where it lists jobs.
+            error.reason = redact(error.reason, values_in([one.json for one in call.requests]))
             call.error = error
             if parents is not None:
                 pairs = zip(call.requests, parents, strict=True)
@@ -326,7 +329,7 @@ async def wait_for_image(
         if status == "READY":
             return
         if status != "PENDING":
-            raise HtcResponseError(f"getImageStatus: image {image_name} has status {status!r}")
+            raise HtcResponseError(f"getImageStatus: image {image_name} has an unknown status")
         left = expires_at - client.io.monotonic()
         if left <= 0:
             raise HtcImagePendingError(

@@ -227,7 +227,7 @@ def _may_show(call: Call) -> bool:
 
 
 def _excerpt(body: bytes, secrets: Callable[[], Sequence[str]]) -> str:
-    text = body[: 64 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
+    text = body[: 32 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
     if text.lstrip().startswith(("{", "[", '"')):  # JSON, or half of it, may hold secrets
         return ""
     return _shown(text, secrets, EXCERPT_CHARACTERS)
@@ -235,5 +235,6 @@ def _excerpt(body: bytes, secrets: Callable[[], Sequence[str]]) -> str:
 
 def _shown(text: str, secrets: Callable[[], Sequence[str]], characters: int) -> str:
     """The text as a message shows it: redacted, on one line, harmless for a terminal, cut."""
-    printable = "".join(c if c.isprintable() else " " for c in redact(text, secrets()))
+    redacted = redact(text[: 8 * characters], secrets())
+    printable = "".join(c if c.isprintable() else " " for c in redacted)
     return " ".join(printable.split())[:characters]

@@ -257,21 +257,22 @@ class JobTemplate(NamedTuple):
         Raises:
             HtcResponseError: The answer does not say.
         """
-        match answer:
-            case {
-                "projectId": str(),
-                "taskId": str(),
-                "parentJobId": str(parent),
-                "batchSize": int(size),
-            }:
-                names = ("group", "projectId", "taskId")
-                shared: dict[str, Any] = {k: answer[k] for k in names if k in answer}
-                return cls(shared, parent, size)
-            case _:
-                raise HtcResponseError(
-                    "submitJobs: the answer lacks projectId, taskId, parentJobId or batchSize, so "
-                    "it does not say which jobs it made"
-                )
+        with trimmed():
+            match answer:
+                case {
+                    "projectId": str(),
+                    "taskId": str(),
+                    "parentJobId": str(parent),
+                    "batchSize": int(size),
+                }:
+                    names = ("group", "projectId", "taskId")
+                    shared: dict[str, Any] = {k: answer[k] for k in names if k in answer}
+                    return cls(shared, parent, size)
+                case _:
+                    raise HtcResponseError(
+                        "submitJobs: the answer lacks projectId, taskId, parentJobId or "
+                        "batchSize, so it does not say which jobs it made"
+                    )
 
     def json_of(self, index: int) -> dict[str, Any]:
         """The dictionary of a job."""

@@ -20,6 +20,7 @@ SUBJECTS = {
     "threads": "Threads and forks",
     "interrupts": "Interrupts",
     "secrets": "Secrets",
+    "echoes": "Secrets that the service repeats",
 }
 
 

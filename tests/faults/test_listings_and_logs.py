@@ -248,6 +248,44 @@ def test_a_page_comes_again(rescale: HtcSession, task: HtcTask, listing: Paged) 
     assert listed(rescale, task) == ALL[:6] + ALL[9:]
 
 
+@row(
+    "items of any earlier page come again",
+    "listing",
+    "each is listed once, and none is taken for another",
+)
+@pytest.mark.parametrize("parents_kept", [50_000, 20])
+def test_items_of_the_first_page_come_again(
+    wire: Wire,
+    rescale: HtcSession,
+    task: HtcTask,
+    monkeypatch: pytest.MonkeyPatch,
+    parents_kept: int,
+) -> None:
+    monkeypatch.setattr(client_listing, "_PARENTS_KEPT", parents_kept)
+    batches = [f"{batch}:{index}" for batch in "abc" for index in range(40)]
+    alike = ["a", "a:", ":1", "1", ":", "a:01", "a:1000", "a:-1", "a:²", "a:1:1", "a:x", "A:1"]
+    names = [*batches[:50], *alike, *batches[:49:-1], "x:3", "x:2", "x:1", *"yz"]
+    pages = [names[start : start + 4] for start in range(0, len(names), 4)]
+    pages += [names[:7], [*names[40:60], "new:0", "new:0"], ["new:1", *names]]
+
+    def page(asked: Asked) -> Step:
+        number = int(asked.query.get("page", ["0"])[0])
+        following = f"?page={number + 1}" if number + 1 < len(pages) else None
+        items = [{"jobUUID": name} for name in pages[number]]
+        return answer({"items": items, "next": following})
+
+    wire.on(JOBS, computed(page))
+    assert listed(rescale, task) == [*names, "new:0", "new:1"]
+
+
+@row("more batches than are remembered", "listing", "the jobs of the last ones are listed once")
+def test_ids_of_single_jobs_are_remembered_within_limits() -> None:
+    seen = client_listing.SeenIds()
+    for number in range(3 * client_listing._PARENTS_KEPT):
+        assert not seen.add([f"{number}:0"])
+    assert seen.add([f"{2 * client_listing._PARENTS_KEPT}:0", "0:0"]) == {0}
+
+
 @row("pages in a circle whose addresses change", "listing, log", "HtcResponseError")
 @pytest.mark.parametrize("length", [1, 2, 7])
 def test_a_circle(
@@ -447,7 +485,7 @@ def test_a_full_disk(wire: Wire, log: Paged, tmp_path: Path, old: str | None) ->
     program = saving(wire, tmp_path) + "job.get_logs_to_file(rescale, sys.argv[1])"
     limit = len(WHOLE_LOG) // 2
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "log")],
+        [sys.executable, "-B", "-c", program, str(tmp_path / "log")],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         capture_output=True,
         text=True,

@@ -49,6 +49,9 @@ class Wire:
     """The server. `on("GET /htc/projects", step, ...)` scripts an operation.
 
     Several steps are taken one after the other, and the last one from then on.
+
+    Attributes:
+        otherwise: What is done with a request of an operation that was not scripted.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -56,6 +59,7 @@ class Wire:
         self.asked: list[Asked] = []
         self.at_connect: list[Callable[..., object]] = []
         self._lock = threading.Lock()
+        self.otherwise: Step = answer(status=404)
         self._steps: dict[str, list[Step]] = {}
         self._open: set[socket.socket] = set()
         self._connections = 0
@@ -124,7 +128,7 @@ class Wire:
     def _step(self, asked: Asked) -> Step:
         with self._lock:
             self.asked.append(asked)
-            steps = self._steps.get(f"{asked.method} {asked.path}", [answer(status=404)])
+            steps = self._steps.get(f"{asked.method} {asked.path}", [self.otherwise])
             return steps.pop(0) if len(steps) > 1 else steps[0]
 
     def __enter__(self) -> Self:

@@ -1,66 +1,138 @@
-"""Run the soak long: `python -m tests.soak --runs 500 --seed 1`."""
+"""Run the soak long: `python -m tests.soak --runs 70 --seed 1`."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import logging
 import random
+import subprocess
+import sys
 import tempfile
 import time
+import warnings
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest import mock
-
-from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from rescalehtc._jobs import submission
 
-from .machine import Figures, machine
+from .interrupts import interrupt_submissions
+from .round import Round
 from .server import Server
 
-STEPS = 50
-RUNS_A_SERVER = 20
+if TYPE_CHECKING:
+    from .ledger import Finding, Submission
+
+STEPS = 400
+ROUNDS_A_SERVER = 5
+INTERRUPTS_A_ROUND = 40
+CALLS_A_ROUND = 60
 REQUESTS_A_CALL = 4  # the service takes 100; fewer make many calls of small submissions
+COLUMNS = ("submissions", "faulted", "interrupted", "twice", "uncertain")
+BROKEN = ("lost", "doubled", "untold", "mixed up")
 
 
-def soak(runs: int, steps: int, chosen: int, folder: Path) -> Figures:
-    """Run the state machine so often, on one server, and return what was counted."""
-    figures = Figures()
+class Figures:
+    """What was counted: in all, and by the kind of submission.
+
+    Attributes:
+        counts: Counts of everything else.
+        by_kind: Counts of submissions, by kind.
+    """
+
+    def __init__(self) -> None:
+        self.counts = Counter[str]()
+        self.by_kind: dict[str, Counter[str]] = {}
+
+    def add(self, played: Round, findings: list[Finding]) -> None:
+        """Add those of a round."""
+        self.counts += played.figures
+        for one in played.submissions:
+            self._add_one(one, Counter(f.kind for f in findings if f.submission is one))
+
+    def _add_one(self, one: Submission, broken: Counter[str]) -> None:
+        counts = Counter(
+            {
+                "submissions": 1,
+                "faulted": one.is_faulted,
+                "interrupted": one.interrupts > 0,
+                "twice": one.interrupts > 1,
+                "uncertain": bool(one.uncertain),
+                **broken,
+            }
+        )
+        for kind in (one.kind, f"different {one.differs_in}", "all"):
+            self.by_kind.setdefault(kind, Counter()).update(counts)
+
+    def __str__(self) -> str:
+        columns = [*COLUMNS, *BROKEN]
+        lines = [f"{'':30}" + "".join(f"{column:>12}" for column in columns)]
+        for kind, counts in sorted(self.by_kind.items()):
+            lines.append(f"{kind:30}" + "".join(f"{counts[column]:>12,}" for column in columns))
+        return "\n".join([*lines, "", *(f"{n:8,} {name}" for name, n in self.counts.items())])
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+def soak(rounds: int, steps: int, seed: int, folder: Path, figures: Figures) -> list[Finding]:
+    """Play some rounds against one server; return the promises that were broken."""
+    chance = random.Random(seed)
+    labels = itertools.count(1)
+    findings: list[Finding] = []
     with (
         mock.patch.object(submission, "MAX_REQUESTS", REQUESTS_A_CALL),
+        # What a handler raises while an object is finalized, or a warning is made of a socket that
+        # an interrupt left open, nothing can pass on.
+        mock.patch.object(sys, "unraisablehook", _ignore),
+        warnings.catch_warnings(action="ignore"),
         Server(folder) as server,
     ):
-        driven = seed(chosen)(machine(server, figures))
-        bounded = settings(
-            max_examples=runs,
-            stateful_step_count=steps,
-            deadline=None,
-            database=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
-            print_blob=False,
-        )
-        run_state_machine_as_test(driven, settings=bounded)
-    return figures
+        for _ in range(rounds):
+            played = Round(server, chance, labels)
+            played.play(steps)
+            found = played.finish()
+            findings += found
+            figures.add(played, found)
+    return findings
+
+
+def keyboard_interrupts(count: int, seed: int) -> dict[str, int]:
+    """Interrupt calls of a process of its own, after each of which its session has to work."""
+    command = [sys.executable, "-m", "tests.faults.sigint", f"--count={count}", f"--seed={seed}"]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    return json.loads(ended.stdout)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
-    parser.add_argument("--runs", type=int, default=400)
+    parser.add_argument("--runs", type=int, default=70, help="the number of rounds")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     arguments = parser.parse_args()
     logging.disable()  # what it warns of is what was asked for
     figures = Figures()
+    findings: list[Finding] = []
     began = time.monotonic()
-    for first in range(0, arguments.runs, RUNS_A_SERVER):
-        chosen, runs = arguments.seed + first, min(RUNS_A_SERVER, arguments.runs - first)
-        print(f"make soak SEED={chosen} RUNS={runs}", end="", flush=True)
+    for first in range(0, arguments.runs, ROUNDS_A_SERVER):
+        seed, rounds = arguments.seed + first, min(ROUNDS_A_SERVER, arguments.runs - first)
+        print(f"make soak SEED={seed} RUNS={rounds}", end="", flush=True)
         with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-            figures += soak(runs, STEPS, chosen, Path(folder) / "data")
-        print(f": {figures['faulted']} faulted, {time.monotonic() - began:.0f} s", flush=True)
-    print(f"\nmake soak SEED={arguments.seed} RUNS={arguments.runs}")
-    for name, count in figures.items():
-        print(f"{count:8} {name}")
+            found = soak(rounds, STEPS, seed, Path(folder) / "data", figures)
+        interrupted = interrupt_submissions(rounds * INTERRUPTS_A_ROUND, seed)
+        figures.counts.update({f"scripted service: {name}": n for name, n in interrupted.items()})
+        sigint = keyboard_interrupts(rounds * CALLS_A_ROUND, seed)
+        figures.counts.update({f"Ctrl-C at any moment: {name}": n for name, n in sigint.items()})
+        faulted = figures.by_kind["all"]["faulted"]
+        print(f": {faulted:,} faulted, {time.monotonic() - began:.0f} s", flush=True)
+        for finding in found:
+            print(f"{finding.kind}: {finding.text} in {finding.submission}", flush=True)
+        findings += found
+    print(f"\nmake soak SEED={arguments.seed} RUNS={arguments.runs}\n{figures}")
+    sys.exit(bool(findings))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 INTERRUPT = "from a signal handler"
 TAG = "rescalehtc-submission"
 KINDS = (KeyboardInterrupt, TimeoutError, RuntimeError, OSError, ConnectionResetError)
-LONGEST_SECONDS = 0.06
+LONGEST_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.0005
 MOST_INTERRUPTS = 2
 

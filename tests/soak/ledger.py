@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rescalehtc.exceptions import (
     HtcException,
@@ -13,7 +13,7 @@ from rescalehtc.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rescalehtc.htcjobs import HtcJob, HtcJobBatch
 
@@ -22,25 +22,47 @@ MARK_TAG = "rescalehtc-submission"
 LABEL = "SUBMITTED_AS"
 
 
+class Finding(NamedTuple):
+    """A promise that was broken.
+
+    Attributes:
+        kind: Whether jobs are lost (a user was promised jobs that do not exist), doubled, unknown
+            to their user, or were taken for those of another request.
+        submission: The submission.
+        text: What is wrong.
+    """
+
+    kind: Literal["lost", "doubled", "untold", "mixed up"]
+    submission: Submission
+    text: str
+
+
 @dataclass
 class Submission:
     """A submission, and what its user learned of it.
 
     Attributes:
+        kind: How it was submitted.
         sizes: The number of jobs of each of its requests, by the requests' labels.
         group: Its group.
         differs_in: What its requests differ in: envs, tags, claims or nothing.
+        is_faulted: Whether a fault, an interrupt or a kill struck it.
+        interrupts: How often it was interrupted.
         labels: The labels of its requests by their marks, as they were sent.
         told: The ids of the jobs that it is said to have made, those of a request together.
         uncertain: The exceptions that name what is uncertain.
         unsent: The labels of requests that the service is said not to have.
         found: The ids of jobs that were uncertain and then found, by the requests' labels.
         was_rechecked: Whether everything uncertain was rechecked.
+        unnamed: What an exception should have named, and did not.
     """
 
+    kind: str
     sizes: dict[int, int]
     group: str | None
     differs_in: str
+    is_faulted: bool = False
+    interrupts: int = 0
     labels: dict[str, int] = field(default_factory=dict[str, int])
     told: dict[int, list[str]] = field(default_factory=dict[int, list[str]])
     uncertain: list[SubmissionUncertainError] = field(
@@ -49,6 +71,7 @@ class Submission:
     unsent: set[int] = field(default_factory=set[int])
     found: dict[int, list[str]] = field(default_factory=dict[int, list[str]])
     was_rechecked: bool = False
+    unnamed: list[str] = field(default_factory=list[str])
 
     def definition(self, label: int) -> dict[str, Any]:
         """What the definition of a request differs from others in."""
@@ -86,7 +109,8 @@ class Submission:
                 self.uncertain = error.uncertain
                 self.unsent = {order[request.position] for request in error.unsent}
             case HtcException():
-                assert not error.outcome_unknown, f"nothing is named uncertain: {error!r}"
+                if error.outcome_unknown:
+                    self.unnamed.append(f"nothing is named uncertain by {error!r}")
                 self.unsent = set(self.sizes)
             case _:
                 incomplete = error.__cause__
@@ -97,11 +121,11 @@ class Submission:
                     self.unsent = set(self.sizes)
 
     def _check_note(self, interrupt: BaseException) -> None:
-        (note,) = interrupt.__notes__
-        words = note.replace(",", " ").split()
+        words = " ".join(getattr(interrupt, "__notes__", [])).replace(",", " ").split()
         marks = [request.mark for error in self.uncertain for request in error.requests]
         parents = [ids[0].rpartition(":")[0] for ids in self.told.values()]
-        assert {*marks, *parents} <= {*words}
+        if missing := {*marks, *parents} - {*words}:
+            self.unnamed.append(f"the note of an interrupt does not name {missing}")
 
     def rechecked(self, error: SubmissionUncertainError, batch: HtcJobBatch) -> None:
         """What was uncertain was found."""
@@ -111,21 +135,26 @@ class Submission:
         order = list(self.sizes)
         return [order[request.position] for request in error.requests]
 
-    def check(self, labels: dict[str, int]) -> None:
-        """Hold it against the labels of all jobs that there are."""
+    def findings(self, labels: dict[str, int]) -> Iterator[Finding]:
+        """Yield what is wrong, given the labels of all jobs that there are."""
+        for text in self.unnamed:
+            yield Finding("untold", self, text)
         uncertain = [label for error in self.uncertain for label in self._labels_of(error)]
-        assert sorted([*self.told, *self.unsent, *uncertain]) == [*self.sizes]
-        assert {*self.found} <= {*uncertain}
+        if sorted([*self.told, *self.unsent, *uncertain]) != [*self.sizes]:
+            yield Finding("untold", self, "not each request is accounted for once")
         for label, ids in (self.told | self.found).items():
-            assert [labels.get(job_id) for job_id in ids] == [label] * self.sizes[label], (
-                f"jobs {ids} are said to be those of {label}"
-            )
+            actual = [labels.get(job_id) for job_id in ids]
+            if None in actual:
+                yield Finding("lost", self, f"of the jobs {ids} some do not exist")
+            elif actual != [label] * self.sizes[label]:
+                yield Finding("mixed up", self, f"jobs {ids} are said to be those of {label}")
         for error in self.uncertain:
-            seen = {labels[job_id] for job_id in error.job_ids}
-            assert seen <= {*self._labels_of(error)}, f"jobs of {seen} are said to be seen"
+            if not {labels.get(job_id) for job_id in error.job_ids} <= {*self._labels_of(error)}:
+                yield Finding("mixed up", self, f"{error.job_ids} are jobs of others")
         if self.was_rechecked:
             missing = {*uncertain} & {*labels.values()} - {*self.found}
-            assert not missing, f"{missing} are there, and were not found"
+            if missing:
+                yield Finding("lost", self, f"{missing} exist, and a recheck did not find them")
 
 
 def _ids(batches: Sequence[HtcJobBatch]) -> list[list[str]]:
@@ -136,25 +165,27 @@ def _ids_of(batch: dict[str, Any]) -> list[str]:
     return [f"{batch['parentJobId']}:{i}" for i in range(batch["batchSize"])]
 
 
-def check(submissions: Iterable[Submission], records: Sequence[dict[str, Any]]) -> None:
-    """Hold what the users learned against the records of all jobs that there are."""
+def check(submissions: Iterable[Submission], records: Sequence[dict[str, Any]]) -> list[Finding]:
+    """Compare what the users learned with the records of all jobs that there are."""
     by_mark: dict[str, int] = {}
     for one in submissions:
         assert not {*by_mark} & {*one.labels}, "a mark was used twice"
         by_mark |= one.labels
     labels = {record["jobUUID"]: _label_of(record, by_mark) for record in records}
-    assert len(labels) == len(records), "a job is there twice"
+    assert len(labels) == len(records), "a job is listed twice"
     existing: dict[int, Counter[str]] = defaultdict(Counter)
     for job_id, label in labels.items():
         existing[label][job_id.rpartition(":")[0]] += 1
+    findings: list[Finding] = []
     for one in submissions:
-        one.check(labels)
+        findings += one.findings(labels)
         for label, size in one.sizes.items():
-            made = existing.pop(label, Counter())
-            assert len(made) <= 1, f"request {label} was carried out {len(made)} times"
-            assert set(made.values()) <= {size}, f"of {size} jobs there are {made}"
-            assert not (made and label in one.unsent), f"request {label} is there, and unsent"
-    assert not existing, f"nobody learned of {existing}"
+            made = existing.get(label, Counter())
+            if len(made) > 1 or sum(made.values()) > size:
+                findings.append(Finding("doubled", one, f"of {size} jobs of {label} exist {made}"))
+            if made and label in one.unsent:
+                findings.append(Finding("untold", one, f"{label} exists, and is named unsent"))
+    return findings
 
 
 def _label_of(record: dict[str, Any], by_mark: dict[str, int]) -> int:

@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from .__main__ import soak
+from .__main__ import Figures, soak
 from .interrupts import interrupt_submissions
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_nothing_is_lost_doubled_or_untold(tmp_path: Path, seed: int) -> None:
-    figures = soak(runs=2, steps=25, chosen=seed, folder=tmp_path / "data")
-    assert figures["faulted"]
+def test_nothing_is_lost_doubled_untold_or_mixed_up(tmp_path: Path, seed: int) -> None:
+    figures = Figures()
+    findings = soak(rounds=1, steps=50, seed=seed, folder=tmp_path / "data", figures=figures)
+    assert findings == []
+    assert figures.by_kind["all"]["faulted"]
 
 
 def test_an_interrupt_at_any_moment_loses_and_doubles_nothing() -> None:

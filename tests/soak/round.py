@@ -1,0 +1,425 @@
+"""Sessions and an emulator, driven through submissions, interrupts, faults and restarts."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
+from rescalehtc.exceptions import HtcException, SubmissionUncertainError
+
+from ..clock import inject_clock
+from ..limits import HANG_SECONDS
+from .interrupts import INTERRUPT, Interrupts
+from .ledger import Finding, Submission, check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rescalehtc._client.io import Io
+    from rescalehtc._client.transport import HttpRequest
+    from rescalehtc._wire.answer import Response
+
+    from .server import Server
+
+    Fault = tuple[str, str, dict[str, Any]]
+
+LATE_SECONDS = 0.3
+MOST_SECONDS_BEFORE_INTERRUPT = 0.02
+MOST_SECONDS_BEFORE_KILL = 0.03
+SETTLE_SECONDS = 0.02
+# What may have cost the answer of a submission that was carried out.
+LOSING = ("reset_after", "status_after", "truncate", "truncate_gzip", "delay")
+DIFFERENCES = ("envs", "tags", "claims", "nothing")
+
+# How often something is done, and how often at most in a round if it takes long.
+_WEIGHTS = {
+    "one batch": 3,
+    "one job": 2,
+    "one call": 4,
+    "several calls": 5,
+    "several sessions": 2,
+    "interrupted": 6,
+    "late answer": 1,
+    "killed service": 1,
+    "restart": 1,
+    "cancel": 1,
+}
+_MOST = {"late answer": 3, "killed service": 1, "restart": 1, "cancel": 3}
+_PLACES = [*["submitJobs"] * 6, "listJobs", "getImageStatus", "getToken", "*"]
+_KINDS: list[tuple[str, dict[str, Any]]] = [
+    ("reset_before", {}),
+    ("reset_after", {}),
+    ("truncate", {}),
+    ("truncate_gzip", {}),
+    ("expire_token", {}),
+    ("status_before", {"status": 429}),
+    ("status_before", {"status": 429, "retry_after": 0}),
+    *(("status_before", {"status": status}) for status in (403, 408, 500, 502, 503, 504)),
+    *(("status_after", {"status": status}) for status in (408, 500, 502, 503, 504)),
+    ("nulls", {}),
+    ("nulls", {"field": "tags"}),
+    ("nulls", {"field": "parentJobId"}),
+    ("unknown", {}),
+    ("repeat_next", {}),
+    ("foreign_next", {}),
+]
+
+
+@dataclass
+class Draft:
+    """A submission that is about to be sent."""
+
+    submission: Submission
+    call: Callable[[HtcSession, Draft], htcjobs.HtcJobBatch | htcjobs.HtcJob]
+
+    def payload(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "batchSize": size,
+                "htcJobDefinition": {
+                    "imageName": "image",
+                    "execTimeoutSeconds": 60,
+                    "commands": ["true"],
+                    **self.submission.definition(label),
+                },
+            }
+            for label, size in self.submission.sizes.items()
+        ]
+
+
+class Round:
+    """Many submissions to one task, after which all jobs of the task are looked at.
+
+    Attributes:
+        figures: What was counted.
+        submissions: The submissions.
+    """
+
+    def __init__(self, server: Server, chance: random.Random, labels: Iterator[int]) -> None:
+        self.figures = Counter[str]({"rounds": 1})
+        self.submissions: list[Submission] = []
+        self._server = server
+        self._chance = chance
+        self._labels = labels
+        self._done = Counter[str]()
+        self._sessions: list[HtcSession] = []
+        self._calm = self._session(backoff_seconds=0.05)
+        self._late = self._session(backoff_seconds=0.0, timeout_seconds=LATE_SECONDS / 2)
+        self._patient = self._session(backoff_seconds=0.1, max_retries=8)
+        self._hasty = [self._session(is_hasty=True) for _ in range(4)]
+        project = htcprojects.get_projects(self._calm)[0]
+        self._task = htctasks.create_task_with_name(self._calm, project, "soak")
+
+    def _session(self, *, is_hasty: bool = False, **settings: Any) -> HtcSession:
+        """A session; a hasty one does not sleep, but moves its clock."""
+        settle_seconds = self._chance.choice([0.0, SETTLE_SECONDS]) if is_hasty else SETTLE_SECONDS
+        rescale = HtcSession(
+            base_url=self._server.url,
+            api_key=self._server.api_key,
+            settle_seconds=settle_seconds,
+            **{"timeout_seconds": 20.0, "max_retries": 4, **settings},
+        )
+        if is_hasty:
+            inject_clock(rescale)
+        rescale.client.io = WatchedIo(rescale.client.io)  # type: ignore[assignment]
+        self._sessions.append(rescale)
+        return rescale
+
+    def play(self, steps: int) -> None:
+        """Do what is drawn, step after step. None of it depends on what happened before."""
+        for _ in range(steps):
+            names = [name for name in _WEIGHTS if self._done[name] < _MOST.get(name, steps)]
+            (name,) = self._chance.choices(names, [_WEIGHTS[name] for name in names])
+            self._done[name] += 1
+            faults = self._drawn_faults()
+            match name:
+                case "restart":
+                    self._server.restart()
+                case "cancel":
+                    self._cancel(faults)
+                case "killed service":
+                    self._submit_to_killed_service(faults)
+                case "interrupted":
+                    self._submit_interrupted(faults)
+                case "late answer":
+                    draft = self._draft(name, self._create_parts)
+                    place = self._chance.choice(_PLACES)
+                    delay = (place, "delay", {"seconds": LATE_SECONDS, "times": 1})
+                    self._submit(self._late, draft, [delay, *faults])
+                case "several sessions":
+                    self._submit_side_by_side(faults)
+                case "one batch":
+                    self._submit(self._hasty[0], self._draft(name, self._create_batch, 1), faults)
+                case "one job":
+                    draft = self._draft(name, self._create_job, 1, 1)
+                    self._submit(self._hasty[0], draft, faults)
+                case "one call":
+                    self._submit(self._hasty[0], self._draft(name, self._create_raw), faults)
+                case _:
+                    draft = self._draft(name, self._create_parts, 9)
+                    self._submit(self._hasty[0], draft, faults)
+        self.figures.update({f"steps: {name}": count for name, count in self._done.items()})
+
+    # ---- drawing
+
+    def _drawn_faults(self) -> list[Fault]:
+        count = self._chance.choice([0, *[1] * 5, *[2] * 4])
+        return [self._drawn_fault() for _ in range(count)]
+
+    def _drawn_fault(self) -> Fault:
+        place = self._chance.choice(_PLACES)
+        kind, options = self._chance.choice(_KINDS)
+        if kind in ("repeat_next", "foreign_next"):
+            place = "listJobs"
+        if kind == "expire_token" and place == "getToken":
+            place = "submitJobs"
+        if self._chance.random() < 0.8:
+            times: dict[str, Any] = {"times": self._chance.choice([1, 1, 1, 2, 3, 8])}
+        else:  # so that a listing may fail after the submission that it follows, and not before
+            times = {"probability": 0.5, "seed": self._chance.randrange(100)}
+        return place, kind, {**options, **times}
+
+    def _draft(
+        self, kind: str, call: Any, most_requests: int = 4, most_jobs: int = 4, group: str = ""
+    ) -> Draft:
+        labels = [next(self._labels) for _ in range(self._chance.randint(1, most_requests))]
+        # Names that are used again and again, new ones, or none.
+        new, old = f"new {labels[0]}", f"group {self._chance.randrange(8)}"
+        submission = Submission(
+            kind=kind,
+            sizes={label: self._chance.randint(1, most_jobs) for label in labels},
+            group=group or self._chance.choice([None, new, new, new, old, old]),
+            differs_in=self._chance.choice(DIFFERENCES),
+        )
+        self.submissions.append(submission)
+        return Draft(submission, call)
+
+    # ---- submitting
+
+    def _submit(self, rescale: HtcSession, draft: Draft, faults: list[Fault]) -> None:
+        self._set(faults)
+        self._carry_out(rescale, draft)
+        struck = self._lift()
+        draft.submission.is_faulted = bool(struck)
+        lost = any(place == "submitJobs" and kind in LOSING for place, kind in struck)
+        if lost and not draft.submission.uncertain:
+            self.figures["found by its mark"] += bool(draft.submission.told)
+
+    def _submit_side_by_side(self, faults: list[Fault]) -> None:
+        count = self._chance.randint(2, len(self._hasty))
+        group = self._chance.choice(["", f"shared {next(self._labels)}", "group 1"])
+        name = "several sessions, one group" if group else "several sessions"
+        drafts = [self._draft(name, self._create_raw, group=group) for _ in range(count)]
+        self._set(faults)
+        with ThreadPoolExecutor(count) as threads:
+            list(threads.map(self._carry_out, self._hasty, drafts))
+        # It is known only that one of them was struck.
+        drafts[0].submission.is_faulted = bool(self._lift())
+
+    def _submit_interrupted(self, faults: list[Fault]) -> None:
+        call = self._chance.choice([self._create_parts, self._create_raw])
+        draft = self._draft("interrupted", call)
+        rescale = self._hasty[0]
+        self._set(faults)
+        interrupts = Interrupts(random.Random(self._chance.random()))
+        seconds = self._chance.uniform(0.0005, MOST_SECONDS_BEFORE_INTERRUPT)
+        with interrupts.after(seconds, self._chance.randint(1, 2)):
+            self._carry_out(rescale, draft)
+        struck = self._lift()
+        draft.submission.interrupts = len(interrupts.raised)
+        draft.submission.is_faulted = bool(struck or interrupts.raised)
+
+    def _submit_to_killed_service(self, faults: list[Fault]) -> None:
+        draft = self._draft("killed service", self._create_parts)
+        seconds = self._chance.uniform(0, MOST_SECONDS_BEFORE_KILL)
+        killed_at: list[float] = []
+
+        def kill_soon() -> None:
+            time.sleep(seconds)
+            killed_at.append(time.monotonic())
+            self._server.kill()
+
+        thread = threading.Thread(target=kill_soon)
+        self._set(faults)
+        thread.start()
+        self._carry_out(self._patient, draft)
+        ended_at = time.monotonic()
+        thread.join()
+        draft.submission.is_faulted = bool(self._lift() or killed_at[0] < ended_at)
+
+    def _cancel(self, faults: list[Fault]) -> None:
+        self._set(faults)
+        try:
+            self._task.cancel_jobs_in_task(self._hasty[0])
+        except HtcException:
+            self.figures["cancellations that failed"] += 1
+        self._lift()
+
+    def _set(self, faults: list[Fault]) -> None:
+        for fault in faults:
+            self._server.fault(*fault)
+
+    def _lift(self) -> Counter[tuple[str, str]]:
+        struck = self._server.lift()
+        for (_, kind), count in struck.items():
+            self.figures[f"strikes of {kind}"] += count
+        return struck
+
+    def _carry_out(self, rescale: HtcSession, draft: Draft) -> None:
+        try:
+            _watched(rescale).submission = draft.submission
+            made = draft.call(rescale, draft)
+        except BaseException as error:
+            if not isinstance(error, HtcException) and INTERRUPT not in error.args:
+                raise
+            draft.submission.raised(error)
+        else:
+            draft.submission.returned(made)
+
+    # ---- the calls
+
+    def _create_batch(self, rescale: HtcSession, draft: Draft) -> htcjobs.HtcJobBatch:
+        (size,) = draft.submission.sizes.values()
+        return htcjobs.create_job_batch(rescale, self._task, size, **_arguments(draft))
+
+    def _create_job(self, rescale: HtcSession, draft: Draft) -> htcjobs.HtcJob:
+        return htcjobs.create_single_job(rescale, self._task, **_arguments(draft))
+
+    def _create_raw(self, rescale: HtcSession, draft: Draft) -> htcjobs.HtcJobBatch:
+        group = draft.submission.group
+        return htcjobs.create_job_batch_raw(rescale, self._task, draft.payload(), group=group)
+
+    def _create_parts(self, rescale: HtcSession, draft: Draft) -> htcjobs.HtcJobBatch:
+        group = draft.submission.group
+        return htcjobs.submit(rescale, self._task, draft.payload(), group=group)
+
+    # ---- what must be true in the end
+
+    def finish(self) -> list[Finding]:
+        """Compare what the users learned with the jobs that exist, before and after rechecks."""
+        time.sleep(
+            0.1
+        )  # an interrupted submission's threads have begun, and what they sent arrives
+        for rescale in self._sessions:
+            _watched(rescale).wait_for_workers()
+        records = self._records()
+        findings = check(self.submissions, records)
+        self.figures["jobs"] += len(records)
+        for one in self.submissions:
+            self.figures["uncertain"] += len(one.uncertain)
+            self.figures["not taken"] += bool(one.unsent)
+            for number, error in enumerate(one.uncertain):
+                self._recheck(one, error, is_pickled=number % 2 == 0)
+            one.was_rechecked = True
+        for rescale in self._sessions:
+            rescale.close()
+        return findings or check(self.submissions, records)
+
+    def _records(self) -> list[dict[str, Any]]:
+        token = self._calm.get_bearer_token().encoded_token
+        ids = self._task.json
+        address = f"{self._server.url}/htc/projects/{ids['projectId']}/tasks/{ids['taskId']}/jobs"
+        address += "?pageSize=500"
+        found: list[dict[str, Any]] = []
+        headers = {"Authorization": f"Bearer {token}"}
+        with httpx.Client(headers=headers, timeout=HANG_SECONDS) as http:
+            while address:
+                page = http.get(address).raise_for_status().json()
+                found += page["items"]
+                address = str(httpx.URL(address).join(page["next"])) if "next" in page else ""
+        return found
+
+    def _recheck(self, one: Submission, error: SubmissionUncertainError, is_pickled: bool) -> None:
+        """Now that the service behaves, all that is there is found."""
+        kept = pickle.loads(pickle.dumps(error)) if is_pickled else error
+        self.figures["rechecks of pickles"] += is_pickled
+        try:
+            batch = htcjobs.recheck(self._calm, kept)
+        except SubmissionUncertainError as again:
+            assert again is kept
+            self.figures["uncertain, and not found by a recheck"] += 1
+            return
+        self.figures["uncertain, and found by a recheck"] += 1
+        one.rechecked(error, batch)
+
+
+def _arguments(draft: Draft) -> dict[str, Any]:
+    (request,) = draft.payload()
+    definition = request["htcJobDefinition"]
+    return {
+        "priority": "ON_DEMAND_ECONOMY",
+        "image_name": definition["imageName"],
+        "exec_timeout_seconds": definition["execTimeoutSeconds"],
+        "commands": definition["commands"],
+        "envs": definition.get("envs", []),
+        "claims": definition.get("claims", []),
+        "job_tags": definition.get("tags", {}),
+        "group": draft.submission.group,
+    }
+
+
+class WatchedIo:
+    """An Io that notes which submit requests are sent, and how many workers run.
+
+    Attributes:
+        submission: The submission that the current thread is at work on.
+    """
+
+    def __init__(self, io: Io) -> None:
+        self._io = io
+        self._local = threading.local()
+        self._started = SimpleQueue[None]()
+        self._ended = SimpleQueue[None]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._io, name)
+
+    @property
+    def submission(self) -> Submission:
+        return self._local.submission
+
+    @submission.setter
+    def submission(self, submission: Submission) -> None:
+        self._local.submission = submission
+
+    async def send(self, request: HttpRequest, expires_at: float) -> Response:
+        if request.name == "submitJobs":
+            assert isinstance(request.body, bytes)
+            self.submission.note_sent(json.loads(request.body))
+        return await self._io.send(request, expires_at)
+
+    async def run_workers(self, worker: Any, count: int) -> None:
+        submission, caller = self.submission, threading.get_ident()
+
+        async def watched() -> None:
+            if threading.get_ident() == caller:
+                return await worker()
+            self._started.put(None)
+            self.submission = submission
+            try:
+                await worker()
+            finally:
+                self._ended.put(None)
+
+        await self._io.run_workers(watched, count)
+
+    def wait_for_workers(self) -> None:
+        """Wait for workers that an interrupted thread left behind."""
+        while not self._started.empty():
+            self._started.get()
+            self._ended.get(timeout=HANG_SECONDS)
+
+
+def _watched(rescale: HtcSession) -> WatchedIo:
+    return rescale.client.io  # type: ignore[return-value]
