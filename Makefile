@@ -11,15 +11,16 @@ PYTEST := $(BIN)/python -m pytest
 # Tests start hundreds of processes: without bytecode each would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-fast check matrix docs generate format fuzz soak drift bench clean
+.PHONY: help demo test test-fast test-loop check matrix docs generate format fuzz soak drift bench clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      run examples/quickstart.py on the emulator"
 	@echo "make test      run the tests, all but those of tests/tools"
-	@echo "make test-fast run those that start no process and no emulator"
-	@echo "make check     format, lint, types, layers, generated files, tests/tools, tests: all that"
-	@echo "               must hold"
+	@echo "make test-fast run the quick ones: no process, no emulator, no faults of the network"
+	@echo "make test-loop run those that use sessions, with each session on an event loop"
+	@echo "make check     format, lint, types, layers, generated files, tests/tools, tests, test-loop:"
+	@echo "               all that must hold"
 	@echo "make matrix    run the tests on each CPython from 3.11 to 3.14 that is here, and with the"
 	@echo "               oldest versions that pyproject.toml allows"
 	@echo "make docs      build the documentation's site: build/docs/index.html"
@@ -38,7 +39,12 @@ test: .venv/installed-dev .venv/rescalehtc-1.1.0
 	@$(PYTEST) --ignore=tests/tools
 
 test-fast: .venv/installed-dev
-	@$(PYTEST) --ignore=tests/tools -p tests.fast --hypothesis-profile=fast
+	@$(PYTEST) $(addprefix --ignore=tests/,tools faults aio soak) \
+	  -p tests.fast --hypothesis-profile=fast
+
+# The files are listed in the plugin.
+test-loop: .venv/installed-dev
+	@$(PYTEST) --ignore=tests/tools -p tests.on_loop --hypothesis-profile=fast
 
 # nox and uv find interpreters on the PATH; pyenv's are beside it.
 matrix: export PATH := $(CURDIR)/$(BIN):$(PATH):$(subst $(eval ) ,:,$(wildcard $(HOME)/.pyenv/versions/*/bin))
@@ -56,6 +62,7 @@ check: .venv/installed-dev
 	$(BIN)/python -m codegen --check
 	$(PYTEST) tests/tools
 	$(MAKE) --no-print-directory test
+	$(MAKE) --no-print-directory test-loop
 
 # A warning is an error: a link that leads nowhere, a docstring that can't be read.
 docs: .venv/installed-dev

@@ -11,7 +11,7 @@ from pathlib import Path
 import nox
 
 # Extras whose code the tests run.
-PACKAGE = ".[cli,emulator,pandas,verify]"
+PACKAGE = ".[cli,emulator,otel,pandas,verify]"
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
@@ -35,5 +35,7 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Run the tests with the oldest versions that pyproject.toml allows."""
     session.install("--requirement", "requirements.txt")
-    session.install("--upgrade", "--resolution", "lowest-direct", "--editable", PACKAGE)
+    # The SDK and the API of OpenTelemetry go together.
+    oldest = ("--editable", PACKAGE, "opentelemetry-sdk>=1.30")
+    session.install("--upgrade", "--resolution", "lowest-direct", *oldest)
     session.run("python", "-m", "pytest", "--ignore=tests/tools", *session.posargs)

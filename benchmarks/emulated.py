@@ -25,7 +25,7 @@ def _task() -> tuple[HtcSession, htctasks.HtcTask]:
 def _submit(rescale: HtcSession, task: htctasks.HtcTask, size: int, commands: list[str]) -> None:
     from rescalehtc import htcjobs
 
-    region = task.project.json["regions"][0]
+    region = task.project.json.get("regions", [])[0]
     for begin in range(0, size, BATCH):
         htcjobs.create_job_batch(
             rescale,

@@ -13,7 +13,7 @@ def iter_jobs(clock: Clock, size: int) -> int:
     rescale, task = work.connected(size)
     with clock:
         jobs = htcjobs.iter_jobs(rescale, task)
-        return sum(job.json["status"] == "SUCCEEDED" for job in jobs)
+        return sum(job.json.get("status") == "SUCCEEDED" for job in jobs)
 
 
 def iter_records(clock: Clock, size: int) -> int:
@@ -61,7 +61,7 @@ def refresh(clock: Clock, size: int) -> int:
     jobs = work.jobs_of(task, size)
     with clock:
         htcjobs.refresh(rescale, jobs)
-    return sum(job.json["status"] == "SUCCEEDED" for job in jobs)
+    return sum(job.json.get("status") == "SUCCEEDED" for job in jobs)
 
 
 DEFINITION: dict[str, object] = {

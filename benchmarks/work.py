@@ -51,7 +51,7 @@ def get_jobs(clock: Clock, size: int) -> int:
     rescale, task = connected(size)
     with clock:
         jobs = htcjobs.get_jobs(rescale, task)
-        return sum(job.json["status"] == "SUCCEEDED" for job in jobs)
+        return sum(job.json.get("status") == "SUCCEEDED" for job in jobs)
 
 
 def get_logs_to_file(clock: Clock, size: int) -> tuple[int, int, bytes, bytes]:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import facts, literals, models, nulls, operations, pages
+from . import aio, facts, literals, models, nulls, operations, pages, records, types
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = ROOT / "openapi" / "htc.yaml"
@@ -22,9 +22,19 @@ def main() -> int:
         ROOT / "rescalehtc" / "api.py": operations.generate_functions(SPEC, ROOT),
         ROOT / "rescalehtc" / "_facts.py": facts.generate(SPEC, ROOT),
         ROOT / "rescalehtc" / "_literals.py": literals.generate(SPEC),
+        ROOT / "rescalehtc" / "records.py": records.generate(SPEC, ROOT),
+        ROOT / "rescalehtc" / "types.py": types.generate(SPEC, ROOT),
         ROOT / "rescalehtc" / "emulator" / "_nulls.py": nulls.generate(SPEC),
         ROOT / "docs" / "operations.md": pages.generate(SPEC, ROOT),
     }
+    is_current = write(generated, check)
+    # Of the facade's modules one is generated too.
+    is_current &= write(aio.generate(ROOT), check)
+    return 0 if is_current or not check else 1
+
+
+def write(generated: dict[Path, str], check: bool) -> bool:
+    """Write, or only name, the files that are not current; return whether all were."""
     stale = [
         path
         for path, text in generated.items()
@@ -35,10 +45,10 @@ def main() -> int:
         if check:
             print(f"{name} is not current: run `make generate`", file=sys.stderr)
         else:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(generated[path].encode())
             print(f"wrote {name}")
-    return 1 if check and stale else 0
+    return not stale
 
 
 if __name__ == "__main__":

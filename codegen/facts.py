@@ -111,6 +111,13 @@ def _requests(spec: Spec) -> str:
             "PATTERNS", "Mapping[str, str]", repr(patterns), "Fields with a pattern, in words."
         )
         + _constant(
+            "PAIRS",
+            "Mapping[tuple[str, ...], str]",
+            repr(dict(_pairs(spec, "HTCJobSubmitRequest", ()))),
+            "Lists of pairs in a submit request, which a plain dictionary may stand for, and what "
+            "the first one of a pair is named.",
+        )
+        + _constant(
             "SET_BY_SERVICE",
             "Mapping[str, frozenset[str]]",
             "{" + "".join(f"{name!r}: {_set(fields)}," for name, fields in answered.items()) + "}",
@@ -159,6 +166,16 @@ def _arguments(
             yield schema["x-argument"], (*path, name)
         elif "$ref" in schema:
             yield from _arguments(spec, reference_name(schema), (*path, name))
+
+
+def _pairs(
+    spec: Spec, component: str, path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    for name, schema in spec.schemas[component].get("properties", {}).items():
+        if "x-pairs" in schema:
+            yield (*path, name), schema["x-pairs"]
+        elif "$ref" in schema:
+            yield from _pairs(spec, reference_name(schema), (*path, name))
 
 
 def _compare(

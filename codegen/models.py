@@ -1,14 +1,18 @@
 """openapi/htc.yaml -> rescalehtc/models.py, by datamodel-code-generator.
 
-Its options are in pyproject.toml; only which classes are requests is worked out here.
+Its options are in pyproject.toml. Worked out here are which classes are requests, how type checkers
+see fields with enumerations, and the docstrings of members.
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+from .operations import DIR, formatted
 from .spec import Spec
 
 REQUEST = "rescalehtc._model_base.Request"
@@ -16,7 +20,8 @@ REQUEST = "rescalehtc._model_base.Request"
 
 def generate(spec_path: Path, root: Path) -> str:
     """Return the text of rescalehtc/models.py."""
-    requests = sorted(Spec(spec_path).request_components())
+    spec = Spec(spec_path)
+    requests = sorted(spec.request_components())
     with tempfile.TemporaryDirectory(dir=root) as folder:  # inside, for the formatters' settings
         output = Path(folder) / "models.py"
         subprocess.run(
@@ -28,4 +33,54 @@ def generate(spec_path: Path, root: Path) -> str:
             check=True,
             cwd=root,
         )
-        return output.read_text(encoding="utf-8")
+        text = output.read_text(encoding="utf-8")
+    enumerations, objects = re.split(r"(?=class \w+\((?:Request|Record)\))", text, maxsplit=1)
+    text = _with_member_docstrings(spec, enumerations) + _open(spec, objects)
+    text = text.replace("import EnvName,", "import EnvName, OrStr,")
+    text = text.replace("import Annotated, Any", "import TYPE_CHECKING, Annotated, Any, TypeAlias")
+    header, classes = re.split(r"(?=\n\n\nclass )", text, maxsplit=1)
+    text = f"{header}\n\n__all__ = {sorted(spec.schemas)!r}\n{DIR}{classes}"
+    return formatted(text, root)
+
+
+def _open(spec: Spec, objects: str) -> str:
+    """Let type checkers take any string for a field with an enumeration."""
+    names = "|".join(name for name, schema in spec.schemas.items() if "enum" in schema)
+    value = rf"\b({names})\b(?=\s*[|\],])"
+    text = ""
+    given: set[str] = set()
+    for one in re.split(r"(?=class \w+\()", objects):
+        if "(Request):" in one:
+            given.update(re.findall(value, one))
+            one = re.sub(rf"\blist\[({names})\]", r"list[\1] | list[\1Value]", one)
+            one = re.sub(rf"(?<!list\[){value}", r"\1Value", one)
+        else:
+            one = re.sub(value, r"OrStr[\1]", one)
+        text += one
+    return _values(sorted(given)) + text
+
+
+def _values(names: list[str]) -> str:
+    """The types of fields to be given: editors offer their values."""
+    seen = "".join(f"    {name}Value: TypeAlias = {name} | _literals.{name}\n" for name in names)
+    real = "".join(f"    {name}Value = {name}\n" for name in names)
+    imported = "    from rescalehtc import _literals\n\n"
+    return f"if TYPE_CHECKING:\n{imported}{seen}else:\n{real}\n\n"
+
+
+def _with_member_docstrings(spec: Spec, enumerations: str) -> str:
+    for name, schema in spec.schemas.items():
+        for value in schema.get("enum", ()):
+            member = rf'(?<=class {name}\(StrEnum\))(.*?\n    \w+ = "{value}"\n)'
+            docstring = f'\\1    """{_meaning(spec, schema, value)}"""\n'
+            enumerations = re.sub(member, docstring, enumerations, flags=re.DOTALL)
+    return enumerations
+
+
+def _meaning(spec: Spec, schema: dict[str, Any], value: str) -> str:
+    described: dict[str, str] = schema.get("x-meanings", {})
+    if value in described:
+        return described[value]
+    clouds: dict[str, str] = spec.schemas["CloudProvider"]["x-meanings"]
+    cloud = clouds[value.split("_")[0]]
+    return cloud if value in clouds else f"A region of {cloud}"

@@ -27,6 +27,7 @@ myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
+autoclass_content = "both"  # what a class is, and how it is made
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "ignore-module-all": True}
 autodoc_inherit_docstrings = False
@@ -78,6 +79,7 @@ def skip(
 
 def without_constraints() -> None:
     """Leave the ranges of fields to their docstrings: `Annotated` is long to read."""
+    BaseModel.__init__.__doc__ = object.__init__.__doc__  # not to be repeated for each model
     for model in vars(models).values():
         if (
             isinstance(model, type)

@@ -40,8 +40,8 @@ def request(angle: int, speed: int) -> models.HTCJobSubmitRequest:
             max_vcpus=1,
             max_memory=500,  # MiB
             exec_timeout_seconds=300,
-            architecture=models.Architecture.AARCH64,
-            priority=models.JobPriority.ON_DEMAND_ECONOMY,
+            architecture="AARCH64",
+            priority="ON_DEMAND_ECONOMY",
         ),
     )
 

@@ -13,12 +13,15 @@ if TYPE_CHECKING:
         bearer_token,
         container_registry,
         exceptions,
+        hooks,
         htcjobs,
         htcprojects,
         htcsession,
         htctasks,
         htcworkspaces,
         models,
+        records,
+        types,
     )
     from ._version import __version__ as __version__
     from .htcsession import HtcSession
@@ -29,12 +32,15 @@ __all__ = [
     "bearer_token",
     "container_registry",
     "exceptions",
+    "hooks",
     "htcjobs",
     "htcprojects",
     "htcsession",
     "htctasks",
     "htcworkspaces",
     "models",
+    "records",
+    "types",
 ]
 
 

@@ -11,23 +11,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FINAL_STATUSES = frozenset((*SUCCEEDED_STATUSES, *FAILED_STATUSES))
+# Values of the filters of get_tasks and get_jobs that match every status.
+ANY = ("any", "all", None)
 _KNOWN = FINAL_STATUSES | frozenset(RUNNING_STATUSES)
 
 
 @dataclass(frozen=True, slots=True)
 class JobCounts:
-    """Numbers of jobs, by status.
-
-    Attributes:
-        by_status: Number of jobs by the status that was last seen.
-        running: Jobs that have not ended, including those in `unseen`.
-        unseen: Jobs whose status is not known: the service does not list them, because they
-            were submitted a moment ago or were deleted, or they were not fetched yet.
-    """
+    """Numbers of jobs, by status."""
 
     by_status: Mapping[str, int]
+    """Number of jobs by the status that was last seen."""
     running: int
+    """Jobs that have not ended, including those in `unseen`."""
     unseen: int = 0
+    """Jobs whose status is not known: the service does not list them, because they were submitted
+    a moment ago or were deleted, or they were not fetched yet.
+    """
 
     @property
     def total(self) -> int:

@@ -84,6 +84,12 @@ PATTERNS: Final[Mapping[str, str]] = {
     "imageName": "an image name, [path/]name[:tag], such as 'solvers/cfd:2.4'"
 }
 """Fields with a pattern, in words."""
+PAIRS: Final[Mapping[tuple[str, ...], str]] = {
+    ("htcJobDefinition", "envs"): "name",
+    ("htcJobDefinition", "claims"): "name",
+    ("tags",): "key",
+}
+"""Lists of pairs in a submit request, which a plain dictionary may stand for, and what the first one of a pair is named."""
 SET_BY_SERVICE: Final[Mapping[str, frozenset[str]]] = {
     "TaskRetentionPolicyUpdate": frozenset(["createdAt", "projectId", "workspaceId"]),
     "HTCProjectCreate": frozenset(

@@ -14,10 +14,65 @@ Architecture: TypeAlias = (
     | str
 )
 
+AutoscalingProfile: TypeAlias = (
+    Literal[
+        "PROFILE_UNSPECIFIED",
+        "OPTIMIZE_UTILIZATION",
+        "BALANCED",
+        "UNRECOGNIZED",
+    ]
+    | str
+)
+
+CloudProvider: TypeAlias = (
+    Literal[
+        "AWS",
+        "GCP",
+        "NGC",
+        "AZURE",
+        "RC",
+        "COREWEAVE",
+        "UNASSIGNED",
+    ]
+    | str
+)
+
+HTCJobErrorCodeName: TypeAlias = (
+    Literal[
+        "ErrorUnknownFailure",
+        "ErrorTimeout",
+        "ErrorNotEnoughMemory",
+        "ErrorNonZeroContainerExitCode",
+        "ErrorCostExceeded",
+        "ErrorInfrastructureFault",
+        "ErrorInstanceTermination",
+        "ErrorStartingContainer",
+        "ErrorProviderDown",
+        "ErrorProviderRegionDown",
+    ]
+    | str
+)
+
+ImageStatus: TypeAlias = (
+    Literal[
+        "READY",
+        "PENDING",
+    ]
+    | str
+)
+
 JobPriority: TypeAlias = (
     Literal[
         "ON_DEMAND_PRIORITY",
         "ON_DEMAND_ECONOMY",
+    ]
+    | str
+)
+
+InfraResourceStatus: TypeAlias = (
+    Literal[
+        "PASS",
+        "FAIL",
     ]
     | str
 )
@@ -87,6 +142,22 @@ RescaleRegion: TypeAlias = (
         "RC_ICELAND_1",
         "COREWEAVE_US_EAST_4",
         "UNASSIGNED",
+    ]
+    | str
+)
+
+SortOrder: TypeAlias = (
+    Literal[
+        "asc",
+        "desc",
+    ]
+    | str
+)
+
+ViewType: TypeAlias = (
+    Literal[
+        "FULL",
+        "SIMPLE",
     ]
     | str
 )

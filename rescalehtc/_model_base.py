@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, cast
+import functools
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from . import _facts
+from ._problems import meant_attribute, place_name, problems_of
 from ._raw import is_list, is_object
-from .exceptions import HtcResponseError, NotFetchedError
+from .exceptions import HtcResponseError, HtcValidationError, NotFetchedError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import core_schema
 
 
+EnumT = TypeVar("EnumT")
+ModelT = TypeVar("ModelT", bound=BaseModel)
 RecordT = TypeVar("RecordT", bound="Record")
+
+if TYPE_CHECKING:
+    # An enumeration may grow, so its values are any strings to a type checker: a `match` that lists
+    # all members is not exhaustive.
+    OrStr: TypeAlias = EnumT | str
+else:
+    OrStr = Annotated[EnumT, "or a string"]
 
 
 class StrEnum(enum.StrEnum):
@@ -50,7 +61,64 @@ class StrEnum(enum.StrEnum):
         return cast("core_schema.CoreSchema", {**handler(source), "strict": False})
 
 
-class _Masked(BaseModel):
+def validate(model: type[ModelT], value: object, extra: Literal["ignore"] | None = None) -> ModelT:
+    """Return the value as a model.
+
+    Raises:
+        ValidationError: It is not one. To users, models raise HtcValidationError.
+    """
+    made: ModelT = model.__pydantic_validator__.validate_python(value, extra=extra)
+    return made
+
+
+def _in_our_words(method: Callable[..., Any], *, in_code: bool = False) -> Callable[..., Any]:
+    """Make a method of a model, or of its class, raise HtcValidationError."""
+
+    @functools.wraps(method)
+    def call(owner: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(owner, *args, **kwargs)
+        except ValidationError as error:
+            model = owner if isinstance(owner, type) else type(owner)
+            found = problems_of(model, error, in_code=in_code)
+        raise HtcValidationError(
+            model.__name__,
+            [Problem(place_name(where) or "it", message) for where, message in found],
+        )
+
+    return call
+
+
+if TYPE_CHECKING:
+    _Base = BaseModel
+else:
+
+    class _ModelType(type(BaseModel)):
+        __call__ = _in_our_words(type(BaseModel).__call__, in_code=True)
+
+    class _Base(BaseModel, metaclass=_ModelType):
+        __setattr__ = _in_our_words(BaseModel.__setattr__, in_code=True)
+        __delattr__ = _in_our_words(BaseModel.__delattr__, in_code=True)
+        model_validate = classmethod(_in_our_words(BaseModel.model_validate.__func__))
+        model_validate_json = classmethod(_in_our_words(BaseModel.model_validate_json.__func__))
+        model_validate_strings = classmethod(
+            _in_our_words(BaseModel.model_validate_strings.__func__)
+        )
+
+        def __getattr__(self, name: str) -> Any:
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                if name.startswith("_"):
+                    raise
+            cls = type(self)
+            meant = meant_attribute(cls, name)
+            hint = f"; did you mean {meant!r}?" if meant else ""
+            # With no object Python itself suggests nothing more.
+            raise AttributeError(f"{cls.__name__} has no field {name!r}{hint}", name=name, obj=None)
+
+
+class _Masked(_Base):
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
             is_secret = f"{type(self).__name__}.{name}" in _facts.SECRET_FIELDS
@@ -60,7 +128,7 @@ class _Masked(BaseModel):
 class Request(_Masked):
     """An object to be sent: unknown fields, wrong types and values out of range are refused.
 
-    Fields are given by their Python names or by the service's. None means not given.
+    In code, give fields by their Python names; dictionaries use the service's. None means not given.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -174,7 +242,7 @@ def validated(model: type[RecordT], json: object) -> RecordT:
         HtcResponseError: A field has an unexpected type.
     """
     try:
-        return model.model_validate(json)
+        return validate(model, json)
     except ValidationError as error:
         wrong = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors()]
     faults = "; ".join(f"{where or 'it'}: {message}" for where, message in wrong)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 VARIABLE = "RESCALEHTC_TRACEBACKS"
+# Modules that call functions of the user, whose frames are kept.
+_CALLING_BACK = ("rescalehtc._client.attempt", "rescalehtc._jobs.waiting")
 
 
 class trimmed:  # noqa: N801 - it reads as an adjective
@@ -40,21 +43,21 @@ def trim(error: BaseException) -> None:
         one = chained.pop()
         if one is not None and id(one) not in seen:
             seen.add(id(one))
-            one.__traceback__ = _before_package(one.__traceback__)
+            one.__traceback__ = _without_package(one.__traceback__)
             chained += [one.__cause__, one.__context__]
 
 
-def _before_package(traceback: TracebackType | None) -> TracebackType | None:
-    """The frames up to the first one of this package."""
-    if traceback is None or _is_of_package(traceback):
-        return None
-    last = traceback
-    while last.tb_next is not None and not _is_of_package(last.tb_next):
-        last = last.tb_next
-    last.tb_next = None
-    return traceback
-
-
-def _is_of_package(traceback: TracebackType) -> bool:
-    module = str(traceback.tb_frame.f_globals.get("__name__", ""))
-    return module.partition(".")[0] == __name__.partition(".")[0]
+def _without_package(traceback: TracebackType | None) -> TracebackType | None:
+    """The frames of others, but not those of the libraries that this package calls."""
+    kept: list[TracebackType] = []
+    is_inside = False
+    while traceback is not None:
+        module = str(traceback.tb_frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] == __name__.partition(".")[0]:
+            is_inside = module not in _CALLING_BACK
+        elif not is_inside:
+            kept.append(traceback)
+        traceback = traceback.tb_next
+    for one, following in zip_longest(kept, kept[1:]):
+        one.tb_next = following
+    return kept[0] if kept else None

@@ -16,6 +16,13 @@ from .exceptions import HtcException, HtcResponseError
 if TYPE_CHECKING:
     from ._wire.operation import Call
 
+__all__ = ["BearerToken", "HtcException", "Session", "token_from_str"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _USER_PREFIX = "userDefined_"
 _ALGORITHM = "RS256"
 
@@ -26,7 +33,11 @@ class Session(Protocol):
     base_url: str
 
     def send(self, call: Call) -> Any:
-        """Send a call."""
+        """Send a call.
+
+        Args:
+            call: An operation with its parameters.
+        """
         ...
 
 
@@ -59,6 +70,9 @@ class BearerToken:
         """Return if the token is signed with a key of the service (RS256) and has not expired.
 
         Needs the extra `rescalehtc[verify]`. Operation getJsonWebKeys.
+
+        Args:
+            rescale: The session, to fetch the service's keys with.
 
         Raises:
             HtcException: The token is not valid, and why; or the extra is not installed.
@@ -144,6 +158,9 @@ def _fault(token: BearerToken, key: dict[str, Any]) -> str | None:
 
 def token_from_str(data: str) -> BearerToken:
     """Decode a token of the form `header.payload.signature`.
+
+    Args:
+        data: The token.
 
     Raises:
         HtcException: This is not a token.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from . import _lazy, api
 from ._client.credentials import is_printable_ascii
@@ -13,13 +13,17 @@ from ._client.tokens import RENEWAL_FRACTION, ExpiringSecret, seconds_from
 from ._docker import ID_DIGITS, find_program
 from ._interrupts import suppressed
 from ._objects.json_object import id_of, require_instance
+from ._objects.session_methods import SessionMethods
 from ._raw import is_list
 from ._tracebacks import trimmed
-from ._wire.operations import GET_REGISTRY_TOKEN
+from ._wire.operations import CREATE_REPOSITORY, GET_REGISTRY_TOKEN
 from .exceptions import HtcException, HtcResponseError, HtcValidationError, Problem
 from .htcprojects import HtcProject
+from .records import HTCImageStatusRecord, HTCRepositoryRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ._client.client import Client
     from .htcsession import HtcSession
 
@@ -34,6 +38,11 @@ __all__ = [
 
 if not TYPE_CHECKING:
     __getattr__ = _lazy.importer(__name__, HtcSession="htcsession")
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 USERNAME = "AWS"
 LOGIN_METHOD = "username_token"
@@ -67,7 +76,7 @@ _LOCAL_IMAGE = re.compile(f"(?:(?P<host>{_HOST})/)?(?P<name>{_NAME}):(?P<tag>{_T
 _ADDRESS = re.compile(rf"(?:https?://)?(?P<host>{_HOST})(?P<path>(?:/{_PART})*)/?")
 
 
-class HtcContainerRegistry:
+class HtcContainerRegistry(SessionMethods):
     """The container registry of a project. `get_container_registry` makes one.
 
     Attributes:
@@ -101,6 +110,9 @@ class HtcContainerRegistry:
         """Return the names of the images, `name:tag`.
 
         Operation listImages.
+
+        Args:
+            rescale: The session.
         """
         return _names(
             api.get_htc_projects_container_registry_images(rescale, self._project_id),
@@ -108,7 +120,7 @@ class HtcContainerRegistry:
             "listImages",
         )
 
-    def get_image(self, rescale: HtcSession, image_name: str) -> dict[str, Any]:
+    def get_image(self, rescale: HtcSession, image_name: str) -> HTCImageStatusRecord:
         """Fetch what is known of an image.
 
         Operation getImageStatus.
@@ -124,7 +136,9 @@ class HtcContainerRegistry:
         Raises:
             HtcNotFoundError: There is no such image.
         """
-        return api.get_htc_projects_container_registry_images(rescale, self._project_id, image_name)
+        return HTCImageStatusRecord(
+            api.get_htc_projects_container_registry_images(rescale, self._project_id, image_name)
+        )
 
     def is_image_ready(self, rescale: HtcSession, image_name: str) -> bool:
         """Whether jobs can be submitted with an image.
@@ -133,6 +147,10 @@ class HtcContainerRegistry:
         which of the two a job gets is not said.
 
         Operation getImageStatus.
+
+        Args:
+            rescale: The session.
+            image_name: The image, `[path/]name[:tag]`.
 
         Raises:
             HtcNotFoundError: There is no such image.
@@ -146,6 +164,10 @@ class HtcContainerRegistry:
     ) -> NoReturn:
         """Raise: the service has no operation that deletes an image.
 
+        Args:
+            rescale: The session.
+            image_name: The image, `[path/]name[:tag]`.
+
         Raises:
             HtcException: Always. Nothing is sent.
         """
@@ -158,10 +180,13 @@ class HtcContainerRegistry:
         """Return the names of the repositories.
 
         Operation getProject.
+
+        Args:
+            rescale: The session.
         """
         return _names(api.get_htc_projects(rescale, self._project_id), "repositories", "getProject")
 
-    def create_repo(self, rescale: HtcSession, container_repo_name: str) -> dict[str, Any]:
+    def create_repo(self, rescale: HtcSession, container_repo_name: str) -> HTCRepositoryRecord:
         """Create a repository; harmless if there is one of this name.
 
         Operation createRepository.
@@ -177,8 +202,10 @@ class HtcContainerRegistry:
             HtcValidationError: This can't be a repository's name.
         """
         _checked(_REPOSITORY, container_repo_name, "container_repo_name", _REPOSITORY_FORM)
-        return api.post_htc_projects_container_registry_repo(
-            rescale, self._project_id, container_repo_name
+        return HTCRepositoryRecord(
+            api.post_htc_projects_container_registry_repo(
+                rescale, self._project_id, container_repo_name
+            )
         )
 
     def get_token(self, rescale: HtcSession) -> str:
@@ -189,6 +216,9 @@ class HtcContainerRegistry:
         any other one for half an hour.
 
         Operation getRegistryToken, if it has to be fetched.
+
+        Args:
+            rescale: The session.
 
         Raises:
             HtcResponseError: The answer can't be a password.
@@ -241,20 +271,33 @@ class HtcContainerRegistry:
         local = _checked(_LOCAL_IMAGE, local_image_name, "local_image_name", _LOCAL_FORM)
         if remote_image_name is not None:
             _checked(_REMOTE_IMAGE, remote_image_name, "remote_image_name", _REMOTE_FORM)
+        return rescale.run(self._push(rescale.client, local, remote_image_name, quiet))
+
+    async def _push(
+        self,
+        client: Client,
+        local: re.Match[str],
+        remote_image_name: str | None,
+        quiet: bool,
+    ) -> str:
         address = _ADDRESS.fullmatch(self.registry_url)
         if address is None:
             raise HtcException(f"{_shown(self.registry_url)} can't be a registry's address")
         program = find_program()
+        call = client.io.call
         if remote_image_name is None:
             tag = local["tag"][: MAX_TAG_CHARACTERS - 1 - ID_DIGITS]
-            remote_image_name = f"{local['name']}:{tag}-{program.image_id(local_image_name)}"
+            image_id = await call(program.image_id, local[0])
+            remote_image_name = f"{local['name']}:{tag}-{image_id}"
             _checked(_REMOTE_IMAGE, remote_image_name, "remote_image_name", _REMOTE_FORM)
-        self.create_repo(rescale, remote_image_name.partition(":")[0])
+        ids = {"projectId": self._project_id, "repoName": remote_image_name.partition(":")[0]}
+        await client.send(CREATE_REPOSITORY.call(ids))
         target = f"{address['host']}{address['path']}/{remote_image_name}"
         login = ["login", f"--username={self.username}", "--password-stdin", address["host"]]
-        program.run("logging in to the registry", login, quiet, self.get_token(rescale))
-        program.run("tagging the image", ["tag", local_image_name, target], quiet)
-        program.run("pushing the image", ["push", target], quiet)
+        password = await self._get_password(client)
+        await call(program.run, "logging in to the registry", login, quiet, password)
+        await call(program.run, "tagging the image", ["tag", local[0], target], quiet)
+        await call(program.run, "pushing the image", ["push", target], quiet)
         return remote_image_name
 
     @property
@@ -268,15 +311,20 @@ def get_container_registry(rescale: HtcSession, project: HtcProject) -> HtcConta
 
     Operation getProject, if `project.json` does not hold the registry's address.
 
+    Args:
+        rescale: The session.
+        project: The project.
+
     Raises:
         HtcValidationError: `project` is not an HtcProject.
         HtcException: The project has no registry.
     """
     require_instance(project, HtcProject, "project", "get_container_registry")
     project_id: str = id_of(project, "projectId")
-    address: object = project.json.get("containerRegistry")
+    address = cast("object", project.json.get("containerRegistry"))
     if not address:
-        address = api.get_htc_projects(rescale, project_id).get("containerRegistry")
+        found = api.get_htc_projects(rescale, project_id).get("containerRegistry")
+        address = cast("object", found)
     if not isinstance(address, str) or not address:
         raise HtcException(f"project {project_id} has no container registry")
     return HtcContainerRegistry(project, address)
@@ -305,7 +353,7 @@ def _shown(name: object) -> str:
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
 
 
-def _names(answer: dict[str, Any], field: str, operation: str) -> list[str]:
+def _names(answer: Mapping[str, Any], field: str, operation: str) -> list[str]:
     with trimmed():
         names = answer.get(field)
         if not names:

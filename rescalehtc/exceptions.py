@@ -35,6 +35,36 @@ if TYPE_CHECKING:
 
     from ._counts import JobCounts
 
+__all__ = [
+    "HtcAuthenticationError",
+    "HtcBadRequestError",
+    "HtcConfigurationError",
+    "HtcConnectionError",
+    "HtcCredentialsError",
+    "HtcException",
+    "HtcFileError",
+    "HtcForbiddenError",
+    "HtcImagePendingError",
+    "HtcNotFoundError",
+    "HtcRateLimitError",
+    "HtcResponseError",
+    "HtcServerError",
+    "HtcStatusError",
+    "HtcTimeoutError",
+    "HtcValidationError",
+    "HtcWaitTimeoutError",
+    "LostRequest",
+    "NotFetchedError",
+    "Problem",
+    "SubmissionIncompleteError",
+    "SubmissionUncertainError",
+    "UnsentRequest",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 class HtcException(Exception):  # noqa: N818 - the name is part of the documented interface
     """The base of this package's exceptions.
@@ -43,13 +73,22 @@ class HtcException(Exception):  # noqa: N818 - the name is part of the documente
         status_code: The HTTP status if the service answered with 400 or above, else None.
         outcome_unknown: Whether the service may have carried out an operation that creates or
             changes something, although it failed. Such a request is not sent again by itself.
+        request_id: The id that the service gave the request, which its support can look up;
+            None if there was no answer, or one without an id. The message ends with it.
     """
 
     outcome_unknown: bool = False
+    request_id: str | None = None
 
     def __init__(self, message: str, status_code: int | None = None) -> None:
         super().__init__(message)
         self.status_code: int | None = status_code
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        if self.request_id is None or self.request_id in message:
+            return message
+        return f"{message} (request id {self.request_id})"
 
     def __reduce__(self) -> tuple[object, ...]:
         state: dict[str, Any] = dict(self.__dict__)
@@ -66,16 +105,14 @@ def _restore(kind: type[HtcException], args: tuple[object, ...]) -> HtcException
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with an argument or a payload.
-
-    Attributes:
-        where: The argument's name, such as `max_vcpus` or `envs[0].name`; or the path in a
-            payload, such as `[0].htcJobDefinition.maxVCpus`.
-        message: What would be right and, where it is no secret, what was given.
-    """
+    """One thing that is wrong with an argument or a payload."""
 
     where: str
+    """The argument's name, such as `max_vcpus` or `envs[0].name`; or the path in a payload, such
+    as `[0].htcJobDefinition.maxVCpus`.
+    """
     message: str
+    """What would be right and, where it is no secret, what was given."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}"
@@ -220,30 +257,25 @@ class HtcResponseError(HtcException):
 
 
 class LostRequest(NamedTuple):
-    """A submit request whose answer was lost.
-
-    Attributes:
-        position: Its position among the requests that you submitted, from 0. A request with a
-            `batchSize` above 1000 is sent as several, which share its position.
-        batch_size: Number of its jobs.
-        mark: The value of the tag `rescalehtc-submission` of its jobs; None without marks.
-    """
+    """A submit request whose answer was lost."""
 
     position: int
+    """Its position among the requests that you submitted, from 0. A request with a `batchSize`
+    above 1000 is sent as several, which share its position.
+    """
     batch_size: int
+    """Number of its jobs."""
     mark: str | None
+    """The value of the tag `rescalehtc-submission` of its jobs; None without marks."""
 
 
 class UnsentRequest(NamedTuple):
-    """A submit request, or a part of one, that was not submitted.
-
-    Attributes:
-        position: Its position among the requests that you submitted, from 0.
-        batch_size: Number of its jobs that were not submitted.
-    """
+    """A submit request, or a part of one, that was not submitted."""
 
     position: int
+    """Its position among the requests that you submitted, from 0."""
     batch_size: int
+    """Number of its jobs that were not submitted."""
 
 
 class SubmissionUncertainError(HtcException):
@@ -275,6 +307,7 @@ class SubmissionUncertainError(HtcException):
         cause: HtcException,
     ) -> None:
         super().__init__("", cause.status_code)
+        self.request_id: str | None = cause.request_id
         self.project_id: str = project_id
         self.task_id: str = task_id
         self.group: str | None = group
@@ -333,6 +366,7 @@ class SubmissionIncompleteError(HtcException):
             f"  {cause}",
             cause.status_code,
         )
+        self.request_id: str | None = cause.request_id
         self.outcome_unknown: bool = bool(uncertain)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from . import _lazy, api
 from ._facts import PAGE_SIZE
 from ._objects.json_object import id_of, require_instance, require_list
-from ._objects.storage import StorageOperations, StoredObject
-from ._requests.validation import check, check_arguments
+from ._objects.storage import PROJECT_STORAGE, StoredObject
+from ._requests.validation import check, check_arguments, retention_payload
 from ._tracebacks import trimmed
 from .exceptions import (
     HtcException,
@@ -17,12 +17,12 @@ from .exceptions import (
     HtcValidationError,
     Problem,
 )
-from .htcworkspaces import retention_payload
+from .records import HTCProjectLimitRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from . import models
+    from . import models, types
     from ._literals import ModifierRole, RescaleRegion
     from .htcsession import HtcSession
 
@@ -42,7 +42,11 @@ if not TYPE_CHECKING:
     __getattr__ = _lazy.importer(__name__, HtcSession="htcsession")
 
 
-class HtcProject(StoredObject["models.HTCProject"]):
+def __dir__() -> list[str]:
+    return __all__
+
+
+class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"]):
     """A project.
 
     Attributes:
@@ -50,12 +54,7 @@ class HtcProject(StoredObject["models.HTCProject"]):
     """
 
     _operation = api.GET_PROJECT
-    _storage = StorageOperations(
-        token=api.GET_PROJECT_STORAGE_TOKEN,
-        token_for_region=api.GET_PROJECT_STORAGE_TOKEN_FOR_REGION,
-        tokens=api.GET_PROJECT_STORAGE_TOKENS,
-        presigned_url=api.GET_PROJECT_PRESIGNED_URL,
-    )
+    _storage = PROJECT_STORAGE
 
     def __repr__(self) -> str:
         name, project_id = self.json.get("projectName"), self.json.get("projectId")
@@ -69,29 +68,36 @@ class HtcProject(StoredObject["models.HTCProject"]):
 
         Operation updateProject.
 
+        Args:
+            rescale: The session.
+            regions: Names such as AWS_US_EAST_1, at least one and none twice.
+
         Raises:
             HtcValidationError: The regions are no list of different names.
         """
         require_list(regions, "regions", "set_regions")
         update = check_arguments("HTCProjectUpdate", "set_regions", {"regions": list(regions)})
-        self.json: dict[str, Any] = api.patch_htc_projects(
+        self.json: types.HTCProjectDict = api.patch_htc_projects(
             rescale, id_of(self, "projectId"), update
         )
 
-    def get_limits(self, rescale: HtcSession) -> list[dict[str, Any]]:
+    def get_limits(self, rescale: HtcSession) -> list[HTCProjectLimitRecord]:
         """Return the project's limits, an `HTCProjectLimit` object for each.
 
         Operation listProjectLimits.
+
+        Args:
+            rescale: The session.
         """
         with trimmed():
             limits: list[Any] = api.get_htc_projects_limits(rescale, id_of(self, "projectId"))
             if not all(isinstance(limit, dict) for limit in limits):
                 raise HtcResponseError("listProjectLimits: a limit is not a JSON object")
-            return limits
+            return [HTCProjectLimitRecord(limit) for limit in limits]
 
     def set_vcpu_limit(
         self, rescale: HtcSession, modifier_role: ModifierRole, vcpu_limit: int
-    ) -> dict[str, Any]:
+    ) -> HTCProjectLimitRecord:
         """Set how many virtual CPUs of the project may be in use at once.
 
         Operation createProjectLimit. The limit takes the place of the one that the role has;
@@ -114,22 +120,27 @@ class HtcProject(StoredObject["models.HTCProject"]):
         if limit["vCPUs"] == 0:  # the service takes it, but it would hold every job back
             message = "must be an integer from 1 to 999999, got 0"
             raise HtcValidationError("set_vcpu_limit", [Problem("vcpu_limit", message)])
-        return api.post_htc_projects_limits(rescale, id_of(self, "projectId"), limit)
+        made = api.post_htc_projects_limits(rescale, id_of(self, "projectId"), limit)
+        return HTCProjectLimitRecord(made)
 
-    def get_limit(self, rescale: HtcSession, limit_id: int | str) -> models.HTCProjectLimit | None:
+    def get_limit(self, rescale: HtcSession, limit_id: int | str) -> HTCProjectLimitRecord | None:
         """Fetch one of the project's limits; None if there is none with this id.
 
         Operation getProjectLimit.
+
+        Args:
+            rescale: The session.
+            limit_id: The limit's `id`.
         """
         try:
             limit = api.get_htc_projects_limits(rescale, id_of(self, "projectId"), limit_id)
         except HtcNotFoundError:
             return None
-        return api.GET_PROJECT_LIMIT.to_record(limit)
+        return HTCProjectLimitRecord(limit)
 
     def update_limit(
         self, rescale: HtcSession, limit_id: int | str, vcpu_limit: int
-    ) -> models.HTCProjectLimit:
+    ) -> HTCProjectLimitRecord:
         """Change one of the project's limits.
 
         Operation updateProjectLimit.
@@ -145,7 +156,7 @@ class HtcProject(StoredObject["models.HTCProject"]):
         """
         update = check_arguments("HTCLimitUpdate", "update_limit", {"vcpu_limit": vcpu_limit})
         limit = api.patch_htc_projects_limits(rescale, id_of(self, "projectId"), limit_id, update)
-        return api.GET_PROJECT_LIMIT.to_record(limit)
+        return HTCProjectLimitRecord(limit)
 
     def delete_limit(self, rescale: HtcSession, limit_id: int | str) -> None:
         """Delete one of the project's limits.
@@ -162,6 +173,9 @@ class HtcProject(StoredObject["models.HTCProject"]):
         """Delete all of the project's limits.
 
         Operation deleteAllProjectLimits.
+
+        Args:
+            rescale: The session.
         """
         api.delete_all_htc_projects_limits(rescale, id_of(self, "projectId"))
 
@@ -169,6 +183,9 @@ class HtcProject(StoredObject["models.HTCProject"]):
         """Fetch the computing environments that the project's jobs may run in.
 
         Operation getProjectDimensions.
+
+        Args:
+            rescale: The session.
         """
         found = api.get_htc_projects_dimensions(rescale, id_of(self, "projectId"))
         return [api.GET_PROJECT_DIMENSIONS.to_record(one) for one in found]
@@ -176,11 +193,20 @@ class HtcProject(StoredObject["models.HTCProject"]):
     def set_dimensions(
         self,
         rescale: HtcSession,
-        dimensions: Sequence[dict[str, Any] | models.HTCComputeEnvironmentUpdate],
+        dimensions: Sequence[
+            types.HTCComputeEnvironmentUpdateDict
+            | types.HTCComputeEnvironmentDict
+            | models.HTCComputeEnvironmentUpdate
+            | dict[str, Any]
+        ],
     ) -> list[models.HTCComputeEnvironment]:
         """Replace the computing environments that the project's jobs may run in.
 
         Operation setProjectDimensions. An empty list lifts all restrictions.
+
+        Args:
+            rescale: The session.
+            dimensions: The environments: dictionaries with the service's names, models, or a mix of both.
 
         Raises:
             HtcValidationError: An environment breaks a rule.
@@ -199,6 +225,9 @@ class HtcProject(StoredObject["models.HTCProject"]):
 
         Operation getProjectRetentionPolicy. None if the project has no policy of its own;
         that of its workspace applies.
+
+        Args:
+            rescale: The session.
         """
         try:
             policy = api.get_htc_projects_task_retention_policy(rescale, id_of(self, "projectId"))
@@ -234,6 +263,9 @@ class HtcProject(StoredObject["models.HTCProject"]):
         """Delete the project's own policy; that of its workspace applies.
 
         Operation deleteProjectRetentionPolicy.
+
+        Args:
+            rescale: The session.
         """
         api.delete_htc_projects_task_retention_policy(rescale, id_of(self, "projectId"))
 
@@ -242,6 +274,9 @@ def iter_projects(rescale: HtcSession) -> Iterator[HtcProject]:
     """Yield the projects of the workspace, holding one page of them at a time.
 
     Operation listProjects.
+
+    Args:
+        rescale: The session.
     """
     for page in rescale.pages(api.LIST_PROJECTS.call(query={"pageSize": PAGE_SIZE})):
         for project in page:
@@ -252,6 +287,9 @@ def get_projects(rescale: HtcSession) -> list[HtcProject]:
     """Return the projects of the workspace; an empty list if there are none.
 
     Operation listProjects.
+
+    Args:
+        rescale: The session.
     """
     return list(iter_projects(rescale))
 
@@ -260,6 +298,10 @@ def get_project_with_name(rescale: HtcSession, project_name: str) -> HtcProject 
     """Return the project with this name, or None if there is none.
 
     Operation listProjects.
+
+    Args:
+        rescale: The session.
+        project_name: The project's name, exactly.
 
     Raises:
         HtcException: Several projects have this name.
@@ -275,6 +317,10 @@ def get_project_with_id(rescale: HtcSession, project_id: str) -> HtcProject | No
     """Return the project with this id, or None if there is none.
 
     Operation getProject.
+
+    Args:
+        rescale: The session.
+        project_id: The project's id.
 
     Raises:
         HtcValidationError: `project_id` is not a string.

@@ -5,72 +5,60 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import _lazy, api
-from ._counts import JobCounts
+from ._counts import ANY, JobCounts
 from ._facts import PAGE_SIZE
 from ._jobs import waiting, watching
 from ._jobs.progress import Progress
-from ._jobs.waiting import Interval
 from ._objects.json_object import id_of, require_instance
-from ._objects.storage import StorageOperations, StoredObject
+from ._objects.storage import TASK_STORAGE, StoredObject
 from ._requests.validation import check_arguments
 from .exceptions import HtcException, HtcNotFoundError
 from .htcprojects import HtcProject
+from .records import HTCTaskRecord, JobStatusSummaryRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from . import models
+    from . import models, types
     from ._literals import LifecycleStatus
     from .htcsession import HtcSession
 
 __all__ = [
-    "HtcException",
-    "HtcProject",
-    "HtcSession",
-    "HtcTask",
-    "api",
-    "create_task_with_name",
-    "delete_task_with_id",
-    "delete_tasks_with_name",
-    "get_task_with_id",
-    "get_tasks",
-    "get_tasks_with_name",
-    "iter_tasks",
-]
+    "HtcException", "HtcProject", "HtcSession", "HtcTask", "api", "create_task_with_name",
+    "delete_task_with_id", "delete_tasks_with_name", "get_task_with_id", "get_tasks",
+    "get_tasks_with_name", "iter_tasks",
+]  # fmt: skip
 
 if not TYPE_CHECKING:
     __getattr__ = _lazy.importer(__name__, HtcSession="htcsession")
 
-# Values of the filters of get_tasks and get_jobs that match every status.
-ANY = ("any", "all", None)
+
+def __dir__() -> list[str]:
+    return __all__
 
 
-class HtcTask(StoredObject["models.HTCTask"]):
-    """A task.
-
-    Attributes:
-        json: The raw dictionary, an `HTCTask` object with the service's names.
-        project: The project it belongs to.
-
-    Raises:
-        HtcValidationError: `project` is not an HtcProject.
-    """
+class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"]):
+    """A task."""
 
     _operation = api.GET_TASK
     _not_pickled = ("_validated", "_summary")
-    _storage = StorageOperations(
-        token=api.GET_TASK_STORAGE_TOKEN,
-        token_for_region=api.GET_TASK_STORAGE_TOKEN_FOR_REGION,
-        tokens=api.GET_TASK_STORAGE_TOKENS,
-        presigned_url=api.GET_TASK_PRESIGNED_URL,
-    )
+    _storage = TASK_STORAGE
 
-    def __init__(self, json: dict[str, Any], project: HtcProject) -> None:
+    def __init__(self, json: types.HTCTaskDict | dict[str, Any], project: HtcProject) -> None:
+        """Make a task of its dictionary.
+
+        Args:
+            json: The dictionary, an `HTCTask` object with the service's names.
+            project: The project it belongs to.
+
+        Raises:
+            HtcValidationError: `project` is not an HtcProject.
+        """
         require_instance(project, HtcProject, "project", "HtcTask")
         super().__init__(json)
         self.project: HtcProject = project
-        self._summary: dict[str, Any] | None = None
-        self._summary_fetched_at = 0.0
+        """The project it belongs to."""
+        self._summary: tuple[float, JobStatusSummaryRecord] | None = None
 
     def __repr__(self) -> str:
         name, task_id = self.json.get("taskName"), self.json.get("taskId")
@@ -84,6 +72,9 @@ class HtcTask(StoredObject["models.HTCTask"]):
 
         Operation updateTask.
 
+        Args:
+            rescale: The session.
+
         Raises:
             HtcBadRequestError: The task is not active, or has jobs that run.
         """
@@ -94,13 +85,16 @@ class HtcTask(StoredObject["models.HTCTask"]):
 
         Operation updateTask.
 
+        Args:
+            rescale: The session.
+
         Raises:
             HtcBadRequestError: The task is deleted.
         """
         self._set_lifecycle_status(rescale, "ACTIVE")
 
     def _set_lifecycle_status(self, rescale: HtcSession, status: str) -> None:
-        self.json: dict[str, Any] = api.patch_htc_projects_tasks(
+        self.json: types.HTCTaskDict = api.patch_htc_projects_tasks(
             rescale, id_of(self, "projectId"), id_of(self, "taskId"), {"lifecycleStatus": status}
         )
 
@@ -108,6 +102,9 @@ class HtcTask(StoredObject["models.HTCTask"]):
         """Yield the names of the groups that jobs were submitted with.
 
         Operation listGroups.
+
+        Args:
+            rescale: The session.
         """
         for page in rescale.pages(api.LIST_GROUPS.call(self._ids(), query={"pageSize": PAGE_SIZE})):
             yield from page
@@ -116,6 +113,9 @@ class HtcTask(StoredObject["models.HTCTask"]):
         """Return the names of the groups that jobs were submitted with.
 
         Operation listGroups.
+
+        Args:
+            rescale: The session.
         """
         return list(self.iter_groups(rescale))
 
@@ -141,6 +141,10 @@ class HtcTask(StoredObject["models.HTCTask"]):
         """Return the number of jobs by status for each group: see `iter_group_summaries`.
 
         Operation listGroupSummaries.
+
+        Args:
+            rescale: The session.
+            groups: Only these groups; None for all of them.
         """
         return list(self.iter_group_summaries(rescale, groups))
 
@@ -148,40 +152,38 @@ class HtcTask(StoredObject["models.HTCTask"]):
         """Fetch the task's storages in all regions, with their credentials.
 
         Operation getTaskRegionalStorage.
-        """
-        return api.GET_TASK_REGIONAL_STORAGE.to_record(
-            api.get_htc_projects_tasks_storage_regional_storage(
-                rescale, id_of(self, "projectId"), id_of(self, "taskId")
-            ),
-        )
 
-    def get_task_summary(self, rescale: HtcSession) -> dict[str, Any]:
-        """Count the task's jobs by status.
+        Args:
+            rescale: The session.
+        """
+        answer = rescale.send(api.GET_TASK_REGIONAL_STORAGE.call(self._ids()))
+        return api.GET_TASK_REGIONAL_STORAGE.to_record(answer)
+
+    def get_task_summary(self, rescale: HtcSession) -> JobStatusSummaryRecord:
+        """Count the task's jobs by status; `still_running` is whether any has not ended.
 
         Operation getTaskSummary; within `rescale.status_refresh_seconds` of the last time
         nothing is sent and the same counts are returned.
 
-        Returns:
-            A `JobStatusSummary` object with one more key, `still_running`: whether any job has
-            not ended.
+        Args:
+            rescale: The session.
         """
-        age = rescale.client.io.monotonic() - self._summary_fetched_at
-        if self._summary is None or age >= rescale.status_refresh_seconds:
-            return self._fetch_summary(rescale)
-        return self._summary
-
-    def _fetch_summary(self, rescale: HtcSession) -> dict[str, Any]:
-        summary, counts = rescale.run(watching.fetch_task_summary(rescale.client, self._ids()))
-        summary["still_running"] = bool(counts.running)
-        self._summary, self._summary_fetched_at = summary, rescale.client.io.monotonic()
-        return summary
+        now = rescale.client.io.monotonic
+        if self._summary is None or now() - self._summary[0] >= rescale.status_refresh_seconds:
+            answer, counts = rescale.run(watching.fetch_task_summary(rescale.client, self._ids()))
+            record = JobStatusSummaryRecord(answer, still_running=bool(counts.running))
+            self._summary = (now(), record)
+        return self._summary[1]
 
     def is_still_running(self, rescale: HtcSession) -> bool:
         """Whether any job of the task has not ended yet, by `get_task_summary`.
 
         Operation getTaskSummary.
+
+        Args:
+            rescale: The session.
         """
-        return bool(self.get_task_summary(rescale)["still_running"])
+        return self.get_task_summary(rescale).still_running
 
     def wait(
         self,
@@ -192,8 +194,7 @@ class HtcTask(StoredObject["models.HTCTask"]):
         """Wait until all jobs of the task have ended, and count them by status.
 
         Operation getTaskSummary, every `rescale.status_refresh_seconds` (30 by default),
-        however many jobs there are. A task without jobs has nothing to wait for; right after
-        a submission `HtcJobBatch.wait` is surer, for it knows how many jobs there should be.
+        however many jobs there are. Right after a submission, use `HtcJobBatch.wait`.
 
         Args:
             rescale: The session.
@@ -208,13 +209,13 @@ class HtcTask(StoredObject["models.HTCTask"]):
             HtcWaitTimeoutError: Not all jobs ended in time. It has the counts.
             HtcNotFoundError: There is no such task.
         """
-        client = rescale.client
-        interval = Interval(client.io, rescale.status_refresh_seconds, timeout, "wait")
+        client, seconds = rescale.client, rescale.status_refresh_seconds
+        interval = waiting.Interval(client.io, seconds, timeout, "wait")
 
         async def poll() -> JobCounts:
             # Not from memory: jobs may have been submitted since.
-            ids, expires_at = self._ids(), interval.expires_at
-            return (await watching.fetch_task_summary(client, ids, expires_at))[1]
+            summary = watching.fetch_task_summary(client, self._ids(), interval.expires_at)
+            return (await summary)[1]
 
         with Progress(progress) as show:
             return rescale.run(waiting.wait(poll, interval, JobCounts({}, 0), show))
@@ -223,6 +224,9 @@ class HtcTask(StoredObject["models.HTCTask"]):
         """Delete this task, if it still exists, with its jobs and storage.
 
         Operation deleteTask.
+
+        Args:
+            rescale: The session.
         """
         delete_task_with_id(rescale, self.project, id_of(self, "taskId"))
 
@@ -230,10 +234,12 @@ class HtcTask(StoredObject["models.HTCTask"]):
         """Ask for all jobs of this task to be cancelled; they end as FAILED.
 
         Operation cancelJobs. That it returns does not mean that every job was cancelled.
+
+        Args:
+            rescale: The session.
         """
-        api.post_htc_projects_tasks_jobs_cancel(
-            rescale, id_of(self.project, "projectId"), id_of(self, "taskId")
-        )
+        project_id = id_of(self.project, "projectId")
+        api.post_htc_projects_tasks_jobs_cancel(rescale, project_id, id_of(self, "taskId"))
 
 
 def iter_tasks(
@@ -252,9 +258,8 @@ def iter_tasks(
         HtcValidationError: `project` is not an HtcProject.
     """
     require_instance(project, HtcProject, "project", "iter_tasks")
-    call = api.LIST_TASKS.call(
-        {"projectId": id_of(project, "projectId")}, query={"pageSize": PAGE_SIZE}
-    )
+    ids = {"projectId": id_of(project, "projectId")}
+    call = api.LIST_TASKS.call(ids, query={"pageSize": PAGE_SIZE})
     return (
         HtcTask(task, project)
         for page in rescale.pages(call)
@@ -266,9 +271,14 @@ def iter_tasks(
 def get_tasks(
     rescale: HtcSession, project: HtcProject, lifecycle_status: LifecycleStatus | None = "ACTIVE"
 ) -> list[HtcTask]:
-    """Return the tasks of a project. The arguments are those of `iter_tasks`.
+    """Return the tasks of a project.
 
     Operation listTasks.
+
+    Args:
+        rescale: The session.
+        project: The project.
+        lifecycle_status: ACTIVE, ARCHIVED or DELETED; `any`, `all` or None for every status.
     """
     return list(iter_tasks(rescale, project, lifecycle_status))
 
@@ -279,18 +289,32 @@ def get_tasks_with_name(
     task_name: str,
     lifecycle_status: LifecycleStatus | None = "ACTIVE",
 ) -> list[HtcTask]:
-    """Return the tasks with this name. The other arguments are those of `iter_tasks`.
+    """Return the tasks with this name.
 
     Operation listTasks.
+
+    Args:
+        rescale: The session.
+        project: The project.
+        task_name: The tasks' name, exactly.
+        lifecycle_status: ACTIVE, ARCHIVED or DELETED; `any`, `all` or None for every status.
     """
-    tasks = iter_tasks(rescale, project, lifecycle_status)
-    return [task for task in tasks if task.json.get("taskName") == task_name]
+    return [
+        task
+        for task in iter_tasks(rescale, project, lifecycle_status)
+        if task.json.get("taskName") == task_name
+    ]
 
 
 def get_task_with_id(rescale: HtcSession, project: HtcProject, task_id: str) -> HtcTask | None:
     """Return the task with this id, or None if the project has none.
 
     Operation getTask.
+
+    Args:
+        rescale: The session.
+        project: The project.
+        task_id: The task's id.
 
     Raises:
         HtcValidationError: `project` is not an HtcProject, or `task_id` not a string.
@@ -311,6 +335,12 @@ def create_task_with_name(
 
     Operation createTask.
 
+    Args:
+        rescale: The session.
+        project: The project that the task is to belong to.
+        task_name: A name for people.
+        task_description: What the task is for.
+
     Raises:
         HtcValidationError: `project` is not an HtcProject, or a text is not a string.
     """
@@ -323,10 +353,15 @@ def create_task_with_name(
 
 def delete_tasks_with_name(
     rescale: HtcSession, project: HtcProject, task_name: str
-) -> list[dict[str, Any]]:
+) -> list[HTCTaskRecord]:
     """Delete all active tasks with this name, with their jobs and storage.
 
     Operations listTasks and deleteTask.
+
+    Args:
+        rescale: The session.
+        project: The project.
+        task_name: The tasks' name, exactly.
 
     Returns:
         An `HTCTask` object for each task deleted; none if there was none.
@@ -341,10 +376,15 @@ def delete_tasks_with_name(
 
 def delete_task_with_id(
     rescale: HtcSession, project: HtcProject, task_id: str
-) -> dict[str, Any] | None:
+) -> HTCTaskRecord | None:
     """Delete the task with this id, with its jobs and storage.
 
     Operation deleteTask.
+
+    Args:
+        rescale: The session.
+        project: The project.
+        task_id: The task's id.
 
     Returns:
         The task as it was deleted, an `HTCTask` object; None if the project has none.
@@ -354,6 +394,7 @@ def delete_task_with_id(
     """
     require_instance(project, HtcProject, "project", "delete_task_with_id")
     try:
-        return api.delete_htc_projects_tasks(rescale, id_of(project, "projectId"), task_id)
+        deleted = api.delete_htc_projects_tasks(rescale, id_of(project, "projectId"), task_id)
     except HtcNotFoundError:
         return None
+    return HTCTaskRecord(deleted)

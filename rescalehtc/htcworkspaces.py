@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from . import api
 from ._interrupts import suppressed
 from ._objects.json_object import JsonObject
 from ._raw import is_list, is_object
-from ._requests.validation import check_arguments
+from ._requests.validation import retention_payload
 from ._tracebacks import trimmed
 from .exceptions import HtcNotFoundError, HtcResponseError
 
 if TYPE_CHECKING:
-    from . import models
+    from . import models, types  # noqa: F401 - in a string
     from ._literals import RescaleRegion
     from .htcsession import HtcSession
 
+__all__ = ["HtcWorkspace", "get_workspace"]
 
-class HtcWorkspace(JsonObject["models.HTCTokenPayload"]):
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+class HtcWorkspace(JsonObject["types.HTCTokenPayloadDict", "models.HTCTokenPayload"]):
     """The workspace that a session is with.
 
     Attributes:
@@ -35,7 +41,7 @@ class HtcWorkspace(JsonObject["models.HTCTokenPayload"]):
 
     @property
     def _id(self) -> str:
-        workspace_id = self.json.get("workspaceId")
+        workspace_id = cast("object", self.json.get("workspaceId"))
         if not isinstance(workspace_id, str):
             raise HtcResponseError("the bearer token does not say which workspace it is for")
         return workspace_id
@@ -44,6 +50,9 @@ class HtcWorkspace(JsonObject["models.HTCTokenPayload"]):
         """Fetch how many virtual CPUs of the workspace may be in use at once; None for no limit.
 
         Operation getWorkspaceLimit.
+
+        Args:
+            rescale: The session.
         """
         try:
             limit = api.get_htc_workspaces_limits(rescale, self._id)
@@ -55,6 +64,9 @@ class HtcWorkspace(JsonObject["models.HTCTokenPayload"]):
         """Fetch the computing environments that the workspace has.
 
         Operation getWorkspaceDimensions.
+
+        Args:
+            rescale: The session.
         """
         found = api.get_htc_workspaces_dimensions(rescale, self._id)
         return [api.GET_WORKSPACE_DIMENSIONS.to_record(one) for one in found]
@@ -65,6 +77,9 @@ class HtcWorkspace(JsonObject["models.HTCTokenPayload"]):
         """Fetch when tasks are archived and deleted by themselves; None if nothing is set.
 
         Operation getWorkspaceRetentionPolicy. A project's own policy comes before it.
+
+        Args:
+            rescale: The session.
         """
         try:
             policy = api.get_htc_task_retention_policy(rescale, self._id)
@@ -97,6 +112,9 @@ class HtcWorkspace(JsonObject["models.HTCTokenPayload"]):
         """Fetch the Google Cloud clusters that can run jobs of the workspace.
 
         Operation getGcpClusters.
+
+        Args:
+            rescale: The session.
         """
         clusters = api.get_htc_gcp_clusters(rescale, self._id)
         return api.GET_GCP_CLUSTERS.to_record(clusters)
@@ -130,6 +148,10 @@ class HtcWorkspace(JsonObject["models.HTCTokenPayload"]):
         """Fetch the settings of one region; None if there is no such region.
 
         Operation getRegion.
+
+        Args:
+            rescale: The session.
+            region: The region's name, such as AWS_US_EAST_1.
         """
         try:
             settings = api.get_htc_regions(rescale, region)
@@ -141,6 +163,9 @@ class HtcWorkspace(JsonObject["models.HTCTokenPayload"]):
         """Fetch the storages of all enabled regions.
 
         Operation listStorages.
+
+        Args:
+            rescale: The session.
         """
         return [api.GET_STORAGE.to_record(one) for one in api.get_htc_storage(rescale)]
 
@@ -150,6 +175,10 @@ class HtcWorkspace(JsonObject["models.HTCTokenPayload"]):
         """Fetch the storage of one region; None if the region has none.
 
         Operation getStorage.
+
+        Args:
+            rescale: The session.
+            region: Its name, such as AWS_US_EAST_1.
         """
         try:
             storage = api.get_htc_storage_region(rescale, region)
@@ -161,6 +190,9 @@ class HtcWorkspace(JsonObject["models.HTCTokenPayload"]):
         """Fetch the workspace's metrics in the OpenMetrics text format.
 
         Operation getMetrics.
+
+        Args:
+            rescale: The session.
         """
         return api.get_htc_metrics(rescale)
 
@@ -169,6 +201,9 @@ def get_workspace(rescale: HtcSession) -> HtcWorkspace:
     """Return the workspace that the session is with.
 
     Operation getTokenPayload.
+
+    Args:
+        rescale: The session.
 
     Raises:
         HtcResponseError: The answer contains no claims.
@@ -181,16 +216,3 @@ def get_workspace(rescale: HtcSession) -> HtcWorkspace:
         if not is_object(claims):
             raise HtcResponseError("getTokenPayload: the answer is not an object with claims")
         return HtcWorkspace(claims)
-
-
-def retention_payload(archive_after_hours: int, delete_after_hours: int) -> dict[str, Any]:
-    """Check a retention policy and return what to send.
-
-    Raises:
-        HtcValidationError: A number can't be right.
-    """
-    arguments = {
-        "archive_after_hours": archive_after_hours,
-        "delete_after_hours": delete_after_hours,
-    }
-    return check_arguments("TaskRetentionPolicyUpdate", "set_retention_policy", arguments)

@@ -4,7 +4,7 @@
 
 - `htc_emulator`: an `Emulator` for the whole run; with xdist, one for each worker. In a test that
   uses it, an `HtcSession()` and the command `rescalehtc` reach it too, whatever variables are set.
-- `htc_session`: a session with it.
+- `htc_session`: a session with it; `htc_async_session`: an asynchronous one.
 - `htc_task`: a task of its own for each test, deleted at its end with its jobs.
 - `htc_faults`: the faults of the test's markers, in their order.
 - `htc_clock_rate`: emulated seconds a second, 20. Define it in your `conftest.py` for another.
@@ -16,16 +16,20 @@ Nothing is loaded and no emulator starts before a test uses one of them.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ._session import BaseSession
+    from .aio import AsyncHtcSession
     from .emulator import Emulator, Fault
     from .htcsession import HtcSession
     from .htctasks import HtcTask
+
+    SessionT = TypeVar("SessionT", bound=BaseSession)
 
 _MARKER = "htc_fault"
 _VARIABLES = "_htc_variables"
@@ -86,14 +90,28 @@ def htc_session(htc_emulator: Emulator) -> Iterator[HtcSession]:
     """A session with the emulator that loses no time between requests."""
     from .htcsession import HtcSession
 
-    with HtcSession(
-        base_url=htc_emulator.url,
-        api_key=htc_emulator.api_key,
+    with _new_session(HtcSession, htc_emulator) as rescale:
+        yield rescale
+
+
+@pytest.fixture
+def htc_async_session(htc_emulator: Emulator) -> Iterator[AsyncHtcSession]:
+    """The same for tests on an event loop; it needs none to be made."""
+    from .aio import AsyncHtcSession
+
+    rescale = _new_session(AsyncHtcSession, htc_emulator)
+    yield rescale
+    rescale.close()
+
+
+def _new_session(kind: type[SessionT], emulator: Emulator) -> SessionT:
+    return kind(
+        base_url=emulator.url,
+        api_key=emulator.api_key,
         status_refresh_seconds=0.1,
         backoff_seconds=0.05,
         settle_seconds=1.0,
-    ) as rescale:
-        yield rescale
+    )
 
 
 @pytest.fixture

@@ -25,11 +25,12 @@ from ._client.tokens import TOKEN_FILE
 from ._console import INTERRUPTED, console, discard, ignore_interrupts, is_terminal
 from ._environment import API_KEY_VARIABLES, variable
 from ._interrupts import is_from_signal_handler
+from ._session import CONFIG_FOLDER
 from .exceptions import HtcAuthenticationError, HtcCredentialsError, HtcException, HtcFileError
-from .htcsession import CONFIG_FOLDER, HtcSession
+from .htcsession import HtcSession
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from pathlib import Path
 
 KEYS_ADDRESS = "https://platform.rescale.com/user/settings/api-key/"
@@ -190,18 +191,20 @@ def _workspace_of(rescale: HtcSession, key: Credential) -> str:
     try:
         user = api.get_auth_whoami(rescale, key.authorization)
     except HtcAuthenticationError as error:
-        status = error.status_code
+        refused = error
     else:
         match user:
             case {"user": {"workspace": {"name": str(name)}}}:
                 return name
             case _:
                 return ""
-    raise HtcCredentialsError(
+    failure = HtcCredentialsError(
         f"the service at {rescale.base_url} refuses the API key in {key.found_in}; "
         "nothing was written",
-        status,
+        refused.status_code,
     )
+    failure.request_id = refused.request_id
+    raise failure
 
 
 def name_fault(name: str) -> str | None:
@@ -266,7 +269,7 @@ def _link(link: Path, name: str) -> None:
 def _try(rescale: HtcSession, found_in: str) -> None:
     """Authenticate, and say as whom."""
     rescale.do_authenticate()
-    claims: dict[str, Any] = htcworkspaces.get_workspace(rescale).json
+    claims: Mapping[str, Any] = htcworkspaces.get_workspace(rescale).json
     names = ("userFullName", "userEmail", "organizationCode", "workspaceName", "workspaceId")
     user, email, organization, workspace, workspace_id = (
         claims.get(name) or "unknown" for name in names

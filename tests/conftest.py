@@ -83,7 +83,8 @@ def empty_home(
     monkeypatch.setenv("HOME", str(home))
     for name in ("KEY", "TOKEN", "BASE_URL"):
         monkeypatch.delenv(f"RESCALE_API_{name}", raising=False)
-    monkeypatch.delenv("RESCALE_HTC_REFRESH_TOKEN", raising=False)
+    for name in ("RESCALE_HTC_REFRESH_TOKEN", "RESCALEHTC_LOG"):
+        monkeypatch.delenv(name, raising=False)
     for name in CERTIFICATE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     yield home

@@ -6,12 +6,13 @@ import inspect
 import json
 import re
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from codegen import facts
 from codegen.spec import Spec
-from rescalehtc import _facts, api, htcjobs, models
+from rescalehtc import _facts, api, htcjobs, models, types
 from rescalehtc._wire.operation import Operation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -161,3 +162,18 @@ def test_a_key_that_is_given_twice_is_refused(tmp_path: Path) -> None:
     twice.write_text("paths:\n  /a: {}\n  /b: {}\n  /a: {}\n")
     with pytest.raises(ValueError, match=r"'/a' is given twice\n.*line 2, column 3"):
         Spec(twice)
+
+
+def test_every_request_and_record_has_a_typed_dictionary_with_its_keys() -> None:
+    requests = Spec(SPEC).request_components()
+    for name, schema in Spec(SPEC).schemas.items():
+        if "enum" in schema:
+            assert name in types.__all__
+            continue
+        kind = getattr(types, f"{name}Dict")
+        required = schema.get("required", []) if name in requests else schema["properties"]
+        assert kind.__required_keys__ == set(required), name
+        assert kind.__required_keys__ | kind.__optional_keys__ == set(schema["properties"]), name
+        assert kind.__doc__
+    assert get_type_hints(types.HTCJobDict)["completedAt"] == str | None
+    assert get_type_hints(types.HTCJobDict)["envs"] == list[types.NameValuePairDict]

@@ -30,7 +30,7 @@ from .limits import HANG_SECONDS
 from .service import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from rescalehtc.htctasks import HtcTask
 
@@ -127,7 +127,7 @@ def request(size: int | None = 1, **definition: Any) -> dict[str, Any]:
 
 
 def send(
-    rescale: HtcSession, task: HtcTask, *requests: dict[str, Any], group: str | None = "g"
+    rescale: HtcSession, task: HtcTask, *requests: Mapping[str, Any], group: str | None = "g"
 ) -> htcjobs.HtcJobBatch:
     return htcjobs.create_job_batch_raw(rescale, task, requests, group=group)
 
@@ -137,7 +137,7 @@ def ids(batch: htcjobs.HtcJobBatch) -> list[str]:
 
 
 def uncertain(
-    rescale: HtcSession, task: HtcTask, *requests: dict[str, Any], group: str | None = "g"
+    rescale: HtcSession, task: HtcTask, *requests: Mapping[str, Any], group: str | None = "g"
 ) -> SubmissionUncertainError:
     with pytest.raises(SubmissionUncertainError) as info:
         send(rescale, task, *requests, group=group)

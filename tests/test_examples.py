@@ -86,6 +86,15 @@ def test_rerun_of_failures_does_the_failed_parts_again_and_no_others(
     assert "attempt 2: 2 of 2 jobs ended: 2 SUCCEEDED" in done.stdout
 
 
+def test_async_fan_out_prints_the_sum_of_each_study(with_emulator: dict[str, str]) -> None:
+    done = run(with_emulator, "async_fan_out.py")
+    assert done.returncode == 0, done.stderr
+    sums = {limit: limit * (limit + 1) * (2 * limit + 1) // 6 for limit in (100, 200, 300, 400)}
+    assert sorted(done.stdout.splitlines()) == [
+        f"the squares up to {limit}² sum up to {total:,}" for limit, total in sums.items()
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "out", "err"),
     [

@@ -45,7 +45,7 @@ def test_what_failed_is_returned_with_its_reasons_and_last_lines(
     failed = batch.failed(fast)
     assert [(one.index, one.exit_code) for one in failed] == [(1, 1), (2, 2), (4, 1), (5, 2)]
     assert all(one.failure_code == "ErrorNonZeroContainerExitCode" for one in failed)
-    assert all(one.failure_code is not None and one.failure_code.is_listed for one in failed)
+    assert all(isinstance(one.failure_code, models.HTCJobErrorCodeName) for one in failed)
     assert failed[0].reason == "the command ended with exit code 1"
     assert failed[0].last_lines == []
     assert failed[0].job.record.status == "FAILED"

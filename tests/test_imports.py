@@ -103,3 +103,15 @@ def test_every_public_name_is_exported(module: str) -> None:
         AttributeError, match=rf"'rescalehtc\.{module}' has no attribute 'nonsense'"
     ):
         _ = owner.nonsense
+
+
+@pytest.mark.parametrize("module", [name for name in rescalehtc.__all__ if name != "HtcSession"])
+def test_a_module_offers_what_is_public_and_nothing_else(module: str) -> None:
+    owner = importlib.import_module(f"rescalehtc.{module}")
+    assert dir(owner) == sorted(owner.__all__)
+    assert len(set(owner.__all__)) == len(owner.__all__)
+    for name in owner.__all__:
+        assert not name.startswith("_")
+        assert getattr(owner, name) is not None
+        origin = getattr(getattr(owner, name), "__module__", "rescalehtc")
+        assert origin.startswith(("rescalehtc", "typing")), name  # nobody else's

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import pickle
+import traceback
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from rescalehtc import models
 from rescalehtc._model_base import Record, Request, check_env_name
-from rescalehtc.exceptions import HtcException, NotFetchedError
+from rescalehtc.exceptions import HtcException, HtcValidationError, NotFetchedError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECRET = "s3cret"
 IDS = {"jobUUID": "parent:0", "taskId": "t", "projectId": "p"}
+
+DEFINITION = models.HTCJobDefinition(image_name="a")
+RECORD = models.HTCJob.model_validate(IDS)
 
 # The documentation's example of a job, word for word.
 DOCUMENTED_JOB = json.loads("""
@@ -129,13 +139,13 @@ def test_a_status_of_another_type_is_refused_or_null(value: object) -> None:
     if value is None:
         assert models.HTCJob.model_validate({**IDS, "status": None}).status is None
     else:
-        with pytest.raises(ValidationError):
+        with pytest.raises(HtcValidationError):
             models.HTCJob.model_validate({**IDS, "status": value})
 
 
 @pytest.mark.parametrize("missing", IDS)
 def test_a_record_without_its_ids_is_none(missing: str) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(HtcValidationError):
         models.HTCJob.model_validate({k: v for k, v in IDS.items() if k != missing})
 
 
@@ -232,7 +242,7 @@ def test_every_documented_bound_is_kept(field: str, good: list[object], bad: lis
     for value in good:
         models.HTCJobDefinition.model_validate({"imageName": "a", field: value})
     for value in bad:
-        with pytest.raises(ValidationError):
+        with pytest.raises(HtcValidationError):
             models.HTCJobDefinition.model_validate({"imageName": "a", field: value})
 
 
@@ -265,7 +275,7 @@ def test_an_image_name_is_accepted(name: str) -> None:
     ],
 )
 def test_what_is_no_image_name_is_refused(name: str) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(HtcValidationError):
         models.HTCJobDefinition(image_name=name)
 
 
@@ -302,7 +312,7 @@ RESERVED = [
 def test_a_reserved_environment_name_is_refused_in_a_request_and_accepted_in_a_record(
     name: str,
 ) -> None:
-    with pytest.raises(ValidationError, match="reserved"):
+    with pytest.raises(HtcValidationError, match="reserved"):
         models.EnvPair(name=name, value="x")
     job = models.HTCJob.model_validate({**IDS, "envs": [{"name": name, "value": "x"}]})
     assert job.envs
@@ -317,7 +327,7 @@ def test_other_environment_names_are_accepted(name: str) -> None:
 
 
 def test_a_request_refuses_unknown_fields_and_takes_both_names_of_known_ones() -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(HtcValidationError):
         models.HTCJobDefinition.model_validate({"imageName": "a", "maxVcpus": 1})
     assert models.HTCJobDefinition(image_name="a", max_vcpus=2).to_json_dict() == {
         "imageName": "a",
@@ -327,10 +337,10 @@ def test_a_request_refuses_unknown_fields_and_takes_both_names_of_known_ones() -
 
 def test_a_request_is_checked_when_it_is_changed_and_when_it_is_used() -> None:
     definition = models.HTCJobDefinition(image_name="a")
-    with pytest.raises(ValidationError):
+    with pytest.raises(HtcValidationError):
         definition.max_vcpus = 65
     broken = models.HTCJobDefinition.model_construct(image_name="a", max_vcpus=65)
-    with pytest.raises(ValidationError):
+    with pytest.raises(HtcValidationError):
         models.HTCJobSubmitRequest(htc_job_definition=broken)
 
 
@@ -344,7 +354,7 @@ def test_a_region_newer_than_this_release_may_be_asked_for_but_not_twice() -> No
     definition = {"imageName": "a"}
     request = {"htcJobDefinition": definition, "regions": ["AWS_MARS_1"]}
     assert models.HTCJobSubmitRequest.model_validate(request).to_json_dict() == request
-    with pytest.raises(ValidationError, match="repetitions"):
+    with pytest.raises(HtcValidationError, match="repetitions"):
         models.HTCJobSubmitRequest.model_validate({**request, "regions": ["AWS_MARS_1"] * 2})
 
 
@@ -361,9 +371,92 @@ def test_values_of_variables_claims_and_tokens_are_in_no_repr() -> None:
         assert secret in model.model_dump_json()
 
 
-def test_a_validation_error_of_pydantic_s_does_not_repeat_the_input() -> None:
+# What is wrong, by the Python names that it was made with, or by those of the dictionary.
+WRONG_MODELS = [
+    (lambda: models.HTCJobDefinition(image_name="a", max_vcpus=65), "max_vcpus", "an integer from 1 to 64, got 65"),
+    (lambda: models.HTCJobDefinition(image_name="a", max_vcpu=6), "max_vcpu", "did you mean 'max_vcpus'?"),  # type: ignore[call-arg]
+    (lambda: models.HTCJobDefinition(max_vcpus=6), "image_name", "is missing; must be an image name"),  # type: ignore[call-arg]
+    (lambda: models.HTCJobDefinition(image_name="a", architecture="RISCV"), "architecture", "one of AARCH64, X86, A100, got 'RISCV'"),
+    (lambda: models.EnvPair(name="RDF_X", value=SECRET), "name", "RDF_X is reserved"),
+    (lambda: models.EnvPair(name="A", value=[SECRET]), "value", "must be a string, got list"),  # type: ignore[arg-type]
+    (lambda: models.HTCJobSubmitRequest(htc_job_definition={"imageName": "A"}), "htc_job_definition.image_name", "got 'A'"),  # type: ignore[arg-type]
+    (lambda: models.HTCJobSubmitRequest(htc_job_definition=SECRET), "htc_job_definition", "a dictionary with 'imageName', got str"),  # type: ignore[arg-type]
+    (lambda: models.HTCJobDefinition.model_validate({"imageName": "a", "maxVcpus": 1}), "maxVcpus", "did you mean 'maxVCpus'?"),
+    (lambda: models.HTCJobDefinition.model_validate([SECRET]), "it", "a dictionary with 'imageName', got list"),
+    (lambda: models.HTCJobDefinition.model_validate_json('{"maxVCpus": 1}'), "imageName", "is missing"),
+    (lambda: models.HTCJobDefinition.model_validate_json("{" + SECRET), "it", "must be JSON"),
+    (lambda: setattr(DEFINITION, "max_vcpus", 65), "max_vcpus", "an integer from 1 to 64, got 65"),
+    (lambda: setattr(DEFINITION, "max_vcpu", 6), "max_vcpu", "did you mean 'max_vcpus'?"),
+    (lambda: models.HTCJob.model_validate({**IDS, "maxVCpus": "many"}), "maxVCpus", "must be an integer, got 'many'"),
+    (lambda: models.HTCJob.model_validate({**IDS, "startedAt": "noon"}), "startedAt", "must be a time such as"),
+    (lambda: models.HTCJob.model_validate({}), "jobUUID", "is missing"),
+    (lambda: setattr(RECORD, "status", "FAILED"), "status", "read-only"),
+    (lambda: delattr(RECORD, "task_id"), "task_id", "read-only"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "where", "message"), WRONG_MODELS)
+def test_wrong_values_raise_our_error_in_our_words(
+    make: Callable[[], object], where: str, message: str
+) -> None:
+    with pytest.raises(HtcValidationError) as info:
+        make()
+    found = {problem.where: problem.message for problem in info.value.problems}
+    assert message in found[where]
+    assert SECRET not in str(info.value)
+    assert info.value.__context__ is None
+    assert pickle.loads(pickle.dumps(info.value)).problems == info.value.problems
+
+
+def test_all_problems_of_a_model_are_listed() -> None:
+    with pytest.raises(HtcValidationError) as info:
+        models.HTCJobDefinition(image_name="A", max_vcpus=0, max_memory=1)
+    assert [problem.where for problem in info.value.problems] == [
+        "image_name",
+        "max_vcpus",
+        "max_memory",
+    ]
+
+
+def test_models_inside_other_libraries_are_theirs_to_report() -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(models.HTCJobDefinition).validate_python({"imageName": "A"})
+
+
+def test_a_wrong_class_is_kept_and_its_signature_too() -> None:
+    assert list(inspect.signature(models.EnvPair).parameters) == ["name", "value"]
+
+    class Definition(models.HTCJobDefinition):
+        pass
+
+    with pytest.raises(HtcValidationError, match="1 problem in Definition"):
+        Definition(image_name="A")
+
+
+@pytest.mark.parametrize(
+    ("record", "name", "meant"),
+    [
+        (lambda: RECORD, "statuss", "status"),
+        (lambda: RECORD, "jobUUID", "job_uuid"),
+        (lambda: RECORD, "max_vcpu", "max_vcpus"),
+        (lambda: DEFINITION, "exec_timeout", "exec_timeout_seconds"),
+    ],
+)
+def test_a_misspelt_field_says_which_one_was_meant(
+    record: Callable[[], object], name: str, meant: str
+) -> None:
+    """Also of a field that was not fetched; and it says so once."""
+    with pytest.raises(AttributeError, match=f"has no field '{name}'; did you mean '{meant}'") as e:
+        getattr(record(), name)
+    assert not isinstance(e.value, NotFetchedError)
+    assert "".join(traceback.format_exception(e.value)).lower().count("did you mean") == 1
+    assert not hasattr(record(), "zzzzzzz")
+    assert not hasattr(record(), "_private")
+
+
+def test_pydantic_s_own_error_does_not_repeat_the_input() -> None:
     with pytest.raises(ValidationError) as info:
-        models.EnvPair.model_validate({"name": "A", "value": ["s3cret"]})
+        TypeAdapter(models.EnvPair).validate_python({"name": "A", "value": ["s3cret"]})
     assert "s3cret" not in str(info.value)
 
 

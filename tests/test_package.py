@@ -32,4 +32,4 @@ def test_the_core_needs_pydantic_and_httpx_with_what_comes_with_it(wheel: zipfil
     metadata = next(name for name in wheel.namelist() if name.endswith("METADATA"))
     needed = Parser().parsestr(wheel.read(metadata).decode()).get_all("Requires-Dist") or []
     core = {one.split(">")[0] for one in needed if "extra ==" not in one}
-    assert core == {"httpcore", "httpx", "pydantic"}
+    assert core == {"anyio", "httpcore", "httpx", "pydantic"}

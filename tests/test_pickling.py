@@ -72,7 +72,7 @@ def test_every_setting_is_carried() -> None:
         for p in inspect.signature(HtcSession).parameters.values()
         if p.kind is p.KEYWORD_ONLY
     ]
-    assert keyword_only == ["base_url", *SETTINGS]
+    assert keyword_only == ["base_url", *SETTINGS, "on_request", "on_response", "transport"]
     first = HtcSession(api_key="key", base_url="http://htc.example", **SETTINGS)
     again = pickle.loads(pickle.dumps(first))
     assert again.__getstate__() == first.__getstate__()

@@ -48,11 +48,11 @@ DOCUMENTED = {
     "create_job_batch_raw": {**SESSION_AND_TASK, "payload": REQUIRED},
 }
 RETURNED = {
-    "HtcJob.get_update": "dict[str, Any]",
+    "HtcJob.get_update": "types.HTCJobDict",
     "HtcJob.is_still_running": "bool",
     "HtcJob.get_logs": "Iterable[str]",
     "HtcJob.get_logs_to_file": "None",
-    "HtcJobBatch.get_task_summary": "dict[str, Any]",
+    "HtcJobBatch.get_task_summary": "JobStatusSummaryRecord",
     "HtcJobBatch.is_still_running": "bool",
     "HtcJobBatch.to_jobs": "list[HtcJob]",
     "get_jobs": "list[HtcJob]",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import traceback
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -92,11 +94,20 @@ ARGUMENT_PROBLEMS = [
     ({"max_disk_gib": 64001}, "max_disk_gib", "an integer from 0 to 64000, got 64001"),
     ({"job_tags": {"a": 1}}, "job_tags.a", "a string, got int"),
     ({"job_tags": []}, "job_tags", "a dictionary of strings, got list"),
-    ({"batch_tags": {"a": "b"}}, "batch_tags", "a list, each item a dictionary"),
+    ({"batch_tags": "a=b"}, "batch_tags", "a list, each item a dictionary"),
     ({"batch_tags": [{"Key": "a"}]}, "batch_tags[0].Key", "did you mean 'key'?"),
     ({"commands": "echo hi"}, "commands", "a list, each item a string, got str"),
     ({"commands": ["echo", 5]}, "commands[1]", "a string, got int"),
-    ({"envs": {"A": "b"}}, "envs", "'name' and 'value', got dict"),
+    ({"envs": {"A": 5}}, "envs.A", "a string, got int"),
+    ({"envs": {"FINE": "", "RDF_X": SECRET}}, "envs.RDF_X", "RDF_X is reserved"),
+    ({"envs": {"A=B": SECRET}}, "envs.A=B", "without '='"),
+    ({"envs": {"": SECRET}}, "envs[0].name", "must be"),
+    ({"envs": {"\ud800": SECRET}}, "envs[0].name", "a UTF-8 form"),
+    ({"envs": {1: SECRET}}, "envs", "must have strings as its keys"),
+    ({"envs": {"name": "A", "value": SECRET}}, "envs", "a list of such dictionaries with 'name'"),
+    ({"claims": {"A": None}}, "claims.A", "a string, got None"),
+    ({"batch_tags": {"A": [SECRET]}}, "batch_tags.A", "a string, got list"),
+    ({"batch_tags": {"key": "A", "value": "b"}}, "batch_tags", "with 'key' and 'value'"),
     ({"envs": ["A=b"]}, "envs[0]", "'name' and 'value', got str"),
     ({"envs": [{"name": "A"}]}, "envs[0].value", "is missing"),
     ({"envs": [{"name": "A", "value": 5}]}, "envs[0].value", "a string, got int"),
@@ -244,6 +255,29 @@ def test_every_argument_is_sent_where_it_belongs(accepting: Service, scripted: H
     assert batch.json["parentJobId"] == "j0"
 
 
+def test_plain_dictionaries_stand_for_lists_of_pairs(
+    accepting: Service, scripted: HtcSession
+) -> None:
+    """In arguments and in payloads alike; what was given is not changed."""
+    pairs = {"A": "1", "B": ""}
+    named = [{"name": "A", "value": "1"}, {"name": "B", "value": ""}]
+    keyed = [{"key": "A", "value": "1"}, {"key": "B", "value": ""}]
+    given = {"envs": pairs, "claims": MappingProxyType(pairs), "batch_tags": pairs}
+    definition = {"imageName": "image", "envs": pairs, "claims": pairs}
+    payload = [{"htcJobDefinition": definition, "tags": pairs}]
+    before = copy.deepcopy(payload)
+    task = task_in("AWS_EU_WEST_1")
+    htcjobs.create_job_batch(scripted, task, 1, "ON_DEMAND_ECONOMY", "image", 60, **given)  # type: ignore[arg-type]
+    htcjobs.create_job_batch_raw(scripted, task, payload)
+    htcjobs.submit(scripted, task, payload)
+    assert htcjobs.validate(payload) == []
+    assert payload == before
+    for asked in accepting.asked_for(SUBMIT):
+        [sent] = asked.json
+        assert sent["htcJobDefinition"]["envs"] == sent["htcJobDefinition"]["claims"] == named
+        assert sent["tags"] == keyed
+
+
 # ---- payloads
 
 DEFINITION: dict[str, Any] = {"imageName": "image"}
@@ -270,6 +304,8 @@ REQUEST: dict[str, Any] = {"htcJobDefinition": DEFINITION}
         ([{"htcJobDefinition": {**DEFINITION, "envs": [{"name": "A", "value": SECRET, "x": SECRET}]}}], "[0].htcJobDefinition.envs[0].x", "is not a field of EnvPair"),
         ([models.HTCJobSubmitRequest.model_construct(htc_job_definition=models.HTCJobDefinition.model_construct(image_name="A"))], "[0].htcJobDefinition.imageName", "got 'A'"),
         ([{**REQUEST, "htc_job_definition": DEFINITION}], "[0].htcJobDefinition", "is given twice"),
+        ([{"htcJobDefinition": {**DEFINITION, "envs": {"A": SECRET, "RDF_X": SECRET}}}], "[0].htcJobDefinition.envs.RDF_X", "reserved"),
+        ([{**REQUEST, "tags": {"a": 1}}], "[0].tags.a", "a string, got int"),
         ([models.HTCJobDefinition(image_name="a")], "[0]", "a dictionary with 'htcJobDefinition', got HTCJobDefinition"),
     ],
 )  # fmt: skip
@@ -345,7 +381,9 @@ def test_each_image_is_looked_up_once(accepting: Service, scripted: HtcSession) 
 SECRETIVE: list[dict[str, Any]] = [
     {"envs": [{"name": "A", "value": [SECRET]}]},
     {"envs": [{"name": "A", "value": SECRET, "extra": SECRET}]},
-    {"envs": {"A": SECRET}},
+    {"envs": {"A": [SECRET]}},
+    {"envs": {"name": "A", "value": SECRET}},
+    {"envs": {5: SECRET}},
     {"envs": SECRET},
     {"envs": [f"A={SECRET}"]},
     {"envs": [{"name": "RDF_X", "value": SECRET}]},

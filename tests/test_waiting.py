@@ -18,6 +18,7 @@ from rescalehtc.exceptions import (
     HtcResponseError,
     HtcValidationError,
     HtcWaitTimeoutError,
+    NotFetchedError,
 )
 
 from .clock import TestIo, inject_clock
@@ -459,3 +460,64 @@ def test_progress_on_a_terminal_is_one_line(
     os.close(reader)
     first, second = "1 of 2 jobs ended: 1 FAILED, 1", "2 of 2 jobs ended: 1 FAILED, 1"
     assert shown.decode() == f"\r{first[:29]}\x1b[K\r{second[:29]}\x1b[K\r\n"
+
+
+# ---- the statuses of jobs after a wait
+
+
+@pytest.mark.parametrize("size", [3, 100])
+def test_after_a_wait_jobs_have_the_status_that_was_seen(
+    world: World, scripted: HtcSession, scripted_task: htctasks.HtcTask, size: int
+) -> None:
+    """Whether they were made before it or after it, and read before it or not."""
+    batch = world.batch(size, ends=third, task=scripted_task)
+    early, read = batch.to_jobs(), batch.to_jobs()
+    assert not any("status" in job.json for job in read)
+    with pytest.raises(NotFetchedError):
+        _ = read[0].record.status
+    batch.wait(scripted)
+    expected = [third(index)[1] for index in range(size)]
+    for jobs in (early, read, batch.to_jobs()):
+        assert [job.json["status"] for job in jobs] == expected
+        assert [job.record.status for job in jobs] == expected
+        again = pickle.loads(pickle.dumps(jobs[0]))
+        assert again.json == jobs[0].json
+    with pytest.raises(NotFetchedError):
+        _ = early[0].record.completed_at
+
+
+def test_a_status_that_was_fetched_before_is_replaced_and_fetched_again(
+    world: World, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    batch = world.batch(3, ends=lambda _: (1, "FAILED"), task=scripted_task)
+    job, other, own = batch.to_jobs()
+    htcjobs.refresh(scripted, [job])
+    own.json = {**own.json, "status": "MINE"}
+    assert (job.json["status"], job.json["name"]) == ("RUNNING", "job")  # type: ignore[typeddict-item]
+    batch.wait(scripted)
+    assert job.json["status"] == other.json["status"] == job.record.status == "FAILED"
+    assert own.json["status"] == "MINE"
+    kept = job.json
+    assert job.json is kept
+
+
+def test_summaries_tell_the_status_of_jobs_if_all_have_the_same(
+    world: World, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    same = world.batch(101, parent="a", group="g1", task=scripted_task)
+    mixed = world.batch(101, parent="b", group="g2", ends=third, task=scripted_task)
+    jobs = same.to_jobs()
+    same.wait(scripted)
+    mixed.wait(scripted)
+    assert {job.json["status"] for job in (*jobs, *same.to_jobs())} == {"SUCCEEDED"}
+    assert not any("status" in job.json for job in mixed.to_jobs())
+
+
+def test_parts_of_a_submission_have_the_statuses_too(
+    world: World, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    parts = [world.batch(2, parent=name, task=scripted_task).json for name in "ab"]
+    batch = htcjobs.HtcJobBatch(parts, scripted_task)
+    jobs = batch.batches[1].to_jobs()
+    batch.wait(scripted)
+    assert [job.json["status"] for job in (*jobs, *batch.to_jobs())] == ["SUCCEEDED"] * 6

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
-import logging
 import math
 import os
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -20,18 +22,19 @@ from ..exceptions import (
     HtcException,
     HtcResponseError,
 )
+from .attempt import Attempt, Observers
 from .content import Content
+from .http_request import HttpRequest
 from .listing import ListingGuard
 from .retry import (
     Retries,
     RetryPolicy,
-    is_outcome_unknown,
     is_transient,
     may_retry,
     parse_retry_after,
 )
 from .tokens import TokenSource
-from .transport import HttpRequest, proxy_secrets
+from .transport import proxy_secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -42,7 +45,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_logger = logging.getLogger("rescalehtc")
+
+@dataclass
+class _Shared:
+    """State that clients with different limits share.
+
+    Attributes:
+        answered: How many requests were answered.
+        page_sizes: The largest page that the service gives, for operations that refused more.
+        process: The process that the connections belong to.
+    """
+
+    answered: int = 0
+    page_sizes: dict[Operation[Any], int] = field(default_factory=dict["Operation[Any]", int])
+    process: int = field(default_factory=os.getpid)
 
 
 class Client:
@@ -52,6 +68,7 @@ class Client:
         io: The network and the clock.
         base_url: The service's address.
         tokens: The source of bearer tokens.
+        observers: Who watches the requests.
     """
 
     def __init__(
@@ -61,16 +78,24 @@ class Client:
         credential: Credential,
         policy: RetryPolicy,
         timeout_seconds: float,
+        observers: Observers,
     ) -> None:
         self.io: Io = io
+        self.observers: Observers = observers
         self.base_url: str = base_url
         self.tokens: TokenSource = TokenSource(io, credential, base_url, self._fetch_token)
         self._credential = credential
         self._policy = policy
         self._timeout_seconds = timeout_seconds
-        self._answered = 0
-        self._page_sizes: dict[Operation[Any], int] = {}
-        self._process = os.getpid()
+        self._shared = _Shared()
+
+    def with_limits(self, policy: RetryPolicy, timeout_seconds: float) -> Client:
+        """Return a client with other limits that shares connections and tokens with this one."""
+        other = copy.copy(self)
+        other._policy = policy
+        other._timeout_seconds = timeout_seconds
+        other.tokens = self.tokens.with_fetch(other._fetch_token)
+        return other
 
     async def send(self, call: Call, *, expires_at: float = math.inf) -> Any:
         """Send a call that is not a listing and return the decoded answer.
@@ -93,10 +118,11 @@ class Client:
         items: list[Any] = []
         if max_items is not None and max_items <= 0:
             return items
-        async for page in self.pages(call):
-            items += page
-            if max_items is not None and len(items) >= max_items:
-                break
+        async with aclosing(self.pages(call)) as pages:
+            async for page in pages:
+                items += page
+                if max_items is not None and len(items) >= max_items:
+                    break
         return items[:max_items]
 
     async def pages(
@@ -128,7 +154,7 @@ class Client:
             The same as `send`.
         """
         size = call.page_size or DEFAULT_PAGE_SIZE
-        known = self._page_sizes.get(call.operation, size)
+        known = self._shared.page_sizes.get(call.operation, size)
         if known < size:
             size = known
             call = call.with_page_size(size)
@@ -146,7 +172,7 @@ class Client:
                     raise
             else:
                 if is_refused:
-                    self._page_sizes[call.operation] = size
+                    self._shared.page_sizes[call.operation] = size
                 return page
             size //= 2
             call = call.with_page_size(size)
@@ -169,11 +195,23 @@ class Client:
             is_fresh=True,
             seconds_per_piece=self._timeout_seconds,
         )
-        response = await self.io.send(request, self._timeout_seconds)
-        if response.status >= 300:
+
+        def secrets() -> list[str]:
             query = urlsplit(url).query
-            secrets = [query, *(value for _, value in parse_qsl(query)), self._credential.secret]
-            raise status_error("upload", response, lambda: secrets, may_show=False)
+            return [query, *(value for _, value in parse_qsl(query)), self._credential.secret]
+
+        def read(response: Response, secrets: Callable[[], Sequence[str]]) -> None:
+            if response.status >= 300:
+                raise status_error("upload", response, secrets, may_show=False)
+
+        with self.observers.call("upload"):
+            attempt = Attempt(self.observers, self.io, request, 1, None, secrets)
+            try:
+                await attempt.send(self._timeout_seconds, read)
+            except HtcException:
+                attempt.log()
+                raise
+            attempt.log()
 
     async def _exchange(
         self,
@@ -183,27 +221,41 @@ class Client:
     ) -> T:
         """Send a call, retry it where that is harmless, and read the answer."""
         self._notice_fork()
+        with self.observers.call(call.operation.id):
+            return await self._send_until_answered(call, read, expires_at)
+
+    async def _send_until_answered(
+        self,
+        call: Call,
+        read: Callable[[Call, Response, Callable[[], Sequence[str]]], T],
+        expires_at: float,
+    ) -> T:
         expires_at = min(expires_at, self.io.monotonic() + self._policy.deadline_seconds)
-        retries = Retries(self._policy, self._answered)
+        retries = Retries(self._policy, self._shared.answered)
         refused: str | None = None
+        number = 0
         while True:
+            number += 1
             authorization = await self._authorization(call, refused)
-            response: Response | None = None
+            request = self._request(call, authorization)
+            secrets = partial(self._secrets, call, authorization)
+            attempt = Attempt(self.observers, self.io, request, number, call.operation, secrets)
             try:
                 seconds = min(expires_at - self.io.monotonic(), self._timeout_seconds)
-                response = await self.io.send(self._request(call, authorization), seconds)
-                if response.status == 401 and refused is None and call.operation.needs_token:
-                    refused = authorization  # expired earlier than it said, or withdrawn
-                    continue
-                answer = read(call, response, partial(self._secrets, call, authorization))
+                answer = await attempt.send(seconds, partial(read, call))
             except HtcException as error:
-                wait = self._wait_before_retry(call, error, retries, response, expires_at)
+                if error.status_code == 401 and refused is None and call.operation.needs_token:
+                    refused = authorization  # expired earlier than it said, or withdrawn
+                    attempt.log("retry with another token")
+                    continue
+                wait = self._wait_before_retry(call, error, retries, attempt.response, expires_at)
                 if wait is None:
-                    error.outcome_unknown = is_outcome_unknown(call.operation, error)
+                    attempt.log()
                     raise
-                _logger.info("%s; retry in %.1f s", str(error), wait)
+                attempt.log(f"retry in {wait:.1f} s")
             else:
-                self._answered += 1
+                attempt.log()
+                self._shared.answered += 1
                 return answer
             await self.io.sleep(wait)
 
@@ -217,11 +269,11 @@ class Client:
     ) -> float | None:
         """The seconds to wait before a retry; None if the call is not retried."""
         if not is_transient(error):
-            self._answered += 1
+            self._shared.answered += 1
         if not may_retry(call.operation, error):
             return None
         retry_after = parse_retry_after(response and response.retry_after, self.io.time())
-        wait = retries.next_wait(self._answered, retry_after, self.io.random())
+        wait = retries.next_wait(self._shared.answered, retry_after, self.io.random())
         return wait if wait is not None and self.io.monotonic() + wait < expires_at else None
 
     def _request(self, call: Call, authorization: str | None) -> HttpRequest:
@@ -271,6 +323,6 @@ class Client:
         return [Secret(secret) for secret in secrets]
 
     def _notice_fork(self) -> None:
-        if self._process != os.getpid():
-            self._process = os.getpid()
+        if self._shared.process != os.getpid():
+            self._shared.process = os.getpid()
             self.io.after_fork()

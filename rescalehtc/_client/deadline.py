@@ -1,10 +1,10 @@
-"""A network whose connections keep a deadline and know whether a request has left."""
+"""Streams that keep a deadline and know whether a request has left."""
 
 from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import httpcore
 
@@ -20,73 +20,25 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_SECONDS = 20.0
-_READ_BYTES = 256 << 10
-_WRITE_BYTES = 64 << 10
+READ_BYTES = 256 << 10
+WRITE_BYTES = 64 << 10
 
 
-class DeadlineStream(httpcore.NetworkStream):
-    """A stream whose reads and writes together keep a deadline.
-
-    It hands over the last byte of what was received in a read of its own. A reader that has a
-    whole answer before it asked for that byte leaves bytes behind: `has_unread` is then true,
-    and the connection must not be used again. They would be taken for the next answer.
-    """
-
-    def __init__(
-        self, stream: httpcore.NetworkStream, network: DeadlineNetwork, tls_layers: int = 0
-    ) -> None:
-        self._stream = stream
-        self._network = network
-        self._tls_layers = tls_layers
-        self._last_byte = b""
-        network.stream = self
+class Stream(Protocol):
+    """What a deadline knows of the stream in use."""
 
     @property
     def has_unread(self) -> bool:
-        """Whether bytes may have been received that nobody read.
+        """Whether bytes may have been received that nobody read."""
+        ...
 
-        TLS within TLS buffers some where nobody sees them.
-        """
-        return bool(self._last_byte) or self._tls_layers > 1
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        if self._last_byte:
-            received, self._last_byte = self._last_byte, b""
-            return received
-        limit = self._network.remaining(httpcore.ReadTimeout)
-        received = _call(self._stream.read, max(max_bytes, _READ_BYTES), limit)
-        if len(received) > 1:
-            received, self._last_byte = received[:-1], received[-1:]
-        return received
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        for start in range(0, len(buffer), _WRITE_BYTES):
-            limit = self._network.remaining(httpcore.WriteTimeout)
-            self._network.note_write(buffer, self._tls_layers)
-            _call(self._stream.write, buffer[start : start + _WRITE_BYTES], limit)
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ARG002
-    ) -> httpcore.NetworkStream:
-        limit = self._network.remaining(httpcore.ConnectTimeout)
-        name = None if server_hostname is None else _encoded(server_hostname)
-        stream = _call(self._stream.start_tls, ssl_context, name, limit)
-        return DeadlineStream(stream, self._network, self._tls_layers + 1)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable" and self._last_byte:
-            return True
-        return self._stream.get_extra_info(info)
+    def close_now(self) -> None:
+        """Close it without waiting for anything."""
+        ...
 
 
-class DeadlineNetwork(httpcore.NetworkBackend):
-    """The network of one connection, which keeps the deadline of the exchange it is used for.
+class Deadline:
+    """The deadline of the exchange that a connection is used for.
 
     Attributes:
         has_sent: Whether any byte of the request may have left for the service.
@@ -100,9 +52,8 @@ class DeadlineNetwork(httpcore.NetworkBackend):
             tls_layers: Number of TLS layers around the request. What a proxy is sent before the
                 last of them is not the request.
         """
-        self._network = httpcore.SyncBackend()
         self._tls_layers = tls_layers
-        self.stream: DeadlineStream | None = None
+        self.stream: Stream | None = None
         self.start(math.inf)
 
     def start(self, seconds: float, seconds_per_piece: float | None = None) -> None:
@@ -131,6 +82,83 @@ class DeadlineNetwork(httpcore.NetworkBackend):
         if self._seconds_per_piece is not None:
             self._expires_at = time.monotonic() + self._seconds_per_piece
 
+    def close(self) -> None:
+        """Close the stream without the library's locks, which an interrupt can leave held."""
+        if self.stream is not None:
+            self.stream.close_now()
+
+
+class DeadlineStream(httpcore.NetworkStream):
+    """A stream whose reads and writes together keep a deadline.
+
+    It hands over the last byte of what was received in a read of its own. A reader that has a
+    whole answer before it asked for that byte leaves bytes behind: `has_unread` is then true,
+    and the connection must not be used again. They would be taken for the next answer. This begins
+    with the request: of a SOCKS proxy's answers, the library reads each one at once.
+    """
+
+    def __init__(
+        self, stream: httpcore.NetworkStream, network: DeadlineNetwork, tls_layers: int = 0
+    ) -> None:
+        self._stream = stream
+        self._network = network
+        self._tls_layers = tls_layers
+        self._last_byte = b""
+        network.stream = self
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether bytes may have been received that nobody read.
+
+        TLS within TLS buffers some where nobody sees them.
+        """
+        return bool(self._last_byte) or self._tls_layers > 1
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        if self._last_byte:
+            received, self._last_byte = self._last_byte, b""
+            return received
+        limit = self._network.remaining(httpcore.ReadTimeout)
+        received = _call(self._stream.read, max(max_bytes, READ_BYTES), limit)
+        if len(received) > 1 and self._network.has_sent:
+            received, self._last_byte = received[:-1], received[-1:]
+        return received
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        for start in range(0, len(buffer), WRITE_BYTES):
+            limit = self._network.remaining(httpcore.WriteTimeout)
+            self._network.note_write(buffer, self._tls_layers)
+            _call(self._stream.write, buffer[start : start + WRITE_BYTES], limit)
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        limit = self._network.remaining(httpcore.ConnectTimeout)
+        name = None if server_hostname is None else _encoded(server_hostname)
+        stream = _call(self._stream.start_tls, ssl_context, name, limit)
+        return DeadlineStream(stream, self._network, self._tls_layers + 1)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    close_now = close
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable" and self._last_byte:
+            return True
+        return self._stream.get_extra_info(info)
+
+
+class DeadlineNetwork(Deadline, httpcore.NetworkBackend):
+    """The network of one connection, whose streams keep a deadline."""
+
+    def __init__(self, tls_layers: int = 0) -> None:
+        super().__init__(tls_layers)
+        self._network = httpcore.SyncBackend()
+
     def connect_tcp(
         self,
         host: str,
@@ -143,11 +171,6 @@ class DeadlineNetwork(httpcore.NetworkBackend):
         name = _encoded(host)
         stream = _call(self._network.connect_tcp, name, port, limit, local_address, socket_options)
         return DeadlineStream(stream, self)
-
-    def close(self) -> None:
-        """Close the stream without the library's locks, which an interrupt can leave held."""
-        if self.stream is not None:
-            self.stream.close()
 
 
 def _encoded(host: str) -> Any:

@@ -9,19 +9,32 @@ from __future__ import annotations
 import random
 import time
 from _thread import start_new_thread
+from contextlib import asynccontextmanager
+from contextvars import copy_context
 from queue import SimpleQueue
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from .._interrupts import is_from_signal_handler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from .._wire.answer import Response
-    from .transport import HttpRequest, Transport
+    from .http_request import HttpRequest
+    from .transport import Transport
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Caller(Protocol):
+    """Calls functions that may wait for a disk or a program."""
+
+    async def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function."""
+        ...
 
 
 class Io(Protocol):
@@ -51,13 +64,30 @@ class Io(Protocol):
         """Do some work while nobody else does work under the same name."""
         ...
 
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function that may wait for a disk or a program.
+
+        If the task is cancelled on an event loop, the function goes on, and its result is lost.
+        """
+        ...
+
+    def holding(
+        self, manager: AbstractContextManager[T]
+    ) -> AbstractAsyncContextManager[tuple[T, Caller]]:
+        """Enter and leave a context, such as an open file, where that may wait for a disk.
+
+        It also gives a function that calls others like `call`. If the task is cancelled while one
+        of them runs, the context is left when it ends.
+        """
+        ...
+
     async def run_workers(
         self, worker: Callable[[], Coroutine[Any, Any, None]], count: int
     ) -> None:
         """Run a worker several times side by side, at least once; return when all have ended.
 
         Where fewer can be run side by side, fewer are run. An exception of a worker is raised
-        at once; the others go on.
+        at once; the other threads go on, other tasks are cancelled.
         """
         ...
 
@@ -70,18 +100,8 @@ class Io(Protocol):
         ...
 
 
-class BlockingIo:
-    """Blocks the thread that waits."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._locks: dict[str, Lock] = {}
-
-    async def send(self, request: HttpRequest, seconds: float) -> Response:
-        return self._transport.send(request, seconds)
-
-    async def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
+class Clock:
+    """The clocks and the chance of this machine."""
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -92,10 +112,32 @@ class BlockingIo:
     def random(self) -> float:
         return random.random()  # noqa: S311 - not for secrets
 
+
+class BlockingIo(Clock):
+    """Blocks the thread that waits."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._locks: dict[str, Lock] = {}
+
+    async def send(self, request: HttpRequest, seconds: float) -> Response:
+        return await self._transport.send(request, seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     async def exclusively(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
         # A lock of the interpreter's own: an interrupt can't leave it held.
         with self._locks.setdefault(name, Lock()):
             return await work()
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return function(*args, **kwargs)
+
+    @asynccontextmanager
+    async def holding(self, manager: AbstractContextManager[T]) -> AsyncGenerator[tuple[T, Caller]]:
+        with manager as value:
+            yield value, self.call
 
     async def run_workers(
         self, worker: Callable[[], Coroutine[Any, Any, None]], count: int
@@ -115,7 +157,7 @@ class BlockingIo:
             while started < count - 1:
                 # It does not keep an interrupted program from ending, and unlike Thread.start
                 # passes an interrupt on as it is.
-                start_new_thread(work, ())
+                start_new_thread(copy_context().run, (work,))
                 started += 1
         except RuntimeError as failure:
             if is_from_signal_handler(failure):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import os
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from ..exceptions import (
 from .credentials import KEY_FILE, SERVICE_URL, Credential, is_printable_ascii, write_private
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
     from pathlib import Path
 
     from .io import Io
@@ -62,6 +62,13 @@ class ExpiringSecret:
         return io.monotonic() >= self.renew_at or io.time() >= self.renew_at_time
 
 
+@dataclass
+class _Current:
+    """The token in use."""
+
+    token: ExpiringSecret | None = None
+
+
 class TokenSource:
     """Gives a valid bearer token. One caller in one process renews it while the others wait."""
 
@@ -84,16 +91,23 @@ class TokenSource:
         self._credential = credential
         self._base_url = base_url
         self._fetch = fetch
-        self._token: ExpiringSecret | None = None
+        self._current = _Current()
         self._failures: list[HtcException] = []
+
+    def with_fetch(self, fetch: Callable[[str], Awaitable[object]]) -> TokenSource:
+        """Return a source of the same tokens that fetches them in another way."""
+        other = copy.copy(self)
+        other._fetch = fetch
+        return other
 
     async def get(self) -> str:
         """Return a token, renewed if it expires soon."""
 
         async def token() -> ExpiringSecret:
-            if self._token is None or self._token.is_due(self.io):
-                return self._kept_after(self._token) or await self._renewed(self._token)
-            return self._token
+            current = self._current.token
+            if current is None or current.is_due(self.io):
+                return await self._kept_after(current) or await self._renewed(current)
+            return current
 
         return await self._exclusively(token)
 
@@ -101,11 +115,11 @@ class TokenSource:
         """Return a new token; if one was refused, only unless somebody else has renewed it."""
 
         async def token() -> ExpiringSecret:
-            if refused is None or self._token is None:
+            if refused is None or self._current.token is None:
                 return await self._ask()
-            if self._token.value == refused:
-                return await self._renewed(self._token)
-            return self._token
+            if self._current.token.value == refused:
+                return await self._renewed(self._current.token)
+            return self._current.token
 
         return await self._exclusively(token)
 
@@ -117,17 +131,17 @@ class TokenSource:
             if self._failures is not known:
                 raise copy.copy(self._failures[0])
             try:
-                self._token = await token()
+                self._current.token = await token()
             except HtcException as error:
                 self._failures = [error]
                 raise
-            return self._token.value
+            return self._current.token.value
 
         return await self.io.exclusively("token", work)
 
-    def _kept_after(self, old: ExpiringSecret | None) -> ExpiringSecret | None:
+    async def _kept_after(self, old: ExpiringSecret | None) -> ExpiringSecret | None:
         """The token that another process kept; where there is an old one, only a later one."""
-        kept = self._read_file()
+        kept = await self.io.call(self._read_file)
         if kept and old and (kept.value == old.value or kept.renew_at <= old.renew_at):
             return None
         return kept
@@ -138,26 +152,28 @@ class TokenSource:
         if folder is None:
             return await self._ask()
         async with _file_lock(folder / KEY_FILE, self.io):
-            return self._kept_after(old) or await self._ask()
+            return await self._kept_after(old) or await self._ask()
 
     async def _ask(self) -> ExpiringSecret:
         asked_at = self.io.monotonic()
         try:
             value, lifetime = _token_in(await self._fetch(self._credential.authorization))
         except HtcAuthenticationError as error:
-            status = error.status_code
+            refused = error
         else:
             if lifetime is None:
                 raise HtcResponseError("getToken: the answer has no tokenValue and expiresIn")
             age = self.io.monotonic() - asked_at
-            self._write_file(value, lifetime, lifetime - age)
+            await self.io.call(self._write_file, value, lifetime, lifetime - age)
             usable = lifetime * (1 - RENEWAL_FRACTION) - age
             return ExpiringSecret.usable_for(value, usable, self.io)
-        raise HtcCredentialsError(
+        failure = HtcCredentialsError(
             f"the service at {self._base_url} refuses the credential in "
             f"{self._credential.found_in}",
-            status,
+            refused.status_code,
         )
+        failure.request_id = refused.request_id
+        raise failure
 
     def _read_file(self) -> ExpiringSecret | None:
         """The token kept by another process, unless it is near its end or unreadable."""
@@ -233,7 +249,7 @@ def seconds_from(given: float, longest: float) -> float | None:
     return min(max(0, given), longest)  # this way round max gives 0 for NaN
 
 
-@contextlib.asynccontextmanager
+@asynccontextmanager
 async def _file_lock(path: Path, io: Io) -> AsyncGenerator[None]:
     """Hold a lock among processes; go on without it after a time, or where there are no locks.
 
@@ -245,32 +261,38 @@ async def _file_lock(path: Path, io: Io) -> AsyncGenerator[None]:
     except ImportError:  # not POSIX
         yield
         return
-    descriptor = _open_for_lock(path)
-    if descriptor is None:
-        yield
-        return
-    try:
-        deadline = io.monotonic() + LOCK_WAIT_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if is_from_signal_handler(error):
-                    raise
-                # Any other error comes of a file system without locks.
-                if not isinstance(error, BlockingIOError) or io.monotonic() >= deadline:
+    async with io.holding(_opened_for_lock(path)) as (descriptor, _):
+        if descriptor is None:
+            yield
+            return
+        try:
+            deadline = io.monotonic() + LOCK_WAIT_SECONDS
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
-            await io.sleep(LOCK_POLL_SECONDS)
-        yield
-    finally:
-        with suppressed(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may hold the descriptor too
-        os.close(descriptor)
+                except OSError as error:
+                    if is_from_signal_handler(error):
+                        raise
+                    # Any other error comes of a file system without locks.
+                    if not isinstance(error, BlockingIOError) or io.monotonic() >= deadline:
+                        break
+                await io.sleep(LOCK_POLL_SECONDS)
+            yield
+        finally:
+            with suppressed(OSError):  # a forked child may hold the descriptor too
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def _open_for_lock(path: Path) -> int | None:
+@contextmanager
+def _opened_for_lock(path: Path) -> Generator[int | None]:
+    descriptor = None
     for mode in (os.O_RDWR, os.O_RDONLY):  # NFS locks only what is open for writing
         with suppressed(OSError):
-            return os.open(path, mode)
-    return None
+            descriptor = os.open(path, mode)
+            break
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)

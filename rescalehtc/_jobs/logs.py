@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from .._client.listing import ListingGuard
@@ -15,9 +16,10 @@ from .records import is_running
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
     from os import PathLike
-    from typing import BinaryIO
+    from typing import IO, BinaryIO
 
     from .._client.client import Client
+    from .._client.io import Caller
     from .._wire.operation import Call
     from .waiting import Interval
 
@@ -48,31 +50,40 @@ async def write_lines(
     Raises:
         HtcFileError: The file can't be written.
     """
-    with replaced_whole(destination) as file:
+    async with client.io.holding(replaced_whole(destination)) as (file, call):
         if last_n_lines is None:
-            async for page in _pages(client, job_ids, "asc", MAX_LOG_PAGE_SIZE):
-                _write(file, page)
+            async with aclosing(_pages(client, job_ids, "asc", MAX_LOG_PAGE_SIZE)) as pages:
+                async for page in pages:
+                    await call(_write, file, page)
         else:
-            await _write_reversed(file, _last_pages(client, job_ids, last_n_lines))
+            async with aclosing(_last_pages(client, job_ids, last_n_lines)) as pages:
+                await _write_reversed(call, file, pages)
 
 
-async def _write_reversed(file: BinaryIO, pages: AsyncIterator[list[str]]) -> None:
+async def _write_reversed(call: Caller, file: BinaryIO, pages: AsyncIterator[list[str]]) -> None:
     """Write pages that come newest first: spool each one in order, then copy the last one first."""
     import tempfile
 
     with tempfile.TemporaryFile() as spool:
-        sizes = [_write(spool, page[::-1]) async for page in pages]
-        end = sum(sizes)
-        for size in reversed(sizes):
-            end -= size
-            spool.seek(end)
-            file.write(spool.read(size))
+        sizes = [await call(_write, spool, page[::-1]) async for page in pages]
+        await call(_copy_reversed, spool, sizes, file)
 
 
-def _write(file: BinaryIO, lines: list[str]) -> int:
+def _copy_reversed(spool: IO[bytes], sizes: list[int], file: BinaryIO) -> None:
+    end = sum(sizes)
+    for size in reversed(sizes):
+        end -= size
+        spool.seek(end)
+        file.write(spool.read(size))
+    file.flush()
+
+
+def _write(file: IO[bytes], lines: list[str]) -> int:
     # Half of a surrogate pair has no UTF-8; it is written as its escape sequence.
     text = "\n".join([*lines, ""])
-    return file.write(text.encode("utf-8", "backslashreplace"))
+    size = file.write(text.encode("utf-8", "backslashreplace"))
+    file.flush()  # closing it has nothing to wait for
+    return size
 
 
 async def _last_pages(
@@ -82,18 +93,21 @@ async def _last_pages(
     missing = last_n_lines
     if missing <= 0:
         return
-    async for page in _pages(client, job_ids, "desc", min(missing, MAX_LOG_PAGE_SIZE)):
-        yield page[:missing]
-        missing -= len(page)
-        if missing <= 0:
-            return
+    page_size = min(missing, MAX_LOG_PAGE_SIZE)
+    async with aclosing(_pages(client, job_ids, "desc", page_size)) as pages:
+        async for page in pages:
+            yield page[:missing]
+            missing -= len(page)
+            if missing <= 0:
+                return
 
 
 async def _pages(
     client: Client, job_ids: Mapping[str, str], sort: str, page_size: int
 ) -> AsyncGenerator[list[str]]:
-    async for page in client.pages(_call(job_ids, sort, page_size)):
-        yield _messages(page)
+    async with aclosing(client.pages(_call(job_ids, sort, page_size))) as pages:
+        async for page in pages:
+            yield _messages(page)
 
 
 def _call(job_ids: Mapping[str, str], sort: str, page_size: int) -> Call:

@@ -32,9 +32,19 @@ class MarkedRequest:
         return self.json.get("batchSize") or 1
 
 
-def with_mark(position: int, json: dict[str, Any], mark: str | None) -> MarkedRequest:
-    """Mark a submit request. A tag that has the name of the mark already is replaced."""
+def with_mark(
+    position: int, json: dict[str, Any], mark: str | None, variables: Mapping[str, str] = {}
+) -> MarkedRequest:
+    """Mark a submit request, and add environment variables to its jobs.
+
+    A tag or a variable that has such a name already is replaced.
+    """
     definition: dict[str, Any] = json["htcJobDefinition"]
+    if variables:
+        pairs: list[dict[str, str]] = definition.get("envs") or []
+        envs = [pair for pair in pairs if pair["name"] not in variables]
+        envs += [{"name": name, "value": value} for name, value in variables.items()]
+        definition = {**definition, "envs": envs}
     old: dict[str, str] = definition.get("tags") or {}
     tags = {name: value for name, value in old.items() if name != MARK_TAG}
     if mark is not None:

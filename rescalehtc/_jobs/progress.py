@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import TYPE_CHECKING
+
+from ..exceptions import HtcValidationError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +25,13 @@ class Progress:
 
         Args:
             progress: Whether to show anything, or a function that shows the counts.
+
+        Raises:
+            HtcValidationError: The function is asynchronous.
         """
+        if inspect.iscoroutinefunction(progress):
+            problem = "must be a function that is not asynchronous, or True or False"
+            raise HtcValidationError("wait", [Problem("progress", problem)])
         self._function = progress if callable(progress) else self._show
         self._stream = sys.stderr if progress is True else None
         self._is_terminal = bool(self._stream and self._stream.isatty())

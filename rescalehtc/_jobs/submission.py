@@ -7,11 +7,15 @@ lost, the jobs are found by their marks, or an exception says that they were not
 
 from __future__ import annotations
 
+import functools
+import inspect
+import logging
 import secrets
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
+from .._client.attempt import HookError
 from .._facts import MAX_REQUESTS
 from .._secret import redact, values_in
 from .._tracebacks import trim
@@ -27,13 +31,19 @@ from ..exceptions import (
     SubmissionUncertainError,
     UnsentRequest,
 )
-from .marks import MARK_TAG, MarkedRequest, match_answers, with_mark
+from .marks import MarkedRequest, match_answers, with_mark
+from .notes import note_of, notes_of_submissions
 from .recovery import find_lost
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .._client.client import Client
+
+_logger = logging.getLogger("rescalehtc")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PARALLEL_CALLS = 10
 IMAGE_POLL_SECONDS = 10.0
@@ -117,11 +127,23 @@ class Submission:
             SubmissionIncompleteError: A call failed when others had been sent, or is uncertain.
             HtcException: The first call failed, and nothing was submitted.
         """
+        with client.observers.call("submit"):
+            return await self._submit(client, settings, task_ids, requests, group)
+
+    async def _submit(
+        self,
+        client: Client,
+        settings: SubmissionSettings,
+        task_ids: Mapping[str, str],
+        requests: Sequence[tuple[int, dict[str, Any]]],
+        group: str | None,
+    ) -> list[dict[str, Any]]:
         token = secrets.token_hex(8)
         is_marked = settings.is_marked
         has_own_group = group is None and is_marked
+        variables = client.observers.job_variables()
         marked = [
-            with_mark(position, json, f"{token}-{number}" if is_marked else None)
+            with_mark(position, json, f"{token}-{number}" if is_marked else None, variables)
             for number, (position, json) in enumerate(requests)
         ]
         starts = range(0, len(marked), MAX_REQUESTS)
@@ -151,6 +173,10 @@ class Submission:
                 return
             try:
                 call.answers = await self._send(call)
+            except HookError as error:
+                call.is_held_back = not error.outcome_unknown
+                self._is_stopped = True
+                raise
             except HtcException as error:
                 trim(error)  # it may be kept as the cause of another one
                 call.error = error
@@ -270,47 +296,69 @@ class Submission:
     def prepare_to_leave(self, error: BaseException) -> None:
         """Prepare an exception to leave the package: without its frames.
 
-        An interrupt gets a note that says which jobs exist, and which may exist, and a
-        SubmissionIncompleteError as its cause.
+        An interrupt, or an exception of a hook, gets a note that says which jobs exist, and which
+        may exist, and a SubmissionIncompleteError as its cause.
         """
         try:
-            if not isinstance(error, HtcException):
+            if not isinstance(error, SubmissionIncompleteError | SubmissionUncertainError):
                 self._describe_in(error)
             trim(error)
         except BaseException as another:  # one more interrupt
             self.prepare_to_leave(another)
             raise
 
+    def log_cancellation(self, error: BaseException) -> None:
+        """Log what a cancellation notes: many programs never look at one."""
+        if not isinstance(error, Exception):
+            for note in notes_of_submissions(error):
+                _logger.warning("%s", "; ".join(note.split("\n  ")))
+
     def _describe_in(self, interrupt: BaseException) -> None:
-        notes: list[str] = getattr(interrupt, "__notes__", [])
-        if any(note.startswith(_NOTE) for note in notes):
+        if notes_of_submissions(interrupt):
             return
         incomplete = self._incomplete(HtcConnectionError("submitJobs: interrupted"))
         if incomplete.submitted or incomplete.uncertain:
-            interrupt.add_note(_note(incomplete, self._group))
+            interrupt.add_note(note_of(incomplete, self._group))
             interrupt.__cause__ = interrupt.__cause__ or incomplete
 
 
-_NOTE = "rescalehtc: a submission"
+def submits(function: Callable[Concatenate[Submission, P], T]) -> Callable[P, T]:
+    """Make a function of the interface from one that also takes a new submission.
+
+    Its exceptions leave prepared, also if interrupts follow each other. This is no context
+    manager since an interrupt that strikes where one begins to exit would leave unprepared.
+    """
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        submission = Submission()
+        try:
+            return function(submission, *args, **kwargs)
+        except BaseException as error:
+            try:
+                submission.prepare_to_leave(error)
+            except BaseException as another:
+                submission.prepare_to_leave(another)
+                raise
+            raise
+
+    async def call_on_loop(*args: P.args, **kwargs: P.kwargs) -> Any:
+        submission = Submission()
+        try:
+            flow: Any = function(submission, *args, **kwargs)
+            return await flow
+        except BaseException as error:
+            submission.prepare_to_leave(error)
+            submission.log_cancellation(error)
+            raise
+
+    made = cast("Any", call_on_loop if inspect.iscoroutinefunction(function) else call)
+    functools.update_wrapper(made, function)
+    whole = inspect.signature(function)
+    made.__signature__ = whole.replace(parameters=[*whole.parameters.values()][1:])
+    return cast("Callable[P, T]", made)
+
+
 _SUBMITTED = ("projectId", "taskId", "group", "parentJobId", "batchSize", "jobName")
-
-
-def _note(incomplete: SubmissionIncompleteError, group: str | None) -> str:
-    """Which jobs exist, and which may exist."""
-    place = "" if group is None else f" to group {group!r}"
-    lines = [f"{_NOTE}{place} was interrupted"]
-    if incomplete.submitted:
-        parents = ", ".join(str(batch["parentJobId"]) for batch in incomplete.submitted)
-        lines.append(f"submitted: {parents}")
-    if incomplete.uncertain:
-        jobs = sum(error.sent for error in incomplete.uncertain)
-        lost = [request for error in incomplete.uncertain for request in error.requests]
-        marks = ", ".join(request.mark for request in lost if request.mark)
-        tagged = f", with the tag {MARK_TAG} of {marks}" if marks else ""
-        lines.append(f"may have been submitted: {jobs} jobs{tagged}")
-    if incomplete.unsent:
-        lines.append(f"not submitted: {sum(one.batch_size for one in incomplete.unsent)} jobs")
-    return "\n  ".join(lines)
 
 
 async def wait_for_image(

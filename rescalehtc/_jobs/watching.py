@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._counts import (
@@ -17,6 +19,7 @@ from .._raw import is_object
 from .._wire.operations import GET_TASK_SUMMARY, LIST_GROUP_SUMMARIES, LIST_JOBS
 from ..exceptions import HtcException, HtcResponseError
 from .records import is_running
+from .waiting import wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -47,6 +50,21 @@ class JobKey(NamedTuple):
 
 
 EndedJob = tuple[JobKey, dict[str, Any]]
+
+
+@dataclass(slots=True)
+class SeenStatuses:
+    """The final statuses of jobs, once a wait has seen them: of each, or one that all have."""
+
+    by_id: Mapping[str, str] = field(default_factory=dict[str, str])
+    of_all: str | None = None
+
+    def of(self, job_id: str) -> str | None:
+        """The status of a job; None if it was not seen."""
+        return self.of_all or self.by_id.get(job_id)
+
+    def __bool__(self) -> bool:
+        return bool(self.by_id or self.of_all)
 
 
 class MissingJobs:
@@ -93,6 +111,11 @@ class JobTracker:
         self._absent: set[str] = set()
         self._missing = MissingJobs(client.io)
 
+    @property
+    def seen(self) -> SeenStatuses:
+        """The statuses that were seen last."""
+        return SeenStatuses(self._statuses)
+
     def counts(self) -> JobCounts:
         """The counts by what was seen so far."""
         running = sum(map(len, self._tasks.values()))
@@ -107,17 +130,18 @@ class JobTracker:
         """
         place, left = next(iter(self._tasks.items()))
         requested, listed = set(left), set[str]()
-        pages = self._client.pages(_listing(left), expires_at=self._interval.expires_at)
-        async for page in pages:
-            ended: list[EndedJob] = []
-            for record in page:
-                job_id = record["jobUUID"]
-                if job_id in left:
-                    listed.add(job_id)
-                    self._statuses[job_id] = str(record.get("status"))
-                    if not is_running(record):
-                        ended.append((left.pop(job_id), record))
-            yield ended
+        flow = self._client.pages(_listing(left), expires_at=self._interval.expires_at)
+        async with aclosing(flow) as pages:
+            async for page in pages:
+                ended: list[EndedJob] = []
+                for record in page:
+                    job_id = record["jobUUID"]
+                    if job_id in left:
+                        listed.add(job_id)
+                        self._statuses[job_id] = str(record.get("status"))
+                        if not is_running(record):
+                            ended.append((left.pop(job_id), record))
+                yield ended
         self._absent = (self._absent - listed) | (requested - listed)
         for job_id in self._absent:
             self._statuses.pop(job_id, None)
@@ -143,8 +167,9 @@ async def fetch_ended(
     tracker = JobTracker(client, jobs, interval)
     while tracker.counts().running:
         try:
-            async for ended in tracker.list_once():
-                yield ended
+            async with aclosing(tracker.list_once()) as pages:
+                async for ended in pages:
+                    yield ended
         except HtcException as error:
             interval.note_outage(error)
         else:
@@ -184,11 +209,21 @@ class BatchCounter:
         self._sizes = Counter[str](job.group or "" for job in jobs)
         self._task_ids = jobs[0].task_ids if jobs else {}
         self._missing = MissingJobs(client.io)
+        self._seen: SeenStatuses | None = None
         self._by_summaries = all(self._sizes) and len(self._sizes) <= MAX_NAMED < len(jobs)
 
-    def counts(self) -> JobCounts:
-        """The counts by what was seen so far."""
-        return self._tracker.counts()
+    @property
+    def seen(self) -> SeenStatuses:
+        """The statuses of the jobs when all of them have ended."""
+        return self._seen or self._tracker.seen
+
+    async def wait(self, show: Callable[[JobCounts], None]) -> JobCounts:
+        """Wait until all jobs of the batch have ended; see `waiting.wait`."""
+        try:
+            return await wait(self.poll, self._interval, self._tracker.counts(), show)
+        finally:
+            if self._pages is not None:
+                await self._pages.aclose()
 
     async def poll(self) -> JobCounts:
         """Count the jobs, as a rule with one request.
@@ -213,21 +248,25 @@ class BatchCounter:
         call = LIST_GROUP_SUMMARIES.call(self._task_ids, query=query)
         by_status: Counter[str] = Counter()
         running = 0
-        async for page in self._client.pages(call, expires_at=self._interval.expires_at):
-            for summary in page:
-                group = summary.get("group")
-                if group not in self._sizes:
-                    continue
-                statuses = _statuses_of(summary, "listGroupSummaries")
-                if sum(statuses.values()) > self._sizes[group]:
-                    return None
-                by_status.update(statuses)
-                running += await _count_running(
-                    self._client, self._task_ids, statuses, group, self._interval.expires_at
-                )
+        flow = self._client.pages(call, expires_at=self._interval.expires_at)
+        async with aclosing(flow) as pages:
+            async for page in pages:
+                for summary in page:
+                    group = summary.get("group")
+                    if group not in self._sizes:
+                        continue
+                    statuses = _statuses_of(summary, "listGroupSummaries")
+                    if sum(statuses.values()) > self._sizes[group]:
+                        return None
+                    by_status.update({status: n for status, n in statuses.items() if n})
+                    running += await _count_running(
+                        self._client, self._task_ids, statuses, group, self._interval.expires_at
+                    )
         total = self._sizes.total()
         unseen = max(0, total - by_status.total())
         self._missing.note(unseen if not running else 0, total)
+        if len(by_status) == 1 and not unseen:  # else the summaries don't say which job has which
+            self._seen = SeenStatuses(of_all=next(iter(by_status)))
         return JobCounts(dict(by_status), running + unseen, unseen)
 
 

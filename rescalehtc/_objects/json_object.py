@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from ..exceptions import HtcValidationError, Problem
+from .session_methods import SessionMethods
 
 if TYPE_CHECKING:
     from .._wire.operation import Operation
 
 T = TypeVar("T")
+JsonT = TypeVar("JsonT")
 RecordT = TypeVar("RecordT")
 
 
-class JsonObject(Generic[RecordT]):
-    """An object of the service.
-
-    Attributes:
-        json: The raw dictionary, with the service's names. The record is made of it on first
-            use and again when it is replaced; a change inside it does not change the record.
-    """
+class JsonObject(SessionMethods, Generic[JsonT, RecordT]):
+    """An object of the service."""
 
     _operation: ClassVar[Operation[Any]]  # the one that answers such an object
-    _validated: tuple[dict[str, Any], RecordT] | None = None
+    _validated: tuple[JsonT, RecordT] | None = None
     # Not pickled: it is made again, or means nothing in another process.
     _not_pickled: ClassVar[tuple[str, ...]] = ("_validated",)
 
-    def __init__(self, json: dict[str, Any]) -> None:
-        self.json: dict[str, Any] = json
+    def __init__(self, json: JsonT | dict[str, Any]) -> None:
+        """Make the object of its dictionary.
+
+        Args:
+            json: The dictionary, with the service's names.
+        """
+        self.json: JsonT = cast("JsonT", json)
+        """The raw dictionary, with the service's names. The record is made of it on first use and
+        again when it is replaced; a change inside it does not change the record.
+        """
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, **dict.fromkeys(self._not_pickled)}
@@ -46,7 +51,7 @@ class JsonObject(Generic[RecordT]):
         return self._validated[1]
 
 
-def id_of(json_object: JsonObject[Any], name: str) -> str:
+def id_of(json_object: JsonObject[Any, Any], name: str) -> str:
     """An id that is needed to send a request about an object.
 
     Raises:

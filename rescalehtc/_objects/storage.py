@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._client.content import Content
 from .._interrupts import is_from_signal_handler
-from .._tracebacks import trimmed
+from .._wire import operations
 from ..exceptions import HtcFileError, HtcResponseError
-from .json_object import JsonObject, RecordT
+from .json_object import JsonObject, JsonT, RecordT
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from os import PathLike
+    from typing import BinaryIO
 
     from .. import models
-    from .._wire.operation import Operation
+    from .._client.client import Client
+    from .._wire.operation import Call, Operation
     from ..htcsession import HtcSession
 
 
@@ -30,7 +34,21 @@ class StorageOperations:
     presigned_url: Operation[models.PresignedPutUrlResponse]
 
 
-class StoredObject(JsonObject[RecordT]):
+PROJECT_STORAGE = StorageOperations(
+    token=operations.GET_PROJECT_STORAGE_TOKEN,
+    token_for_region=operations.GET_PROJECT_STORAGE_TOKEN_FOR_REGION,
+    tokens=operations.GET_PROJECT_STORAGE_TOKENS,
+    presigned_url=operations.GET_PROJECT_PRESIGNED_URL,
+)
+TASK_STORAGE = StorageOperations(
+    token=operations.GET_TASK_STORAGE_TOKEN,
+    token_for_region=operations.GET_TASK_STORAGE_TOKEN_FOR_REGION,
+    tokens=operations.GET_TASK_STORAGE_TOKENS,
+    presigned_url=operations.GET_TASK_PRESIGNED_URL,
+)
+
+
+class StoredObject(JsonObject[JsonT, RecordT]):
     """A project or a task, which has a folder in the storage of each of its regions."""
 
     _storage: ClassVar[StorageOperations]
@@ -61,6 +79,9 @@ class StoredObject(JsonObject[RecordT]):
         """Fetch credentials for the storage in all regions.
 
         Operation getProjectStorageTokens or getTaskStorageTokens.
+
+        Args:
+            rescale: The session.
         """
         call = self._storage.tokens.call(self._ids())
         return self._storage.tokens.to_record(rescale.send(call))
@@ -94,19 +115,33 @@ class StoredObject(JsonObject[RecordT]):
                 upload. Nothing was stored.
             HtcStatusError: The storage refuses the file.
         """
-        try:
-            file = open(source_path, "rb", opener=_open_at_once)  # noqa: SIM115 - closed by `with`
-        except (OSError, ValueError, TypeError) as error:  # the latter: what is no file's name
-            if is_from_signal_handler(error):
-                raise
-            reason = getattr(error, "strerror", None) or error
-            raise HtcFileError(f"{source_path!r} can't be read: {reason}") from None
-        with trimmed(), file:
-            Content(file)  # one that can't be uploaded is refused before anything is sent
-            url = self.get_presigned_url(rescale, file_path).url
-            if not isinstance(url, str):
-                raise HtcResponseError(f"{self._storage.presigned_url.id}: the answer has no url")
-            rescale.upload(url, file)
+        call = self._storage.presigned_url.call(self._ids(), query={"filePath": file_path})
+        rescale.run(_upload_file(rescale.client, call, source_path))
+
+
+async def _upload_file(client: Client, call: Call, source_path: str | PathLike[str]) -> None:
+    async with client.io.holding(_opened(source_path)) as (file, _):
+        Content(file)  # one that can't be uploaded is refused before anything is sent
+        url = (await client.send(call)).get("url")
+        if not isinstance(url, str):
+            raise HtcResponseError(f"{call.operation.id}: the answer has no url")
+        await client.upload(url, file)
+
+
+@contextmanager
+def _opened(path: str | PathLike[str]) -> Generator[BinaryIO]:
+    with _open(path) as file:
+        yield file
+
+
+def _open(path: str | PathLike[str]) -> BinaryIO:
+    try:
+        return open(path, "rb", opener=_open_at_once)
+    except (OSError, ValueError, TypeError) as error:  # the latter: what is no file's name
+        if is_from_signal_handler(error):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise HtcFileError(f"{path!r} can't be read: {reason}") from None
 
 
 def _open_at_once(path: str, flags: int) -> int:

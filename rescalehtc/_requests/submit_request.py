@@ -14,18 +14,11 @@ from .._facts import (
     OPTIONAL_ARGUMENTS,
     SET_BY_SERVICE,
 )
-from .._raw import is_list, is_object, is_sequence
+from .._problems import MAX_PROBLEMS, Location, expected, shown
+from .._raw import is_list, is_mapping, is_object, is_sequence
 from ..exceptions import HtcValidationError
-from .validation import (
-    MAX_PROBLEMS,
-    Location,
-    argument_names,
-    expected,
-    fill_in,
-    inspect,
-    rename,
-    shown,
-)
+from .pairs import inspect_request
+from .validation import argument_names, fill_in, rename
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -73,7 +66,7 @@ def from_arguments(
         if provider in models.CloudProvider.__members__:
             request["cloudProvider"] = provider
 
-    model, problems = inspect(models.HTCJobSubmitRequest, request)
+    model, problems = inspect_request(request)
     found += [problem for problem in problems if problem[0] not in nones]
     found += _region_problems(model.to_json_dict() if model else request, regions)
     if found or model is None:
@@ -154,7 +147,7 @@ def _items(payload: object) -> list[Any]:
     if not is_sequence(payload):
         message = f"must be a list of submit requests, got {type(payload).__name__}"
         raise HtcValidationError(SUBJECT, rename([((), message)], {}))
-    return list(payload)
+    return [{**item} if is_mapping(item) else item for item in payload]
 
 
 def _checked(
@@ -169,7 +162,7 @@ def _checked(
     for index, item in enumerate(items):
         if is_object(item):  # the answer to a submission may be submitted again
             item = {name: value for name, value in item.items() if name not in _LEFT_OUT}
-        model, problems = inspect(models.HTCJobSubmitRequest, item)
+        model, problems = inspect_request(item)
         if model is not None:
             yield model
             item = model.to_json_dict() if regions is not None else None

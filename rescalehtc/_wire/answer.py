@@ -28,11 +28,19 @@ SMALL_BODY_BYTES = 256 << 10
 
 
 class Response(NamedTuple):
-    """An HTTP answer."""
+    """An HTTP answer.
+
+    Attributes:
+        status: The status.
+        body: The body, decompressed.
+        retry_after: The header Retry-After.
+        request_id: The service's id of the request, as it came in.
+    """
 
     status: int
     body: bytes
     retry_after: str | None = None
+    request_id: str | None = None
 
 
 class Page(NamedTuple):
@@ -160,8 +168,8 @@ def status_error(
     return STATUS_ERRORS.get(status, fallback)(
         operation,
         status,
-        error_type and _shown(error_type, secrets, DESCRIPTION_CHARACTERS),
-        description and _shown(description, secrets, DESCRIPTION_CHARACTERS),
+        error_type and shown(error_type, secrets, DESCRIPTION_CHARACTERS),
+        description and shown(description, secrets, DESCRIPTION_CHARACTERS),
     )
 
 
@@ -230,10 +238,10 @@ def _excerpt(body: bytes, secrets: Callable[[], Sequence[str]]) -> str:
     text = body[: 32 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
     if text.lstrip().startswith(("{", "[", '"')):  # JSON, or half of it, may hold secrets
         return ""
-    return _shown(text, secrets, EXCERPT_CHARACTERS)
+    return shown(text, secrets, EXCERPT_CHARACTERS)
 
 
-def _shown(text: str, secrets: Callable[[], Sequence[str]], characters: int) -> str:
+def shown(text: str, secrets: Callable[[], Sequence[str]], characters: int) -> str:
     """The text as a message shows it: redacted, on one line, harmless for a terminal, cut."""
     redacted = redact(text[: 8 * characters], secrets())
     printable = "".join(c if c.isprintable() else " " for c in redacted)

@@ -9,8 +9,8 @@ import typer
 
 from .. import htcworkspaces
 from .._client.credentials import DEFAULT_WORKSPACE, find_credential
+from .._session import CONFIG_FOLDER
 from ..exceptions import HtcCredentialsError
-from ..htcsession import CONFIG_FOLDER
 from ..rauthenticate import authenticate, name_fault
 from . import _options, _output, _profiles
 from ._session import open_session

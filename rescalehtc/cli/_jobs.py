@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from .._raw import is_object
 from . import _errors, _options, _output, _watch
 from ._output import Column, Format
 from ._session import find_job, find_project, find_task, open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PROJECTS = (
     Column("PROJECT", lambda item: item.get("projectId")),
@@ -184,12 +187,12 @@ def cancel(
     _output.say(f"requested the cancellation of {jobs}")
 
 
-def _exit_code(item: dict[str, Any]) -> object:
+def _exit_code(item: Mapping[str, Any]) -> object:
     container = item.get("container")
     return container.get("exitCode") if is_object(container) else None
 
 
-def _run_time(job: dict[str, Any]) -> str:
+def _run_time(job: Mapping[str, Any]) -> str:
     """How long the job ran, as hours:minutes:seconds."""
     try:
         started, completed = (

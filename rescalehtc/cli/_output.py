@@ -25,7 +25,7 @@ from .._console import discard, is_terminal
 from ..exceptions import HtcException, HtcResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
     from typing import TextIO
 
 MIN_CUT_CELLS = 8
@@ -77,11 +77,11 @@ class Column:
     """
 
     title: str
-    value: Callable[[dict[str, Any]], object]
+    value: Callable[[Mapping[str, Any]], object]
     may_be_cut: bool = False
 
 
-def show_items(items: Iterable[dict[str, Any]], columns: Sequence[Column], form: Format) -> None:
+def show_items(items: Iterable[Mapping[str, Any]], columns: Sequence[Column], form: Format) -> None:
     """Print a listing. JSON lines are printed as the items come."""
     if form is Format.JSONL:
         for item in items:
@@ -92,7 +92,7 @@ def show_items(items: Iterable[dict[str, Any]], columns: Sequence[Column], form:
         _emit_table(columns, list(items))
 
 
-def show_item(item: dict[str, Any], form: Format) -> None:
+def show_item(item: Mapping[str, Any], form: Format) -> None:
     """Print one object: in a table, a line for each of its fields."""
     if form is Format.TABLE:
         width = max(map(len, item), default=0)
@@ -189,7 +189,7 @@ def _is_unicode() -> bool:
     return encoding is None or codecs.lookup(encoding).name.startswith("utf-")
 
 
-def _emit_table(columns: Sequence[Column], items: Sequence[dict[str, Any]]) -> None:
+def _emit_table(columns: Sequence[Column], items: Sequence[Mapping[str, Any]]) -> None:
     rows = [[_text(column.value(item)) for column in columns] for item in items]
     titles = [column.title for column in columns]
     widths = [max(map(cell_len, cells)) for cells in zip(titles, *rows, strict=True)]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .._client.credentials import SERVICE_URL, expand_home, write_private
 from .._environment import BASE_URL_VARIABLE, PROFILE_VARIABLE, variable
+from .._session import CONFIG_FOLDER
 from ..exceptions import HtcCredentialsError, HtcException, HtcFileError
-from ..htcsession import CONFIG_FOLDER, HtcSession
+from ..htcsession import HtcSession
 from ..rauthenticate import name_fault
 
 if TYPE_CHECKING:

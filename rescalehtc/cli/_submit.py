@@ -14,7 +14,7 @@ from ._session import find_project, find_task, open_session
 from ._watch import exit_with_status_of, watch_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..htcjobs import HtcJobBatch
     from ..htcprojects import HtcProject
@@ -173,7 +173,7 @@ def _submit_and_show(
     return batch
 
 
-def _show(batches: Sequence[dict[str, Any]], output: _output.Format) -> None:
+def _show(batches: Sequence[Mapping[str, Any]], output: _output.Format) -> None:
     _output.show_items(batches, BATCHES, output)
     _output.flush()
 
@@ -204,7 +204,7 @@ def _describe_requests(
     return lines
 
 
-def _describe_batch(batch: dict[str, Any]) -> str:
+def _describe_batch(batch: Mapping[str, Any]) -> str:
     return f"was submitted as batch {batch['parentJobId']}: {batch['batchSize']} jobs"
 
 

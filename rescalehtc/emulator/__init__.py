@@ -13,7 +13,7 @@ import os
 import weakref
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, Self, Unpack, get_args
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar, Unpack, get_args
 
 from .._environment import applied, variables_for
 
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .. import HtcSession
+    from .._session import BaseSession
+    from ..aio import AsyncHtcSession
+
+    SessionT = TypeVar("SessionT", bound=BaseSession)
 
 __all__ = ["Emulator", "Fault", "FaultKind", "FaultOptions"]
 
@@ -159,7 +163,16 @@ class Emulator:
         """Make a session with this emulator."""
         from .. import HtcSession
 
-        return HtcSession(
+        return self._new_session(HtcSession)
+
+    def async_session(self) -> AsyncHtcSession:
+        """Make an asynchronous session with this emulator."""
+        from ..aio import AsyncHtcSession
+
+        return self._new_session(AsyncHtcSession)
+
+    def _new_session(self, kind: type[SessionT]) -> SessionT:
+        return kind(
             base_url=self.url,
             api_key=self.api_key,
             status_refresh_seconds=SESSION_REFRESH_SECONDS,
@@ -254,6 +267,9 @@ class Emulator:
         """Set how many virtual CPUs all projects together may use at once; None for any number.
 
         Jobs that run go on.
+
+        Args:
+            vcpus: Virtual CPUs, at least 0, or None.
         """
         if vcpus is None:
             self._store.delete_limits(WORKSPACE_ID)

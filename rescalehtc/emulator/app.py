@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
@@ -27,7 +28,7 @@ from .tokens import InvalidTokenError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from .._wire.operation import Operation
     from .faults import Faults
@@ -83,6 +84,7 @@ def create_app(service: Service, host: str, faults: Faults) -> Starlette:
             Route(storage.UPLOAD_PATH + "{path:path}", endpoint(UPLOAD, upload), methods=["PUT"]),
         ],
         middleware=[
+            Middleware(_RequestIds),
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
             Middleware(_OwnOrigin),
         ],
@@ -95,6 +97,23 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+class _RequestIds:
+    """Gives each answer an id, under the name that API gateways of AWS use."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        header = (b"x-amzn-requestid", str(uuid.uuid4()).encode())
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), header]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
 
 
 class _OwnOrigin:

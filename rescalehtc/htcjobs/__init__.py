@@ -52,3 +52,7 @@ __all__ = [
     "to_dataframe",
     "validate",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from .._jobs import failures, waiting
+from .._jobs import failures
 from .._jobs.progress import Progress
 from .._jobs.records import parent_and_index
-from .._jobs.submission import Submission, SubmissionSettings
+from .._jobs.submission import Submission, SubmissionSettings, submits
 from .._jobs.waiting import Interval
-from .._jobs.watching import BatchCounter
+from .._jobs.watching import BatchCounter, SeenStatuses
 from .._objects.json_object import JsonObject, id_of, require_instance
+from .._objects.session_methods import SessionMethods
 from .._tracebacks import trimmed
 from .._wire.operations import SUBMIT_JOBS
 from ..exceptions import HtcValidationError, Problem
@@ -21,44 +20,48 @@ from ..htctasks import HtcTask
 from ._job import HtcJob, JobTemplate, check_last_n_lines, checked_group, job_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from .. import models
+    from .. import models, types
     from .._counts import JobCounts
     from ..htcsession import HtcSession
-
-P = ParamSpec("P")
-T = TypeVar("T")
+    from ..records import JobStatusSummaryRecord
 
 
-class HtcJobBatch(JsonObject["models.HTCJobBatch"]):
-    """A batch: a number of jobs made from one definition.
-
-    Attributes:
-        json: The raw dictionary, an `HTCJobSubmitRequest` object as the service answered it.
-            Of a payload with several submit requests it is the first one.
-        task: The task it belongs to.
-        batches: The batch itself; of a payload with several submit requests, one for each.
-
-    Args:
-        json: The dictionary, or a list of them for a payload with several submit requests.
-        task: The task.
-
-    Raises:
-        HtcValidationError: `task` is not an HtcTask, or there is no dictionary.
-    """
+class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
+    """A batch: a number of jobs made from one definition."""
 
     _operation = SUBMIT_JOBS
 
-    def __init__(self, json: dict[str, Any] | list[dict[str, Any]], task: HtcTask) -> None:
+    def __init__(
+        self,
+        json: types.HTCJobBatchDict
+        | dict[str, Any]
+        | list[types.HTCJobBatchDict]
+        | list[dict[str, Any]],
+        task: HtcTask,
+    ) -> None:
+        """Make a batch of the service's answer to submit requests.
+
+        Args:
+            json: The dictionary, an `HTCJobBatch` object with the service's names; or a list of
+                them for a payload with several submit requests, of which the first becomes `json`.
+            task: The task it belongs to.
+
+        Raises:
+            HtcValidationError: `task` is not an HtcTask, or there is no dictionary.
+        """
         require_instance(task, HtcTask, "task", "HtcJobBatch")
-        parts = json if isinstance(json, list) else [json]
+        parts: Sequence[Any] = json if isinstance(json, list) else [json]
         if not parts:
             problem = Problem("json", "must hold at least one dictionary")
             raise HtcValidationError("HtcJobBatch", [problem])
         super().__init__(parts[0])
         self.task: HtcTask = task
-        self.batches: list[HtcJobBatch] = [self, *(HtcJobBatch(part, task) for part in parts[1:])]
+        """The task it belongs to."""
+        self._seen = SeenStatuses()
+        self.batches: list[HtcJobBatch] = [self, *(type(self)(part, task) for part in parts[1:])]
+        """The batch itself; of a payload with several submit requests, one for each."""
 
     def __repr__(self) -> str:
         described = [
@@ -72,10 +75,13 @@ class HtcJobBatch(JsonObject["models.HTCJobBatch"]):
 
         return _html.batch([part.json for part in self.batches])
 
-    def get_task_summary(self, rescale: HtcSession) -> dict[str, Any]:
+    def get_task_summary(self, rescale: HtcSession) -> JobStatusSummaryRecord:
         """Count the jobs of the whole task, not only of this batch: `HtcTask.get_task_summary`.
 
         Operation getTaskSummary.
+
+        Args:
+            rescale: The session.
         """
         return self.task.get_task_summary(rescale)
 
@@ -83,6 +89,9 @@ class HtcJobBatch(JsonObject["models.HTCJobBatch"]):
         """Whether any job of the whole task, not only of this batch, has not ended yet.
 
         Operation getTaskSummary.
+
+        Args:
+            rescale: The session.
         """
         return self.task.is_still_running(rescale)
 
@@ -99,6 +108,9 @@ class HtcJobBatch(JsonObject["models.HTCJobBatch"]):
         summaries are polled, as long as they count no more jobs than the batch has. If they
         count more, the groups have other jobs too, and all jobs of the group are listed, one page
         per poll.
+
+        Afterwards the jobs of `to_jobs` have the `status` that was seen. Group summaries only
+        count: with them, jobs have a status if all of them have the same.
 
         Jobs that the service does not list yet count as not ended. So do jobs with a status
         that this release does not know, unless their records say when they completed.
@@ -122,7 +134,10 @@ class HtcJobBatch(JsonObject["models.HTCJobBatch"]):
         interval = Interval(rescale.client.io, rescale.status_refresh_seconds, timeout, "wait")
         counter = BatchCounter(rescale.client, keys, interval)
         with Progress(progress) as show:
-            return rescale.run(waiting.wait(counter.poll, interval, counter.counts(), show))
+            counts = rescale.run(counter.wait(show))
+        for part in self.batches:
+            part._seen.by_id, part._seen.of_all = counter.seen.by_id, counter.seen.of_all
+        return counts
 
     def failed(self, rescale: HtcSession, last_n_lines: int = 0) -> list[FailedJob]:
         """Return the jobs of the batch that have failed so far, in their order.
@@ -194,51 +209,47 @@ class HtcJobBatch(JsonObject["models.HTCJobBatch"]):
     def to_jobs(self) -> list[HtcJob]:
         """Return the batch's jobs, those of all submit requests, without asking the service.
 
-        Their `json` has `group`, `projectId`, `taskId` and `jobUUID`; `HtcJob.get_update`
-        fetches the rest.
+        Their `json` has `group`, `projectId`, `taskId` and `jobUUID`. When `wait` has returned,
+        it also has the final `status` that was seen, whether you called this before or after.
+        `HtcJob.get_update` fetches the rest.
 
         Raises:
             HtcResponseError: The service did not say which jobs it made.
         """
-        templates = [JobTemplate.from_answer(batch.json) for batch in self.batches]
-        return [job for template in templates for job in template.jobs(self.task)]
+        templates = [JobTemplate.from_answer(part.json, part._seen) for part in self.batches]
+        return [job for template in templates for job in template.jobs(HtcJob, self.task)]
 
 
 @dataclass(frozen=True, slots=True)
 class FailedJob:
-    """A job that failed, and why.
-
-    Attributes:
-        job: The job, with its whole record.
-        index: Its index in its batch, from 0.
-        failure_code: The service's code, such as ErrorTimeout, if it gave one.
-        exit_code: The container's exit code, if it ran to an end.
-        reason: The service's words, if it gave any.
-        last_lines: The last lines of its log, as many as were asked for, oldest first.
-    """
+    """A job that failed, and why."""
 
     job: HtcJob
+    """The job, with its whole record."""
     index: int
-    failure_code: models.HTCJobErrorCodeName | None
+    """Its index in its batch, from 0."""
+    failure_code: models.HTCJobErrorCodeName | str | None
+    """The service's code, such as ErrorTimeout, if it gave one."""
     exit_code: int | None
+    """The container's exit code, if it ran to an end."""
     reason: str | None
+    """The service's words, if it gave any."""
     last_lines: list[str] = field(repr=False)
+    """The last lines of its log, as many as were asked for, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Resubmission:
-    """A submission of jobs that failed. Nothing is sent before `submit`.
-
-    Attributes:
-        task: The task.
-        requests: The submit requests; none if no job failed. They may be changed.
-        old_job_ids: The ids of the jobs that failed, in the order of the new ones: the job
-            that `to_jobs()[i]` of the new batch does again is `old_job_ids[i]`.
-    """
+class Resubmission(SessionMethods):
+    """A submission of jobs that failed. Nothing is sent before `submit`."""
 
     task: HtcTask
+    """The task."""
     requests: list[models.HTCJobSubmitRequest]
+    """The submit requests; none if no job failed. They may be changed."""
     old_job_ids: list[str]
+    """The ids of the jobs that failed, in the order of the new ones: the job that `to_jobs()[i]`
+    of the new batch does again is `old_job_ids[i]`.
+    """
 
     @property
     def old_indices(self) -> list[int]:
@@ -249,6 +260,9 @@ class Resubmission:
         """Submit the requests.
 
         Operations getImageStatus, until the images are ready, and submitJobs.
+
+        Args:
+            rescale: The session.
 
         Raises:
             The same as `htcjobs.submit`.
@@ -271,38 +285,14 @@ def _describe(rescale: HtcSession, job: HtcJob, last_n_lines: int) -> FailedJob:
     )
 
 
-def submits(function: Callable[Concatenate[Submission, P], T]) -> Callable[P, T]:
-    """Make a function of the interface from one that also takes a new submission.
-
-    Its exceptions leave prepared, also if interrupts follow each other. This is no context
-    manager since an interrupt that strikes where one begins to exit would leave unprepared.
-    """
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        submission = Submission()
-        try:
-            return function(submission, *args, **kwargs)
-        except BaseException as error:
-            try:
-                submission.prepare_to_leave(error)
-            except BaseException as another:
-                submission.prepare_to_leave(another)
-                raise
-            raise
-
-    whole = inspect.signature(function)
-    own = whole.replace(parameters=[*whole.parameters.values()][1:])
-    call.__signature__ = own  # type: ignore[attr-defined]
-    return call
-
-
 @submits
 def submit(
     _submission: Submission,
     rescale: HtcSession,
     task: HtcTask,
-    requests: Sequence[dict[str, Any] | models.HTCJobSubmitRequest],
+    requests: Sequence[
+        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
+    ],
     *,
     group: str | None = None,
 ) -> HtcJobBatch:

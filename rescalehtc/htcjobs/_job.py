@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from .._counts import JobCounts
+from .._counts import FINAL_STATUSES, JobCounts
 from .._facts import PAGE_SIZE
 from .._jobs import logs, waiting
 from .._jobs.progress import Progress
@@ -18,50 +18,69 @@ from ..exceptions import HtcResponseError, HtcValidationError, Problem
 from ..htctasks import HtcTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from os import PathLike
 
-    from .. import models
+    from .. import models, types
+    from .._jobs.watching import SeenStatuses
+    from .._session import BaseSession
     from ..htcsession import HtcSession
 
 
-class HtcJob(JsonObject["models.HTCJob"]):
+class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"]):
     """A job.
 
-    Attributes:
-        json: The raw dictionary, an `HTCJob` object with the service's names. A job made by
-            `HtcJobBatch.to_jobs` has `group`, `projectId`, `taskId` and `jobUUID` only,
-            until `get_update` fetches the rest.
-        task: The task it belongs to.
-
-    Raises:
-        HtcValidationError: `task` is not an HtcTask.
+    A job made by `HtcJobBatch.to_jobs` has `group`, `projectId`, `taskId` and `jobUUID` only, and
+    `status` after `HtcJobBatch.wait`, until `get_update` fetches the rest.
     """
 
     _operation = GET_JOB
     _not_pickled = ("_validated", "_fetched_at", "_log")
     # There may be a million jobs: what few of them need is not stored in each one.
-    _json: dict[str, Any] | None = None
+    _json: types.HTCJobDict | None = None
     _fetched_at: float | None = None
     _log: tuple[float, int | None, list[str]] | None = None
-    _template: JobTemplate  # of the dictionary of a job that has none
+    _template: JobTemplate | None = None  # of the dictionary of a job that was not fetched
     _index: int
 
-    def __init__(self, json: dict[str, Any], task: HtcTask) -> None:
+    def __init__(self, json: types.HTCJobDict | dict[str, Any], task: HtcTask) -> None:
+        """Make a job of its dictionary.
+
+        Args:
+            json: The dictionary, an `HTCJob` object with the service's names.
+            task: The task it belongs to.
+
+        Raises:
+            HtcValidationError: `task` is not an HtcTask.
+        """
         require_instance(task, HtcTask, "task", "HtcJob")
-        self._json = json
+        self._json = cast("types.HTCJobDict", json)
         self.task: HtcTask = task
+        """The task it belongs to."""
 
     @property
-    def json(self) -> dict[str, Any]:
-        """The raw dictionary."""
-        if self._json is None:
-            self._json = self._template.json_of(self._index)
-        return self._json
+    def json(self) -> types.HTCJobDict:
+        """The raw dictionary, an `HTCJob` object with the service's names."""
+        template, json = self._template, self._json
+        if template is not None:
+            if json is None:
+                json = self._json = template.json_of(self._index)
+            if template.seen:
+                self._note_status(template.seen.of(json["jobUUID"]))
+        return cast("types.HTCJobDict", self._json)
 
     @json.setter
-    def json(self, json: dict[str, Any]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride] - a property here
-        self._json = json
+    def json(self, json: types.HTCJobDict | dict[str, Any]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride] - a property here
+        self._json, self._template = cast("types.HTCJobDict", json), None
+
+    def _note_status(self, status: str | None) -> None:
+        """Note the final status that a wait for the whole batch has seen."""
+        json, self._template = self._json, None
+        if json is not None and status is not None and json.get("status") not in FINAL_STATUSES:
+            self._json, self._fetched_at = {**json, "status": status}, None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_json": self.json, "_template": None}
 
     def __repr__(self) -> str:
         status = f", status={self.json['status']!r}" if "status" in self.json else ""
@@ -72,12 +91,15 @@ class HtcJob(JsonObject["models.HTCJob"]):
 
         return _html.job(self.json)
 
-    def get_update(self, rescale: HtcSession) -> dict[str, Any]:
+    def get_update(self, rescale: HtcSession) -> types.HTCJobDict:
         """Fetch the job's record and return it as the new `json`.
 
         Operation getJob; within `rescale.status_refresh_seconds` (30 by default, as often as
         the service itself looks) of the last time nothing is sent and `json` is returned.
         To watch many jobs, ask for the task's summary instead.
+
+        Args:
+            rescale: The session.
         """
         now = rescale.client.io.monotonic()
         if self._fetched_at is None or now - self._fetched_at >= rescale.status_refresh_seconds:
@@ -97,6 +119,9 @@ class HtcJob(JsonObject["models.HTCJob"]):
 
         SUCCEEDED, FAILED, POD_SUCCEEDED and POD_FAILED are final. A status that this release
         does not know is final if the record says when the job completed.
+
+        Args:
+            rescale: The session.
 
         Raises:
             HtcResponseError: The record has no status.
@@ -204,6 +229,9 @@ class HtcJob(JsonObject["models.HTCJob"]):
         Operations getJob and listJobLogs, every `rescale.status_refresh_seconds` (30 by
         default). One page of lines is held in memory. New lines are taken to come at the end.
 
+        Args:
+            rescale: The session.
+
         Raises:
             HtcNotFoundError: There is no such job.
         """
@@ -222,6 +250,9 @@ class HtcJob(JsonObject["models.HTCJob"]):
         """Yield the changes of the job's status, in the order the service has them.
 
         Operation listJobEvents.
+
+        Args:
+            rescale: The session.
         """
         call = LIST_JOB_EVENTS.call(self._ids(), query={"pageSize": PAGE_SIZE})
         for page in rescale.pages(call):
@@ -232,6 +263,9 @@ class HtcJob(JsonObject["models.HTCJob"]):
         """Return the changes of the job's status, in the order the service has them.
 
         Operation listJobEvents.
+
+        Args:
+            rescale: The session.
         """
         return list(self.iter_events(rescale))
 
@@ -243,16 +277,24 @@ class HtcJob(JsonObject["models.HTCJob"]):
         }
 
 
+JobT = TypeVar("JobT", bound=HtcJob)
+
+
 class JobTemplate(NamedTuple):
     """The jobs of a submit request: what they share, their parent's id and their number."""
 
     shared: dict[str, Any]
     parent_id: str
     size: int
+    seen: SeenStatuses
 
     @classmethod
-    def from_answer(cls, answer: dict[str, Any]) -> JobTemplate:
+    def from_answer(cls, answer: Mapping[str, Any], seen: SeenStatuses) -> JobTemplate:
         """Read which jobs the service made.
+
+        Args:
+            answer: The service's answer to the submit request.
+            seen: Filled in when a wait has seen how the jobs ended.
 
         Raises:
             HtcResponseError: The answer does not say.
@@ -267,21 +309,22 @@ class JobTemplate(NamedTuple):
                 }:
                     names = ("group", "projectId", "taskId")
                     shared: dict[str, Any] = {k: answer[k] for k in names if k in answer}
-                    return cls(shared, parent, size)
+                    return cls(shared, parent, size, seen)
                 case _:
                     raise HtcResponseError(
                         "submitJobs: the answer lacks projectId, taskId, parentJobId or "
                         "batchSize, so it does not say which jobs it made"
                     )
 
-    def json_of(self, index: int) -> dict[str, Any]:
+    def json_of(self, index: int) -> types.HTCJobDict:
         """The dictionary of a job."""
-        return {**self.shared, "jobUUID": f"{self.parent_id}:{index}"}
+        job_id = f"{self.parent_id}:{index}"
+        return cast("types.HTCJobDict", {**self.shared, "jobUUID": job_id})
 
-    def jobs(self, task: HtcTask) -> Iterator[HtcJob]:
+    def jobs(self, kind: type[JobT], task: HtcTask) -> Iterator[JobT]:
         """Yield the jobs. Each makes its dictionary when it is first used."""
         for index in range(self.size):
-            job = HtcJob.__new__(HtcJob)
+            job = kind.__new__(kind)
             job.task = task
             job._template, job._index = self, index  # pyright: ignore[reportPrivateUsage] - ours
             yield job
@@ -293,10 +336,12 @@ def job_key(job: HtcJob) -> JobKey:
     return JobKey(ids[0], ids[1], ids[2], job.json.get("group") or None)
 
 
-def store_record(job: HtcJob, record: dict[str, Any], rescale: HtcSession) -> None:
+def store_record(job: HtcJob, record: dict[str, Any], rescale: BaseSession) -> None:
     """Let a record that was just fetched be the new `json` of a job."""
     ids = {name: id_of(job, name) for name in ("projectId", "taskId")}
+    template = job._template  # pyright: ignore[reportPrivateUsage] - ours
     job.json = {**ids, **record}
+    job._template = template  # pyright: ignore[reportPrivateUsage] - ours
     job._fetched_at = rescale.client.io.monotonic()  # pyright: ignore[reportPrivateUsage] - ours
 
 

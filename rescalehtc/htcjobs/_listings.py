@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .._counts import ANY
 from .._facts import PAGE_SIZE
 from .._jobs import watching
 from .._jobs.waiting import Interval
@@ -12,7 +13,7 @@ from .._objects.json_object import id_of, require_instance
 from .._tracebacks import trimmed
 from .._wire.operations import GET_JOB, LIST_JOBS
 from ..exceptions import HtcNotFoundError, HtcResponseError
-from ..htctasks import ANY, HtcTask
+from ..htctasks import HtcTask
 from ._job import HtcJob, checked_group, job_key, store_record
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .._literals import RescaleJobStatus
+    from .._wire.operation import Call
     from ..htcsession import HtcSession
 
 
@@ -53,12 +55,12 @@ def iter_jobs(
             "group": checked_group(group),
         },
     )
-    return _each(rescale.pages(call), task)
+    return _each(rescale, call, task)
 
 
-def _each(pages: Iterator[list[Any]], task: HtcTask) -> Iterator[HtcJob]:
+def _each(rescale: HtcSession, call: Call, task: HtcTask) -> Iterator[HtcJob]:
     with trimmed():
-        for page in pages:
+        for page in rescale.pages(call):
             yield from map(HtcJob, page, repeat(task))
 
 
@@ -69,9 +71,15 @@ def get_jobs(
     *,
     group: str | None = None,
 ) -> list[HtcJob]:
-    """Return the jobs of a task. The arguments are those of `iter_jobs`.
+    """Return the jobs of a task.
 
     Operation listJobs.
+
+    Args:
+        rescale: The session.
+        task: The task.
+        job_status: A status such as SUCCEEDED; `any`, `all` or None for every status.
+        group: The group that the jobs were submitted with; None for the whole task.
     """
     return list(iter_jobs(rescale, task, job_status, group=group))
 
@@ -107,6 +115,11 @@ def get_job_with_id(rescale: HtcSession, task: HtcTask, job_id: str) -> HtcJob |
     """Return the job with this id, or None if the task has none.
 
     Operation getJob.
+
+    Args:
+        rescale: The session.
+        task: The task.
+        job_id: The job's id, `<parent job id>:<index>`.
 
     Raises:
         HtcValidationError: `task` is not an HtcTask, or `job_id` not a string.

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from .._jobs import recovery
+from .._jobs.submission import submits
 from .._objects.json_object import id_of, require_instance
 from .._tracebacks import trimmed
 from ..exceptions import (
@@ -16,20 +17,20 @@ from ..exceptions import (
 )
 from ..htcprojects import HtcProject
 from ..htctasks import HtcTask
-from ._batch import HtcJobBatch, submit_requests, submits
+from ._batch import HtcJobBatch, submit_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from .. import models
+    from .. import models, types
     from .._jobs.submission import Submission
     from .._literals import Architecture, JobPriority, RescaleRegion
     from ..htcsession import HtcSession
     from ._job import HtcJob
 
-    TagLike = dict[str, str] | models.Tag
-    EnvLike = dict[str, str] | models.EnvPair
-    ClaimLike = dict[str, str] | models.ClaimPair
+    Tags = Mapping[str, str] | Sequence[types.TagDict | models.Tag | dict[str, str]]
+    Envs = Mapping[str, str] | Sequence[types.EnvPairDict | models.EnvPair | dict[str, str]]
+    Claims = Mapping[str, str] | Sequence[types.ClaimPairDict | models.ClaimPair | dict[str, str]]
 
 _logger = logging.getLogger("rescalehtc")
 
@@ -48,10 +49,10 @@ def create_single_job(
     max_swap_mib: int = 0,
     max_disk_gib: int = 10,
     job_tags: dict[str, str] = {},
-    batch_tags: Sequence[TagLike] = [],
+    batch_tags: Tags = [],
     commands: list[str] | tuple[str, ...] = [],
-    envs: Sequence[EnvLike] = [],
-    claims: Sequence[ClaimLike] = [],
+    envs: Envs = [],
+    claims: Claims = [],
     architecture: Architecture = "AARCH64",
     region: RescaleRegion | None = None,
     *,
@@ -59,10 +60,40 @@ def create_single_job(
     max_retries: int | None = None,
     working_dir: str | None = None,
 ) -> HtcJob:
-    """Submit one job and fetch its record. The arguments are those of `create_job_batch`.
+    """Submit one job and fetch its record.
 
     Operations getImageStatus, submitJobs and getJob. If the record can't be fetched, the job
     is returned all the same, with the fields that a job of `HtcJobBatch.to_jobs` has.
+
+    Args:
+        rescale: The session.
+        task: The task that the job is to belong to.
+        priority: ON_DEMAND_ECONOMY (cheaper, may be interrupted) or ON_DEMAND_PRIORITY.
+        image_name: The container image in the project's registry, `[path/]name[:tag]`.
+        exec_timeout_seconds: Seconds that a container may run before it is stopped, 60 to
+            1209600 (14 days).
+        job_name: A name for people.
+        max_vcpus: Virtual CPUs for a container, 1 to 64.
+        max_memory_mib: Memory for a container in MiB, 4 to 235520.
+        max_swap_mib: Deprecated; the service ignores it. At least 0.
+        max_disk_gib: Disk for a container in GiB, 0 to 64000. Only Google Cloud uses it.
+        job_tags: Labels of each job, name to value.
+        batch_tags: Labels of the batch: `{"study": "wing"}` or
+            `[{"key": "study", "value": "wing"}]`.
+        commands: The program and its arguments, one string each: `["python", "solve.py"]`.
+            No shell splits them.
+        envs: Environment variables: `{"CASE": "7"}` or `[{"name": "CASE", "value": "7"}]`.
+            Names that the service sets itself are refused.
+        claims: Claims for the jobs' own bearer tokens, like `envs`; there their names begin
+            with `userDefined_`, see `BearerToken.get_user_claims`.
+        architecture: AARCH64, X86 or A100.
+        region: One of the project's regions; may be None if it has only one.
+        group: A name for these jobs within the task; by default a unique one. If the answer to
+            the submission is lost, the session looks for its jobs in the group.
+        max_retries: How often the service runs a job that failed again, 0 to 10. None leaves it
+            to the service.
+        working_dir: The directory in the container that the command starts in. None for the
+            image's own.
 
     Raises:
         The same as `create_job_batch`.
@@ -115,10 +146,10 @@ def create_job_batch(
     max_swap_mib: int = 0,
     max_disk_gib: int = 10,
     job_tags: dict[str, str] = {},
-    batch_tags: Sequence[TagLike] = [],
+    batch_tags: Tags = [],
     commands: list[str] | tuple[str, ...] = [],
-    envs: Sequence[EnvLike] = [],
-    claims: Sequence[ClaimLike] = [],
+    envs: Envs = [],
+    claims: Claims = [],
     architecture: Architecture = "AARCH64",
     region: RescaleRegion | None = None,
     *,
@@ -149,11 +180,12 @@ def create_job_batch(
         max_swap_mib: Deprecated; the service ignores it. At least 0.
         max_disk_gib: Disk for a container in GiB, 0 to 64000. Only Google Cloud uses it.
         job_tags: Labels of each job, name to value.
-        batch_tags: Labels of the batch: `[{"key": "study", "value": "wing"}]`.
+        batch_tags: Labels of the batch: `{"study": "wing"}` or
+            `[{"key": "study", "value": "wing"}]`.
         commands: The program and its arguments, one string each: `["python", "solve.py"]`.
             No shell splits them.
-        envs: Environment variables: `[{"name": "CASE", "value": "7"}]`. Names that the
-            service sets itself are refused.
+        envs: Environment variables: `{"CASE": "7"}` or `[{"name": "CASE", "value": "7"}]`.
+            Names that the service sets itself are refused.
         claims: Claims for the jobs' own bearer tokens, like `envs`; there their names begin
             with `userDefined_`, see `BearerToken.get_user_claims`.
         architecture: AARCH64, X86 or A100.
@@ -203,7 +235,9 @@ def create_job_batch_raw(
     _submission: Submission,
     rescale: HtcSession,
     task: HtcTask,
-    payload: Sequence[dict[str, Any] | models.HTCJobSubmitRequest],
+    payload: Sequence[
+        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
+    ],
     *,
     group: str | None = None,
 ) -> HtcJobBatch:
@@ -268,7 +302,9 @@ def _submit_one_call(
 
 
 def validate(
-    payload: Sequence[dict[str, Any] | models.HTCJobSubmitRequest],
+    payload: Sequence[
+        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
+    ],
     project: HtcProject | None = None,
     rescale: HtcSession | None = None,
 ) -> list[Problem]:

@@ -201,6 +201,7 @@ def test_ctrl_c_during_a_submission_says_what_may_exist(
         before = len(account.asked_for(SUBMIT))
         with command.start("submit", jobs, "--new-task", "sweep") as process:
             until(lambda before=before: len(account.asked_for(SUBMIT)) > before)
+            until(process.sleeps)
             process.send_signal(number)
             output, errors = process.communicate(timeout=HANG_SECONDS)
         assert (process.returncode, output) == (status, "BATCH  JOBS  NAME\n")

@@ -11,6 +11,7 @@ import pytest
 from rescalehtc import HtcSession
 from rescalehtc._client.io import BlockingIo
 from rescalehtc._client.transport import Transport
+from rescalehtc.hooks import RequestInfo, ResponseInfo
 from rescalehtc.htcprojects import HtcProject
 from rescalehtc.htctasks import HtcTask
 
@@ -80,7 +81,15 @@ def session(url: str, **settings: float) -> HtcSession:
         "settle_seconds": 0.0,
         "timeout_seconds": HANG_SECONDS,
     }
-    return HtcSession(api_key=canary.API_KEY, base_url=url, **{**quick, **settings})  # type: ignore[arg-type]
+    hooks = {"on_request": note_hook, "on_response": note_hook}
+    return HtcSession(api_key=canary.API_KEY, base_url=url, **hooks, **{**quick, **settings})  # type: ignore[arg-type]
+
+
+def note_hook(info: RequestInfo | ResponseInfo) -> None:
+    """Note all that a hook is told."""
+    canary.told.append(("hook", repr(vars(info))))
+    if isinstance(info, ResponseInfo) and info.error:
+        canary.note(info.error)
 
 
 def limit_bodies(rescale: HtcSession, max_body_bytes: int) -> None:

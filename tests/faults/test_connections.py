@@ -358,3 +358,33 @@ def test_a_socks_proxy(monkeypatch: pytest.MonkeyPatch, scheme: str, does: Any) 
         assert len(proxy.at_connect) == 6
     assert not info.value.request_sent
     assert not info.value.outcome_unknown
+
+
+@row("a SOCKS proxy", "every request", "sent through it, with leftovers as without")
+@pytest.mark.parametrize("login", ["", f"me:{PASSWORD}@"])
+def test_through_a_socks_proxy(
+    server: Wire, task: HtcTask, monkeypatch: pytest.MonkeyPatch, login: str
+) -> None:
+    pytest.importorskip("socksio")
+    books = Books(server)
+    server.on(PROJECT, followed(answer({"projectId": "p"}), b"x"))
+
+    def socks(connection: socket.socket) -> None:
+        connection.recv(99)
+        connection.sendall(b"\5\2" if login else b"\5\0")
+        if login:
+            assert PASSWORD.encode() in connection.recv(999)
+            connection.sendall(b"\1\0")
+        connection.recv(999)
+        open_tunnel: Any = tunnel(server.port, b"\5\0\0\1" + bytes(6))
+        open_tunnel(connection)
+
+    with Wire() as proxy:
+        proxy.at_connect = [socks] * 9
+        monkeypatch.setenv("all_proxy", f"socks5://{login}127.0.0.1:{proxy.port}")
+        with session(server.url.replace("127.0.0.1", "service.test")) as rescale:
+            assert get(rescale, "p") == {"projectId": "p"}
+            assert get(rescale, "q") == {"projectId": "q"}
+            htcjobs.create_job_batch(rescale, task, **BATCH)
+    assert books.submissions == 1
+    assert len(proxy.at_connect) == 9 - 3  # the token shares one with the leftovers

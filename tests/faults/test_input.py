@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rescalehtc import HtcSession, api, htcjobs, htctasks
+from rescalehtc import HtcSession, api, htcjobs, htctasks, models
 from rescalehtc.container_registry import get_container_registry
 from rescalehtc.exceptions import (
     HtcConnectionError,
@@ -195,8 +195,10 @@ def test_odd_values(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
     )
     job = htcjobs.get_job_with_id(rescale, task, "j")
     assert job is not None
-    assert job.record.status == "NEW_STATUS"
-    assert not job.record.status.is_listed
+    status = job.record.status
+    assert isinstance(status, models.RescaleJobStatus)
+    assert not status.is_listed
+    assert status == "NEW_STATUS"
 
 
 @row("a field of a wrong type", "records", "HtcResponseError that names the field")

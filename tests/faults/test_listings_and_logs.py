@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import resource
-import signal
 import subprocess
 import sys
 import threading
@@ -29,7 +28,18 @@ from .books import JOBS
 from .canary import API_KEY, ENV, caught
 from .conftest import limit_bodies
 from .matrix import row
-from .wire import Step, Wire, answer, compressed, computed, held, raw, reset, truncated
+from .wire import (
+    Step,
+    Wire,
+    answer,
+    compressed,
+    computed,
+    held,
+    interrupt_main_thread,
+    raw,
+    reset,
+    truncated,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -511,7 +521,7 @@ def test_an_interrupt(rescale: HtcSession, job: HtcJob, log: Paged, tmp_path: Pa
     gate = threading.Event()
 
     def interrupt(connection: Any, asked: Asked) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        interrupt_main_thread()
         gate.wait(HANG_SECONDS)
 
     log.instead = {2: [interrupt]}

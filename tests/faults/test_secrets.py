@@ -254,6 +254,27 @@ def test_the_service_describes_a_submission(wire: Wire, rescale: HtcSession, tas
         htcjobs.create_job_batch(rescale, task, **BATCH)
 
 
+@row(
+    "the id that the service gives a request repeats a secret", "every request", "*** in its place"
+)
+def test_the_id_of_a_request(
+    wire: Wire, rescale: HtcSession, task: HtcTask, caplog: pytest.LogCaptureFixture
+) -> None:
+    books = Books(wire)
+
+    def repeat(connection: Any, asked: Any) -> object:
+        told = f"id-{ENV} {asked.headers['authorization']}"
+        status = 200 if books.submissions == 1 else 400
+        return answer([], status, {"x-request-id": told})(connection, asked)
+
+    wire.on(SUBMIT, repeat)
+    with caught(SubmissionUncertainError):
+        htcjobs.create_job_batch(rescale, task, **BATCH)
+    with caught(HtcBadRequestError, r"\(request id id-\*\*\* Bearer \*\*\*\)$"):
+        htcjobs.create_job_batch(rescale, task, **BATCH)
+    assert "request id id-***" in caplog.text
+
+
 @row("a proxy with a password can't be reached", "every request", "HtcConnectionError")
 def test_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://me:{MARK}@127.0.0.1:1")

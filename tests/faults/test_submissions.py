@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 import subprocess
@@ -34,7 +33,19 @@ from .books import BATCH, JOBS, REQUEST, SUBMIT, Books
 from .canary import ENV, TOKEN_2, caught
 from .conftest import IMAGE, session
 from .matrix import row
-from .wire import Step, Wire, answer, compressed, drip, hang_up, held, raw, reset, truncated
+from .wire import (
+    Step,
+    Wire,
+    answer,
+    compressed,
+    drip,
+    hang_up,
+    held,
+    interrupt_main_thread,
+    raw,
+    reset,
+    truncated,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -809,7 +820,7 @@ def interrupting(step: Step, number: signal.Signals = signal.SIGINT) -> Step:
     """Send this process a signal, by default that of Ctrl-C, while it waits for the answer."""
 
     def interrupt(connection: Any, asked: Asked) -> object:
-        os.kill(os.getpid(), number)
+        interrupt_main_thread(number)
         return step(connection, asked)
 
     return interrupt

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -19,7 +17,17 @@ from ..limits import HANG_SECONDS, SHORT_SECONDS
 from .canary import API_KEY, caught
 from .conftest import session
 from .matrix import row
-from .wire import Step, Wire, answer, compressed, computed, held, reset, truncated
+from .wire import (
+    Step,
+    Wire,
+    answer,
+    compressed,
+    computed,
+    held,
+    interrupt_main_thread,
+    reset,
+    truncated,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,7 +170,7 @@ def test_an_interrupt(wire: Wire, rescale: HtcSession, number: int) -> None:
     gate = threading.Event()
 
     def interrupt(connection: Any, asked: Asked) -> object:
-        os.kill(os.getpid(), signal.SIGINT)
+        interrupt_main_thread()
         gate.wait(HANG_SECONDS)
         return answer({"projectId": "of the interrupted"})(connection, asked)
 
@@ -180,7 +188,7 @@ def test_an_interrupted_renewal(wire: Wire, rescale: HtcSession) -> None:
     token = answer({"tokenValue": "after", "expiresIn": 600})
 
     def interrupt(connection: Any, asked: Asked) -> object:
-        os.kill(os.getpid(), signal.SIGINT)
+        interrupt_main_thread()
         return gate.wait(HANG_SECONDS)
 
     wire.on("GET /auth/token", interrupt, token)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import os
+import signal
 import socket
 import ssl
 import struct
@@ -16,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -217,7 +220,7 @@ def followed(step: answer, leftover: bytes) -> Step:
     return send
 
 
-def tunnel(port: int) -> Step:
+def tunnel(port: int, opened: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n") -> Step:
     """Open the tunnel that a client asks a proxy for, to this port of this machine."""
 
     def copy(source: socket.socket, target: socket.socket) -> None:
@@ -228,9 +231,9 @@ def tunnel(port: int) -> Step:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
-    def step(connection: socket.socket, asked: Asked) -> None:
+    def step(connection: socket.socket, asked: Asked | None = None) -> None:
         with socket.create_connection(("127.0.0.1", port)) as service:
-            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            connection.sendall(opened)
             back = threading.Thread(target=copy, args=(service, connection), daemon=True)
             back.start()
             copy(connection, service)
@@ -276,6 +279,19 @@ def drip(sent: bytes, then: bytes = b"") -> Step:
                 time.sleep(DRIP_SECONDS)
 
     return step
+
+
+def interrupt_main_thread(number: signal.Signals = signal.SIGINT) -> None:
+    """Send the main thread a signal while it waits for a socket.
+
+    Python acts on one that comes right before a wait begins only when that wait has ended. Where
+    the system does not say what a thread waits for, it has a second to begin.
+    """
+    waits_for = Path(f"/proc/self/task/{threading.main_thread().native_id}/wchan")
+    latest = time.monotonic() + 1.0
+    while time.monotonic() < latest and "poll" not in waits_for.read_text():
+        time.sleep(0.001)
+    os.kill(os.getpid(), number)
 
 
 def held(gate: threading.Event, step: Step) -> Step:

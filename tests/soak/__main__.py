@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
+from anyio.from_thread import start_blocking_portal
+
 from rescalehtc._jobs import submission
 
+from .async_round import AsyncRound
 from .interrupts import interrupt_submissions
 from .round import Round
 from .server import Server
@@ -79,7 +82,9 @@ def _ignore(_: object) -> None:
     pass
 
 
-def soak(rounds: int, steps: int, seed: int, folder: Path, figures: Figures) -> list[Finding]:
+def soak(
+    rounds: int, steps: int, seed: int, folder: Path, figures: Figures, kind: type[Round] = Round
+) -> list[Finding]:
     """Play some rounds against one server; return the promises that were broken."""
     chance = random.Random(seed)
     labels = itertools.count(1)
@@ -93,7 +98,7 @@ def soak(rounds: int, steps: int, seed: int, folder: Path, figures: Figures) -> 
         Server(folder) as server,
     ):
         for _ in range(rounds):
-            played = Round(server, chance, labels)
+            played = kind(server, chance, labels)
             played.play(steps)
             found = played.finish()
             findings += found
@@ -114,7 +119,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     arguments = parser.parse_args()
     logging.disable()  # what it warns of is what was asked for
-    figures = Figures()
+    figures, on_loop = Figures(), Figures()
     findings: list[Finding] = []
     began = time.monotonic()
     for first in range(0, arguments.runs, ROUNDS_A_SERVER):
@@ -128,10 +133,17 @@ def main() -> None:
         figures.counts.update({f"Ctrl-C at any moment: {name}": n for name, n in sigint.items()})
         faulted = figures.by_kind["all"]["faulted"]
         print(f": {faulted:,} faulted, {time.monotonic() - began:.0f} s", flush=True)
+        with (
+            tempfile.TemporaryDirectory(prefix="soak-") as folder,
+            start_blocking_portal() as portal,
+        ):
+            AsyncRound.portal = portal
+            found += soak(1, STEPS, seed, Path(folder) / "data", on_loop, AsyncRound)
         for finding in found:
             print(f"{finding.kind}: {finding.text} in {finding.submission}", flush=True)
         findings += found
     print(f"\nmake soak SEED={arguments.seed} RUNS={arguments.runs}\n{figures}")
+    print(f"\nwith asynchronous sessions\n{on_loop}")
     sys.exit(bool(findings))
 
 

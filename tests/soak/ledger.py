@@ -13,7 +13,7 @@ from rescalehtc.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rescalehtc.htcjobs import HtcJob, HtcJobBatch
 
@@ -161,7 +161,7 @@ def _ids(batches: Sequence[HtcJobBatch]) -> list[list[str]]:
     return [_ids_of(batch.json) for batch in batches]
 
 
-def _ids_of(batch: dict[str, Any]) -> list[str]:
+def _ids_of(batch: Mapping[str, Any]) -> list[str]:
     return [f"{batch['parentJobId']}:{i}" for i in range(batch["batchSize"])]
 
 

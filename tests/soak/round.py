@@ -9,13 +9,16 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
+import rescalehtc
+from rescalehtc import HtcSession, htcjobs, htctasks
 from rescalehtc.exceptions import HtcException, SubmissionUncertainError
 
 from ..clock import inject_clock
@@ -26,8 +29,8 @@ from .ledger import Finding, Submission, check
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rescalehtc._client.http_request import HttpRequest
     from rescalehtc._client.io import Io
-    from rescalehtc._client.transport import HttpRequest
     from rescalehtc._wire.answer import Response
 
     from .server import Server
@@ -118,13 +121,14 @@ class Round:
         self._late = self._session(backoff_seconds=0.0, timeout_seconds=LATE_SECONDS / 2)
         self._patient = self._session(backoff_seconds=0.1, max_retries=8)
         self._hasty = [self._session(is_hasty=True) for _ in range(4)]
-        project = htcprojects.get_projects(self._calm)[0]
-        self._task = htctasks.create_task_with_name(self._calm, project, "soak")
+        project = self._run(self.modules.htcprojects.get_projects(self._calm))[0]
+        made = self.modules.htctasks.create_task_with_name(self._calm, project, "soak")
+        self._task: htctasks.HtcTask = self._run(made)
 
     def _session(self, *, is_hasty: bool = False, **settings: Any) -> HtcSession:
         """A session; a hasty one does not sleep, but moves its clock."""
         settle_seconds = self._chance.choice([0.0, SETTLE_SECONDS]) if is_hasty else SETTLE_SECONDS
-        rescale = HtcSession(
+        rescale = self.kind(
             base_url=self._server.url,
             api_key=self._server.api_key,
             settle_seconds=settle_seconds,
@@ -135,6 +139,25 @@ class Round:
         rescale.client.io = WatchedIo(rescale.client.io)  # type: ignore[assignment]
         self._sessions.append(rescale)
         return rescale
+
+    # ---- what another kind of session does otherwise
+
+    kind: type[Any] = HtcSession
+    modules: Any = rescalehtc
+
+    def _run(self, made: Any) -> Any:
+        """What a call that takes a session returns."""
+        return made
+
+    @contextmanager
+    def _interrupting(self, seconds: float, count: int) -> Iterator[list[BaseException]]:
+        """Interrupt a call after some seconds, and again soon after that; list the interrupts."""
+        interrupts = Interrupts(random.Random(self._chance.random()))
+        with interrupts.after(seconds, count):
+            yield interrupts.raised
+
+    def _is_interrupt(self, error: BaseException) -> bool:
+        return INTERRUPT in error.args
 
     def play(self, steps: int) -> None:
         """Do what is drawn, step after step. None of it depends on what happened before."""
@@ -232,13 +255,12 @@ class Round:
         draft = self._draft("interrupted", call)
         rescale = self._hasty[0]
         self._set(faults)
-        interrupts = Interrupts(random.Random(self._chance.random()))
         seconds = self._chance.uniform(0.0005, MOST_SECONDS_BEFORE_INTERRUPT)
-        with interrupts.after(seconds, self._chance.randint(1, 2)):
+        with self._interrupting(seconds, self._chance.randint(1, 2)) as interrupts:
             self._carry_out(rescale, draft)
         struck = self._lift()
-        draft.submission.interrupts = len(interrupts.raised)
-        draft.submission.is_faulted = bool(struck or interrupts.raised)
+        draft.submission.interrupts = len(interrupts)
+        draft.submission.is_faulted = bool(struck or interrupts)
 
     def _submit_to_killed_service(self, faults: list[Fault]) -> None:
         draft = self._draft("killed service", self._create_parts)
@@ -261,7 +283,7 @@ class Round:
     def _cancel(self, faults: list[Fault]) -> None:
         self._set(faults)
         try:
-            self._task.cancel_jobs_in_task(self._hasty[0])
+            self._run(self._task.cancel_jobs_in_task(self._hasty[0]))
         except HtcException:
             self.figures["cancellations that failed"] += 1
         self._lift()
@@ -281,7 +303,7 @@ class Round:
             _watched(rescale).submission = draft.submission
             made = draft.call(rescale, draft)
         except BaseException as error:
-            if not isinstance(error, HtcException) and INTERRUPT not in error.args:
+            if not isinstance(error, HtcException) and not self._is_interrupt(error):
                 raise
             draft.submission.raised(error)
         else:
@@ -291,18 +313,22 @@ class Round:
 
     def _create_batch(self, rescale: HtcSession, draft: Draft) -> htcjobs.HtcJobBatch:
         (size,) = draft.submission.sizes.values()
-        return htcjobs.create_job_batch(rescale, self._task, size, **_arguments(draft))
+        jobs = self.modules.htcjobs
+        return self._run(jobs.create_job_batch(rescale, self._task, size, **_arguments(draft)))
 
     def _create_job(self, rescale: HtcSession, draft: Draft) -> htcjobs.HtcJob:
-        return htcjobs.create_single_job(rescale, self._task, **_arguments(draft))
+        jobs = self.modules.htcjobs
+        return self._run(jobs.create_single_job(rescale, self._task, **_arguments(draft)))
 
     def _create_raw(self, rescale: HtcSession, draft: Draft) -> htcjobs.HtcJobBatch:
         group = draft.submission.group
-        return htcjobs.create_job_batch_raw(rescale, self._task, draft.payload(), group=group)
+        jobs, payload = self.modules.htcjobs, draft.payload()
+        return self._run(jobs.create_job_batch_raw(rescale, self._task, payload, group=group))
 
     def _create_parts(self, rescale: HtcSession, draft: Draft) -> htcjobs.HtcJobBatch:
         group = draft.submission.group
-        return htcjobs.submit(rescale, self._task, draft.payload(), group=group)
+        jobs, payload = self.modules.htcjobs, draft.payload()
+        return self._run(jobs.submit(rescale, self._task, payload, group=group))
 
     # ---- what must be true in the end
 
@@ -327,7 +353,7 @@ class Round:
         return findings or check(self.submissions, records)
 
     def _records(self) -> list[dict[str, Any]]:
-        token = self._calm.get_bearer_token().encoded_token
+        token = self._run(self._calm.get_bearer_token()).encoded_token
         ids = self._task.json
         address = f"{self._server.url}/htc/projects/{ids['projectId']}/tasks/{ids['taskId']}/jobs"
         address += "?pageSize=500"
@@ -345,7 +371,7 @@ class Round:
         kept = pickle.loads(pickle.dumps(error)) if is_pickled else error
         self.figures["rechecks of pickles"] += is_pickled
         try:
-            batch = htcjobs.recheck(self._calm, kept)
+            batch = self._run(self.modules.htcjobs.recheck(self._calm, kept))
         except SubmissionUncertainError as again:
             assert again is kept
             self.figures["uncertain, and not found by a recheck"] += 1
@@ -373,12 +399,12 @@ class WatchedIo:
     """An Io that notes which submit requests are sent, and how many workers run.
 
     Attributes:
-        submission: The submission that the current thread is at work on.
+        submission: The submission that the current thread or task is at work on.
     """
 
     def __init__(self, io: Io) -> None:
         self._io = io
-        self._local = threading.local()
+        self._submission = ContextVar[Submission]("submission")
         self._started = SimpleQueue[None]()
         self._ended = SimpleQueue[None]()
 
@@ -387,11 +413,11 @@ class WatchedIo:
 
     @property
     def submission(self) -> Submission:
-        return self._local.submission
+        return self._submission.get()
 
     @submission.setter
     def submission(self, submission: Submission) -> None:
-        self._local.submission = submission
+        self._submission.set(submission)
 
     async def send(self, request: HttpRequest, expires_at: float) -> Response:
         if request.name == "submitJobs":

@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import jedi
 import pytest
 
 from rescalehtc import models
@@ -175,7 +176,29 @@ def test_values_are_offered_and_units_and_ranges_shown(server: LanguageServer) -
         offered = {item["label"].strip('"') for item in answer["items"]}
         assert offered == set(enumeration), argument
 
+    request = {"jobName", "batchSize", "regions", "htcJobDefinition", "retryStrategy"}
+    for place, offset, some in [
+        ('submit(rescale, task, [{""', 25, request),
+        ('"imageName": "a", ""', 19, {"maxMemory", "execTimeoutSeconds", "envs"}),
+        ('"architecture": ""', 17, {"AARCH64", "X86", "A100"}),
+        ('envs=[{""', 8, {"name", "value"}),
+        ('image_name="a", priority=""', 26, {"ON_DEMAND_ECONOMY", "ON_DEMAND_PRIORITY"}),
+        ('"priority": ""', 13, {"ON_DEMAND_ECONOMY", "ON_DEMAND_PRIORITY"}),
+        ('job.json["jobUUID', 10, {"jobUUID", "status"}),
+        ("project.get_limits(rescale)[0].vcpus", 32, {"vcpus"}),
+    ]:
+        answer = server.at("completion", EDITING, place, offset)
+        offered = {item["label"].strip('"') for item in answer["items"]}
+        assert some <= offered, place
+
     for place, shown in {
+        'group="g"': "The group that the jobs were submitted with",
+        "deadline_seconds=": "Seconds, at least 0.001, that a call may take with all its retries",
+        "settle_seconds": "Seconds, at least 0, without a change",
+        "ON_DEMAND_ECONOMY)": "Costs less; jobs may be interrupted.",
+        "unseen": "Jobs whose status is not known",
+        "where": "The argument's name",
+        "vcpus)": "Virtual CPUs that may be in use at once.",
         "max_memory": "MiB",
         "exec_timeout_seconds)": "60 to 1209600",
         "create_job_batch": "batch_size: Number of jobs, 1 to 1000.",
@@ -183,6 +206,35 @@ def test_values_are_offered_and_units_and_ranges_shown(server: LanguageServer) -
     }.items():
         hover = server.at("hover", EDITING, place, 1)
         assert shown in hover["contents"]["value"], place
+
+
+def test_jedi_offers_and_shows_the_same_where_it_can() -> None:
+    """It knows attributes, arguments and docstrings, but no keys of dictionaries."""
+    text = EDITING.read_text(encoding="utf-8")
+
+    def at(place: str, offset: int) -> tuple[jedi.Script, int, int]:
+        before = text.partition(place)[0]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n") - 1 + offset
+        return jedi.Script(text, path=EDITING, project=jedi.Project(ROOT)), line, column
+
+    for place, offset, offered in [
+        ("job.record.max_memory", 16, "max_memory"),
+        ("project.get_limits(rescale)[0].vcpus", 32, "vcpus"),
+        ("htcjobs.validate", 11, "validate"),
+        ('priority="",\n        image', 4, "priority="),
+        ("models.JobPriority.ON_DEMAND_ECONOMY", 24, "ON_DEMAND_ECONOMY"),
+    ]:
+        script, line, column = at(place, offset)
+        assert offered in {one.name for one in script.complete(line, column)}, place
+    for place, shown in {
+        "settle_seconds": "Seconds, at least 0, without a change",
+        "unseen": "Jobs whose status is not known",
+        "vcpus)": "Virtual CPUs that may be in use at once.",
+        "get_jobs": "The group that the jobs were submitted with",
+        "create_job_batch_raw": "1 to 100 submit requests",
+    }.items():
+        script, line, column = at(place, 2)
+        assert shown in script.help(line, column)[0].docstring(), place
 
 
 def test_what_is_being_written_is_right_so_far(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from rescalehtc import (
     htctasks,
     htcworkspaces,
     models,
+    types,
 )
 from rescalehtc.bearer_token import BearerToken
 from rescalehtc.exceptions import HtcException, HtcValidationError, NotFetchedError, Problem
@@ -32,19 +33,22 @@ def projects(rescale: HtcSession) -> None:
     assert_type(htcprojects.get_projects(rescale), list[htcprojects.HtcProject])
     assert_type(htcprojects.get_project_with_id(rescale, "p"), htcprojects.HtcProject | None)
     project = htcprojects.get_projects(rescale)[0]
-    assert_type(project.json, dict[str, Any])
+    assert_type(project.json, types.HTCProjectDict)
     assert_type(project.record, models.HTCProject)
     assert_type(project.record.project_id, str)
-    assert_type(project.record.regions, list[models.RescaleRegion] | None)
+    assert_type(project.record.regions, list[models.RescaleRegion | str] | None)
 
 
 def tasks(rescale: HtcSession, project: htcprojects.HtcProject) -> None:
     assert_type(htctasks.create_task_with_name(rescale, project, "t"), htctasks.HtcTask)
     assert_type(htctasks.get_task_with_id(rescale, project, "t"), htctasks.HtcTask | None)
     task = htctasks.get_tasks(rescale, project)[0]
-    assert_type(task.record.lifecycle_status, models.LifecycleStatus | None)
+    assert_type(task.record.lifecycle_status, models.LifecycleStatus | str | None)
     assert_type(task.is_still_running(rescale), bool)
-    assert_type(task.get_task_summary(rescale), dict[str, Any])
+    summary = task.get_task_summary(rescale)
+    assert_type(summary["still_running"], Any)
+    assert_type(summary.still_running, bool)
+    assert_type(summary.job_statuses, models.JobStatusCounts)
 
 
 def jobs(rescale: HtcSession, task: htctasks.HtcTask) -> None:
@@ -59,16 +63,18 @@ def jobs(rescale: HtcSession, task: htctasks.HtcTask) -> None:
     assert_type(htcjobs.get_job_with_id(rescale, task, "j"), htcjobs.HtcJob | None)
 
     job = batch.to_jobs()[0]
-    assert_type(job.json, dict[str, Any])
+    assert_type(job.json, types.HTCJobDict)
+    assert_type(job.json["jobUUID"], str)
+    assert_type(batch.json["parentJobId"], str)
     assert_type(job.task, htctasks.HtcTask)
-    assert_type(job.get_update(rescale), dict[str, Any])
+    assert_type(job.get_update(rescale), types.HTCJobDict)
     assert_type(job.is_still_running(rescale), bool)
     assert_type(job.get_logs(rescale, 10), Iterable[str])
 
     record = job.record
     assert_type(record, models.HTCJob)
     assert_type(record.job_uuid, str)
-    assert_type(record.status, models.RescaleJobStatus | None)
+    assert_type(record.status, models.RescaleJobStatus | str | None)
     assert_type(record.started_at, datetime | None)
     assert_type(record.max_vcpus, int | None)
     assert_type(record.envs, list[models.NameValuePair] | None)
@@ -110,9 +116,11 @@ def requests(rescale: HtcSession, task: htctasks.HtcTask) -> None:
 
 
 def operations(rescale: HtcSession) -> None:
-    assert_type(api.get_htc_projects_tasks_jobs(rescale, "p", "t"), list[dict[str, Any]])
-    assert_type(api.get_htc_projects_tasks_jobs(rescale, "p", "t", "j"), dict[str, Any])
-    assert_type(api.get_htc_projects_tasks_jobs_logs(rescale, "p", "t", "j"), list[dict[str, Any]])
+    assert_type(api.get_htc_projects_tasks_jobs(rescale, "p", "t"), list[types.HTCJobDict])
+    assert_type(api.get_htc_projects_tasks_jobs(rescale, "p", "t", "j"), types.HTCJobDict)
+    assert_type(
+        api.get_htc_projects_tasks_jobs_logs(rescale, "p", "t", "j"), list[types.HTCLogEventDict]
+    )
     assert_type(api.post_htc_projects_tasks_jobs_cancel(rescale, "p", "t"), None)
 
 
@@ -130,7 +138,9 @@ def workspaces(rescale: HtcSession, project: htcprojects.HtcProject) -> None:
     assert_type(workspace.get_regions(rescale), list[models.HTCRegionAdminSettings])
     assert_type(project.get_retention_policy(rescale), models.TaskRetentionPolicy | None)
     assert_type(project.get_storage_token(rescale), models.StorageAccessToken)
-    assert_type(project.get_limits(rescale), list[dict[str, Any]])
+    limit: dict[str, Any] = project.get_limits(rescale)[0]
+    assert_type(project.get_limits(rescale)[0].vcpus, int)
+    assert_type(limit["vCPUs"], Any)
 
 
 def errors(error: HtcValidationError, missing: NotFetchedError) -> None:

@@ -120,7 +120,11 @@ class Fault:
         return self._lifted or self._count >= self.options.get("times", float("inf"))
 
     def concerns(self, operation: str) -> bool:
-        """Whether it strikes requests for this operation."""
+        """Whether it strikes requests for this operation.
+
+        Args:
+            operation: The operation's id.
+        """
         if self.kind == "preempt" or self.operation not in (ANY, operation):
             return False
         return _problem(operation, self.kind) is None

@@ -8,11 +8,11 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import ValidationError
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ... import models
 from ..._wire import operations
+from ...exceptions import HtcValidationError
 from ..tokens import REGISTRY_SECONDS, USER_ID, WORKSPACE_ID
 from .errors import ApiError, bad_request, oauth_error
 from .request import find_project
@@ -32,7 +32,7 @@ def image_not_found(name: str) -> ApiError:
 def _is_image_name(name: str) -> bool:
     try:
         models.HTCJobDefinition(image_name=name)
-    except ValidationError:
+    except HtcValidationError:
         return False
     return True
 

@@ -1,6 +1,9 @@
 """What somebody is writing when the editor is asked for help. Asked by tests/tools, not run."""
 
-from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks, models
+from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks, models, types
+from rescalehtc.exceptions import Problem
+
+chosen = "ON_DEMAND_ECONOMY"
 
 
 def write(
@@ -20,6 +23,28 @@ def write(
     htcjobs.iter_jobs(rescale, task, job_status="")
     htctasks.iter_tasks(rescale, project, lifecycle_status="")
     project.set_vcpu_limit(rescale, modifier_role="", vcpu_limit=1)
+
+
+def payloads(rescale: HtcSession, task: htctasks.HtcTask) -> None:
+    htcjobs.submit(rescale, task, [{""}])  # pyright: ignore[reportArgumentType]
+    htcjobs.create_job_batch_raw(rescale, task, [{"htcJobDefinition": {"imageName": "a", "": 1}}])
+    htcjobs.validate([{"htcJobDefinition": {"imageName": "a", "architecture": ""}}])
+    htcjobs.create_job_batch(rescale, task, 1, chosen, "a", 60, envs=[{""}])  # pyright: ignore[reportArgumentType]
+    models.HTCJobDefinition(image_name="a", priority="")
+    definition: types.HTCJobDefinitionDict = {"imageName": "a", "priority": ""}
+    print(definition)
+
+
+def answers(rescale: HtcSession, project: htcprojects.HtcProject, job: htcjobs.HtcJob) -> None:
+    print(job.json["jobUUID"])
+    print(project.get_limits(rescale)[0].vcpus)
+    print(htcjobs.get_jobs(rescale, job.task, group="g"))
+    HtcSession(deadline_seconds=60)
+    print(rescale.settle_seconds, models.JobPriority.ON_DEMAND_ECONOMY)
+
+
+def fields(counts: htcjobs.JobCounts, problem: Problem) -> None:
+    print(counts.unseen, problem.where)
 
 
 def read(job: htcjobs.HtcJob, definition: models.HTCJobDefinition) -> None:

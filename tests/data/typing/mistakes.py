@@ -46,5 +46,5 @@ def records(job: htcjobs.HtcJob) -> None:
     print(job.record.max_vcpu)
     # by pyright reportOptionalMemberAccess, by mypy union-attr
     print(job.record.started_at.year)
-    # by pyright reportAttributeAccessIssue reportOptionalMemberAccess, by mypy union-attr union-attr
+    # by pyright reportAttributeAccessIssue reportAttributeAccessIssue reportOptionalMemberAccess, by mypy union-attr union-attr
     print(job.record.status.lowr())

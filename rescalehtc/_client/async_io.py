@@ -1,0 +1,190 @@
+"""An Io for an event loop: asyncio or trio."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from ..exceptions import HtcTimeoutError
+from .async_connection import AsyncConnection
+from .io import Clock
+from .transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+    from contextlib import AbstractContextManager
+
+    from .._wire.answer import Response
+    from .http_request import HttpRequest
+    from .io import Caller
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Tasks are cheap, connections are not: further requests wait for their turn.
+MAX_CONNECTIONS = 100
+
+
+class _OfLoop:
+    """What belongs to one event loop: connections and locks of another one can't be waited for."""
+
+    def __init__(self, transport: Transport | None) -> None:
+        self.transport = transport or Transport(max_idle=MAX_CONNECTIONS, connect=AsyncConnection)
+        self.locks: dict[str, anyio.Lock] = {}
+        self.slots = anyio.Semaphore(MAX_CONNECTIONS, fast_acquire=True)
+
+
+class AsyncIo(Clock):
+    """Suspends the task that waits; the others go on."""
+
+    def __init__(self, transport: Transport | None = None) -> None:
+        """Make one; it need not be on an event loop yet.
+
+        Args:
+            transport: What to send over; None for connections of its own.
+        """
+        self._transport = transport
+        self._loops: WeakKeyDictionary[object, _OfLoop] = WeakKeyDictionary()
+
+    @property
+    def _here(self) -> _OfLoop:
+        loop = anyio.lowlevel.current_token().native_token
+        found = self._loops.get(loop)
+        if found is None:
+            found = self._loops[loop] = _OfLoop(self._transport)
+        return found
+
+    async def send(self, request: HttpRequest, seconds: float) -> Response:
+        here = self._here
+        expires_at = self.monotonic() + seconds
+        if not await _acquire(here.slots, seconds):
+            raise HtcTimeoutError(
+                f"{request.name}: not sent within {seconds:.3g} s: the session has "
+                f"{MAX_CONNECTIONS} requests under way",
+                False,
+            )
+        try:
+            return await here.transport.send(request, expires_at - self.monotonic())
+        finally:
+            here.slots.release()
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+    async def exclusively(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
+        locks = self._here.locks
+        lock = locks.get(name)
+        if lock is None:
+            lock = locks[name] = anyio.Lock(fast_acquire=True)
+        async with lock:
+            return await work()
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await anyio.to_thread.run_sync(
+            partial(function, *args, **kwargs), abandon_on_cancel=True
+        )
+
+    @asynccontextmanager
+    async def holding(self, manager: AbstractContextManager[T]) -> AsyncGenerator[tuple[T, Caller]]:
+        held = _Held(manager)
+
+        async def call(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+            return await self.call(held.do, partial(function, *args, **kwargs))
+
+        try:
+            yield await self.call(held.do, held.enter), call
+        except BaseException as error:
+            held.leave(error)
+            raise
+        await call(held.exit)
+
+    async def run_workers(
+        self, worker: Callable[[], Coroutine[Any, Any, None]], count: int
+    ) -> None:
+        if count == 1:
+            await worker()
+            return
+        try:
+            async with anyio.create_task_group() as group:
+                for _ in range(count):
+                    group.start_soon(worker)
+            return
+        except anyio.get_cancelled_exc_class() as cancelled:
+            cancelled.__cause__ = None  # on trio those of the workers
+            raise
+        except BaseExceptionGroup as errors:
+            first: BaseException = errors.exceptions[0]
+        raise first
+
+    def close(self) -> None:
+        for loop in [*self._loops.values()]:
+            loop.transport.close()
+
+    def after_fork(self) -> None:
+        self.close()
+        self._loops.clear()
+
+
+async def _acquire(slots: anyio.Semaphore, seconds: float) -> bool:
+    """Acquire a slot; return whether there was one in time."""
+    try:
+        slots.acquire_nowait()
+    except anyio.WouldBlock:
+        with anyio.move_on_after(seconds) as waiting:
+            await slots.acquire()
+        return not waiting.cancelled_caught
+    return True
+
+
+class _Held(Generic[T]):
+    """A context manager that is entered, used and left in threads, by one of them at a time.
+
+    A task that is cancelled does not wait for the thread: that one leaves in its place.
+    """
+
+    def __init__(self, manager: AbstractContextManager[T]) -> None:
+        self._manager = manager
+        self._lock = threading.Lock()
+        self._is_entered = False
+        self._error: BaseException | None = None
+
+    def enter(self) -> T:
+        value = self._manager.__enter__()
+        self._is_entered = True
+        return value
+
+    def exit(self, error: BaseException | None = None) -> None:
+        if self._is_entered:
+            self._is_entered = False
+            if error is None:
+                self._manager.__exit__(None, None, None)
+            else:
+                self._manager.__exit__(type(error), error, error.__traceback__)
+
+    def do(self, step: Callable[[], R]) -> R:
+        """Take a step."""
+        with self._lock:
+            result = step()
+        if self._error is not None:
+            self._leave(self._error)
+        return result
+
+    def leave(self, error: BaseException) -> None:
+        """Leave because of an error, without waiting: after the step that is being taken."""
+        self._error = error
+        self._leave(error)
+
+    def _leave(self, error: BaseException) -> None:
+        if self._lock.acquire(blocking=False):
+            try:
+                self.exit(error)
+            finally:
+                self._lock.release()

@@ -1,0 +1,301 @@
+"""One connection to the service: an exchange over it, and what its failures mean."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import weakref
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import httpcore
+import httpx
+
+from .._interrupts import is_from_signal_handler
+from .._url import origin
+from .._version import __version__
+from ..exceptions import HtcConnectionError, HtcTimeoutError
+from .body import BodyReader
+from .content import Content
+from .deadline import Deadline, DeadlineNetwork
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+    from typing import Self
+
+    from .._wire.answer import Response
+    from .http_request import HttpRequest
+
+# A server may close an idle connection; one that was idle for longer is not used again.
+KEEP_ALIVE_SECONDS = 5.0
+
+_HEADERS = {
+    "User-Agent": f"rescalehtc/{__version__}",
+    "Accept": "*/*",
+    "Accept-Encoding": "gzip",
+    "Connection": "keep-alive",
+}
+_library = logging.getLogger("httpcore")
+
+
+class Connection(ABC):
+    """A connection that is made when it is needed, and made again when it was closed."""
+
+    def __init__(self, url: str, deadline: Deadline) -> None:
+        self.origin: tuple[str, str, int] = origin(url)
+        self._deadline = deadline
+        self._body: BodyReader | None = None
+        # Programs written for 1.1.0 do not close their sessions.
+        self._finalizer = weakref.finalize(self, deadline.close)
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether every byte that came in was part of the answer."""
+        return self._deadline.stream is not None and not self._deadline.stream.has_unread
+
+    async def send(self, request: HttpRequest, seconds: float, max_body_bytes: int) -> Response:
+        """Send once and receive the whole answer; see `Transport.send`."""
+        self._deadline.start(seconds, request.seconds_per_piece)
+        self._body = None
+        before = sys.exception()  # what the caller is dealing with
+        try:
+            return await self._exchange(request, max_body_bytes)
+        except _FAILURES as error:
+            # The library wraps what a signal handler raised while a socket was waited for.
+            wrapped: BaseException | None = error
+            while wrapped is not None and wrapped is not before:
+                if is_from_signal_handler(wrapped):
+                    raise wrapped from None
+                wrapped = wrapped.__context__
+            failure = connection_failure(request, error, seconds, self._deadline.has_sent)
+            failure.request_id = self._body.request_id if self._body else None
+        raise failure
+
+    @abstractmethod
+    async def _exchange(self, request: HttpRequest, max_body_bytes: int) -> Response:
+        """Send a request and receive the answer, without handling failures."""
+
+    def close(self) -> None:
+        """Close it at once."""
+        self._deadline.close()
+        self._finalizer.detach()  # it would drop the exception of a signal handler
+
+
+def tls_layers(url: str, proxy: httpx.Proxy | None) -> int:
+    """Number of TLS layers around a request: the service's, and around it a proxy's."""
+    is_tls = origin(url)[0] == "https"
+    return is_tls + (is_tls and proxy is not None and proxy.url.scheme == "https")
+
+
+class BlockingConnection(Connection):
+    """A connection that blocks the thread that waits."""
+
+    def __init__(self, url: str, context: ssl.SSLContext | None, proxy: httpx.Proxy | None) -> None:
+        network = DeadlineNetwork(tls_layers(url, proxy))
+        super().__init__(url, network)
+        self._transport = _PoolTransport(network, context, proxy)
+
+    async def _exchange(self, request: HttpRequest, max_body_bytes: int) -> Response:
+        answer = self._transport.handle_request(library_request(request))
+        body = self._body = BodyReader(request.name, answer, max_body_bytes)
+        assert isinstance(answer.stream, httpx.SyncByteStream)
+        for piece in answer.stream:
+            body.feed(piece)
+        answer.stream.close()  # only now: after a failure the whole connection goes
+        return body.response()
+
+
+class _PoolTransport(httpx.BaseTransport):
+    """A transport of the HTTP library with one connection, on a network of ours.
+
+    Its own HTTPTransport takes no network. Its pool only makes the connection: what sends
+    through it takes locks, which an interrupt can leave held.
+    """
+
+    def __init__(
+        self,
+        network: DeadlineNetwork,
+        context: ssl.SSLContext | None,
+        proxy: httpx.Proxy | None,
+    ) -> None:
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=context,
+            proxy=None if proxy is None else core_proxy(proxy, context),
+            keepalive_expiry=KEEP_ALIVE_SECONDS,
+            network_backend=network,
+        )
+        self._connection: httpcore.ConnectionInterface | None = None
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        core = core_request(request)
+        connection = self._connection
+        if connection is None or connection.is_closed() or connection.has_expired():
+            self.close()
+            connection = self._connection = self._pool.create_connection(core.url.origin)
+        answer = connection.handle_request(core)
+        assert isinstance(answer.stream, Iterable)
+        return httpx.Response(
+            answer.status, headers=answer.headers, stream=_AnswerStream(answer.stream)
+        )
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+@runtime_checkable
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+class _AnswerStream(httpx.SyncByteStream):
+    def __init__(self, stream: Iterable[bytes]) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._stream)
+
+    def close(self) -> None:
+        if isinstance(self._stream, _Closable):
+            self._stream.close()
+
+
+class _ContentInThreads(httpx.AsyncByteStream):
+    """The bytes of a file for an event loop. It is no generator, which somebody had to close."""
+
+    def __init__(self, content: Content) -> None:
+        self._pieces = iter(content)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        from anyio.to_thread import run_sync
+
+        piece = await run_sync(next, self._pieces, b"", abandon_on_cancel=True)
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
+
+def library_request(request: HttpRequest, *, is_async: bool = False) -> httpx.Request:
+    """The HTTP library's form of a request."""
+    headers = {**_HEADERS, **request.headers}
+    content: Any = request.body
+    in_threads = is_async and isinstance(content, Content)
+    made = httpx.Request(
+        request.method, request.url, headers=headers, content=None if in_threads else content
+    )
+    if in_threads:
+        made.stream = _ContentInThreads(content)
+    if _library.isEnabledFor(logging.DEBUG):
+        made.extensions["trace"] = _hide_texts_on_loop if is_async else _hide_texts
+    return made
+
+
+def core_request(request: httpx.Request) -> httpcore.Request:
+    """The form of a request that the library's connections take."""
+    return httpcore.Request(
+        request.method,
+        _core_url(request.url),
+        headers=request.headers.raw,
+        content=request.stream,
+        extensions=request.extensions,
+    )
+
+
+def _core_url(url: httpx.URL) -> httpcore.URL:
+    return httpcore.URL(
+        scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+    )
+
+
+def core_proxy(proxy: httpx.Proxy, context: ssl.SSLContext | None) -> httpcore.Proxy:
+    """The form of a proxy that the library's connections take."""
+    is_tls = proxy.url.scheme == "https"
+    auth = proxy.raw_auth and (proxy.raw_auth[0], _SecretBytes(proxy.raw_auth[1]))
+    return httpcore.Proxy(_core_url(proxy.url), auth=auth, ssl_context=context if is_tls else None)
+
+
+class _SecretBytes(bytes):
+    """A password, which the library logs when it connects to a SOCKS proxy."""
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+def _hide_texts(event: str, info: dict[str, Any]) -> None:
+    """Let the library log nothing that came in but the status: the rest may hold secrets."""
+    match info:
+        case {"return_value": (_, int(status), *_)} if "headers" in event:
+            info["return_value"] = status
+        case {"exception": BaseException() as error}:
+            info["exception"] = type(error)
+        case _:
+            pass
+
+
+async def _hide_texts_on_loop(event: str, info: dict[str, Any]) -> None:
+    _hide_texts(event, info)
+
+
+def _proxy_failures() -> tuple[type[Exception], ...]:
+    try:  # the library needs it for SOCKS proxies, and does not translate its exceptions
+        from socksio.exceptions import SOCKSError
+    except ImportError:
+        return (httpcore.ProxyError, httpx.ProxyError)
+    return (httpcore.ProxyError, httpx.ProxyError, SOCKSError)
+
+
+_PROXY_FAILURES = _proxy_failures()
+_FAILURES: tuple[type[Exception], ...] = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    *_PROXY_FAILURES,
+    httpcore.UnsupportedProtocol,
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    UnicodeError,
+    zlib.error,
+)
+
+
+def connection_failure(
+    request: HttpRequest, error: Exception, seconds: float, has_sent: bool
+) -> HtcConnectionError:
+    """Make the exception for an error of the HTTP library.
+
+    Args:
+        request: The request.
+        error: The library's exception.
+        seconds: How long the request was allowed to take.
+        has_sent: Whether any byte of the request may have left for the service.
+    """
+    host = _host(request.url)
+    if isinstance(error, httpcore.TimeoutException | httpx.TimeoutException):
+        message = f"{request.name}: no whole answer from {host} within {seconds:.3g} s"
+        return HtcTimeoutError(message, has_sent)
+    if isinstance(error, _PROXY_FAILURES):
+        # After the status, the text is the proxy's.
+        status = re.match(r"\d{3}", str(error))
+        reason = f"HTTP {status[0]}" if status else str(error)
+        return HtcConnectionError(
+            f"{request.name}: the proxy does not connect to {host}: {reason}", False
+        )
+    reason = type(error).__name__
+    if isinstance(error, httpcore.NetworkError | httpx.NetworkError):
+        reason = str(error) or reason
+    elif isinstance(error, httpcore.ProtocolError | httpx.ProtocolError):
+        reason = str(error).partition(":")[0] or reason  # the rest quotes what came in
+    return HtcConnectionError(f"{request.name}: no answer from {host}: {reason}", has_sent)
+
+
+def _host(url: str) -> str:
+    """Where a request went, without path and query: they may hold a secret."""
+    scheme, host, port = origin(url)
+    return f"{scheme}://{host}:{port}"

@@ -1,0 +1,36 @@
+"""Notes on exceptions that say which jobs of an interrupted submission exist, or may exist."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .marks import MARK_TAG
+
+if TYPE_CHECKING:
+    from ..exceptions import SubmissionIncompleteError
+
+_NOTE = "rescalehtc: a submission"
+
+
+def notes_of_submissions(error: BaseException) -> list[str]:
+    """The notes of an exception that tell of submissions."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    return [note for note in notes if note.startswith(_NOTE)]
+
+
+def note_of(incomplete: SubmissionIncompleteError, group: str | None) -> str:
+    """Which jobs exist, and which may exist."""
+    place = "" if group is None else f" to group {group!r}"
+    lines = [f"{_NOTE}{place} was interrupted"]
+    if incomplete.submitted:
+        parents = ", ".join(str(batch["parentJobId"]) for batch in incomplete.submitted)
+        lines.append(f"submitted: {parents}")
+    if incomplete.uncertain:
+        jobs = sum(error.sent for error in incomplete.uncertain)
+        lost = [request for error in incomplete.uncertain for request in error.requests]
+        marks = ", ".join(request.mark for request in lost if request.mark)
+        tagged = f", with the tag {MARK_TAG} of {marks}" if marks else ""
+        lines.append(f"may have been submitted: {jobs} jobs{tagged}")
+    if incomplete.unsent:
+        lines.append(f"not submitted: {sum(one.batch_size for one in incomplete.unsent)} jobs")
+    return "\n  ".join(lines)

@@ -1,0 +1,56 @@
+"""Methods that take a session of either kind, whichever kind made their object."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from importlib import import_module
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .._session import BaseSession
+
+_PACKAGE = __name__.partition(".")[0]
+_AIO = f"{_PACKAGE}.aio"
+
+
+class SessionMethods:
+    """The base of classes whose methods take a session as `rescale`.
+
+    Each has a twin of the same name in `rescalehtc.aio`, with asynchronous methods. An object made
+    with one kind of session can be used with the other: the session decides which of the twins'
+    methods runs.
+    """
+
+    __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name, method in list(vars(cls).items()):
+            if isinstance(method, FunctionType) and "rescale" in method.__code__.co_varnames[:2]:
+                setattr(cls, name, _for_either_session(method))
+
+
+def _for_either_session(method: FunctionType) -> Any:
+    is_async = method.__module__.startswith(_AIO)
+
+    @functools.wraps(method)
+    def call(self: Any, rescale: BaseSession, *args: Any, **kwargs: Any) -> Any:
+        if getattr(rescale, "is_async", is_async) == is_async:
+            return method(self, rescale, *args, **kwargs)
+        return _twin(method)(self, rescale, *args, **kwargs)
+
+    if inspect.iscoroutinefunction(method) and sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(call)
+    return call
+
+
+def _twin(method: FunctionType) -> Any:
+    """The method of the same name in the class of the other kind."""
+    here, there = (_AIO, _PACKAGE) if method.__module__.startswith(_AIO) else (_PACKAGE, _AIO)
+    found: Any = import_module(there + method.__module__.removeprefix(here))
+    for name in method.__qualname__.split("."):
+        found = getattr(found, name)
+    return found

@@ -1,0 +1,71 @@
+"""Variables, claims and labels given as plain dictionaries, in place of lists of pairs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import models
+from .._facts import PAIRS
+from .._problems import MAX_SHOWN_CHARACTERS, Location
+from .._raw import is_mapping, is_object
+from .validation import inspect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def inspect_request(
+    value: object,
+) -> tuple[models.HTCJobSubmitRequest | None, list[tuple[Location, str]]]:
+    """Return the submit request as a model or, if it breaks rules, None and the problems.
+
+    A problem of an entry of a plain dictionary has the entry's name in its place.
+    """
+    if not is_object(value):
+        return inspect(models.HTCJobSubmitRequest, value)
+    request = value
+    found: list[tuple[Location, str]] = []
+    names: dict[Location, list[str]] = {}
+    for place, first in PAIRS.items():
+        given = _at(value, place)
+        if not is_mapping(given):
+            continue
+        message = _not_pairs(given, first)
+        if message:
+            found.append((place, message))
+        names[place] = [] if message else list(given)
+        pairs = [{first: name, "value": given[name]} for name in names[place]]
+        request = _replaced(request, place, pairs)
+    model, problems = inspect(models.HTCJobSubmitRequest, request)
+    found += [(_by_name(location, names), message) for location, message in problems]
+    return (None if found else model), found
+
+
+def _not_pairs(given: Mapping[Any, Any], first: str) -> str | None:
+    if not all(isinstance(name, str) for name in given):
+        return "must have strings as its keys"
+    if set(given) == {first, "value"}:  # as if it were one variable named `name`
+        return f"must be {{name: value}}, or a list of such dictionaries with {first!r} and 'value'"
+    return None
+
+
+def _at(request: dict[str, Any], place: tuple[str, ...]) -> object:
+    value: Any = request
+    for step in place:
+        value = value.get(step) if is_object(value) else None
+    return value
+
+
+def _replaced(request: dict[str, Any], place: tuple[str, ...], value: Any) -> dict[str, Any]:
+    name, *rest = place
+    return {**request, name: _replaced(request[name], tuple(rest), value) if rest else value}
+
+
+def _by_name(location: Location, names: Mapping[Location, list[str]]) -> Location:
+    for place, given in names.items():
+        position = location[len(place)] if location[: len(place)] == place != location else None
+        if isinstance(position, int):
+            name = given[position]
+            if name.isprintable() and 0 < len(name) <= MAX_SHOWN_CHARACTERS:
+                return (*place, name)
+    return location

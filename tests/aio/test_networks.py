@@ -1,0 +1,178 @@
+"""Ways to the service that the shared tests do not take: TLS in TLS, SOCKS, several addresses."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rescalehtc._client import async_deadline
+from rescalehtc.aio import api, htcjobs
+from rescalehtc.exceptions import HtcConnectionError, HtcTimeoutError
+
+from ..faults.books import BATCH, SUBMIT, Books
+from ..faults.conftest import IMAGE
+from ..faults.wire import Wire, answer, followed, tunnel
+from .conftest import async_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rescalehtc.htctasks import HtcTask
+
+    from .conftest import Run
+
+SERVICE = "https://service.test/api/v1"
+PROJECT = "GET /htc/projects/p"
+
+
+@pytest.fixture
+def tls(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A server's context, with a certificate that sessions trust."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
+
+
+@pytest.fixture
+def behind(tls: ssl.SSLContext) -> Iterator[Wire]:
+    """A service with TLS."""
+    with Wire(tls) as behind:
+        behind.on(IMAGE, answer({"status": "READY"}))
+        behind.on(PROJECT, answer({"projectId": "p"}))
+        yield behind
+
+
+@pytest.mark.parametrize("is_tls_in_tls", [False, True])
+def test_through_a_proxy(
+    behind: Wire,
+    tls: ssl.SSLContext,
+    wire_task: HtcTask,
+    on_loop: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    is_tls_in_tls: bool,
+) -> None:
+    """A submission takes a fresh connection; what follows an answer is never part of the next."""
+    books = Books(behind)
+    large = {"projectId": "p", "padding": "x" * 300_000}
+    behind.on(PROJECT, answer(large), followed(answer({"projectId": "p"}), b"HTTP/1.1 200 OK\r\n"))
+    with Wire(tls if is_tls_in_tls else None) as proxy:
+        proxy.on("CONNECT 443", tunnel(behind.port))
+        monkeypatch.setenv("https_proxy", proxy.origin)
+
+        async def main() -> None:
+            async with async_session(SERVICE) as rescale:
+                assert await api.get_htc_projects(rescale, "p") == large
+                for _ in range(2):
+                    assert await api.get_htc_projects(rescale, "p") == {"projectId": "p"}
+                batch = await htcjobs.create_job_batch(rescale, wire_task, **BATCH)
+                assert batch.json["parentJobId"] == "batch-1"
+
+        on_loop(main)
+    assert books.submissions == 1
+    [submission] = behind.asked_for(SUBMIT)
+    assert [asked.connection for asked in behind.asked].count(submission.connection) == 1
+
+
+def test_a_tunnel_is_used_again(
+    behind: Wire, tls: ssl.SSLContext, on_loop: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Wire(tls) as proxy:
+        proxy.on("CONNECT 443", tunnel(behind.port))
+        monkeypatch.setenv("https_proxy", proxy.origin)
+
+        async def main() -> None:
+            async with async_session(SERVICE) as rescale:
+                for _ in range(3):
+                    await api.get_htc_projects(rescale, "p")
+
+        on_loop(main)
+        assert len(proxy.asked) == 1
+
+
+def test_no_proxy(wire: Wire, on_loop: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    async def main() -> None:
+        async with async_session(wire.url) as rescale:
+            await api.get_htc_projects(rescale, "p")
+
+    on_loop(main)
+
+
+def test_a_certificate_that_nobody_trusts(
+    behind: Wire, on_loop: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+
+    async def main() -> None:
+        async with async_session(behind.url, max_retries=0) as rescale:
+            with pytest.raises(HtcConnectionError, match="certificate") as info:
+                await api.get_htc_projects(rescale, "p")
+            assert not info.value.request_sent
+
+    on_loop(main)
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of an address that answers nothing to who wants to connect: its queue is full."""
+    with socket.create_server(("127.0.0.2", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        waiting: list[socket.socket] = []
+        for _ in range(4):
+            one = socket.socket()
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.2", port))
+            waiting.append(one)
+        yield port
+        for one in waiting:
+            one.close()
+
+
+def test_the_next_address_is_tried(
+    wire: Wire, on_loop: Run, silent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a host with several addresses, one that does not answer has its share of the time."""
+    monkeypatch.setattr(async_deadline, "CONNECT_TIMEOUT_SECONDS", 0.05)
+
+    async def addresses(*_: Any, **__: Any) -> list[Any]:
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
+        return [(*kind, ("127.0.0.2", silent)), (*kind, ("127.0.0.1", wire.port))]
+
+    monkeypatch.setattr(async_deadline.anyio, "getaddrinfo", addresses)
+
+    async def main() -> None:
+        async with async_session("http://service.test/api/v1", max_retries=0) as rescale:
+            assert await api.get_htc_projects(rescale, "p") == {"projectId": "p"}
+
+    on_loop(main)
+
+
+def test_a_silent_service(wire: Wire, on_loop: Run) -> None:
+    """The deadline also holds for an answer that drips."""
+    gate = threading.Event()
+
+    def drip(connection: socket.socket, asked: Any) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        while not gate.wait(0.01):
+            connection.sendall(b"X: y\r\n")
+
+    wire.on(PROJECT, drip)
+
+    async def main() -> None:
+        async with async_session(wire.url, max_retries=0) as rescale:
+            await rescale.do_authenticate()
+            quick = rescale.with_options(timeout_seconds=0.2)
+            with pytest.raises(HtcTimeoutError) as info:
+                await api.get_htc_projects(quick, "p")
+            assert info.value.request_sent
+            gate.set()
+
+    on_loop(main)
