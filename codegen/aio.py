@@ -427,7 +427,7 @@ def generate(root: Path) -> dict[Path, str]:
 
 
 def base_name(name: str) -> str:
-    """What a class of the blocking module is called in a twin."""
+    """The name of a blocking class in a twin module."""
     return f"Any{name.removeprefix('Htc')}"
 
 

@@ -11,7 +11,7 @@ from .spec import Spec, reference_name
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What functions that are documented to return dictionaries return, and an operation that answers it.
+# Each record that is also a dictionary, because 1.1.0 documents one, with an operation that answers it.
 RECORDS = {
     "HTCImageStatus": "getImageStatus",
     "HTCProjectLimit": "getProjectLimit",

@@ -74,7 +74,7 @@ def _held(schema: dict[str, Any]) -> Iterator[str]:
 
 def _class(spec: Spec, name: str) -> str:
     schema = spec.schemas[name]
-    # Whoever reads a record knows what was fetched; a checker that doubts each key helps nobody.
+    # Users index records: a checker must not report every key as possibly missing.
     is_request = name in spec.request_components()
     required = schema.get("required", []) if is_request else schema["properties"]
     lines = [f"\n\nclass {dict_name(name)}(TypedDict):", _docstring(schema["description"])]

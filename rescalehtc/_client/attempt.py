@@ -46,7 +46,7 @@ class Tracing(Protocol):
 
         Args:
             request: The attempt.
-            url: The address, as far as it is no secret.
+            url: The address, without secrets.
             route: The operation's path, with names in place of the parameters.
         """
         ...

@@ -29,8 +29,10 @@ class SessionMethods:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for name, method in list(vars(cls).items()):
-            if isinstance(method, FunctionType) and "rescale" in method.__code__.co_varnames[:2]:
-                setattr(cls, name, _for_either_session(method))
+            if isinstance(method, FunctionType):
+                arguments = method.__code__.co_varnames[: method.__code__.co_argcount]
+                if "rescale" in arguments[:2]:
+                    setattr(cls, name, _for_either_session(method))
 
 
 def _for_either_session(method: FunctionType) -> Any:
