@@ -12,12 +12,14 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rescalehtc import HtcSession, htcjobs, htctasks
-from rescalehtc._wire.answer import SMALL_BODY_BYTES, Response, read_answer
+from rescalehtc._wire.answer import SMALL_BODY_BYTES, Response, read_answer, read_page
 from rescalehtc._wire.operation import Operation
+from rescalehtc._wire.operations import LIST_JOB_LOGS
 from rescalehtc.exceptions import HtcResponseError
 
 from .service import Answer, Asked, Service
@@ -152,6 +154,52 @@ def test_what_jobs_of_a_large_page_have_in_common_is_one_string(
     jobs = htcjobs.get_jobs(scripted, scripted_task)
     assert len(Answer({"items": page}).encoded()) > SMALL_BODY_BYTES
     assert len({id(job.json["status"]) for job in jobs}) == 1
+
+
+def test_no_collection_runs_while_a_page_is_decoded_and_the_texts_of_its_lines_are_taken() -> None:
+    """The decoder makes no cycles, and the collector never walks over the lines' dictionaries."""
+    line = {"timestamp": "t", "message": "m", "seen": []}
+    body = json.dumps({"items": [line] * 20_000}).encode()
+    assert len(body) > SMALL_BODY_BYTES
+    call = LIST_JOB_LOGS.call(
+        {"projectId": "p", "taskId": "t", "jobId": "a:0"}, item_text="message"
+    )
+    collections: list[bool] = []
+
+    def note(phase: str, _info: dict[str, int]) -> None:
+        frame = sys._getframe(1)
+        while frame and frame.f_code is not read_page.__code__:
+            frame = frame.f_back
+        collections.append(frame is not None and phase == "start")
+
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(note)
+    gc.set_threshold(10)
+    try:
+        page = read_page(call, Response(200, body), "https://service.test")
+        assert gc.isenabled()
+        kept = [[] for _ in range(100)]
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(note)
+    assert page.items == ["m"] * 20_000
+    assert kept
+    assert collections
+    assert not any(collections)
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(is_enabled: bool) -> None:
+    call = LIST_JOB_LOGS.call({"projectId": "p", "taskId": "t", "jobId": "a:0"})
+    if not is_enabled:
+        gc.disable()
+    try:
+        read_page(call, Response(200, b'{"items": []}'), "https://service.test")
+        with pytest.raises(HtcResponseError):
+            read_page(call, Response(200, b"{"), "https://service.test")
+        assert gc.isenabled() == is_enabled
+    finally:
+        gc.enable()
 
 
 def test_a_first_page_imports_neither_models_nor_pydantic_and_makes_no_tls_context(

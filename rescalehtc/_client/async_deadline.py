@@ -81,10 +81,14 @@ class _TlsBytes:
         await self._perform(self.tls.do_handshake)
 
     async def receive(self, max_bytes: int) -> bytes:
+        pieces: list[bytes] = []
         try:
-            return await self._perform(partial(self.tls.read, max_bytes))
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            return b""
+            pieces.append(await self._perform(partial(self.tls.read, max_bytes)))
+            while self._incoming.pending:  # a read gives one record, of 16 KiB at most
+                pieces.append(self.tls.read(max_bytes))
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError):
+            pass  # the next read finds it again
+        return b"".join(pieces)
 
     async def send(self, buffer: bytes) -> None:
         left = memoryview(buffer)

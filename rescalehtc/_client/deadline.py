@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import ssl
 import time
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
@@ -11,7 +12,6 @@ import httpcore
 from .._interrupts import is_from_signal_handler
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterable
 
     from httpcore import SOCKET_OPTION
@@ -104,6 +104,7 @@ class DeadlineStream(httpcore.NetworkStream):
         self._network = network
         self._tls_layers = tls_layers
         self._last_byte = b""
+        self._failure: httpcore.ReadError | None = None
         network.stream = self
 
     @property
@@ -118,11 +119,27 @@ class DeadlineStream(httpcore.NetworkStream):
         if self._last_byte:
             received, self._last_byte = self._last_byte, b""
             return received
+        if self._failure:
+            raise self._failure
         limit = self._network.remaining(httpcore.ReadTimeout)
         received = _call(self._stream.read, max(max_bytes, READ_BYTES), limit)
+        if self._tls_layers == 1:
+            received = self._with_further_records(received)
         if len(received) > 1 and self._network.has_sent:
             received, self._last_byte = received[:-1], received[-1:]
         return received
+
+    def _with_further_records(self, received: bytes) -> bytes:
+        """Add the TLS records that have come in too; a read gives one, of 16 KiB at most."""
+        pieces = [received]
+        while pieces[-1] and len(pieces) < READ_BYTES >> 14:
+            try:
+                pieces.append(_call(self._stream.read, READ_BYTES, 0.0))
+            except httpcore.ReadError as error:
+                if not isinstance(error.__cause__, ssl.SSLWantReadError):
+                    self._failure = error  # of the next read
+                break
+        return b"".join(pieces)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
         for start in range(0, len(buffer), WRITE_BYTES):

@@ -106,18 +106,11 @@ class ListingGuard:
         items = page.items
         if repeated := self._ids.add(page.ids):
             items = [item for position, item in enumerate(items) if position not in repeated]
-        is_news = bool(items) and self._is_unlike_earlier(page)
+        is_news = bool(items) and page.likeness not in self._pages
+        self._pages.add(page.likeness)
         self._without_news = 0 if is_news else self._without_news + 1
         if self._without_news > MAX_PAGES_WITHOUT_NEWS:
             raise HtcResponseError(
                 f"{self._operation_id}: the listing has no end: it has had nothing new for many pages"
             )
         return items
-
-    def _is_unlike_earlier(self, page: Page) -> bool:
-        """Whether no earlier page had these ids, or began and ended with like items."""
-        items = page.items
-        likeness = hash(tuple(page.ids) or (len(items), str(items[0]), str(items[-1])))
-        before = len(self._pages)
-        self._pages.add(likeness)
-        return len(self._pages) > before

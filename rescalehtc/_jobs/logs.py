@@ -32,11 +32,13 @@ async def read_lines(
 ) -> list[str]:
     """Return the log, or its last lines, oldest first."""
     if last_n_lines is None:
-        pages = _pages(client, job_ids, "asc", MAX_LOG_PAGE_SIZE)
-        return [line async for page in pages for line in page]
-    pages = _last_pages(client, job_ids, last_n_lines)
-    newest_first = [line async for page in pages for line in page]
-    return newest_first[::-1]
+        return await client.items(_call(job_ids, "asc", MAX_LOG_PAGE_SIZE))
+    lines: list[str] = []
+    async with aclosing(_last_pages(client, job_ids, last_n_lines)) as pages:
+        async for page in pages:
+            lines += page
+    lines.reverse()
+    return lines
 
 
 async def write_lines(
@@ -52,7 +54,8 @@ async def write_lines(
     """
     async with client.io.holding(replaced_whole(destination)) as (file, call):
         if last_n_lines is None:
-            async with aclosing(_pages(client, job_ids, "asc", MAX_LOG_PAGE_SIZE)) as pages:
+            call_for_all = _call(job_ids, "asc", MAX_LOG_PAGE_SIZE)
+            async with aclosing(client.pages(call_for_all)) as pages:
                 async for page in pages:
                     await call(_write, file, page)
         else:
@@ -94,7 +97,7 @@ async def _last_pages(
     if missing <= 0:
         return
     page_size = min(missing, MAX_LOG_PAGE_SIZE)
-    async with aclosing(_pages(client, job_ids, "desc", page_size)) as pages:
+    async with aclosing(client.pages(_call(job_ids, "desc", page_size))) as pages:
         async for page in pages:
             yield page[:missing]
             missing -= len(page)
@@ -102,31 +105,9 @@ async def _last_pages(
                 return
 
 
-async def _pages(
-    client: Client, job_ids: Mapping[str, str], sort: str, page_size: int
-) -> AsyncGenerator[list[str]]:
-    async with aclosing(client.pages(_call(job_ids, sort, page_size))) as pages:
-        async for page in pages:
-            yield _messages(page)
-
-
 def _call(job_ids: Mapping[str, str], sort: str, page_size: int) -> Call:
-    return LIST_JOB_LOGS.call(job_ids, query={"pageSize": page_size, "sort": sort})
-
-
-def _messages(page: list[dict[str, Any]]) -> list[str]:
-    """The text of each line.
-
-    Raises:
-        HtcResponseError: A line has none.
-    """
-    try:
-        texts: list[Any] = [line["message"] for line in page]
-    except KeyError:
-        texts = [None]
-    if not {*map(type, texts)} <= {str}:
-        raise HtcResponseError("listJobLogs: a line has no message")
-    return texts
+    query = {"pageSize": page_size, "sort": sort}
+    return LIST_JOB_LOGS.call(job_ids, query=query, item_text="message")
 
 
 async def follow(
@@ -157,7 +138,7 @@ async def follow(
             empty_pages = 0
             while empty_pages < MAX_EMPTY_PAGES_PER_POLL:
                 page = await client.page(call, expires_at=interval.expires_at())
-                lines = _messages(page.items[yielded:])
+                lines = page.items[yielded:]
                 if lines:
                     brought_nothing = False
                     yielded += len(lines)

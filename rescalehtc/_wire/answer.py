@@ -44,11 +44,19 @@ class Response(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page of a listing, the call for the next one if there is one, and the items' ids."""
+    """A page of a listing.
+
+    Attributes:
+        items: The items, or their texts if the call wants those.
+        next: The call for the next page, if there is one.
+        ids: The items' ids, if they have any.
+        likeness: A number that is the same for pages with the same items.
+    """
 
     items: list[Any]
     next: Call | None
     ids: list[str]
+    likeness: int
 
 
 def read_answer(call: Call, response: Response, secrets: Callable[[], Sequence[str]] = list) -> Any:
@@ -86,15 +94,33 @@ def read_page(
         HtcStatusError: The status is an error.
         HtcResponseError: This is not a page, or its next page is not where the service is.
     """
+    # A decoder makes no cycles, so garbage collections while it runs would only cost time.
+    is_enabled = gc.isenabled()
+    try:
+        gc.disable()
+        return _read_page(call, response, base_url, secrets)
+    finally:
+        if is_enabled:
+            gc.enable()
+
+
+def _read_page(
+    call: Call, response: Response, base_url: str, secrets: Callable[[], Sequence[str]]
+) -> Page:
     answer: Any = read_answer(call, response, secrets)
-    if is_list(answer):
-        return Page(answer, None, [])
-    items = answer.get("items")
-    if not is_list(items):
-        reason = "a page has an array named items"
-        raise _not_understood(call, response.body, reason, secrets)
+    items: Any = answer
+    following = None
+    if not is_list(answer):
+        items = answer.get("items")
+        if not is_list(items):
+            reason = "a page has an array named items"
+            raise _not_understood(call, response.body, reason, secrets)
+        following = _next_call(call, answer.get("next"), base_url)
     ids = _checked_ids(call, items) if call.operation.answer == "page" else []
-    return Page(items, _next_call(call, answer.get("next"), base_url), ids)
+    likeness = hash(tuple(ids) or (len(items), str(items[:1]), str(items[-1:])))
+    if call.item_text:
+        items = _checked_texts(call, items)
+    return Page(items, following, ids, likeness)
 
 
 def _next_call(call: Call, following: object, base_url: str) -> Call | None:
@@ -129,6 +155,18 @@ def _checked_ids(call: Call, items: list[Any]) -> list[str]:
     if not {*map(type, ids)} <= {str}:
         raise HtcResponseError(f"{call.operation.id}: an item of the page has no {item_id}")
     return ids
+
+
+def _checked_texts(call: Call, items: list[dict[str, Any]]) -> list[str]:
+    """Return the text of each item that the call wants.
+
+    Raises:
+        HtcResponseError: An item has none.
+    """
+    texts: list[Any] = [item.get(call.item_text) for item in items]
+    if not {*map(type, texts)} <= {str}:
+        raise HtcResponseError(f"{call.operation.id}: an item of the page has no {call.item_text}")
+    return texts
 
 
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
@@ -188,7 +226,10 @@ def _decode(call: Call, body: bytes, secrets: Callable[[], Sequence[str]]) -> An
     try:
         if len(body) < SMALL_BODY_BYTES:
             return json.loads(body.decode())
-        return _decode_large(body, call)
+        from pydantic_core import from_json
+
+        # Jobs repeat their values: one string for all of them. The lines of a log do not.
+        return from_json(body, cache_strings="all" if call.operation.item_id else "keys")
     except (ValueError, RecursionError) as error:
         if is_from_signal_handler(error):
             raise
@@ -197,20 +238,6 @@ def _decode(call: Call, body: bytes, secrets: Callable[[], Sequence[str]]) -> An
         with suppressed(ValueError, RecursionError):
             return json.loads(body)
     raise _not_understood(call, body, reason, secrets, is_garbled=True)
-
-
-def _decode_large(body: bytes, call: Call) -> Any:
-    from pydantic_core import from_json
-
-    # The decoder makes no cycles: collections while it runs would only cost time.
-    is_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        # Jobs repeat their values: one string for all of them. The lines of a log do not.
-        return from_json(body, cache_strings="all" if call.operation.item_id else "keys")
-    finally:
-        if is_enabled:
-            gc.enable()
 
 
 def _not_understood(

@@ -86,8 +86,9 @@ class Operation(Generic[RecordT]):
         query: Mapping[str, QueryValue] | None = None,
         body: object = None,
         authorization: str | None = None,
+        item_text: str = "",
     ) -> Call:
-        """Fill in the parameters.
+        """Fill in the parameters; see `Call` for `item_text`.
 
         Raises:
             HtcValidationError: A path parameter is empty, not a string, or would leave
@@ -113,7 +114,7 @@ class Operation(Generic[RecordT]):
                 )
             except UnicodeEncodeError:
                 raise _wrong_parameter(self, "query", "text that has a UTF-8 form") from None
-        return Call(self, target, _encode(self, body), authorization)
+        return Call(self, target, _encode(self, body), authorization, item_text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +126,15 @@ class Call:
         target: Path and query below the base URL, or the whole address of a later page.
         body: JSON to send.
         authorization: The header's value where the operation takes a given one.
+        item_text: The field of a listing's items whose text is wanted in place of each item;
+            empty for whole items.
     """
 
     operation: Operation[Any]
     target: str
     body: bytes | None = field(default=None, repr=False)
     authorization: str | None = field(default=None, repr=False)
+    item_text: str = ""
 
     def url(self, base_url: str) -> str:
         """The address to send to."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
+import socket
 import ssl
 import threading
 from typing import TYPE_CHECKING, Any
@@ -27,7 +29,6 @@ from .matrix import row
 from .wire import Step, Wire, answer, computed, followed, hang_up, held, raw, reset, tunnel
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -154,6 +155,51 @@ def test_the_connection_of_a_storage(
         task.upload_file(rescale, tmp_path / "file", "file")
         assert get(rescale, "p") == {"projectId": "p"}
         assert len(storage.asked) == 1
+
+
+@row("a reset within an answer of many TLS records", "every request", "sent again; never cut")
+@pytest.mark.parametrize("ending", [reset, hang_up])
+def test_an_answer_of_many_records_is_cut(server: Wire, ending: Step) -> None:
+    """Several records are read at once; the failure that follows them is not lost."""
+    whole = {"projectId": "p", "padding": "x" * 200_000}
+    begun = answer(whole).encoded()[:-20_000]
+
+    def cut(connection: socket.socket, asked: Asked) -> object:
+        connection.sendall(begun)
+        return ending(connection, asked)
+
+    server.on(PROJECT, cut, answer(whole))
+    with session(server.url) as rescale:
+        assert get(rescale, "p") == whole
+    assert len(server.asked_for(PROJECT)) == 2
+
+
+def test_a_record_that_comes_in_two_pieces(tls: ssl.SSLContext) -> None:
+    """The first read ends within a record, and the next one goes on there."""
+    body = {"projectId": "p", "padding": "x" * 40_000}
+    with Wire(tls) as server, socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def copy(source: socket.socket, target: socket.socket) -> None:
+            with contextlib.suppress(OSError):  # one end hung up
+                while received := source.recv(1000):
+                    target.sendall(received)
+                target.shutdown(socket.SHUT_WR)
+
+        def relay() -> None:
+            client, _ = listener.accept()
+            with client, socket.create_connection(("127.0.0.1", server.port)) as service:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                back = threading.Thread(target=copy, args=(service, client), daemon=True)
+                back.start()
+                copy(client, service)
+                back.join()
+
+        relaying = threading.Thread(target=relay, daemon=True)
+        relaying.start()
+        server.on(PROJECT, answer(body))
+        with session(f"https://127.0.0.1:{listener.getsockname()[1]}/api/v1") as rescale:
+            assert get(rescale, "p") == body
+        relaying.join()
 
 
 # ---- answers that are not final, and bodies where none may be
