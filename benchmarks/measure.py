@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic_core import from_json
+
+from tests.certificates import make_certificate
 
 ROOT = Path(__file__).resolve().parent.parent
 # What each side needs and nothing else; both are installed by `make bench`.
@@ -29,21 +32,25 @@ class Run:
     """A piece of work.
 
     Attributes:
-        side: Who does it: this package, 1.1.0, a raw socket, or this package with the emulator.
+        side: Who does it: this package, 1.1.0, a raw socket, this package with the emulator, or
+            this package as it is installed with all extras.
         work: The function of `<side>.py` or `work.py`.
         size: Number of jobs or lines.
         latency_ms: How long the server waits before each answer.
         once: Whether one round is enough: for peaks of memory, and for what takes long.
+        is_tls: Whether the server is asked over https.
     """
 
-    side: Literal["ours", "untyped", "floor", "emulated"]
+    side: Literal["ours", "untyped", "floor", "emulated", "installed"]
     work: str
     size: int = 0
     latency_ms: int = 0
     once: bool = False
+    is_tls: bool = False
 
     def __str__(self) -> str:
         latency = f" at {self.latency_ms} ms" if self.latency_ms else ""
+        latency += " over https" if self.is_tls else ""
         return f"{self.side}.{self.work} {self.size:,}{latency}"
 
 
@@ -68,19 +75,22 @@ class Bench:
     """Measures runs, with the server in a process of its own for the length of the block."""
 
     def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory()
+        self._certificate, key = make_certificate(Path(self._folder.name))
         self._server = subprocess.Popen(
-            [sys.executable, "-P", "-m", "benchmarks.server"],
+            [sys.executable, "-P", "-m", "benchmarks.server", self._certificate, key],
             env=_environment(ROOT),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         assert self._server.stdout is not None
-        self._origin = self._server.stdout.readline().strip()
+        self._origin, self._tls_origin = self._server.stdout.readline().split()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.communicate()  # its input ends, and so does it
+        self._folder.cleanup()
 
     def measure(self, run: Run) -> Taken:
         """Do the work in a fresh process.
@@ -93,9 +103,13 @@ class Bench:
             emulator = ["-P", "-m", "rescalehtc.emulator", "--", sys.executable, "-P"]
             command, environment = [*emulator, *command], _environment(ROOT)
         else:
-            paths = (UNTYPED, ROOT) if run.side == "untyped" else (ROOT, CORE)
-            command, environment = ["-P", "-S", *command], _environment(*paths)
-            environment["RESCALE_API_BASE_URL"] = f"{self._origin}/{run.latency_ms}"
+            paths = {"untyped": (UNTYPED, ROOT), "installed": (ROOT,)}.get(run.side, (ROOT, CORE))
+            options = ["-P"] if run.side == "installed" else ["-P", "-S"]
+            command, environment = [*options, *command], _environment(*paths)
+            origin = self._tls_origin if run.is_tls else self._origin
+            environment["RESCALE_API_BASE_URL"] = f"{origin}/{run.latency_ms}"
+            for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+                environment[name] = str(self._certificate)
         self._asked()  # what a run before this one asked, if it failed, is not this one's
         started = time.perf_counter()
         try:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from benchmarks import work
 from benchmarks.child import Clock, run
+
+if TYPE_CHECKING:
+    from rescalehtc import htctasks
+    from rescalehtc.aio import htctasks as aio_htctasks
 
 
 def iter_jobs(clock: Clock, size: int) -> int:
@@ -24,6 +30,53 @@ def iter_records(clock: Clock, size: int) -> int:
     succeeded = models.RescaleJobStatus.SUCCEEDED
     with clock:
         return sum(job.record.status == succeeded for job in htcjobs.iter_jobs(rescale, task))
+
+
+def get_jobs_async(clock: Clock, size: int) -> int:
+    """List jobs on an event loop and read the status of each."""
+    import asyncio
+
+    from rescalehtc.aio import AsyncHtcSession, htcjobs
+
+    _, task = work.connected(size)
+
+    async def listed() -> int:
+        async with AsyncHtcSession(api_key="key") as rescale:
+            await rescale.reauthenticate_if_needed()
+            with clock:
+                jobs = await htcjobs.get_jobs(rescale, _async_task(task))
+                return sum(job.json.get("status") == "SUCCEEDED" for job in jobs)
+
+    return asyncio.run(listed())
+
+
+def get_logs_to_file_async(clock: Clock, size: int) -> tuple[int, int, bytes, bytes]:
+    """Save a log on an event loop."""
+    import asyncio
+    import tempfile
+
+    from rescalehtc.aio import AsyncHtcSession, htcjobs
+
+    _, task = work.connected(size)
+    [plain] = work.jobs_of(task, 1)
+
+    async def saved(path: str) -> None:
+        async with AsyncHtcSession(api_key="key") as rescale:
+            await rescale.reauthenticate_if_needed()
+            job = htcjobs.HtcJob(plain.json, _async_task(task))
+            with clock:
+                await job.get_logs_to_file(rescale, path)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/job.log"
+        asyncio.run(saved(path))
+        return work.saved_log(path)
+
+
+def _async_task(task: htctasks.HtcTask) -> aio_htctasks.HtcTask:
+    from rescalehtc.aio import htcprojects, htctasks
+
+    return htctasks.HtcTask(task.json, htcprojects.HtcProject(task.project.json))
 
 
 def submit(clock: Clock, size: int) -> list[str]:

@@ -10,6 +10,7 @@ from .measure import Run
 Quantity = Literal["seconds", "process_seconds", "peak_kib"]
 
 FLAT = 1.10
+GROWTH = 11.0  # for ten times as much
 
 
 @dataclass(frozen=True)
@@ -89,17 +90,22 @@ ROWS: tuple[Row, ...] = (
     Row(
         "fresh",
         "fresh process: import, session, first page of jobs",
-        _whole(Run("ours", "get_jobs", 100), Run("untyped", "get_jobs", 100), 0.95, 1.15),
+        _whole(Run("ours", "get_jobs", 100), Run("untyped", "get_jobs", 100), 0.98, 1.15),
+    ),
+    Row(
+        "fresh-extras",
+        "the same with all extras installed",
+        _whole(Run("installed", "get_jobs", 100), Run("untyped", "get_jobs", 100), 2.00, 2.00),
     ),
     Row(
         "list",
         "get_jobs, 100,000 jobs, then the status of each",
-        _beside(Run("ours", "get_jobs", 100_000), _LISTED, 0.50, 0.62),
+        _beside(Run("ours", "get_jobs", 100_000), _LISTED, 0.36, 0.62),
     ),
     Row(
         "iter",
         "the same through iter_jobs",
-        _beside(_ITERATED, _LISTED, 0.42, 0.09, (10_000, 1_000_000)),
+        _beside(_ITERATED, _LISTED, 0.36, 0.09, (10_000, 1_000_000)),
     ),
     Row(
         "records",
@@ -112,8 +118,22 @@ ROWS: tuple[Row, ...] = (
         _beside(
             Run("ours", "get_jobs", 100_000, latency_ms=20),
             Run("untyped", "get_jobs", 100_000, latency_ms=20),
-            0.15,
+            0.14,
         ),
+    ),
+    Row(
+        "list-tls",
+        "get_jobs, 100,000 jobs, over https",
+        _beside(
+            Run("ours", "get_jobs", 100_000, is_tls=True),
+            Run("untyped", "get_jobs", 100_000, is_tls=True),
+            0.40,
+        ),
+    ),
+    Row(
+        "list-async",
+        "get_jobs of rescalehtc.aio, 100,000 jobs, then the status of each",
+        _beside(Run("ours", "get_jobs_async", 100_000), _LISTED, 0.40, 0.62),
     ),
     Row(
         "log-file",
@@ -121,16 +141,34 @@ ROWS: tuple[Row, ...] = (
         _beside(
             _SAVED,
             Run("untyped", "get_logs_to_file", 1_000_000),
-            0.36,
+            0.37,
             0.11,
             (1_000_000, 10_000_000),
+        ),
+    ),
+    Row(
+        "log-tls",
+        "get_logs_to_file, 1,000,000 lines, over https",
+        _beside(
+            Run("ours", "get_logs_to_file", 1_000_000, is_tls=True),
+            Run("untyped", "get_logs_to_file", 1_000_000, is_tls=True),
+            0.37,
+        ),
+    ),
+    Row(
+        "log-async",
+        "get_logs_to_file of rescalehtc.aio, 1,000,000 lines",
+        _beside(
+            Run("ours", "get_logs_to_file_async", 1_000_000),
+            Run("untyped", "get_logs_to_file", 1_000_000),
+            0.45,
         ),
     ),
     Row(
         "log-lines",
         "get_logs, 1,000,000 lines, all consumed",
         _beside(
-            Run("ours", "get_logs", 1_000_000), Run("untyped", "get_logs", 1_000_000), 0.60, 0.45
+            Run("ours", "get_logs", 1_000_000), Run("untyped", "get_logs", 1_000_000), 0.57, 0.45
         ),
     ),
     Row(
@@ -153,6 +191,18 @@ ROWS: tuple[Row, ...] = (
         _beside(Run("ours", "to_jobs", 100_000), Run("untyped", "to_jobs", 100_000), 0.25, 0.5),
     ),
     Row(
+        "to-jobs-growth",
+        "to_jobs, 1,000,000 jobs ÷ 100,000",
+        (
+            Bar(
+                "wall",
+                GROWTH,
+                Run("ours", "to_jobs", 1_000_000, once=True),
+                Run("ours", "to_jobs", 100_000),
+            ),
+        ),
+    ),
+    Row(
         "refresh",
         "200 jobs of a task refreshed, at 20 ms latency",
         _beside(
@@ -164,12 +214,12 @@ ROWS: tuple[Row, ...] = (
     Row(
         "list-floor",
         "iter_jobs, 100,000 jobs ÷ a raw socket and from_json",
-        _beside(_ITERATED, Run("floor", "list_jobs", 100_000), 1.35),
+        _beside(_ITERATED, Run("floor", "list_jobs", 100_000), 1.15),
     ),
     Row(
         "log-floor",
         "get_logs_to_file, 1,000,000 lines ÷ a raw socket and from_json",
-        _beside(_SAVED, Run("floor", "save_log", 1_000_000), 1.6),
+        _beside(_SAVED, Run("floor", "save_log", 1_000_000), 1.25),
     ),
     Row(
         "check-one",
@@ -180,6 +230,52 @@ ROWS: tuple[Row, ...] = (
         "check-many",
         "1,000 submit requests of payloads checked ÷ 50 ms",
         (Bar("wall", 1.0, Run("ours", "check_payload", 1_000), 50e-3),),
+    ),
+    Row(
+        "cli-help",
+        "`rescalehtc --help` ÷ importing typer",
+        (
+            Bar(
+                "wall",
+                2.0,
+                Run("installed", "show_help"),
+                Run("installed", "import_typer"),
+                "process_seconds",
+            ),
+        ),
+    ),
+    Row(
+        "cli-validate",
+        "`rescalehtc validate`, 1 request ÷ importing typer",
+        (
+            Bar(
+                "wall",
+                3.0,
+                Run("installed", "validate", 1),
+                Run("installed", "import_typer"),
+                "process_seconds",
+            ),
+        ),
+    ),
+    Row(
+        "validate-many",
+        "`rescalehtc validate`, 100,000 requests in JSON ÷ 8 s and 600 MB",
+        (
+            Bar("wall", 1.0, Run("installed", "validate", 100_000, once=True), 8.0),
+            Bar(
+                "peak",
+                1.0,
+                Run("installed", "validate", 100_000, once=True),
+                600_000_000 / 1024,
+                "peak_kib",
+            ),
+            Bar(
+                "wall ÷ at 10,000",
+                GROWTH,
+                Run("installed", "validate", 100_000, once=True),
+                Run("installed", "validate", 10_000, once=True),
+            ),
+        ),
     ),
     Row(
         "emulator-jobs",

@@ -1,7 +1,8 @@
 """A server of fixed answers, fast enough not to be what is measured. Run in its own process.
 
 Its base URL is `http://127.0.0.1:<port>/<latency in ms>`, and a task's id is the number of
-its jobs and of the lines of their logs: each client asks for the sizes that it wants.
+its jobs and of the lines of their logs: each client asks for the sizes that it wants. It answers
+https on a second port, with the certificate and the key that the command line names.
 Records and lines are encoded once, when the server starts; a page is joined from them. Longer
 listings begin again with the first record after 100,000 of them.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -211,19 +213,29 @@ def serve(connection: socket.socket, answers: Answers, origin: str) -> None:
             connection.sendall(b"".join((b"HTTP/1.1 200 OK\r\n", top.encode(), answer)))
 
 
-def main() -> None:
-    """Print the origin, and answer until standard input ends."""
-    answers = Answers()
+def listen(answers: Answers, context: ssl.SSLContext | None) -> str:
+    """Begin to answer on a port of its own; return the origin."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-    origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    scheme = "https" if context else "http"
+    origin = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
 
     def accept() -> None:
         while True:
             connection, _ = listener.accept()
+            if context:
+                connection = context.wrap_socket(connection, server_side=True)
             threading.Thread(target=serve, args=(connection, answers, origin), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
-    print(origin, flush=True)
+    return origin
+
+
+def main() -> None:
+    """Print the origins, and answer until standard input ends."""
+    answers = Answers()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*sys.argv[1:])
+    print(listen(answers, None), listen(answers, context), flush=True)
     sys.stdin.read()
 
 
