@@ -12,9 +12,11 @@ from statistics import median
 from typing import NamedTuple
 
 from .measure import ROOT, Bench, Run, RunError, Taken
-from .rows import ROWS, Bar, Row
+from .picture import draw
+from .rows import GROWING, ROWS, Bar, Row
 
 PAGE = ROOT / "docs" / "performance.md"
+PICTURE = ROOT / "docs" / "_static" / "growth.svg"
 MARKS = re.compile(r"(<!-- make bench WRITE=1 -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -35,12 +37,15 @@ def main() -> int:
     names = [row.name for row in ROWS]
     parser.add_argument("--row", choices=names, help="only this row")
     parser.add_argument("--rounds", type=int, default=7, help="rounds to take medians of")
-    parser.add_argument("--write", action="store_true", help=f"write the table to {PAGE.name}")
+    parser.add_argument("--write", action="store_true", help="write the table and the picture")
     arguments = parser.parse_args()
     if arguments.write and arguments.row:
         parser.error("--write is for the whole table")
     rows = [row for row in ROWS if arguments.row in (None, row.name)]
-    taken, failed = _measure(rows, arguments.rounds)
+    runs = [run for row in rows for bar in row.bars for run in _runs(bar)]
+    if arguments.write:
+        runs += [run for line in GROWING.values() for run in line]
+    taken, failed = _measure(runs, arguments.rounds)
     lines = [_line(row, bar, taken, failed) for row in rows for bar in row.bars]
     title = Line("row", "work", "of", "bar", "figure", "verdict")
     table = _table([title, *lines])
@@ -53,14 +58,17 @@ def main() -> int:
         page = PAGE.read_text(encoding="utf-8")
         written = MARKS.sub(lambda marks: f"{marks[1]}{about}\n\n{table}\n{marks[2]}", page)
         PAGE.write_text(written, encoding="utf-8")
+        series = {
+            name: [(run.size, taken[run][0].seconds) for run in runs if taken[run]]
+            for name, runs in GROWING.items()
+        }
+        PICTURE.write_text(draw("Time by size", series), encoding="utf-8")
     return 0 if all(line.verdict == "met" for line in lines) else 1
 
 
-def _measure(rows: list[Row], rounds: int) -> tuple[dict[Run, list[Taken]], dict[Run, str]]:
+def _measure(runs: list[Run], rounds: int) -> tuple[dict[Run, list[Taken]], dict[Run, str]]:
     """Do every run once a round, so that a slow moment of the machine meets all of them."""
-    taken: dict[Run, list[Taken]] = {
-        run: [] for row in rows for bar in row.bars for run in _runs(bar)
-    }
+    taken: dict[Run, list[Taken]] = {run: [] for run in runs}
     failed: dict[Run, str] = {}
     with Bench() as bench:
         for number in range(1, rounds + 1):

@@ -288,3 +288,13 @@ ROWS: tuple[Row, ...] = (
         (Bar("wall", 1.0, Run("emulated", "list_stored", 100_000, once=True), 5.0),),
     ),
 )
+
+# The picture of how time grows with size.
+_SIZES = (1_000, 10_000, 100_000, 1_000_000)
+GROWING: dict[str, list[Run]] = {
+    name: [Run("ours", name, size, once=True) for size in _SIZES]
+    for name in ("get_jobs", "iter_jobs", "to_jobs", "get_logs_to_file")
+}
+GROWING["rescalehtc validate"] = [
+    Run("installed", "validate", size, once=True) for size in _SIZES[:3]
+]

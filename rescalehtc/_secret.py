@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import re
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote_plus
@@ -147,6 +146,12 @@ def _decodings(text: str) -> Iterator[str]:
         yield from latest
 
 
+def _without_entities(text: str) -> str:
+    import html  # half a megabyte, only needed once a secret may be shown
+
+    return html.unescape(text)
+
+
 def _without_backslashes(text: str) -> str:
     unescaped = re.sub(r"\\(u[\da-f]{4}|x[\da-f]{2}|.)", _unescaped, text, flags=re.IGNORECASE)
     # Halves of characters become whole ones.
@@ -159,4 +164,4 @@ def _unescaped(found: re.Match[str]) -> str:
 
 
 _BLANKS = dict.fromkeys("nrtbfv", " ")
-_DECODERS = (html.unescape, unquote_plus, _without_backslashes)
+_DECODERS = (_without_entities, unquote_plus, _without_backslashes)

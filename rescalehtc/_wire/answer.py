@@ -116,7 +116,8 @@ def _read_page(
             reason = "a page has an array named items"
             raise _not_understood(call, response.body, reason, secrets)
         following = _next_call(call, answer.get("next"), base_url)
-    ids = _checked_ids(call, items) if call.operation.answer == "page" else []
+    is_checked = call.operation.answer == "page" and not call.item_text
+    ids = _checked_ids(call, items) if is_checked else []
     likeness = hash(tuple(ids) or (len(items), str(items[:1]), str(items[-1:])))
     if call.item_text:
         items = _checked_texts(call, items)
@@ -157,15 +158,21 @@ def _checked_ids(call: Call, items: list[Any]) -> list[str]:
     return ids
 
 
-def _checked_texts(call: Call, items: list[dict[str, Any]]) -> list[str]:
+def _checked_texts(call: Call, items: list[Any]) -> list[str]:
     """Return the text of each item that the call wants.
 
     Raises:
-        HtcResponseError: An item has none.
+        HtcResponseError: An item is not an object, or has no such text.
     """
-    texts: list[Any] = [item.get(call.item_text) for item in items]
+    texts: list[Any]
+    try:
+        name = call.item_text
+        texts = [item[name] for item in items]
+    except (KeyError, TypeError):
+        texts = [None]
     if not {*map(type, texts)} <= {str}:
-        raise HtcResponseError(f"{call.operation.id}: an item of the page has no {call.item_text}")
+        reason = f"an item of the page is not a JSON object with a {call.item_text}"
+        raise HtcResponseError(f"{call.operation.id}: {reason}")
     return texts
 
 

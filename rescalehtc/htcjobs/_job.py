@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from .._counts import FINAL_STATUSES, JobCounts
-from .._facts import PAGE_SIZE
+from .._facts import MAX_BATCH_SIZE, PAGE_SIZE
 from .._jobs import logs, waiting
 from .._jobs.progress import Progress
 from .._jobs.records import is_running
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from .._jobs.watching import SeenStatuses
     from .._session import BaseSession
     from ..htcsession import HtcSession
+
+
+_INDICES = tuple(range(MAX_BATCH_SIZE))
 
 
 class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"]):
@@ -323,7 +326,9 @@ class JobTemplate(NamedTuple):
 
     def jobs(self, kind: type[JobT], task: HtcTask) -> Iterator[JobT]:
         """Yield the jobs. Each makes its dictionary when it is first used."""
-        for index in range(self.size):
+        # They share their indices: a number takes as much memory as three references.
+        is_shared = self.size <= MAX_BATCH_SIZE
+        for index in _INDICES[: self.size] if is_shared else range(self.size):
             job = kind.__new__(kind)
             job.task = task
             job._template, job._index = self, index  # pyright: ignore[reportPrivateUsage] - ours
