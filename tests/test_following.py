@@ -150,7 +150,7 @@ def test_a_job_that_is_not_there_is_an_error(service: Service, scripted: HtcSess
 def test_a_line_without_a_message_is_an_error(service: Service, scripted: HtcSession) -> None:
     service.on(JOB, Answer({**IDS, "status": "FAILED"}))
     service.on(LOGS, Answer({"items": [{"timestamp": ""}]}))
-    with pytest.raises(HtcResponseError, match="no message"):
+    with pytest.raises(HtcResponseError, match="not a JSON object with a message"):
         list(a_job().follow_logs(scripted))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import aclosing
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .._client.listing import ListingGuard
 from .._counts import JobCounts
 from .._facts import MAX_LOG_PAGE_SIZE
 from .._files import replaced_whole
+from .._interrupts import suppressed
 from .._wire.operations import GET_JOB, LIST_JOB_LOGS
 from ..exceptions import HtcException, HtcResponseError
 from .records import is_running
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from .._wire.operation import Call
     from .waiting import Interval
 
+# Lines of a log may come this long after the job's end.
+COMPLETE_AFTER_SECONDS = 60.0
 # A running job's log may have this many empty pages in a row before the next poll.
 MAX_EMPTY_PAGES_PER_POLL = 100
 
@@ -111,18 +116,26 @@ def _call(job_ids: Mapping[str, str], sort: str, page_size: int) -> Call:
 
 
 async def follow(
-    client: Client, job_ids: Mapping[str, str], interval: Interval
+    client: Client, job_ids: Mapping[str, str], interval: Interval, last_n_lines: int | None
 ) -> AsyncGenerator[tuple[dict[str, Any], list[str]]]:
     """Yield the lines of a log as they come, with the job's record, until the job has ended.
 
     The position is the last page's address and the number of its lines that were yielded. Once
-    the job has ended, the log is read until a poll, an interval after the last, brings nothing.
+    the job has ended, the log is read until a poll, an interval after the last, brings nothing;
+    if it ended a while ago, the log is read once.
+
+    Args:
+        client: The client.
+        job_ids: The job.
+        interval: When to poll.
+        last_n_lines: How many of the lines that are there at first are yielded; None for all.
     """
     call = _call(job_ids, "asc", MAX_LOG_PAGE_SIZE)
     guard = ListingGuard(call.operation.id)
     yielded = 0
     record: dict[str, Any] = {}
-    has_ended = False
+    has_ended = is_complete = False
+    tail = None if last_n_lines is None else deque[str](maxlen=last_n_lines)
     while True:
         is_draining = has_ended
         brought_nothing = True
@@ -134,28 +147,45 @@ async def follow(
                         f"getJob: the answer is not about job {job_ids['jobId']}"
                     )
                 has_ended = not is_running(record)
+                is_complete = has_ended and _ended_a_while_ago(record, client.io.time())
                 yield record, []
             empty_pages = 0
+            is_read = False
             while empty_pages < MAX_EMPTY_PAGES_PER_POLL:
                 page = await client.page(call, expires_at=interval.expires_at())
                 lines = page.items[yielded:]
                 if lines:
                     brought_nothing = False
                     yielded += len(lines)
-                    yield record, lines
+                    if tail is None:
+                        yield record, lines
+                    else:
+                        tail += lines
                 address = call.url(client.base_url)
                 # The last page may name itself as the next one.
                 if page.next is None or page.next.url(client.base_url) == address:
+                    is_read = True
                     break
                 if page.items:
                     guard.new_items(page, address)
                 empty_pages = 0 if page.items else empty_pages + 1
                 call, yielded = page.next, 0
+            if is_read and tail is not None:
+                yield record, [*tail]
+                tail = None
         except HtcException as error:
             interval.note_outage(error)
             brought_nothing = False
         else:
             interval.note_answer()
-        if is_draining and brought_nothing:
-            return
+            if (is_complete and is_read) or (is_draining and brought_nothing):
+                return
         await interval.pause(JobCounts({}, 1, 1))
+
+
+def _ended_a_while_ago(record: Mapping[str, Any], now: float) -> bool:
+    """Whether a job ended so long ago that its log is complete."""
+    with suppressed(TypeError, ValueError):
+        ended = datetime.fromisoformat(record.get("completedAt", "")).timestamp()
+        return now - ended > COMPLETE_AFTER_SECONDS
+    return False

@@ -172,28 +172,35 @@ class HtcJob(AnyJob):
             logs.write_lines(rescale.client, self._ids(), destination_file_path, last_n_lines)
         )
 
-    async def follow_logs(self, rescale: AsyncHtcSession) -> AsyncGenerator[str]:
+    async def follow_logs(
+        self, rescale: AsyncHtcSession, last_n_lines: int | None = None
+    ) -> AsyncGenerator[str]:
         """Yield the lines of the job's log as they come, oldest first, each one once.
 
         The iterator ends when the job has ended and all lines have been read: `json` then has
-        the final status. Lines may come after the end, so the log is read again, an interval
-        later each time, until that brings nothing new. You can start at any time, also when the
-        job is queued or has ended. An outage of the service does not end the iterator.
+        the final status. Lines may come in the minute after the end, so the log of a job that has
+        just ended is read again, an interval later each time, until that brings nothing new. You
+        can start at any time, also when the job is queued or has ended. An outage of the service
+        does not end the iterator.
 
         Operations getJob and listJobLogs, every `rescale.status_refresh_seconds` (30 by
         default). One page of lines is held in memory. New lines are taken to come at the end.
 
         Args:
             rescale: The session.
+            last_n_lines: Of the lines that are there at the start, yield only this many, at
+                least 0; None for all.
 
         Raises:
             HtcNotFoundError: There is no such job.
+            HtcValidationError: `last_n_lines` is not such a number.
         """
+        check_last_n_lines(last_n_lines, "follow_logs")
         interval = Interval(rescale.client.io, rescale.status_refresh_seconds, None, "follow_logs")
         record: dict[str, Any] | None = None
         with trimmed():
             async with aclosing(
-                rescale.iterate(logs.follow(rescale.client, self._ids(), interval))
+                rescale.iterate(logs.follow(rescale.client, self._ids(), interval, last_n_lines))
             ) as opened:
                 async for fetched, lines in opened:
                     if fetched is not record:
