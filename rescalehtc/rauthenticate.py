@@ -94,6 +94,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(parser, arguments)
 
 
+def stored_files(workspace: str, config_folder: str) -> list[Path]:
+    """Return where the key of a workspace is kept, and where its token is.
+
+    Raises:
+        HtcCredentialsError: The home folder is unknown.
+    """
+    folder = (expand_home(config_folder) / workspace).resolve()
+    return [folder / name for name in (KEY_FILE, TOKEN_FILE)]
+
+
 def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
     if options.workspace is not None:

@@ -1,7 +1,8 @@
-"""Commands about who is calling: login, whoami, config."""
+"""Commands about who is calling: login, logout, whoami, config."""
 
 from __future__ import annotations
 
+import operator
 import os
 from typing import Annotated, Any
 
@@ -10,8 +11,8 @@ import typer
 from .. import htcworkspaces
 from .._client.credentials import DEFAULT_WORKSPACE, find_credential
 from .._session import CONFIG_FOLDER
-from ..exceptions import HtcCredentialsError
-from ..rauthenticate import authenticate, name_fault
+from ..exceptions import HtcCredentialsError, HtcException
+from ..rauthenticate import authenticate, name_fault, stored_files
 from . import _options, _output, _profiles
 from ._session import open_session
 
@@ -25,6 +26,7 @@ config = typer.Typer(
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(login)
+    app.command()(logout)
     app.command()(whoami)
     app.add_typer(config, name="config")
 
@@ -44,6 +46,8 @@ def login(
     """Ask for an API key, try it, and keep it where sessions find it.
 
     From a pipe, the first line is the key. `rauthenticate` does the same.
+
+    Example: rescalehtc login --workspace staging
     """
     chosen = _profiles.find(profile)
     name = workspace if workspace is not None else chosen.workspace
@@ -53,14 +57,47 @@ def login(
     authenticate(interactive=True, workspace=name, base_url=chosen.base_url)
 
 
+def logout(
+    workspace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            callback=_options.text,
+            help="Workspace whose key is removed; else that of the profile, or the default one.",
+        ),
+    ] = None,
+    profile: _options.Profile = None,
+) -> None:
+    """Remove the API key that `login` stored. It stays valid until you revoke it at Rescale.
+
+    Example: rescalehtc logout
+    """
+    name = workspace or _profiles.find(profile).workspace or DEFAULT_WORKSPACE
+    fault = name_fault(name)
+    if fault:
+        raise typer.BadParameter(fault, param_hint="--workspace")
+    key, *others = stored_files(name, CONFIG_FOLDER)
+    try:
+        key.unlink()
+    except FileNotFoundError:
+        raise HtcException(f"there is no API key of workspace {name!r} in {key}") from None
+    for other in others:
+        other.unlink(missing_ok=True)
+    _output.say(f"removed {key}")
+
+
 def whoami(
     profile: _options.Profile = None, output: _options.Output = _output.Format.TABLE
 ) -> None:
-    """Show whose credential is in use, and which service it is for."""
+    """Show whose credential is in use, and which service it is for.
+
+    Example: rescalehtc whoami -o json
+    """
     with open_session(profile) as rescale:
         claims = htcworkspaces.get_workspace(rescale).json
+        form = _output.Form(output)
         if output is not _output.Format.TABLE:
-            _output.show_item(claims, output)
+            _output.show_item(claims, form)
             return
         shown = {
             "user": f"{claims.get('userFullName')} <{claims.get('userEmail')}>",
@@ -70,22 +107,27 @@ def whoami(
             "service": rescale.base_url,
             "credential": _describe_credential(rescale.workspace),
         }
-        _output.show_item(shown, output)
+        _output.show_item(shown, form)
 
 
 @config.command("list")
 def list_profiles(output: _options.Output = _output.Format.TABLE) -> None:
-    """List the profiles."""
-    columns = (
-        _output.Column("PROFILE", lambda item: item["name"]),
-        _output.Column("WORKSPACE", lambda item: item["workspace"], may_be_cut=True),
-        _output.Column("BASE URL", lambda item: item["base_url"], may_be_cut=True),
-    )
-    items = [
-        {"name": name, "workspace": profile.workspace, "base_url": profile.base_url}
-        for name, profile in _profiles.read().items()
+    """List the profiles.
+
+    Example: rescalehtc config list
+    """
+    columns = [
+        _output.Column(title, operator.itemgetter(name), may_be_cut=name != "name")
+        for title, name in (
+            ("PROFILE", "name"),
+            ("WORKSPACE", "workspace"),
+            ("BASE URL", "base_url"),
+            ("PROJECT", "project"),
+            ("TASK", "task"),
+        )
     ]
-    _output.show_items(items, columns, output)
+    items = [{"name": name, **vars(profile)} for name, profile in _profiles.read().items()]
+    _output.show_items(items, columns, _output.Form(output))
 
 
 @config.command("set")
@@ -103,28 +145,87 @@ def set_profile(
         str | None,
         typer.Option(metavar="URL", callback=_options.text, help="Address of the service."),
     ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|ID", callback=_options.text, help="Project to use where none is named."
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|ID", callback=_options.text, help="Task to use where none is named."
+        ),
+    ] = None,
 ) -> None:
-    """Make a profile, or change what is given of one."""
-    if workspace is None and base_url is None:
-        raise typer.BadParameter("give --workspace, --base-url or both", param_hint="config set")
-    _profiles.write(name, workspace, base_url)
+    """Make a profile, or change what is given of one.
+
+    Example: rescalehtc config set staging --workspace staging --project wings
+    """
+    given = {"workspace": workspace, "base_url": base_url, "project": project, "task": task}
+    settings = {key: value for key, value in given.items() if value is not None}
+    if not settings:
+        message = "give at least one of --workspace, --base-url, --project and --task"
+        raise typer.BadParameter(message, param_hint="config set")
+    _profiles.write(name, settings)
     _output.say(f"wrote profile {name} to {_profiles.path()}")
+
+
+@config.command("unset")
+def unset_profile(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            callback=_options.text,
+            autocompletion=_options.profile_names,
+            show_default=False,
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SETTING]...",
+            show_default=False,
+            autocompletion=lambda: list(_profiles.SETTINGS),
+            help="workspace, base_url, project or task; without any, the whole profile.",
+        ),
+    ] = None,
+) -> None:
+    """Remove a profile, or settings of one. API keys stay; `logout` removes them.
+
+    Example: rescalehtc config unset staging project
+    """
+    _profiles.find(name)
+    for setting in settings or ():
+        _options.refuse_unknown(setting, _profiles.SETTINGS, "a setting of a profile")
+    if settings:
+        _profiles.write(name, dict.fromkeys(settings))
+    else:
+        _profiles.remove(name)
+    removed = f"{', '.join(settings)} of profile {name}" if settings else f"profile {name}"
+    _output.say(f"removed {removed} from {_profiles.path()}")
 
 
 @config.command("show")
 def show_profile(
     profile: _options.Profile = None, output: _options.Output = _output.Format.TABLE
 ) -> None:
-    """Show what commands would use: profile, address, and where the credential is found."""
+    """Show what commands would use: profile, address, and where the credential is found.
+
+    Example: rescalehtc config show --profile staging
+    """
     chosen = _profiles.find(profile)
     item: dict[str, Any] = {
         "file": str(_profiles.path()),
         "profile": profile,
         "workspace": chosen.workspace or DEFAULT_WORKSPACE,
         "base_url": chosen.address,
+        "project": chosen.project,
+        "task": chosen.task,
         "credential": _describe_credential(chosen.workspace or DEFAULT_WORKSPACE),
     }
-    _output.show_item(item, output)
+    _output.show_item(item, _output.Form(output))
 
 
 def _describe_credential(workspace: str) -> str:

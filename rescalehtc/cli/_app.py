@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from . import _accounts, _jobs, _resources, _submit
+from . import _accounts, _jobs, _resources, _submit, _tasks
 from ._errors import EXIT_STATUS, exit_status
 
 if TYPE_CHECKING:
@@ -64,5 +64,5 @@ def prepare(
     """
 
 
-for module in (_accounts, _submit, _jobs, _resources):
+for module in (_accounts, _submit, _tasks, _jobs, _resources):
     module.add_to(app)

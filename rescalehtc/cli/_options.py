@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .._console import is_terminal
+from .._environment import PROJECT_VARIABLE, TASK_VARIABLE
 from .._facts import FAILED_STATUSES, RUNNING_STATUSES, SUCCEEDED_STATUSES
+from .._problems import suggestion
 from ..exceptions import HtcException
 from . import _profiles
-from ._output import Format
+from ._completion import complete_groups, complete_projects, complete_tasks
+from ._output import Form, Format, say
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
-def _profile_names() -> list[str]:
+def profile_names() -> list[str]:
+    """The names of the profiles, for completion."""
     try:
         return list(_profiles.read())
     except HtcException:  # completion has no place for messages
@@ -38,6 +49,87 @@ def text(value: str | None) -> str | None:
     return value
 
 
+def status(value: str | None) -> str | None:
+    """Return the status that an option names.
+
+    Raises:
+        typer.BadParameter: There is no such status.
+    """
+    if value is not None:
+        refuse_unknown(value, job_statuses(), "a status of a job")
+    return value
+
+
+def refuse_unknown(name: str, known: Collection[str], noun: str) -> None:
+    """Refuse a name that is not among those that are known.
+
+    Raises:
+        typer.BadParameter: It is not.
+    """
+    if name not in known:
+        meant = suggestion(name, list(known))
+        hint = f"did you mean {meant!r}?" if meant else f"choose from {', '.join(sorted(known))}"
+        raise typer.BadParameter(f"{name!r} is not {noun}; {hint}")
+
+
+def form(output: Format, fields: str | None, known: Collection[str]) -> Form:
+    """Return how results are printed.
+
+    Args:
+        output: The format.
+        fields: The names of fields, separated by commas.
+        known: The fields that the results can have.
+
+    Raises:
+        typer.BadParameter: There is no such field.
+    """
+    if fields is None:
+        return Form(output)
+    names = tuple(name.strip() for name in fields.split(","))
+    for name in names:
+        refuse_unknown(name, known, "a field of the results")
+    structured = (Format.JSON, Format.JSONL, Format.YAML)
+    return Form(output if output in structured else Format.JSON, names)
+
+
+def moment(value: str | None) -> datetime | None:
+    """Return the time that an option names: an ISO 8601 time, or how long ago, such as 90s or 2h.
+
+    Raises:
+        typer.BadParameter: It is neither.
+    """
+    if value is None:
+        return None
+    ago = re.fullmatch(r"(\d{1,9})([smhd])", value.strip())
+    if ago:
+        unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[ago[2]]
+        try:
+            return datetime.now(UTC) - timedelta(**{unit: int(ago[1])})
+        except OverflowError:
+            return datetime.min.replace(tzinfo=UTC)
+    try:
+        return datetime.fromisoformat(value.strip()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        message = "must be a time such as 2026-03-14T08:00:00Z, or how long ago: 90s, 15m, 2h, 1d"
+        raise typer.BadParameter(message) from None
+
+
+def confirm(question: str, *, is_agreed: bool) -> None:
+    """Ask whether to do what can't be undone.
+
+    Raises:
+        typer.Exit: The answer is no.
+        typer.BadParameter: Nobody can be asked.
+    """
+    if is_agreed:
+        return
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+        raise typer.BadParameter("is needed without a terminal", param_hint="--yes")
+    if not typer.confirm(question, err=True):
+        say("nothing was done")
+        raise typer.Exit(2)
+
+
 def seconds(value: float | None) -> float | None:
     """Return the value of an option.
 
@@ -56,13 +148,29 @@ Profile = Annotated[
         callback=text,
         envvar=_profiles.VARIABLE,
         show_envvar=True,
-        autocompletion=_profile_names,
+        autocompletion=profile_names,
         help="Profile to use; `rescalehtc config list` lists them.",
     ),
 ]
 Output = Annotated[
     Format,
-    typer.Option("--output", "-o", help="How results are printed; jsonl is an object a line."),
+    typer.Option(
+        "--output",
+        "-o",
+        help="Format of the results. jsonl prints one object per line, name only the ids.",
+    ),
+]
+Fields = Annotated[
+    str | None,
+    typer.Option(
+        "--json",
+        metavar="FIELD,...",
+        callback=text,
+        help="Print only these fields of each result, as JSON.",
+    ),
+]
+Limit = Annotated[
+    int | None, typer.Option(min=0, metavar="COUNT", help="Print at most this many results.")
 ]
 Project = Annotated[
     str | None,
@@ -71,12 +179,38 @@ Project = Annotated[
         "-p",
         metavar="NAME|ID",
         callback=text,
-        help="Project; may be left out if the workspace has only one.",
+        envvar=PROJECT_VARIABLE,
+        show_envvar=True,
+        autocompletion=complete_projects,
+        help="Project. Not needed if the workspace has only one, or the profile names one.",
     ),
 ]
-Task = Annotated[str, typer.Option("--task", "-t", metavar="NAME|ID", callback=text, help="Task.")]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        "-t",
+        metavar="NAME|ID",
+        callback=text,
+        envvar=TASK_VARIABLE,
+        show_envvar=True,
+        autocompletion=complete_tasks,
+        help="Task; - is the last one that a command used. Not needed if the profile names one.",
+    ),
+]
 Group = Annotated[
-    str | None, typer.Option(metavar="NAME", callback=text, help="Group of jobs in the task.")
+    str | None,
+    typer.Option(
+        "--group",
+        "-g",
+        metavar="NAME",
+        callback=text,
+        autocompletion=complete_groups,
+        help="Group of jobs in the task.",
+    ),
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Don't ask for confirmation. Needed in scripts.")
 ]
 JobId = Annotated[
     str, typer.Argument(metavar="JOB", callback=text, help="Job id.", show_default=False)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import codecs
 import contextlib
 import enum
+import io
 import json
 import math
+import operator
 import os
 import re
 import shutil
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import typer
 from rich.cells import cell_len, set_cell_size
@@ -33,7 +35,7 @@ GAP = "  "
 
 _BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
 _COLOUR_CHANGE = re.compile(r"\x1b\[[0-9;:]*m")
-_STATUS_COLOURS = {
+STATUS_COLOURS = {
     "SUCCEEDED": "green",
     "POD_SUCCEEDED": "green",
     "READY": "green",
@@ -64,6 +66,21 @@ class Format(enum.StrEnum):
     TABLE = "table"
     JSON = "json"
     JSONL = "jsonl"
+    YAML = "yaml"
+    CSV = "csv"
+    NAME = "name"
+
+
+class Form(NamedTuple):
+    """How results are printed.
+
+    Attributes:
+        format: The format.
+        fields: The fields that JSON objects are reduced to; None for all of them.
+    """
+
+    format: Format = Format.TABLE
+    fields: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,25 +98,48 @@ class Column:
     may_be_cut: bool = False
 
 
-def show_items(items: Iterable[Mapping[str, Any]], columns: Sequence[Column], form: Format) -> None:
-    """Print a listing. JSON lines are printed as the items come."""
-    if form is Format.JSONL:
-        for item in items:
-            _emit_json(item, None)
-    elif form is Format.JSON:
-        _emit_json(list(items), 2)
-    else:
-        _emit_table(columns, list(items))
+def show_items(items: Iterable[Mapping[str, Any]], columns: Sequence[Column], form: Form) -> None:
+    """Print a listing. JSON lines and names are printed as the items come.
+
+    Args:
+        items: The items.
+        columns: The columns of a table or of CSV. The first one names an item.
+        form: The format.
+    """
+    match form.format:
+        case Format.JSONL:
+            for item in items:
+                _emit_json(_reduced(item, form), None)
+        case Format.JSON:
+            _emit_json([_reduced(item, form) for item in items], 2)
+        case Format.YAML:
+            _emit_yaml([_reduced(item, form) for item in items])
+        case Format.NAME:
+            for item in items:
+                show_line(_text(columns[0].value(item)))
+        case Format.CSV:
+            _emit_csv(columns, items)
+        case Format.TABLE:
+            _emit_table(columns, list(items))
 
 
-def show_item(item: Mapping[str, Any], form: Format) -> None:
-    """Print one object: in a table, a line for each of its fields."""
-    if form is Format.TABLE:
-        width = max(map(len, item), default=0)
-        for name, value in item.items():
-            _emit(f"{name:{width}}{GAP}{_text(value)}".rstrip(" ") + "\n")
-    else:
-        _emit_json(item, 2 if form is Format.JSON else None)
+def show_item(item: Mapping[str, Any], form: Form) -> None:
+    """Print one object: in a table, one line per field; in CSV, a head and one row."""
+    match form.format:
+        case Format.TABLE | Format.NAME:
+            width = max(map(len, item), default=0)
+            for name, value in item.items():
+                _emit(f"{name:{width}}{GAP}{_text(value)}".rstrip(" ") + "\n")
+        case Format.CSV:
+            _emit_csv([Column(name, operator.itemgetter(name)) for name in item], [item])
+        case Format.YAML:
+            _emit_yaml(_reduced(item, form))
+        case _:
+            _emit_json(_reduced(item, form), 2 if form.format is Format.JSON else None)
+
+
+def _reduced(item: Mapping[str, Any], form: Form) -> Mapping[str, Any]:
+    return item if form.fields is None else {name: item.get(name) for name in form.fields}
 
 
 def show_line(text: str) -> None:
@@ -169,6 +209,28 @@ def _emit_json(value: object, indent: int | None) -> None:
     _emit("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n")
 
 
+def _emit_yaml(value: object) -> None:
+    import yaml
+
+    text = yaml.safe_dump(_json_value(value), allow_unicode=_is_unicode(), sort_keys=False)
+    _emit(text)
+
+
+def _emit_csv(columns: Sequence[Column], items: Iterable[Mapping[str, Any]]) -> None:
+    """Print comma-separated values, as spreadsheets read them."""
+    import csv
+
+    with io.StringIO(newline="") as buffer:
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow([column.title for column in columns])
+        for item in items:
+            writer.writerow([_text(column.value(item)) for column in columns])
+            _emit(buffer.getvalue())
+            buffer.seek(0)
+            buffer.truncate()
+        _emit(buffer.getvalue())
+
+
 def _json_value(value: object) -> object:
     """The value with null for numbers that JSON does not have: infinite or not a number."""
     match value:
@@ -197,7 +259,7 @@ def _emit_table(columns: Sequence[Column], items: Sequence[Mapping[str, Any]]) -
         _shrink_columns(widths, columns)
     _emit_row(titles, widths, lambda cell: _style(cell, bold=True))
     for row in rows:
-        _emit_row(row, widths, lambda cell: _style(cell, fg=_STATUS_COLOURS.get(cell)))
+        _emit_row(row, widths, lambda cell: _style(cell, fg=STATUS_COLOURS.get(cell)))
 
 
 def _shrink_columns(widths: list[int], columns: Sequence[Column]) -> None:

@@ -15,6 +15,8 @@ from ..exceptions import Problem
 from . import _document
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ._document import Document, Finding, Node
 
 STANDARD_INPUT = "-"
@@ -37,21 +39,22 @@ class Place(NamedTuple):
 
 
 class FoundProblem(NamedTuple):
-    """A problem of a payload and where in its file it is."""
+    """A problem of a payload and where it is: `file:line:column: where: message`."""
 
+    file: str
     place: Place
     problem: Problem
 
     def __str__(self) -> str:
-        return f"{self.place.line}:{self.place.column}: {self.problem}"
+        return f"{self.file}:{self.place.line}:{self.place.column}: {self.problem}"
 
 
 class UnreadableError(Exception):
     """The file can't be read, or is not JSON or YAML."""
 
-    def __init__(self, place: Place, where: str, message: str) -> None:
+    def __init__(self, file: str, place: Place, where: str, message: str) -> None:
         super().__init__(message)
-        self.found = FoundProblem(place, Problem(where, message))
+        self.found = FoundProblem(_label(file), place, Problem(where, message))
 
 
 @dataclass(frozen=True)
@@ -61,19 +64,29 @@ class Payload:
     Attributes:
         requests: The submit requests; nothing of them is checked yet.
         is_list: Whether the file holds a list of requests, not a single one.
+        document: Its text and places.
+        file: Its name.
     """
 
     requests: list[object]
     is_list: bool
     document: Document
+    file: str
 
-    @property
-    def problems(self) -> list[FoundProblem]:
-        """Problems of the text itself, such as a key that is given twice."""
-        return [_place_finding(self.document.text, finding) for finding in self.document.findings]
+    def sorted_lines(self, problems: Iterable[Problem]) -> list[str]:
+        """Return problems of the requests and of the text itself, in the file's order."""
+        text = self.document.text
+        found = [_place_finding(self.file, text, finding) for finding in self.document.findings]
+        found += [one for problem in problems if (one := self.find_place(problem))]
+        return [str(one) for one in sorted(found)]
+
+    def line(self, problem: Problem) -> str | None:
+        """Return a problem with its place; None if the text has another problem there."""
+        found = self.find_place(problem)
+        return found and str(found)
 
     def find_place(self, problem: Problem) -> FoundProblem | None:
-        """Add the problem's place in the file; None if `problems` has another one there."""
+        """Add the problem's place in the file; None if the text has another problem there."""
         where = problem.where
         if not self.is_list:
             where = where.removeprefix("[0]").removeprefix(".")
@@ -84,7 +97,7 @@ class Payload:
         if _NOT_TEXT.search(message):
             message += "; put it in quotes"
         finding = _document.Finding(offset, where or "request", message)
-        return _place_finding(self.document.text, finding)
+        return _place_finding(self.file, self.document.text, finding)
 
 
 def read(name: str) -> Payload:
@@ -97,7 +110,7 @@ def read(name: str) -> Payload:
     Raises:
         UnreadableError: It can't be read, or is not JSON or YAML.
     """
-    text = _decode(_bytes(name))
+    text = _decode(name, _bytes(name))
     readers = {
         ".json": _document.read_json,
         ".yaml": _document.read_yaml,
@@ -106,10 +119,15 @@ def read(name: str) -> Payload:
     try:
         document = readers.get(Path(name).suffix.lower(), _document.read_either)(text)
     except _document.DocumentError as error:
-        raise _unreadable_error(text, error) from None
+        raise _unreadable_error(name, text, error) from None
     value = document.root.value
     is_list = isinstance(value, list)
-    return Payload(cast("list[object]", value) if is_list else [value], is_list, document)
+    requests = cast("list[object]", value) if is_list else [value]
+    return Payload(requests, is_list, document, name)
+
+
+def _label(file: str) -> str:
+    return "<stdin>" if file == STANDARD_INPUT else file
 
 
 def _bytes(name: str) -> bytes:
@@ -122,7 +140,7 @@ def _bytes(name: str) -> bytes:
         reason = error.strerror if isinstance(error, OSError) else str(error)
     except MemoryError:
         reason = "there is not enough memory"
-    raise UnreadableError(Place(1, 1), "file", f"can't be read: {reason}")
+    raise UnreadableError(name, Place(1, 1), "file", f"can't be read: {reason}")
 
 
 def _standard_input() -> bytes:
@@ -142,28 +160,28 @@ def _read_limited(file: BinaryIO) -> bytes:
     return raw
 
 
-def _decode(raw: bytes) -> str:
+def _decode(name: str, raw: bytes) -> str:
     raw = raw.removeprefix(codecs.BOM_UTF8)
     if raw.startswith(_WIDE_MARKS) or b"\0" in raw[:2]:
         message = "is in UTF-16, UTF-32 or binary; save it as UTF-8"
-        raise UnreadableError(Place(1, 1), "text", message)
+        raise UnreadableError(name, Place(1, 1), "text", message)
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode()
     place = Place(*_document.line_and_column(before, len(before)))
-    raise UnreadableError(place, "text", "is not in UTF-8; save it as UTF-8")
+    raise UnreadableError(name, place, "text", "is not in UTF-8; save it as UTF-8")
 
 
-def _place_finding(text: str, finding: Finding) -> FoundProblem:
+def _place_finding(file: str, text: str, finding: Finding) -> FoundProblem:
     place = Place(*_document.line_and_column(text, finding.offset))
     where = _document.one_line(finding.where, MAX_WHERE_CHARACTERS)
-    return FoundProblem(place, Problem(where, finding.message))
+    return FoundProblem(_label(file), place, Problem(where, finding.message))
 
 
-def _unreadable_error(text: str, error: _document.DocumentError) -> UnreadableError:
-    found = _place_finding(text, error.finding)
-    return UnreadableError(found.place, *found.problem)
+def _unreadable_error(file: str, text: str, error: _document.DocumentError) -> UnreadableError:
+    found = _place_finding(file, text, error.finding)
+    return UnreadableError(file, found.place, *found.problem)
 
 
 def _find(document: Document, where: str) -> tuple[int, Node | None]:

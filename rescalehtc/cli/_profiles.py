@@ -1,4 +1,4 @@
-"""Profiles: which workspace's key to use, and which address, under one name."""
+"""Profiles: a workspace, an address and defaults under one name."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from ..htcsession import HtcSession
 from ..rauthenticate import name_fault
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    import tomlkit
 
 FILE = "profiles.toml"
 VARIABLE = PROFILE_VARIABLE
-SETTINGS = ("workspace", "base_url")
+SETTINGS = ("workspace", "base_url", "project", "task")
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,28 @@ class Profile:
     Attributes:
         workspace: The workspace whose key file is used; None for the default one.
         base_url: The service's address; None for what sessions use by themselves.
+        project: The project to use where none is named.
+        task: The task to use where none is named.
     """
 
     workspace: str | None = None
     base_url: str | None = None
+    project: str | None = None
+    task: str | None = None
 
     @property
     def address(self) -> str:
         """The service's address that a session of this profile uses."""
         given = self.base_url or variable(os.environ, BASE_URL_VARIABLE) or SERVICE_URL
         return given.strip()
+
+    @property
+    def address_origin(self) -> str:
+        """Where the address was found."""
+        if self.base_url:
+            return "from the profile"
+        found = variable(os.environ, BASE_URL_VARIABLE)
+        return f"from {BASE_URL_VARIABLE}" if found else "the default"
 
 
 def path() -> Path:
@@ -86,8 +101,10 @@ def find(name: str | None) -> Profile:
     return profiles[name]
 
 
-def write(name: str, workspace: str | None, base_url: str | None) -> None:
-    """Make a profile, or change what is given of one; the rest of the file stays as it is.
+def write(name: str, settings: Mapping[str, str | None]) -> None:
+    """Make a profile, or change the given settings of one; None removes a setting.
+
+    The rest of the file stays as it is.
 
     Raises:
         HtcException: The workspace's name can't be one.
@@ -96,17 +113,45 @@ def write(name: str, workspace: str | None, base_url: str | None) -> None:
     """
     import tomlkit
 
+    workspace, base_url = settings.get("workspace"), settings.get("base_url")
     fault = name_fault(workspace) if workspace is not None else None
     if fault:
         raise HtcException(f"the workspace: {fault}")
     if base_url is not None:
         HtcSession(api_key="not-used", base_url=base_url).close()  # checks the address
-    read()  # what is there has to be right before it is added to
+
+    def change(document: tomlkit.TOMLDocument) -> None:
+        table: Any = document.setdefault(name, tomlkit.table())
+        for key, value in settings.items():
+            if value is None:
+                table.pop(key, None)
+            else:
+                table[key] = value.strip()
+
+    _change(change)
+
+
+def remove(name: str) -> None:
+    """Remove a profile.
+
+    Raises:
+        HtcFileError: The file can't be read or written.
+    """
+
+    def change(document: tomlkit.TOMLDocument) -> None:
+        del document[name]
+
+    _change(change)
+
+
+def _change(change: Callable[[tomlkit.TOMLDocument], object]) -> None:
+    """Change the file, and keep its comments and order."""
+    import tomlkit
+
+    read()  # what is there has to be right before it is changed
     try:
         document = tomlkit.parse(_text())
-        table: Any = document.setdefault(name, tomlkit.table())
-        given = {"workspace": workspace, "base_url": base_url and base_url.strip()}
-        table.update({key: value for key, value in given.items() if value is not None})
+        change(document)
         path().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(path(), document.as_string())
     except (OSError, ValueError, RecursionError) as error:
@@ -133,7 +178,6 @@ def _profile(name: str, table: object) -> Profile:
         settings = cast("dict[str, Any]", table)
     if not all(key in SETTINGS and isinstance(value, str) for key, value in settings.items()):
         raise HtcFileError(
-            f"{path()}: {name!r} must be a table of texts, {' and '.join(SETTINGS)}, "
-            "and nothing else"
+            f"{path()}: {name!r} must be a table of texts with the keys {', '.join(SETTINGS)} only"
         )
     return Profile(**settings)

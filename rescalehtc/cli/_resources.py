@@ -57,15 +57,18 @@ def images(
     """List the container images of a project.
 
     Of one image, show whether it is READY for jobs, or PENDING while it is being copied.
+
+    Example: rescalehtc images solver:1
     """
+    form = _output.Form(output)
     with open_session(profile) as rescale:
         owner = find_project(rescale, project)
         registry = container_registry.get_container_registry(rescale, owner)
         if image is None:
             names = registry.get_images(rescale)
-            _output.show_items(({"image": name} for name in names), IMAGES, output)
+            _output.show_items(({"image": name} for name in names), IMAGES, form)
         else:
-            _output.show_item(registry.get_image(rescale, image), output)
+            _output.show_item(registry.get_image(rescale, image), form)
 
 
 def limits(
@@ -76,6 +79,8 @@ def limits(
     """List the limits on virtual CPUs in use at once.
 
     The workspace's and the project's; the lowest one counts.
+
+    Example: rescalehtc limits -o json
     """
     with open_session(profile) as rescale:
         owner = find_project(rescale, project)
@@ -84,11 +89,14 @@ def limits(
         if theirs is not None:
             items.append({"of": "workspace", **theirs.model_dump(mode="json")})
         items += [{"of": "project", **limit} for limit in owner.get_limits(rescale)]
-        _output.show_items(items, LIMITS, output)
+        _output.show_items(items, LIMITS, _output.Form(output))
 
 
 def emulator(ctx: typer.Context) -> None:
-    """Run the service on this machine."""
+    """Run the service on this machine.
+
+    Example: rescalehtc emulator -- python hello.py
+    """
     if not all(find_spec(name) for name in ("uvicorn", "starlette", "jwt")):
         raise HtcException("the emulator needs pip install 'rescalehtc[emulator]'")
     command = [sys.executable, "-m", "rescalehtc.emulator", *ctx.args]

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+import threading
 import uuid
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import typer
 
 from .. import htcjobs, htcprojects, htctasks
-from .._client.credentials import DEFAULT_WORKSPACE, SERVICE_URL
-from ..exceptions import HtcException
+from .._client.credentials import DEFAULT_WORKSPACE, SERVICE_URL, expand_home, write_private
+from .._environment import TASK_VARIABLE
+from .._problems import suggestion
+from .._session import CONFIG_FOLDER
+from ..exceptions import HtcConfigurationError, HtcConnectionError, HtcException
 from ..htcsession import HtcSession
 from ..rauthenticate import BACKOFF_SECONDS
 from . import _output, _profiles
@@ -16,62 +24,169 @@ from . import _output, _profiles
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..hooks import RequestInfo, ResponseInfo
+
 FoundT = TypeVar("FoundT", htcprojects.HtcProject, htctasks.HtcTask)
 
 MAX_NAMED = 10
+LAST_TASK = "-"
+LAST_TASKS_FILE = "last_tasks.json"
+SECONDS_BEFORE_NOTICE = 3.0
+SECONDS_TO_COMPLETE = 3.0
 
 
-def open_session(profile_name: str | None, interval: float | None = None) -> HtcSession:
+class CommandSession(HtcSession):
+    """The session of a command.
+
+    Attributes:
+        profile: The profile that it was made with.
+        is_quiet: Whether it says nothing and remembers nothing, as completion needs it.
+    """
+
+    profile: _profiles.Profile
+    is_quiet: bool
+
+
+class _Notices:
+    """Tells people why they wait: once that the service can't be reached, once that it is slow."""
+
+    def __init__(self, profile: _profiles.Profile) -> None:
+        self._profile = profile
+        self._timer: threading.Timer | None = None
+        self._has_said = False
+
+    def on_request(self, _info: RequestInfo) -> None:
+        if not self._has_said:
+            self._timer = threading.Timer(SECONDS_BEFORE_NOTICE, self._say, ["waiting for", ""])
+            self._timer.daemon = True
+            self._timer.start()
+
+    def on_response(self, info: ResponseInfo) -> None:
+        if self._timer:
+            self._timer.cancel()
+        error = info.error
+        if isinstance(error, HtcConnectionError) and not isinstance(error, HtcConfigurationError):
+            reason = re.sub(r"\[Errno \d+\] ", "", str(error).rpartition(": ")[2])
+            self._say("can't reach", f": {reason}; trying again for up to 15 minutes")
+
+    def _say(self, verb: str, reason: str) -> None:
+        if not self._has_said:
+            self._has_said = True
+            place = f"{self._profile.address} ({self._profile.address_origin})"
+            _output.say(f"rescalehtc: {verb} {place}{reason}")
+
+
+def open_session(
+    profile_name: str | None, interval: float | None = None, *, is_quiet: bool = False
+) -> CommandSession:
     """Make the session that a profile describes; say which service it is with, if not the usual.
 
     Args:
         profile_name: The profile; None for the session that HtcSession() makes.
         interval: The session's `status_refresh_seconds`, if not its default.
+        is_quiet: Whether to say nothing, and to give up soon.
     """
     profile = _profiles.find(profile_name)
-    rescale = HtcSession(
+    notices = None if is_quiet else _Notices(profile)
+    rescale = CommandSession(
         profile.workspace or DEFAULT_WORKSPACE,
         base_url=profile.base_url,
         status_refresh_seconds=30.0 if interval is None else interval,
         backoff_seconds=BACKOFF_SECONDS,
+        on_request=notices and notices.on_request,
+        on_response=notices and notices.on_response,
+        deadline_seconds=SECONDS_TO_COMPLETE if is_quiet else 900.0,
     )
-    if rescale.base_url != SERVICE_URL:
+    rescale.profile, rescale.is_quiet = profile, is_quiet
+    if rescale.base_url != SERVICE_URL and not is_quiet:
         _output.say(f"rescalehtc: using the service at {rescale.base_url}")
     return rescale
 
 
-def find_project(rescale: HtcSession, given: str | None) -> htcprojects.HtcProject:
-    """Return the project with this name or id; without either, the only one there is.
+def find_project(rescale: CommandSession, given: str | None) -> htcprojects.HtcProject:
+    """Return the project with this name or id.
+
+    Without either it is the profile's, or the only one that there is.
 
     Operation listProjects.
 
     Raises:
         HtcException: There is no such project, or there are several.
     """
+    given = given or rescale.profile.project
     projects = htcprojects.iter_projects(rescale)
     found = [p for p in projects if given in (None, *_names(p, "project"))]
     return _only_one(found, "project", given, "the workspace")
 
 
-def find_task(rescale: HtcSession, project: str | None, given: str) -> htctasks.HtcTask:
-    """Return the task with this name or id.
+def named_task(given: str | None, profile_name: str | None) -> str:
+    """Return the name or id of a task; without one, the profile's.
+
+    Raises:
+        typer.BadParameter: There is none.
+    """
+    named = given or _profiles.find(profile_name).task
+    if named is None:
+        message = f"name a task here, in {TASK_VARIABLE} or with `rescalehtc config set`"
+        raise typer.BadParameter(message, param_hint="--task")
+    return named
+
+
+def find_task(rescale: CommandSession, project: str | None, given: str) -> htctasks.HtcTask:
+    """Return the task with this name or id; `-` is the last one that a command used.
 
     Operations listProjects, and getTask or listTasks.
 
     Raises:
         HtcException: There is no such task, or there are several.
     """
+    if given == LAST_TASK:
+        project, given = _last_task(rescale)
     owner = find_project(rescale, project)
-    by_id = htctasks.get_task_with_id(rescale, owner, given) if _is_id(given) else None
-    if by_id is not None:
-        return by_id
-    tasks = htctasks.iter_tasks(rescale, owner)
-    found = [task for task in tasks if given in _names(task, "task")]
-    return _only_one(found, "task", given, f"project {owner.json.get('projectName')!r}")
+    found = htctasks.get_task_with_id(rescale, owner, given) if _is_id(given) else None
+    if found is None:
+        tasks = htctasks.iter_tasks(rescale, owner)
+        named = [task for task in tasks if given in _names(task, "task")]
+        found = _only_one(named, "task", given, f"project {owner.json.get('projectName')!r}")
+    note_last_task(rescale, found)
+    return found
+
+
+def note_last_task(rescale: CommandSession, task: htctasks.HtcTask) -> None:
+    """Remember a task as the last one that was used with the service."""
+    if rescale.is_quiet:
+        return
+    try:
+        tasks = _last_tasks()
+        ids = [task.json.get("projectId"), task.json.get("taskId")]
+        if tasks.get(rescale.base_url) != ids:
+            path = expand_home(CONFIG_FOLDER) / LAST_TASKS_FILE
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(path, json.dumps({**tasks, rescale.base_url: ids}))
+    except (OSError, HtcException):
+        return  # a home that can't be written to costs only this convenience
+
+
+def _last_task(rescale: CommandSession) -> tuple[str, str]:
+    match _last_tasks().get(rescale.base_url):
+        case [str(project), str(task)]:
+            return project, task
+        case _:
+            raise HtcException(
+                f"no task was used with the service at {rescale.base_url} before; name one"
+            )
+
+
+def _last_tasks() -> dict[str, Any]:
+    try:
+        found: object = json.loads((expand_home(CONFIG_FOLDER) / LAST_TASKS_FILE).read_bytes())
+    except (OSError, ValueError, RecursionError, HtcException):
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
 def find_job(
-    rescale: HtcSession, project: str | None, task_given: str, job_id: str
+    rescale: CommandSession, project: str | None, task_given: str, job_id: str
 ) -> htcjobs.HtcJob:
     """Return the job with this id.
 
@@ -85,6 +200,23 @@ def find_job(
     if job is None:
         raise HtcException(f"task {task.json.get('taskName')!r} has no job {job_id!r}")
     return job
+
+
+def find_group(rescale: CommandSession, task: htctasks.HtcTask, given: str | None) -> None:
+    """Make sure that a group has jobs, if one is given.
+
+    Operation listGroups.
+
+    Raises:
+        HtcException: It has none.
+    """
+    if given is None:
+        return
+    groups = task.get_groups(rescale)
+    if given not in groups:
+        meant = suggestion(given, groups)
+        hint = f"; did you mean {meant!r}?" if meant else ""
+        raise HtcException(f"task {task.json.get('taskName')!r} has no group {given!r}{hint}")
 
 
 def _names(found: htcprojects.HtcProject | htctasks.HtcTask, noun: str) -> tuple[object, object]:

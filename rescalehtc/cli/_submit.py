@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from .. import htcjobs, htctasks
+from .. import htcjobs, htctasks, types
+from .._environment import TASK_VARIABLE
 from ..exceptions import HtcException, Problem, SubmissionIncompleteError
-from . import _errors, _options, _output, _payload
-from ._session import find_project, find_task, open_session
+from . import _definition, _errors, _options, _output, _payload
+from ._session import find_project, find_task, named_task, note_last_task, open_session
 from ._watch import exit_with_status_of, watch_batch
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ..htcsession import HtcSession
     from ..htctasks import HtcTask
 
+Payload = _payload.Payload | _definition.OptionsPayload
 BATCHES = (
     _output.Column("BATCH", lambda batch: batch.get("parentJobId")),
     _output.Column("JOBS", lambda batch: batch.get("batchSize")),
@@ -49,6 +51,8 @@ def validate(
     Prints every problem as FILE:LINE:COLUMN: FIELD: MESSAGE, and exits with status 2 if there
     is any. A file holds one submit request or a list of them. Nothing is sent, so that it can
     be a check before each commit.
+
+    Example: rescalehtc validate jobs/*.yaml
     """
     lines = [line for name in files for line in _lines_of(name)]
     for line in lines:
@@ -59,14 +63,14 @@ def validate(
 
 def submit(
     file: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="FILE",
+            metavar="[FILE]",
             show_default=False,
             help="JSON or YAML file with one submit request or a list of them; - for the "
-            "standard input.",
+            "standard input. Not needed with --image.",
         ),
-    ],
+    ] = None,
     task: Annotated[
         str | None,
         typer.Option(
@@ -74,7 +78,10 @@ def submit(
             "-t",
             metavar="NAME|ID",
             callback=_options.text,
-            help="Task for the jobs.",
+            envvar=TASK_VARIABLE,
+            show_envvar=True,
+            autocompletion=_options.complete_tasks,
+            help="Task for the jobs; - is the last one that a command used.",
         ),
     ] = None,
     new_task: Annotated[
@@ -101,37 +108,81 @@ def submit(
         bool,
         typer.Option("--watch", "-w", help="Then wait as `rescalehtc watch` does, for these jobs."),
     ] = False,
+    wait_timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            callback=_options.seconds,
+            help="With --watch, wait no longer than this.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything against the project; submit nothing."),
+    ] = False,
+    image: _definition.Image = None,
+    command: _definition.Command = None,
+    jobs: _definition.Jobs = None,
+    name: _definition.Name = None,
+    region: _definition.Region = None,
+    priority: _definition.Priority = None,
+    architecture: _definition.Architecture = None,
+    vcpus: _definition.VCpus = None,
+    memory: _definition.Memory = None,
+    timeout: _definition.Timeout = None,
+    env: _definition.Env = None,
+    tag: _definition.Tag = None,
     interval: _options.Interval = 30.0,
     profile: _options.Profile = None,
     output: _options.Output = _output.Format.TABLE,
+    fields: _options.Fields = None,
 ) -> None:
-    """Submit jobs.
+    """Submit the jobs of a file, or those that options describe.
 
-    Checks the file as `rescalehtc validate` does before it sends anything. Prints the batches,
+    Checks them as `rescalehtc validate` does before it sends anything. Prints the batches,
     and the task's id on the error stream.
+
+    Example: rescalehtc submit jobs.yaml --new-task sweep --watch
     """
-    if (task is None) == (new_task is None):
-        raise typer.BadParameter("give one of --task and --new-task", param_hint="--task")
-    try:
-        payload = _payload.read(file)
-        _refuse(_lines(file, payload, None))
-    except _payload.UnreadableError as error:
-        _refuse([_line(file, error.found)])
-        return
+    if task is not None and new_task is not None:
+        raise typer.BadParameter("excludes --task", param_hint="--new-task")
+    form = _options.form(output, fields, types.HTCJobBatchDict.__annotations__)
+    options = {
+        "--image": image,
+        "--command": command,
+        "--jobs": jobs,
+        "--name": name,
+        "--region": region or None,
+        "--priority": priority,
+        "--architecture": architecture,
+        "--vcpus": vcpus,
+        "--memory": memory,
+        "--timeout": timeout,
+        "--env": env or None,
+        "--tag": tag or None,
+    }
+    named = named_task(task, profile) if new_task is None else ""
+    payload = _read(file, _definition.from_options(options))
+    _refuse(_lines(payload, None))
     with open_session(profile, interval) as rescale:
-        found = find_task(rescale, project, task) if task else None
+        found = find_task(rescale, project, named) if new_task is None else None
         owner = found.project if found else find_project(rescale, project)
-        _refuse(_lines(file, payload, owner))
+        _refuse(_lines(payload, owner))
+        if dry_run:
+            _output.say(f"{_count(payload)} can be submitted; nothing was sent")
+            return
         target = found or _new_task(rescale, owner, new_task or "")
+        note_last_task(rescale, target)
         task_line = f"task {target.json.get('taskName')} has the id {target.json.get('taskId')}"
         try:
-            batch = _submit_and_show(rescale, target, file, payload, group, output)
+            batch = _submit_and_show(rescale, target, payload, group, form)
         except BaseException as error:
             error.add_note(task_line)
             raise
         _output.say(task_line)
         if watch:
-            exit_with_status_of(watch_batch(rescale, batch))
+            exit_with_status_of(watch_batch(rescale, batch, wait_timeout), target)
 
 
 def _new_task(rescale: HtcSession, project: HtcProject, name: str) -> HtcTask:
@@ -142,10 +193,9 @@ def _new_task(rescale: HtcSession, project: HtcProject, name: str) -> HtcTask:
 def _submit_and_show(
     rescale: HtcSession,
     task: HtcTask,
-    file: str,
-    payload: _payload.Payload,
+    payload: Payload,
     group: str | None,
-    output: _output.Format,
+    form: _output.Form,
 ) -> HtcJobBatch:
     """Submit the jobs and print the batches.
 
@@ -157,12 +207,12 @@ def _submit_and_show(
     except BaseException as error:
         incomplete = error if isinstance(error, SubmissionIncompleteError) else error.__cause__
         if isinstance(incomplete, SubmissionIncompleteError):
-            error.__notes__ = _describe_requests(file, payload, incomplete)
+            error.__notes__ = _describe_requests(payload, incomplete)
             with contextlib.suppress(_output.OutputError):  # the notes list them
-                _show(incomplete.submitted, output)
+                _show(incomplete.submitted, form)
         raise
     try:
-        _show([part.json for part in batch.batches], output)
+        _show([part.json for part in batch.batches], form)
     except BaseException as error:  # noqa: BLE001 - raised again, perhaps as another one
         failure = error
         if isinstance(error, _output.OutputError):
@@ -173,14 +223,12 @@ def _submit_and_show(
     return batch
 
 
-def _show(batches: Sequence[Mapping[str, Any]], output: _output.Format) -> None:
-    _output.show_items(batches, BATCHES, output)
+def _show(batches: Sequence[Mapping[str, Any]], form: _output.Form) -> None:
+    _output.show_items(batches, BATCHES, form)
     _output.flush()
 
 
-def _describe_requests(
-    file: str, payload: _payload.Payload, incomplete: SubmissionIncompleteError
-) -> list[str]:
+def _describe_requests(payload: Payload, incomplete: SubmissionIncompleteError) -> list[str]:
     """What became of each request, in the file's order."""
     found = [
         (position, _describe_batch(batch))
@@ -196,12 +244,8 @@ def _describe_requests(
         (request.position, f"was not submitted: {request.batch_size} jobs")
         for request in incomplete.unsent
     ]
-    lines: list[str] = []
-    for position, text in sorted(found, key=lambda one: one[0]):
-        place = payload.find_place(Problem(f"[{position}]", text))
-        assert place is not None  # the requests were valid
-        lines.append(_line(file, place))
-    return lines
+    found.sort(key=lambda one: one[0])
+    return [payload.line(Problem(f"[{position}]", text)) or text for position, text in found]
 
 
 def _describe_batch(batch: Mapping[str, Any]) -> str:
@@ -209,26 +253,51 @@ def _describe_batch(batch: Mapping[str, Any]) -> str:
 
 
 def _lines_of(file: str) -> list[str]:
-    """The problems of a file that can be told without knowing the project."""
+    """The problems of a file that are found without knowing the project."""
     try:
-        return _lines(file, _payload.read(file), None)
+        return _lines(_payload.read(file), None)
     except _payload.UnreadableError as error:
-        return [_line(file, error.found)]
+        return [str(error.found)]
 
 
-def _lines(file: str, payload: _payload.Payload, project: HtcProject | None) -> list[str]:
+def _read(file: str | None, given: _definition.OptionsPayload | None) -> Payload:
+    """What a file holds, or options give.
+
+    Raises:
+        typer.BadParameter: Neither or both are given.
+        HtcException: The file can't be read.
+    """
+    if (file is None) == (given is None):
+        raise typer.BadParameter("give a FILE, or --image and what else describes the jobs")
+    if file is None:
+        assert given is not None
+        return given
+    try:
+        return _payload.read(file)
+    except _payload.UnreadableError as error:
+        line = str(error.found)
+    raise _refusal([line])
+
+
+def _lines(payload: Payload, project: HtcProject | None) -> list[str]:
     """The problems as `file:line:column: where: message`, in the file's order."""
     requests = cast("Sequence[dict[str, Any]]", payload.requests)
-    located = map(payload.find_place, htcjobs.validate(requests, project))
-    found = [*payload.problems, *(problem for problem in located if problem)]
-    return [_line(file, problem) for problem in sorted(found)]
+    problems = htcjobs.validate(requests, project)
+    return payload.sorted_lines(problems)
 
 
-def _line(file: str, found: _payload.FoundProblem) -> str:
-    return f"{'<stdin>' if file == _payload.STANDARD_INPUT else file}:{found}"
+def _count(payload: Payload) -> str:
+    requests = cast("Sequence[dict[str, Any]]", payload.requests)
+    jobs = sum(request.get("batchSize") or 1 for request in requests)
+    noun = "job" if jobs == 1 else "jobs"
+    return f"{jobs} {noun}"
 
 
 def _refuse(lines: list[str]) -> None:
     if lines:
-        noun = "problem" if len(lines) == 1 else "problems"
-        raise HtcException("\n".join([f"{len(lines)} {noun}; nothing was sent", *lines]))
+        raise _refusal(lines)
+
+
+def _refusal(lines: list[str]) -> HtcException:
+    noun = "problem" if len(lines) == 1 else "problems"
+    return HtcException("\n".join([f"{len(lines)} {noun}; nothing was sent", *lines]))

@@ -113,9 +113,10 @@ def test_profiles_are_listed_changed_and_shown_and_the_rest_of_the_file_stays(
         "us": {"workspace": "a", "base_url": "http://one.example"},
         "R&D Köln": {"workspace": "b"},
     }
+    unset = {"project": None, "task": None}
     assert command("config", "list", "-o", "json").json == [
-        {"name": "us", "workspace": "a", "base_url": "http://one.example"},
-        {"name": "R&D Köln", "workspace": "b", "base_url": None},
+        {"name": "us", "workspace": "a", "base_url": "http://one.example", **unset},
+        {"name": "R&D Köln", "workspace": "b", "base_url": None, **unset},
     ]
     assert command("config", "list").rows[0] == ["us", "a", "http://one.example"]
     shown = command("config", "show", "--profile", "us", "-o", "json").json
@@ -132,7 +133,10 @@ def test_profiles_are_listed_changed_and_shown_and_the_rest_of_the_file_stays(
     [
         ("[us]\n=", "line 2"),
         ("us = 1", "'us' must be a table"),
-        ("[us]\nbase-url = 'x'", "'us' must be a table of texts, workspace and base_url"),
+        (
+            "[us]\nbase-url = 'x'",
+            "'us' must be a table of texts with the keys workspace, base_url, project, task",
+        ),
         ("[us]\nworkspace = 1", "'us' must be a table of texts"),
         ("\0", "profiles.toml"),
     ],

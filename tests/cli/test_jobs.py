@@ -125,7 +125,8 @@ def test_what_was_waited_for_and_did_not_come_is_status_4(
     assert (done.status, done.output) == (4, "")
     assert "rescalehtc: error: 0 of 1 jobs ended" in done.errors
 
-    assert htc("cancel", "-t", task_id).status == 0
+    assert "--yes" in htc.refused("cancel", "-t", task_id, status=2)
+    assert htc("cancel", "-t", task_id, "--yes").status == 0
     assert htc("watch", "-t", task_id, *FAST).status == 1
 
 
@@ -258,11 +259,20 @@ def test_of_several_with_a_name_one_is_named_by_its_id(
         ["jobs", "-t"],
         ["jobs", "-t", "x", "--output", "xml"],
         ["watch", "-t", "x", "--interval", "0"],
-        ["logs", "-f", "--tail", "1", "j", "-t", "x"],
         ["submit", "-"],
         ["submit", "-", "-t", "a", "--new-task", "b"],
         ["validate"],
         ["config", "set", "x"],
+        ["jobs", "-t", "x", "--status", "DONE"],
+        ["jobs", "-t", "x", "--since", "yesterday"],
+        ["jobs", "-t", "x", "--sort", "size"],
+        ["jobs", "-t", "x", "--json", "jobUUID,state"],
+        ["logs", "-f", "--since", "1m", "j", "-t", "x"],
+        ["submit", "-t", "x"],
+        ["submit", "-", "--image", "x", "-t", "x"],
+        ["submit", "--image", "x", "--command", "'", "-t", "x"],
+        ["submit", "--image", "x", "--env", "A", "-t", "x"],
+        ["tasks", "create"],
     ],
 )
 def test_wrong_arguments_are_status_2(command: Command, arguments: list[str]) -> None:
@@ -289,7 +299,7 @@ def test_a_service_that_is_not_there_or_is_none_is_status_3(
         monkeypatch.setenv("RESCALE_API_BASE_URL", address)
         status, told = run("projects")
         assert status == 3
-        assert told.startswith("rescalehtc: error: ")
+        assert told.splitlines()[-1].startswith("rescalehtc: error: ")
 
 
 def test_no_credentials_are_status_3(command: Command) -> None:

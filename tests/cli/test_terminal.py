@@ -101,7 +101,7 @@ def test_a_bar_grows_on_a_terminal_and_its_cursor_comes_back(
     done = htc.under_terminal("submit", "jobs.json", "-t", task.json["taskId"], "-w", *FAST)
     assert done.status == 1
     assert "━" in done.output
-    assert "4/4 ended, 1 failed" in plain(done)
+    assert "4/4 ended 1 FAILED, 3 SUCCEEDED" in plain(done)
     assert done.output.count("\x1b[?25l") == done.output.count("\x1b[?25h")
 
 
@@ -151,7 +151,7 @@ def test_help_tells_the_exit_statuses_and_fits(command: Command, columns: int) -
     [
         ("rescalehtc wat", {"watch"}),
         ("rescalehtc jobs --status F", {"FAILED"}),
-        ("rescalehtc jobs --output ", {"table", "json", "jsonl"}),
+        ("rescalehtc jobs --output ", {"table", "json", "jsonl", "yaml", "csv", "name"}),
         ("rescalehtc jobs --profile w", {"work"}),
         ("rescalehtc config s", {"set", "show"}),
     ],

@@ -1,0 +1,150 @@
+"""A submit request that is given by options instead of a file."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import _options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ..exceptions import Problem
+
+Image = Annotated[
+    str | None,
+    typer.Option("--image", metavar="NAME", callback=_options.text, help="Image of the container."),
+]
+Command = Annotated[
+    str | None,
+    typer.Option(
+        "--command", metavar="TEXT", help="Command to run, split into words as a shell does."
+    ),
+]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", metavar="COUNT", help="Number of jobs, from 1 to 1000.")
+]
+Name = Annotated[
+    str | None, typer.Option("--name", metavar="TEXT", callback=_options.text, help="Job name.")
+]
+Region = Annotated[
+    list[str] | None,
+    typer.Option("--region", metavar="REGION", help="Region; may be given several times."),
+]
+Priority = Annotated[
+    str | None,
+    typer.Option("--priority", metavar="PRIORITY", help="Priority, such as ON_DEMAND_ECONOMY."),
+]
+Architecture = Annotated[
+    str | None, typer.Option("--architecture", metavar="NAME", help="X86 or AARCH64.")
+]
+VCpus = Annotated[
+    int | None, typer.Option("--vcpus", metavar="COUNT", help="Virtual CPUs of a job.")
+]
+Memory = Annotated[
+    int | None, typer.Option("--memory", metavar="MIB", help="Memory of a job, in MiB.")
+]
+Timeout = Annotated[
+    int | None, typer.Option("--timeout", metavar="SECONDS", help="Seconds that a job may run.")
+]
+Env = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env",
+        "-e",
+        metavar="NAME=VALUE",
+        help="Environment variable; may be given several times.",
+    ),
+]
+Tag = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag", metavar="KEY=VALUE", help="Tag of the batch; may be given several times."
+    ),
+]
+
+# Where the options go, by the name that they have on the command line.
+_FIELDS = {
+    "--name": "jobName",
+    "--jobs": "batchSize",
+    "--region": "regions",
+    "--tag": "tags",
+}
+_DEFINITION_FIELDS = {
+    "--image": "imageName",
+    "--command": "commands",
+    "--priority": "priority",
+    "--architecture": "architecture",
+    "--vcpus": "maxVCpus",
+    "--memory": "maxMemory",
+    "--timeout": "execTimeoutSeconds",
+    "--env": "envs",
+}
+
+
+@dataclass(frozen=True)
+class OptionsPayload:
+    """A submit request from the options of a command.
+
+    Attributes:
+        requests: The one submit request.
+    """
+
+    requests: Sequence[object]
+
+    def sorted_lines(self, problems: Iterable[Problem]) -> list[str]:
+        """Return problems with the options that they are about."""
+        return [self.line(problem) for problem in problems]
+
+    def line(self, problem: Problem) -> str:
+        """Return a problem with the option that it is about."""
+        where = problem.where.removeprefix("[0]").removeprefix(".")
+        places = {field: option for option, field in _FIELDS.items()}
+        places |= {
+            f"htcJobDefinition.{name}": option for option, name in _DEFINITION_FIELDS.items()
+        }
+        field = next((field for field in places if where.startswith(field)), None)
+        return f"{places[field]}: {problem.message}" if field else f"{where}: {problem.message}"
+
+
+def from_options(options: Mapping[str, object]) -> OptionsPayload | None:
+    """Make a submit request from options by their names; None if none of them is given.
+
+    Raises:
+        typer.BadParameter: An option has the wrong form.
+    """
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if not given:
+        return None
+    if "--command" in given:
+        given["--command"] = _words(given["--command"])
+    pairs = {"--env": ("name", "value"), "--tag": ("key", "value")}
+    for option, keys in pairs.items():
+        if option in given:
+            given[option] = [_pair(option, text, keys) for text in given[option]]
+    definition = {
+        field: given[option] for option, field in _DEFINITION_FIELDS.items() if option in given
+    }
+    request = {field: given[option] for option, field in _FIELDS.items() if option in given}
+    return OptionsPayload([{**request, "htcJobDefinition": definition}])
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}", param_hint="--command") from None
+
+
+def _pair(option: str, text: str, keys: tuple[str, str]) -> dict[str, Any]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        message = f"must be {keys[0].upper()}=VALUE, got {text!r}"
+        if option == "--env":
+            message = f"must be {keys[0].upper()}=VALUE"  # the text may hold a secret
+        raise typer.BadParameter(message, param_hint=option)
+    return {keys[0]: name, keys[1]: value}
