@@ -11,16 +11,18 @@ PYTEST := $(BIN)/python -m pytest
 # Tests start hundreds of processes: without bytecode each would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-fast test-loop check matrix docs generate format fuzz soak drift bench clean
+.PHONY: help demo coverage test test-fast test-loop test-containers check matrix docs generate format fuzz soak drift bench dist sbom picture clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      run examples/quickstart.py on the emulator"
-	@echo "make test      run the tests, all but those of tests/tools"
+	@echo "make test      run the tests, all but those of tests/tools, docs, containers and release"
 	@echo "make test-fast run the quick ones: no process, no emulator, no faults of the network"
 	@echo "make test-loop run those that use sessions, with each session on an event loop"
-	@echo "make check     format, lint, types, layers, generated files, tests/tools, tests, test-loop:"
-	@echo "               all that must hold"
+	@echo "make coverage  run the tests and measure how much of the package they cover: 95 % of branches"
+	@echo "make test-containers  run tests/containers, which need docker or podman"
+	@echo "make check     format, lint, types, layers, generated files, tests/tools, tests/docs, tests,"
+	@echo "               test-containers: all that must hold"
 	@echo "make matrix    run the tests on each CPython from 3.11 to 3.14 that is here, and with the"
 	@echo "               oldest versions that pyproject.toml allows"
 	@echo "make docs      build the documentation's site: build/docs/index.html"
@@ -30,39 +32,61 @@ help:
 	@echo "make soak      submit for minutes while faults strike; SEED=... and RUNS=... repeat"
 	@echo "make drift VENDOR=...  compare a published description (a path or URL) with ours"
 	@echo "make bench     time and memory beside 1.1.0; one row with ROW=list, fewer rounds with ROUNDS=1"
-	@echo "make clean     remove environments and caches"
+	@echo "make dist      build the sdist and the wheel, check them, and install the wheel with each extra"
+	@echo "make sbom      write build/sbom.json, a bill of the materials of the wheel"
+	@echo "make picture   draw docs/_static/watch.svg from a run of rescalehtc watch"
+	@echo "make clean     remove environments, caches and built files"
 
 demo: .venv/installed
 	@$(BIN)/python -m rescalehtc.emulator -- $(BIN)/python examples/quickstart.py
 
-test: .venv/installed-dev .venv/rescalehtc-1.1.0
-	@$(PYTEST) --ignore=tests/tools
+test: .venv/installed-dev .venv/rescalehtc-1.1.0 .venv/awscli
+	@$(PYTEST) $(addprefix --ignore=tests/,tools docs containers release)
 
 test-fast: .venv/installed-dev
-	@$(PYTEST) $(addprefix --ignore=tests/,tools faults aio soak) \
+	@$(PYTEST) $(addprefix --ignore=tests/,tools docs containers release faults aio soak files runs) \
 	  -p tests.fast --hypothesis-profile=fast
+
+# Branches too. It takes twice as long as `make test`, and so is not part of `make check`.
+coverage: .venv/installed-dev .venv/rescalehtc-1.1.0
+	@rm -rf build/coverage && mkdir -p build/coverage
+	@$(BIN)/coverage run -m pytest $(addprefix --ignore=tests/,tools docs containers release)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
 # The files are listed in the plugin.
 test-loop: .venv/installed-dev
-	@$(PYTEST) --ignore=tests/tools -p tests.on_loop --hypothesis-profile=fast
+	@$(PYTEST) $(addprefix --ignore=tests/,tools docs containers release) -p tests.on_loop --hypothesis-profile=fast
+
+# Each worker has an emulator of its own.
+test-containers: .venv/installed-dev
+	@$(PYTEST) -n 2 -rs tests/containers
 
 # nox and uv find interpreters on the PATH; pyenv's are beside it.
 matrix: export PATH := $(CURDIR)/$(BIN):$(PATH):$(subst $(eval ) ,:,$(wildcard $(HOME)/.pyenv/versions/*/bin))
-matrix: .venv/installed-dev .venv/rescalehtc-1.1.0
-	@$(BIN)/nox
+matrix: .venv/installed-dev .venv/rescalehtc-1.1.0 .venv/awscli
+	@$(BIN)/nox $(if $(SESSION),--session $(SESSION))
+
+# Runs a command, and prints the last line that it wrote, or all of them if it fails.
+define step
+	@mkdir -p build/check; printf '%-16s ' '$(1)'; \
+	  if { $(2); } > 'build/check/$(1).log' 2>&1; then grep . 'build/check/$(1).log' | tail -n 1 | grep . || echo ok; \
+	  else echo FAILED; cat 'build/check/$(1).log'; exit 1; fi
+endef
 
 check: .venv/installed-dev
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/pyright
-	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes rescalehtc --ignoreexternal
-	$(BIN)/lint-imports
-	$(BIN)/openapi-spec-validator openapi/htc.yaml
-	$(BIN)/python -m codegen --check
-	$(PYTEST) tests/tools
-	$(MAKE) --no-print-directory test
-	$(MAKE) --no-print-directory test-loop
+	$(call step,format,$(BIN)/ruff format --check .)
+	$(call step,lint,$(BIN)/ruff check .)
+	$(call step,spelling,$(BIN)/codespell)
+	$(call step,mypy,$(BIN)/mypy)
+	$(call step,pyright,$(BIN)/pyright)
+	$(call step,public types,PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes rescalehtc --ignoreexternal)
+	$(call step,layers,$(BIN)/lint-imports)
+	$(call step,openapi,$(BIN)/openapi-spec-validator openapi/htc.yaml)
+	$(call step,generated files,$(BIN)/python -m codegen --check)
+	$(call step,tools and pages,$(PYTEST) tests/tools tests/docs)
+	$(call step,tests,$(MAKE) --no-print-directory test)
+	$(call step,containers,$(MAKE) --no-print-directory test-containers)
 
 # A warning is an error: a link that leads nowhere, a docstring that can't be read.
 docs: .venv/installed-dev
@@ -90,15 +114,38 @@ drift: .venv/installed-dev
 	@$(BIN)/python -m codegen.drift "$(VENDOR)"
 
 # WRITE=1 puts the table into docs/performance.md.
-bench: .venv/installed-dev .venv/core .venv/rescalehtc-1.1.0
+bench: .venv/installed-dev .venv/core .venv/rescalehtc-1.1.0 .venv/awscli
 	@$(BIN)/python -m benchmarks $(if $(ROW),--row $(ROW)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	  $(if $(WRITE),--write)
 
+# The project has no mail address, which pyroma asks for.
+dist: .venv/installed-dev
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build
+	@$(BIN)/twine check --strict dist/*
+	@$(BIN)/check-wheel-contents dist
+	@$(BIN)/pyroma --min 10 --skip-tests AuthorEmail dist/*.tar.gz
+	@$(BIN)/python -m tests.dist dist
+	@$(PYTEST) tests/release
+
+# What is installed with the wheel, in CycloneDX's form.
+sbom: dist
+	@rm -rf build/sbom && mkdir -p build
+	@$(BIN)/python -m venv build/sbom
+	@build/sbom/bin/python -m pip --quiet install --constraint requirements.txt dist/*.whl
+	@UV_CACHE_DIR=build/cache $(BIN)/uv tool run --quiet --from cyclonedx-bom==7.5.0 \
+	  cyclonedx-py environment --output-file build/sbom.json build/sbom
+	@echo "build/sbom.json"
+
+picture: .venv/installed-dev
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/picture.py
+
 clean:
-	rm -rf .venv .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .nox build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
+	@echo "creating .venv ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or later is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv .venv
@@ -111,6 +158,11 @@ clean:
 # The untyped release, apart: a client that shares no line with this project.
 .venv/rescalehtc-1.1.0: tests/requirements-1.1.0.txt | .venv/bin/python
 	@$(PIP) install --no-deps --target $@ --requirement tests/requirements-1.1.0.txt
+	@touch $@
+
+# The command line of AWS, apart: its dependencies conflict with others.
+.venv/awscli: tests/requirements-awscli.txt | .venv/bin/python
+	@$(PIP) install --no-deps --target $@ --requirement tests/requirements-awscli.txt
 	@touch $@
 
 # The package as it is installed without extras; tools of development would slow its import.

@@ -61,6 +61,7 @@ def main() -> int:
         series = {
             name: [(run.size, taken[run][0].seconds) for run in runs if taken[run]]
             for name, runs in GROWING.items()
+            if not any(run in failed for run in runs)
         }
         PICTURE.write_text(draw("Time by size", series), encoding="utf-8")
     return 0 if all(line.verdict == "met" for line in lines) else 1

@@ -18,17 +18,17 @@ def import_typer(_clock: Clock, _size: int) -> None:
     import typer  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 
-def show_help(clock: Clock, _size: int) -> bool:
+def show_help(clock: Clock, _size: int) -> None:
     """Run `rescalehtc --help`."""
     with clock:
-        return "validate" in _run_command("--help")
+        assert "validate" in _run_command("--help")
 
 
 def validate(clock: Clock, size: int) -> int:
-    """Run `rescalehtc validate` with a JSON file of so many submit requests."""
+    """Run `rescalehtc validate` with a JSON file of `size` submit requests."""
     from rescalehtc._requests import submit_request
 
-    request = submit_request.from_arguments(DEFINITION, None, {}).to_json_dict()
+    request = submit_request.from_arguments(DEFINITION, "AWS_EU_WEST_1", {}).to_json_dict()
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(
             "["

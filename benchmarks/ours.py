@@ -137,7 +137,7 @@ DEFINITION: dict[str, object] = {
 
 
 def check_arguments(clock: Clock, size: int) -> int:
-    """Check the arguments of create_job_batch so many times."""
+    """Check the arguments of create_job_batch `size` times."""
     from rescalehtc._requests import submit_request
 
     _, task = work.connected(size)
@@ -149,7 +149,7 @@ def check_arguments(clock: Clock, size: int) -> int:
 
 
 def check_payload(clock: Clock, size: int) -> int:
-    """Check so many submit requests, given as dictionaries."""
+    """Check `size` submit requests, given as dictionaries."""
     from rescalehtc._requests import submit_request
 
     _, task = work.connected(size)

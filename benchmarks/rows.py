@@ -71,6 +71,13 @@ def _whole(
     )
 
 
+def _beside_aws(direction: str) -> Bar:
+    ours, theirs = (
+        Run("emulated", f"{who}_{direction}", 1_000, once=True) for who in ("files", "aws")
+    )
+    return Bar("wall", 0.5, ours, theirs)
+
+
 _LISTED = Run("untyped", "get_jobs", 100_000)
 _ITERATED = Run("ours", "iter_jobs", 100_000)
 _SAVED = Run("ours", "get_logs_to_file", 1_000_000)
@@ -286,6 +293,16 @@ ROWS: tuple[Row, ...] = (
         "emulator-list",
         "emulator: 100,000 stored jobs listed ÷ 5 s",
         (Bar("wall", 1.0, Run("emulated", "list_stored", 100_000, once=True), 5.0),),
+    ),
+    Row(
+        "files-up",
+        "emulator: 1,000 files of 10 kB up ÷ aws s3 sync",
+        (_beside_aws("up"),),
+    ),
+    Row(
+        "files-down",
+        "emulator: 1,000 files of 10 kB down ÷ aws s3 sync",
+        (_beside_aws("down"),),
     ),
 )
 

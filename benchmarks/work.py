@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def connected(size: int) -> tuple[HtcSession, htctasks.HtcTask]:
-    """A session that has its token, and a task of so many jobs."""
+    """A session that has its token, and a task of `size` jobs."""
     from rescalehtc import HtcSession, htcprojects, htctasks
 
     rescale = HtcSession(api_key="key")

@@ -1,10 +1,22 @@
-"""`python -m codegen` writes the generated files; with `--check` it only compares them."""
+"""`python -m codegen` writes the generated files. With `--check`, it only compares them."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from . import aio, facts, literals, models, nulls, operations, pages, records, types
+from . import (
+    aio,
+    commands,
+    facts,
+    literals,
+    models,
+    nulls,
+    operations,
+    pages,
+    records,
+    schema,
+    types,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = ROOT / "openapi" / "htc.yaml"
@@ -13,9 +25,12 @@ SPEC = ROOT / "openapi" / "htc.yaml"
 def main() -> int:
     """Write or compare the generated files."""
     parser = argparse.ArgumentParser(prog="python -m codegen", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="exit with 1 if a file is not current")
+    parser.add_argument(
+        "--check", action="store_true", help="exit with status 1 if a file is outdated"
+    )
     check: bool = parser.parse_args().check
 
+    submit_schema = schema.generate(SPEC)
     generated = {
         ROOT / "rescalehtc" / "models.py": models.generate(SPEC, ROOT),
         ROOT / "rescalehtc" / "_wire" / "operations.py": operations.generate_constants(SPEC, ROOT),
@@ -25,16 +40,20 @@ def main() -> int:
         ROOT / "rescalehtc" / "records.py": records.generate(SPEC, ROOT),
         ROOT / "rescalehtc" / "types.py": types.generate(SPEC, ROOT),
         ROOT / "rescalehtc" / "emulator" / "_nulls.py": nulls.generate(SPEC),
+        # One has an address, and the command line prints the other.
+        ROOT / "schema" / schema.NAME: submit_schema,
+        ROOT / "rescalehtc" / "cli" / schema.NAME: submit_schema,
         ROOT / "docs" / "operations.md": pages.generate(SPEC, ROOT),
     }
     is_current = write(generated, check)
-    # Of the facade's modules one is generated too.
+    # Of the facade's modules and the commands one is generated too.
     is_current &= write(aio.generate(ROOT), check)
+    is_current &= write(commands.generate(ROOT / "docs" / "commands"), check)
     return 0 if is_current or not check else 1
 
 
 def write(generated: dict[Path, str], check: bool) -> bool:
-    """Write, or only name, the files that are not current; return whether all were."""
+    """Write outdated files, or only print their names. Return whether all were up to date."""
     stale = [
         path
         for path, text in generated.items()
@@ -43,7 +62,7 @@ def write(generated: dict[Path, str], check: bool) -> bool:
     for path in stale:
         name = path.relative_to(ROOT)
         if check:
-            print(f"{name} is not current: run `make generate`", file=sys.stderr)
+            print(f"{name} is outdated: run `make generate`", file=sys.stderr)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(generated[path].encode())

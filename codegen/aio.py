@@ -1,8 +1,8 @@
 """The facade's modules -> rescalehtc/aio: the same calls, with `await`.
 
-A twin module has only what differs. Of a function or method that takes the session, and of what
-makes objects of such classes, it has a copy in which calls that take the session are awaited.
-Everything else is inherited or imported from the blocking module.
+A twin module contains only the differences. It has a copy of each function or method that takes the
+session, or that makes objects of such classes. In these copies, calls that take the session are
+awaited. Everything else is inherited or imported from the blocking module.
 """
 
 from __future__ import annotations
@@ -24,21 +24,30 @@ if TYPE_CHECKING:
 
 MODULES = (
     "api",
+    "files/_files",
+    "files/__init__",
+    "_objects/explained",
     "_objects/storage",
     "htcworkspaces",
     "htcprojects",
     "htctasks",
     "container_registry",
     "htcjobs/_job",
+    "htcjobs/_failed_job",
     "htcjobs/_batch",
     "htcjobs/_listings",
     "htcjobs/_submit",
+    "htcjobs/_batches",
+    "htcjobs/_run",
+    "htcjobs/_plan",
     "htcjobs/__init__",
 )
 SESSION = "rescale"
+# A method without the parameter has the session if it begins with this.
+CONTEXT_METHODS = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 AWAITED_OF_SESSION = ("run", "send", "upload")
 ITERATED_OF_SESSION = ("pages", "iterate")
-# A twin overrides blocking methods by asynchronous ones: the session decides which of them runs.
+# A twin overrides blocking methods with asynchronous ones. The session determines which one runs.
 HEADER = '''\
 """{summary}
 
@@ -74,20 +83,20 @@ class Module:
 
     @property
     def dotted(self) -> str:
-        """Its name below the package."""
+        """Its name, relative to the package."""
         return self.name.replace("/", ".").removesuffix(".__init__")
 
     @property
     def depth(self) -> int:
-        """In how many packages it is."""
+        """The number of packages that contain it."""
         return self.name.count("/") + 1
 
     def offset(self, line: int, column: int) -> int:
-        """Where a position is in the source."""
+        """The offset of a position in the source."""
         return self.starts[line - 1] + column
 
     def span(self, node: ast.stmt | ast.expr | ast.arg) -> tuple[int, int]:
-        """Where a node begins and ends, with its decorators."""
+        """The start and end of a node, with its decorators."""
         first: ast.stmt | ast.expr | ast.arg = node
         start = self.offset(first.lineno, first.col_offset)
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.decorator_list:
@@ -104,7 +113,7 @@ class Module:
 
 
 class Facade:
-    """What is known of all modules together."""
+    """The facts about all modules together."""
 
     def __init__(self, root: Path) -> None:
         package = root / "rescalehtc"
@@ -117,6 +126,23 @@ class Facade:
             self._find_twins(module)
         while self._find_calls():
             pass
+        self.makers = {
+            function.name
+            for module in self.modules
+            for function, is_method in functions_of(module.tree)
+            if not is_method and self._makes_twin(function)
+        }
+        """Functions that take the session only to give it to an object."""
+
+    def _makes_twin(self, function: ast.FunctionDef) -> bool:
+        returned = function.returns
+        is_twin = isinstance(returned, ast.Name) and returned.id in self.twins
+        return is_twin and takes_session(function) and function.name not in self.awaited
+
+    @property
+    def known(self) -> set[str]:
+        """The names of what is different in the twins."""
+        return self.awaited | self.iterated | self.makers | {*self.twins}
 
     def _find_twins(self, module: Module) -> None:
         for node in module.tree.body:
@@ -130,7 +156,7 @@ class Facade:
                 self.twins[node.name] = module.name
 
     def _find_calls(self) -> bool:
-        """Find which functions have to be asynchronous; return whether there were more."""
+        """Find functions that must be asynchronous. Return whether there were new ones."""
         before = len(self.awaited) + len(self.iterated)
         for module in self.modules:
             for function, is_method in functions_of(module.tree):
@@ -146,11 +172,11 @@ class Facade:
         return len(self.awaited) + len(self.iterated) > before
 
     def is_suspending(self, node: ast.AST) -> bool:
-        """Whether a node is a call that has to be awaited or iterated over."""
+        """Whether a node is a call that must be awaited or iterated over."""
         return self.is_awaited(node) or self.is_iterated(node)
 
     def is_awaited(self, node: ast.AST) -> bool:
-        """Whether a node is a call that has to be awaited."""
+        """Whether a node is a call that must be awaited."""
         return called(node, self.awaited, AWAITED_OF_SESSION)
 
     def is_iterated(self, node: ast.AST) -> bool:
@@ -158,7 +184,7 @@ class Facade:
         return called(node, self.iterated, ITERATED_OF_SESSION)
 
     def mentions_twin(self, node: ast.AST) -> bool:
-        """Whether a class with a twin is named in a node."""
+        """Whether a node contains the name of a class with a twin."""
         return any(name in self.twins for name in names_in(node))
 
 
@@ -170,7 +196,7 @@ class Twin:
         self.module = module
         self.used: set[str] = set()
         self.bases: set[str] = set()
-        """Classes that are named as they are in the blocking module."""
+        """The classes that keep their names from the blocking module."""
         self.own: set[str] = set()
 
     def text(self) -> str:
@@ -183,6 +209,8 @@ class Twin:
             elif isinstance(node, ast.FunctionDef) and self._is_asynchronous(node):
                 parts.append(self._function(node))
                 self.own.add(node.name)
+            elif isinstance(node, ast.If) and (sources := lazy_sources(node)):
+                parts.append(self._lazy(sources))
             elif is_all(node):
                 names = [n for n in strings_in(node) if n != "HtcSession"]
                 self.used |= set(names)
@@ -191,9 +219,17 @@ class Twin:
         header = HEADER.format(summary=summary.partition("\n")[0], module=self.module.dotted)
         return header + "\n".join(self._imports()) + "\n\n\n" + "\n\n\n".join(parts) + "\n"
 
+    def _lazy(self, sources: dict[str, str]) -> str:
+        """The module's `__getattr__`, which imports names when they are first used."""
+        self.used.add("_lazy")
+        given = ""
+        for name, source in sources.items():
+            is_twin = source.replace(".", "/") in MODULES and name in self.facade.known
+            given += f"{name}={('aio.' if is_twin else '') + source!r}, "
+        return f"if not TYPE_CHECKING:\n    __getattr__ = _lazy.importer(__name__, {given})"
+
     def _is_asynchronous(self, function: ast.FunctionDef) -> bool:
-        known = self.facade.awaited | self.facade.iterated
-        return takes_session(function) and function.name in known
+        return takes_session(function) and function.name in self.facade.known
 
     def _class(self, node: ast.ClassDef) -> str:
         body: list[str] = [f'"""{ast.get_docstring(node, clean=False)}"""']
@@ -223,7 +259,7 @@ class Twin:
         return f"{decorators}class {node.name}({', '.join(bases)}):\n    {text}"
 
     def _attributes(self, init: ast.FunctionDef) -> list[str]:
-        """Annotations for attributes whose class is a twin here."""
+        """The annotations for attributes whose class has a twin."""
         docstrings = docstrings_after(init)
         return [
             f"{node.target.attr}: {self._copied(node.annotation)}{docstrings.get(node, '')}"
@@ -242,6 +278,8 @@ class Twin:
         self.used |= names_in(function)
         start, end = self.module.span(function)
         text = edits.apply(start, end)
+        for name, asynchronous in CONTEXT_METHODS.items():
+            text = text.replace(f"def {name}(", f"def {asynchronous}(")
         indent = " " * function.col_offset
         return re.sub(rf"(?m)^{indent}", "", text) if indent else text
 
@@ -287,15 +325,17 @@ class Twin:
                 edits.insert(end, f":\n{' ' * depth}yield item")
             elif isinstance(node, ast.ImportFrom):
                 assert node.module is not None
-                edits.replace(
-                    *self.module.span(node),
-                    import_line("." * (node.level + 1) + node.module, node.names),
-                )
+                origin = self._origin(node)
+                is_twin = any(str(origin / one.name) in MODULES for one in node.names)
+                source = "." * (self.module.depth + 1) + str(origin).replace("/", ".")
+                if is_twin:
+                    source = "." * node.level + node.module
+                edits.replace(*self.module.span(node), import_line(source, node.names))
             elif isinstance(node, ast.Name):
                 self._edit_name(node, edits, top)
 
     def _edit_loop(self, node: ast.For, edits: Edits) -> None:
-        """Make a loop asynchronous that closes what it iterates over, however it is left."""
+        """Make a loop asynchronous, and close its iterator at the end."""
         iterated = self.module.text(node.iter)
         edits.replace(
             self.module.span(node)[0],
@@ -319,9 +359,9 @@ class Twin:
             edits.replace(*self.module.span(node), base_name(node.id))
 
     def _is_parameter(self, node: ast.Name, top: ast.AST) -> bool:
-        """Whether a name is the class of an argument that may be of either kind.
+        """Whether a name is the class of an argument that accepts both kinds of objects.
 
-        It may not if the function awaits methods of it, or yields it.
+        It does not if the function awaits methods of the argument, or yields it.
         """
         if not isinstance(top, ast.FunctionDef):
             return False
@@ -341,7 +381,7 @@ class Twin:
         return not is_awaited and not is_yielded
 
     def _imports(self) -> Iterator[str]:
-        """The imports of the twin: what it uses, from where the blocking module has it."""
+        """The imports of the twin, from the same modules as in the blocking module."""
         used = (self.used | {"TYPE_CHECKING"}) - self.own - set(dir(builtins))
         lines: list[str] = []
         typing: list[str] = []
@@ -368,6 +408,11 @@ class Twin:
         yield "if TYPE_CHECKING:"
         yield from (f"    {line}" for line in typing)
 
+    def _origin(self, node: ast.ImportFrom) -> PurePosixPath:
+        """The module that a relative import is from."""
+        package = PurePosixPath(self.module.name).parents[node.level - 1]
+        return package / (node.module or "").replace(".", "/")
+
     def _import(self, node: ast.Import | ast.ImportFrom, used: set[str]) -> Iterator[str]:
         names = [one for one in node.names if (one.asname or one.name) in used]
         if isinstance(node, ast.Import):
@@ -379,11 +424,9 @@ class Twin:
             if not node.level:
                 yield import_line(node.module or "", [one])
                 continue
-            origin = PurePosixPath(self.module.name).parents[node.level - 1]
-            origin /= (node.module or "").replace(".", "/")
-            known = self.facade.awaited | self.facade.iterated | {*self.facade.twins}
+            origin = self._origin(node)
             is_twin = str(origin / one.name) in MODULES or (
-                str(origin) in MODULES and one.name in known
+                str(origin) in MODULES and one.name in self.facade.known
             )
             dots = "." * (self.module.depth + (not is_twin))
             dotted = "" if str(origin) == "." else str(origin).replace("/", ".")
@@ -402,7 +445,7 @@ class Edits:
         self.made.append((at, at, text))
 
     def replace(self, start: int, end: int, text: str) -> None:
-        """Replace what is there."""
+        """Replace a range."""
         self.made.append((start, end, text))
 
     def apply(self, start: int, end: int) -> str:
@@ -415,14 +458,14 @@ class Edits:
 
 
 def generate(root: Path) -> dict[Path, str]:
-    """Return the text of each file of rescalehtc/aio that is generated."""
+    """Return the text of each generated file of rescalehtc/aio."""
     facade = Facade(root)
     folder = root / "rescalehtc" / "aio"
     texts = {
         folder / f"{module.name}.py": formatted(Twin(facade, module).text(), root)
         for module in facade.modules
     }
-    texts[folder / "_objects" / "__init__.py"] = '"""What the twins share. GENERATED."""\n'
+    texts[folder / "_objects" / "__init__.py"] = '"""Base classes of the twins. GENERATED."""\n'
     return texts
 
 
@@ -437,19 +480,26 @@ def import_line(source: str, names: list[ast.alias]) -> str:
 
 
 def takes_session(node: ast.AST) -> bool:
-    """Whether a node is a function with a parameter for the session."""
+    """Whether a node is a function with a parameter for the session, or a method that has it."""
     if not isinstance(node, Function):
         return False
     arguments = [*node.args.args, *node.args.kwonlyargs]
-    return any(argument.arg == SESSION for argument in arguments)
+    return any(argument.arg == SESSION for argument in arguments) or any(
+        isinstance(one, ast.Attribute) and is_session(one) for one in ast.walk(node)
+    )
+
+
+def is_session(node: ast.expr) -> bool:
+    """Whether a node is the session: `rescale`, or `self._rescale`."""
+    return ast.unparse(node) in (SESSION, f"self._{SESSION}")
 
 
 def called(node: ast.AST, names: set[str], of_session: tuple[str, ...]) -> bool:
-    """Whether a node is a call that passes the session to one of some names, or its method."""
+    """Whether a node is a call of one of these names, or of a method, with the session."""
     if not isinstance(node, ast.Call):
         return False
     match node.func:
-        case ast.Attribute(value=ast.Name(id="rescale"), attr=name):
+        case ast.Attribute(value=value, attr=name) if is_session(value):
             return name in of_session
         case ast.Attribute(attr=name) | ast.Name(id=name):
             given = [*node.args, *(keyword.value for keyword in node.keywords)]
@@ -461,13 +511,13 @@ def called(node: ast.AST, names: set[str], of_session: tuple[str, ...]) -> bool:
 
 
 def is_list_of(node: ast.Call, facade: Facade) -> bool:
-    """Whether a call makes a list of an iterator of the facade."""
+    """Whether a call makes a list from an iterator of the facade."""
     is_list = isinstance(node.func, ast.Name) and node.func.id == "list"
     return is_list and facade.is_iterated(node.args[0])
 
 
 def docstrings_after(node: ast.ClassDef | ast.FunctionDef) -> dict[ast.AST, str]:
-    """The docstrings of annotated attributes, each as the lines that follow its annotation."""
+    """The docstrings of annotated attributes, as the lines after their annotations."""
     found: dict[ast.AST, str] = {}
     for block in ast.walk(node):
         if not isinstance(block, ast.ClassDef | ast.FunctionDef | ast.With):
@@ -484,7 +534,7 @@ def docstrings_after(node: ast.ClassDef | ast.FunctionDef) -> dict[ast.AST, str]
 
 
 def type_variables(argument: ast.expr) -> list[str]:
-    """The type variables that a generic base class has for its arguments."""
+    """The type variables of a generic base class, for its arguments."""
     names = argument.elts if isinstance(argument, ast.Tuple) else [argument]
     return [name.id for name in names if isinstance(name, ast.Name)]
 
@@ -494,13 +544,25 @@ def is_all(node: ast.stmt) -> bool:
     return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
 
 
+def lazy_sources(node: ast.If) -> dict[str, str]:
+    """The names that a module imports when they are first used, and their modules."""
+    for statement in node.orelse:
+        match statement:
+            case ast.Assign(value=ast.Call(func=ast.Attribute(attr="importer"), keywords=keywords)):
+                found = {one.arg: ast.literal_eval(one.value) for one in keywords if one.arg}
+                return {name: source for name, source in found.items() if name != "HtcSession"}
+            case _:
+                pass
+    return {}
+
+
 def is_returned(node: ast.Name, top: ast.AST) -> bool:
-    """Whether a name is in the annotation of what a function returns."""
+    """Whether a name is in the return annotation of a function."""
     return isinstance(top, Function) and top.returns is not None and node in ast.walk(top.returns)
 
 
 def is_instance_check(node: ast.Name, top: ast.AST) -> bool:
-    """Whether a name is the class in a check of a value's class."""
+    """Whether a name is the class in a check such as isinstance."""
     return any(
         isinstance(call, ast.Call)
         and isinstance(call.func, ast.Name)
@@ -522,7 +584,7 @@ def functions_of(tree: ast.Module) -> Iterator[tuple[ast.FunctionDef, bool]]:
 
 
 def walk(function: ast.FunctionDef) -> Iterator[ast.AST]:
-    """The nodes of a function without those of functions in it."""
+    """The nodes of a function, without those of nested functions."""
     nodes: list[ast.AST] = [*function.body]
     while nodes:
         node = nodes.pop()
@@ -532,7 +594,7 @@ def walk(function: ast.FunctionDef) -> Iterator[ast.AST]:
 
 
 def names_in(node: ast.AST) -> set[str]:
-    """The names in a node, those in quoted annotations included."""
+    """The names in a node, including those in quoted annotations."""
     names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
     for text in strings_in(node):
         if re.fullmatch(r"[\w.\[\], |]+", text) and ("." in text or text.startswith("Htc")):

@@ -1,4 +1,4 @@
-"""openapi/htc.yaml -> rescalehtc/_facts.py: job statuses, limits, and what is known of fields."""
+"""openapi/htc.yaml -> rescalehtc/_facts.py: job statuses, limits, and facts about fields."""
 
 from __future__ import annotations
 
@@ -49,11 +49,15 @@ def _limits(spec: Spec) -> str:
     submit, logs = (spec.operation(name) for name in ("submitJobs", "listJobLogs"))
     requests = submit.body["maxItems"]
     batch_size = spec.schemas["HTCJobSubmitRequest"]["properties"]["batchSize"]["maximum"]
+    definition = spec.schemas["HTCJobDefinition"]["properties"]
+    memory, timeout = (definition[name]["maximum"] for name in ("maxMemory", "execTimeoutSeconds"))
     page = spec.raw["components"]["parameters"]["pageSize"]
     log_page = next(p for p in logs.parameters if p["name"] == "pageSize")["schema"]["maximum"]
     return (
         _constant("MAX_REQUESTS", "", requests, "Submit requests in one call.")
         + _constant("MAX_BATCH_SIZE", "", batch_size, "Jobs in one batch.")
+        + _constant("MAX_MEMORY_MIB", "", memory, "Memory of a job.")
+        + _constant("MAX_TIMEOUT_SECONDS", "", timeout, "Seconds that a job may run.")
         + _constant("DEFAULT_PAGE_SIZE", "", page["schema"]["default"], "Items in a page.")
         + _constant("PAGE_SIZE", "", page["x-page-size"], "Items that listings ask for in a page.")
         + _constant("MAX_LOG_PAGE_SIZE", "", log_page, "Lines in a page of a log.")
@@ -61,7 +65,7 @@ def _limits(spec: Spec) -> str:
 
 
 def _requests(spec: Spec) -> str:
-    """What is known of the fields of requests."""
+    """The facts about fields of requests."""
     sent = spec.request_components()
     optional: set[str] = set()
     shown: dict[str, set[bool]] = {}
@@ -85,7 +89,7 @@ def _requests(spec: Spec) -> str:
             if found := dict(_arguments(spec, root, ())):
                 arguments[root] = found
             content = spec.success_schema(operation)
-            if content and operation.method != "PATCH":  # its body has only what is to change
+            if content and operation.method != "PATCH":  # a PATCH body has only the changed fields
                 _compare(spec, body, content[1], answered, marks)
     reserved: dict[str, list[str]] = spec.schemas["EnvPair"]["properties"]["name"]["x-reserved"]
     return (
@@ -93,50 +97,58 @@ def _requests(spec: Spec) -> str:
             "ARGUMENTS",
             "Mapping[str, Mapping[str, tuple[str, ...]]]",
             repr(arguments),
-            "By the class of a request, arguments of the facade and the fields that they set.",
+            "Arguments of the facade and the fields that they set, by the class of the request.",
         )
         + _constant(
             "OPTIONAL_ARGUMENTS",
             "",
             _set(optional),
-            "Arguments that are left to the service if they are None.",
+            "Arguments that use the service's default if they are None.",
         )
         + _constant(
             "SHOWN_FIELDS",
             "",
             _set({name for name, values in shown.items() if True in values}),
-            "Fields whose values messages may repeat. All others may be, or hold, a secret.",
+            "Fields whose values messages may show. Other fields may contain secrets.",
         )
         + _constant(
-            "PATTERNS", "Mapping[str, str]", repr(patterns), "Fields with a pattern, in words."
+            "PATTERNS",
+            "Mapping[str, str]",
+            repr(patterns),
+            "Descriptions of the patterns of fields.",
         )
         + _constant(
             "PAIRS",
             "Mapping[tuple[str, ...], str]",
             repr(dict(_pairs(spec, "HTCJobSubmitRequest", ()))),
-            "Lists of pairs in a submit request, which a plain dictionary may stand for, and what "
-            "the first one of a pair is named.",
+            "Lists of pairs in a submit request that may be plain dictionaries, with the field for "
+            "their keys.",
         )
         + _constant(
             "SET_BY_SERVICE",
             "Mapping[str, frozenset[str]]",
             "{" + "".join(f"{name!r}: {_set(fields)}," for name, fields in answered.items()) + "}",
-            "Fields that the service adds where it repeats a request.",
+            "Fields that the service adds to a request in its response.",
         )
         + _constant(
             "ANSWER_MARKS",
             "Mapping[str, str]",
             repr(marks),
-            "The field that only, and every, answer to such a request has.",
+            "A field that the service always sets in the response, and that requests don't have.",
         )
-        + _constant("RESERVED_NAMES", "", _set(reserved["names"]), "Environment variables.")
-        + _constant("RESERVED_PREFIXES", "", _tuple(reserved["prefixes"]), "How others begin.")
-        + _constant("RESERVED_PARTS", "", _tuple(reserved["parts"]), "What others contain.")
+        + _constant(
+            "RESERVED_NAMES",
+            "",
+            _set(reserved["names"]),
+            "Reserved names of environment variables.",
+        )
+        + _constant("RESERVED_PREFIXES", "", _tuple(reserved["prefixes"]), "Reserved prefixes.")
+        + _constant("RESERVED_PARTS", "", _tuple(reserved["parts"]), "Reserved substrings.")
     )
 
 
 def _models(spec: Spec) -> str:
-    """What is known of the fields and values of all models."""
+    """The facts about fields and values of all models."""
     secret = {
         f"{component}.{snake_case(name)}"
         for component, name, schema in spec.properties()
@@ -149,10 +161,15 @@ def _models(spec: Spec) -> str:
     }
     open_enums = {name for name, schema in spec.schemas.items() if "x-unlisted-allowed" in schema}
     return (
-        _constant("SECRET_FIELDS", "", _set(secret), "Fields whose values stay out of every repr.")
-        + _constant("FETCHED_BY", "Mapping[str, str]", repr(fetched), "Calls for whole records.")
+        _constant("SECRET_FIELDS", "", _set(secret), "Fields whose values no repr shows.")
         + _constant(
-            "OPEN_ENUMERATIONS", "", _set(open_enums), "Those whose unlisted values may be sent."
+            "FETCHED_BY", "Mapping[str, str]", repr(fetched), "Calls that fetch complete records."
+        )
+        + _constant(
+            "OPEN_ENUMERATIONS",
+            "",
+            _set(open_enums),
+            "Enumerations whose unlisted values may be sent.",
         )
     )
 
@@ -160,7 +177,7 @@ def _models(spec: Spec) -> str:
 def _arguments(
     spec: Spec, component: str, path: tuple[str, ...]
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The arguments that set properties of a request, with the properties' places."""
+    """The arguments that set properties of a request, with the properties' locations."""
     for name, schema in spec.schemas[component].get("properties", {}).items():
         if "x-argument" in schema:
             yield schema["x-argument"], (*path, name)
@@ -185,7 +202,7 @@ def _compare(
     added: dict[str, set[str]],
     marks: dict[str, str],
 ) -> None:
-    """Collect the properties that an answer has beyond those of its request, at any depth."""
+    """Collect the properties of a response that its request does not have, at any depth."""
     sent, answer = sent.get("items", sent), answer.get("items", answer)
     if "$ref" not in sent or sent == answer:
         return

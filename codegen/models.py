@@ -1,7 +1,7 @@
 """openapi/htc.yaml -> rescalehtc/models.py, by datamodel-code-generator.
 
-Its options are in pyproject.toml. Worked out here are which classes are requests, how type checkers
-see fields with enumerations, and the docstrings of members.
+Its options are in pyproject.toml. This module determines which classes are requests, the types of
+fields with enumerations, and the docstrings of members.
 """
 
 import json
@@ -22,7 +22,7 @@ def generate(spec_path: Path, root: Path) -> str:
     """Return the text of rescalehtc/models.py."""
     spec = Spec(spec_path)
     requests = sorted(spec.request_components())
-    with tempfile.TemporaryDirectory(dir=root) as folder:  # inside, for the formatters' settings
+    with tempfile.TemporaryDirectory(dir=root) as folder:  # in root, for the formatters' settings
         output = Path(folder) / "models.py"
         subprocess.run(
             [
@@ -44,7 +44,7 @@ def generate(spec_path: Path, root: Path) -> str:
 
 
 def _open(spec: Spec, objects: str) -> str:
-    """Let type checkers take any string for a field with an enumeration."""
+    """Make type checkers accept any string for a field with an enumeration."""
     names = "|".join(name for name, schema in spec.schemas.items() if "enum" in schema)
     value = rf"\b({names})\b(?=\s*[|\],])"
     text = ""
@@ -61,7 +61,7 @@ def _open(spec: Spec, objects: str) -> str:
 
 
 def _values(names: list[str]) -> str:
-    """The types of fields to be given: editors offer their values."""
+    """The types of request fields, whose values editors complete."""
     seen = "".join(f"    {name}Value: TypeAlias = {name} | _literals.{name}\n" for name in names)
     real = "".join(f"    {name}Value = {name}\n" for name in names)
     imported = "    from rescalehtc import _literals\n\n"

@@ -1,4 +1,4 @@
-"""Reading openapi/htc.yaml."""
+"""Read openapi/htc.yaml."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 @dataclass(frozen=True)
 class SpecOperation:
-    """One operation of the description, with the parameters of its path merged in."""
+    """One operation of the description, including the parameters of its path."""
 
     method: str
     path: str
@@ -33,31 +33,31 @@ class SpecOperation:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The schema of its body; empty if it has none."""
+        """The schema of its body. Empty if it has none."""
         content: dict[str, Any] = self.definition.get("requestBody", {}).get("content", {})
         schema: dict[str, Any] = content.get("application/json", {}).get("schema", {})
         return schema
 
 
 class _Loader(yaml.CSafeLoader):
-    """Refuses a key that is given twice: YAML's readers let the last one win in silence."""
+    """Rejects duplicate keys, for which YAML readers silently use the last value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names: list[str] = [key.value for key, _ in node.value]
         for name, (key, _) in zip(names, node.value, strict=True):
             if names.count(name) > 1:
-                raise ValueError(f"{name!r} is given twice\n{key.start_mark}")
+                raise ValueError(f"duplicate key {name!r}\n{key.start_mark}")
         return super().construct_mapping(node, deep)
 
 
 class Spec:
-    """The description, with references resolved where they are asked for."""
+    """The description, with references resolved on demand."""
 
     def __init__(self, path: Path) -> None:
         self.raw: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe one
 
     def resolve(self, node: dict[str, Any]) -> dict[str, Any]:
-        """The node, or what it refers to."""
+        """The node, or the node that it refers to."""
         while "$ref" in node:
             target: Any = self.raw
             for key in str(node["$ref"]).removeprefix("#/").split("/"):
@@ -88,13 +88,13 @@ class Spec:
         return schemas
 
     def properties(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """All properties of components: the component's name, the property's, its schema."""
+        """All properties of components: the component's name, the property's name, its schema."""
         for component, schema in self.schemas.items():
             for name, property_schema in schema.get("properties", {}).items():
                 yield component, name, property_schema
 
     def success_schema(self, operation: SpecOperation) -> tuple[str, dict[str, Any]] | None:
-        """Media type and schema of the answer when all went well; None if it has no body."""
+        """The media type and schema of a successful response. None if it has no body."""
         for status, answer in operation.definition["responses"].items():
             if status.startswith("2"):
                 for media_type, content in self.resolve(answer).get("content", {}).items():
@@ -102,11 +102,11 @@ class Spec:
         return None
 
     def request_components(self) -> set[str]:
-        """Names of the object components that requests are made of.
+        """The names of the object components of requests.
 
         Raises:
-            ValueError: A component is used in requests and in responses, where one class
-                can't be both strict and tolerant.
+            ValueError: A component is used in requests and responses, but one class can't be both
+                strict and tolerant.
         """
         sent: set[str] = set()
         received: set[str] = set()

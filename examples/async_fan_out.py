@@ -1,10 +1,10 @@
-"""Submit several studies at once on an event loop, and print each result as it comes."""
+"""Submit several studies in parallel on an event loop, and print each result as it arrives."""
 
 import asyncio
 
 from rescalehtc.aio import AsyncHtcSession, htcjobs, htcprojects, htctasks
 
-# Sums the squares of the numbers from 1 to the study's limit, one digit of the last place a job.
+# Sums the squares of the numbers from 1 to the study's limit. Each job takes every tenth number.
 COMMAND = """
 i=$AWS_BATCH_JOB_ARRAY_INDEX sum=0
 while [ $((i += 10)) -le $((LIMIT + 9)) ]; do sum=$((sum + (i - 9) * (i - 9))); done

@@ -1,7 +1,7 @@
-"""Sweep two parameters, take each result when its job ends, and put them into one table.
+"""Sweep two parameters, read each result when its job ends, and collect the results in a table.
 
-Each point is a submit request of its own, with the point in environment variables. `submit`
-takes any number of them, and the jobs come back in the order of the requests.
+Each point has its own submit request, with the point in environment variables. `submit` takes any
+number of requests, and returns the jobs in the order of the requests.
 
     python -m rescalehtc.emulator -- python examples/parameter_sweep.py
 """
@@ -14,9 +14,9 @@ import sys
 from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks, models
 
 ANGLES = (15, 30, 45, 60, 75)  # degrees
-SPEEDS = (10, 20, 30)  # metres a second
+SPEEDS = (10, 20, 30)  # meters per second
 
-# What a job runs: how far a ball flies. Its last line is the result.
+# The program of a job computes how far a ball flies. Its last line is the result.
 SIMULATE = """
 import json, math, os
 angle, speed = math.radians(float(os.environ["ANGLE"])), float(os.environ["SPEED"])
@@ -49,8 +49,6 @@ def request(angle: int, speed: int) -> models.HTCJobSubmitRequest:
 def main() -> int:
     points = list(itertools.product(ANGLES, SPEEDS))
     with HtcSession() as rescale:
-        if rescale.base_url.startswith("http://127.0.0.1:"):
-            rescale.status_refresh_seconds = 0.2  # the emulator is quicker than the service
         project = htcprojects.get_projects(rescale)[0]
         task = htctasks.create_task_with_name(rescale, project, "sweep")
         batch = htcjobs.submit(rescale, task, [request(*point) for point in points])

@@ -1,9 +1,10 @@
-"""A step of a pipeline: run one command as a job, show its log, and exit as it did.
+"""A step of a pipeline: run one command as a job, show its log, and exit with its exit code.
 
     python -m rescalehtc.emulator -- python examples/pipeline_step.py solver:1 sh -c 'exit 3'
 
-The exit status is the job's own; 2 if the arguments are wrong; 3 if the service can't be
-reached, refuses or fails; 4 if the job ended without an exit code, as when its time was up.
+The exit status is the job's exit code, 2 if the arguments are invalid, 3 if the service can't be
+reached, rejects the request or fails, and 4 if the job ended without an exit code, for example
+after its timeout.
 """
 
 import argparse
@@ -13,9 +14,13 @@ from rescalehtc import HtcSession, exceptions, htcjobs, htcprojects, htctasks
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Run a command as a job, and exit as it did.")
+    parser = argparse.ArgumentParser(
+        description="Run a command as a job, and exit with its exit code."
+    )
     parser.add_argument("--task", default="pipeline", help="name of the task (%(default)s)")
-    parser.add_argument("--seconds", type=int, default=3600, help="that it may run (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=int, default=3600, help="timeout of the job (%(default)s)"
+    )
     parser.add_argument("image")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
@@ -31,8 +36,6 @@ def main() -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     with HtcSession() as rescale:
-        if rescale.base_url.startswith("http://127.0.0.1:"):
-            rescale.status_refresh_seconds = 0.2  # the emulator is quicker than the service
         project = htcprojects.get_projects(rescale)[0]
         tasks = htctasks.get_tasks_with_name(rescale, project, arguments.task)
         task = (

@@ -1,7 +1,7 @@
-"""Count the primes below two million in 20 jobs, and put the parts together.
+"""Count the primes below two million in 20 jobs, and add up their results.
 
-It runs on the emulator (`make demo`) and, given an API key and an image with Python in the
-project's registry, on the service: the calls are the same.
+It runs on the emulator (`make demo`). With an API key and an image with Python in the project's
+registry, the same program runs on the service.
 """
 
 from rescalehtc import HtcSession, exceptions, htcjobs, htcprojects, htctasks
@@ -9,7 +9,7 @@ from rescalehtc import HtcSession, exceptions, htcjobs, htcprojects, htctasks
 LIMIT = 2_000_000
 JOBS = 20
 
-# What a job runs. Its index tells it which slice of the numbers is its own.
+# The program of a job. Its index determines its slice of the numbers.
 COUNT_PRIMES = f"""
 import os
 index = int(os.environ["AWS_BATCH_JOB_ARRAY_INDEX"])
@@ -27,8 +27,6 @@ print(sum(sieve[first:last]))
 
 def main() -> None:
     with HtcSession() as rescale:
-        if rescale.base_url.startswith("http://127.0.0.1:"):
-            rescale.status_refresh_seconds = 0.2  # the emulator is quicker than the service
         project = htcprojects.get_projects(rescale)[0]
         print(
             f"project  {project.record.project_name} in {', '.join(project.record.regions or [])}"

@@ -1,7 +1,6 @@
-"""Run a batch, see what failed and why, and submit just that again, up to three times.
+"""Run a batch, print the failed jobs, and resubmit only these jobs, up to three times.
 
-A job that is submitted again is told its old index in the variable PART, so that it does its
-own part of the work and no other.
+A resubmitted job gets its old index in the variable PART, so it does the same part of the work.
 
     python -m rescalehtc.emulator -- python examples/rerun_failures.py
 """
@@ -13,8 +12,8 @@ from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
 PARTS = 8
 ATTEMPTS = 3
 
-# What a job runs. Parts 2 and 5 find no licence the first time: the folder that the jobs of a
-# task share remembers that they have tried.
+# The program of a job. Parts 2 and 5 find no license on their first attempt. They record the
+# attempt in the folder that the jobs of a task share.
 WORK = """
 part=${PART:-$AWS_BATCH_JOB_ARRAY_INDEX}
 tried=$TASK_SHARED_FOLDER/tried-$part
@@ -25,8 +24,6 @@ echo "part $part is done"
 
 def main() -> int:
     with HtcSession() as rescale:
-        if rescale.base_url.startswith("http://127.0.0.1:"):
-            rescale.status_refresh_seconds = 0.2  # the emulator is quicker than the service
         project = htcprojects.get_projects(rescale)[0]
         task = htctasks.create_task_with_name(rescale, project, "parts")
         batch = htcjobs.create_job_batch(

@@ -1,6 +1,6 @@
-"""Three tests of a program that uses the service, without an account.
+"""Test a program that uses the service, without an account.
 
-`pip install "rescalehtc[emulator]"` brings the fixtures; `pytest test_sweep.py` runs it.
+`pip install "rescalehtc[emulator]>=2"` brings the fixtures; `pytest test_sweep.py` runs it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def square(rescale: HtcSession, task: HtcTask, numbers: int) -> list[int]:
-    """What is tested: a program's own function."""
+    """The function of the program to test."""
     batch = htcjobs.create_job_batch(
         rescale,
         task,
@@ -50,5 +50,5 @@ def test_a_job_that_takes_too_long_is_stopped(htc_session: HtcSession, htc_task:
     job = htcjobs.create_single_job(
         htc_session, htc_task, "ON_DEMAND_ECONOMY", "solver:1", 60, commands=["sleep", "600"]
     )
-    job.wait(htc_session, timeout=60)  # the emulator's clock is fast: a minute is 3 seconds
+    job.wait(htc_session, timeout=60)  # a minute of the emulator's clock takes 3 seconds
     assert job.record.failure_code == "ErrorTimeout"

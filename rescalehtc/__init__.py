@@ -1,7 +1,7 @@
 """Typed SDK for Rescale's high-throughput computing service (HTC).
 
-Start with HtcSession, then htcprojects, htctasks and htcjobs. Modules are imported when
-they are first used, so `import rescalehtc` costs next to nothing.
+Start with HtcSession, then htcprojects, htctasks and htcjobs. Modules are imported on first use, so
+`import rescalehtc` is fast.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What console scripts need of their process: standard streams, and signals that raise."""
+"""Standard streams and signal handlers for console scripts."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 def console() -> Generator[None]:
     """Run a console script.
 
-    Inside, every standard stream can be used, even if the process was started without it.
-    Writing to the standard output raises OSError if it is closed; a failure to write to the
-    error stream is ignored, because messages must not fail what they are about. SIGTERM and
-    SIGHUP raise SystemExit with the status 128 + their number, so that everything is left in
-    order.
+    Inside, every standard stream is usable, even if the process was started without it. Writing to
+    a closed standard output raises OSError. Failures to write to standard error are ignored,
+    because a message must not make the command fail. SIGTERM and SIGHUP raise SystemExit with the
+    status 128 + their number, so that cleanup code runs.
     """
     _open_missing_descriptors()
     atexit.register(ignore_interrupts)
     before = sys.stdin, sys.stdout, sys.stderr
     with open(os.devnull, "r+", encoding="utf-8") as null, _signals_raise():  # noqa: PTH123
-        # They are None where the descriptor was closed when the process was started.
+        # A stream is None if its descriptor was closed when the process was started.
         sys.stdin = sys.stdin or null
         sys.stdout = output = cast("TextIO", sys.stdout or _Closed())
         sys.stderr = _Lenient(sys.stderr or null)
@@ -47,13 +46,13 @@ def console() -> Generator[None]:
 
 
 def _escape_what_cannot_be_encoded(stream: TextIO) -> None:
-    """Let lone surrogates, and characters that the encoding lacks, become escape sequences."""
+    """Replace characters that the encoding does not support by escape sequences."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
 
 
 def discard(stream: TextIO) -> None:
-    """Discard what a stream failed to write; the interpreter would try again at its exit."""
+    """Discard unwritten output, because the interpreter would try to write it again at exit."""
     with contextlib.suppress(OSError, ValueError):  # not a file, or closed
         descriptor = stream.fileno()
         null = os.open(os.devnull, os.O_WRONLY)
@@ -63,7 +62,7 @@ def discard(stream: TextIO) -> None:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a stream is a terminal; one that is closed is not."""
+    """Whether a stream is an open terminal."""
     try:
         return stream.isatty()
     except ValueError:
@@ -71,13 +70,13 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def ignore_interrupts() -> None:
-    """Ignore Ctrl-C from now on: what is left to do takes no time, and must not be cut short."""
+    """Ignore Ctrl-C from now on, because only short cleanup is left."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Closed(io.TextIOBase):
-    """A standard output that is closed."""
+    """A closed standard output."""
 
     def write(self, _text: str) -> NoReturn:
         raise OSError(errno.EBADF, "it is closed")
@@ -120,7 +119,7 @@ def _flush_or_discard(stream: TextIO) -> None:
 
 
 def _open_missing_descriptors() -> None:
-    """Open 0, 1 and 2 where they are closed: a file or connection would be given the number."""
+    """Open closed descriptors 0, 1 and 2, so that no file or connection gets these numbers."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -134,7 +133,7 @@ def _signals_raise() -> Generator[None]:
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)  # Windows has no SIGHUP
-            # One that is ignored, as under nohup, stays ignored.
+            # A signal that is ignored, as with nohup, stays ignored.
             if number is not None and signal.getsignal(number) is signal.SIG_DFL:
                 before[number] = signal.signal(number, _exit)
         before[signal.SIGINT] = signal.getsignal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Job statuses, and counting jobs by them."""
+"""Job statuses, and counts of jobs by status."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _KNOWN = FINAL_STATUSES | frozenset(RUNNING_STATUSES)
 
 @dataclass(frozen=True, slots=True)
 class JobCounts:
-    """Numbers of jobs, by status."""
+    """The number of jobs per status."""
 
     by_status: Mapping[str, int]
-    """Number of jobs by the status that was last seen."""
+    """The number of jobs per last known status."""
     running: int
     """Jobs that have not ended, including those in `unseen`."""
     unseen: int = 0
-    """Jobs whose status is not known: the service does not list them, because they were submitted
-    a moment ago or were deleted, or they were not fetched yet.
+    """Jobs with an unknown status. The service does not list them yet, because they are new, or not
+    anymore, because they were deleted. Or they were not fetched yet.
     """
 
     @property
@@ -65,15 +65,15 @@ class JobCounts:
 
 
 def count_statuses(statuses: Mapping[str, Any]) -> dict[str, int]:
-    """The counts of a summary's `jobStatuses`; null counts as 0."""
+    """The counts of a summary's `jobStatuses`. null counts as 0."""
     return {status: count for status, count in statuses.items() if isinstance(count, int)}
 
 
 def running_in(by_status: Mapping[str, int]) -> int:
-    """Number of jobs that have not ended, by their status; an unknown status counts as running."""
+    """The number of unfinished jobs per status. An unknown status counts as running."""
     return sum(count for status, count in by_status.items() if status not in FINAL_STATUSES)
 
 
 def unknown_in(by_status: Mapping[str, int]) -> list[str]:
-    """The statuses with jobs that this release does not know."""
+    """The statuses of jobs that this release does not know."""
     return [status for status, count in by_status.items() if count and status not in _KNOWN]

@@ -1,7 +1,8 @@
-"""Running docker or podman."""
+"""Finding and running docker or podman."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import shutil
 import subprocess
@@ -34,6 +35,18 @@ class ContainerProgram(NamedTuple):
 
     name: str
     path: str
+
+    def works(self) -> bool:
+        """Whether it can run: docker can't without its daemon."""
+        try:
+            self.run(f"trying {self.name}", ["ps", "--quiet"], quiet=True)
+        except HtcException:
+            return False
+        return True
+
+    def registry_options(self, host: str) -> list[str]:
+        """Options for a registry: podman has to be told that one on this machine may lack TLS."""
+        return ["--tls-verify=false"] if self.name == "podman" and _is_loopback(host) else []
 
     def image_id(self, image: str) -> str:
         """The first digits of an image's id."""
@@ -87,14 +100,30 @@ class ContainerProgram(NamedTuple):
         return list(tail)
 
 
-def find_program() -> ContainerProgram:
-    for name in PROGRAMS:
-        path = shutil.which(name)
-        if path:
-            return ContainerProgram(name, path)
-    raise HtcException(
-        f"neither {' nor '.join(PROGRAMS)} was found; one of them is needed to push an image"
-    )
+def find_programs(purpose: str) -> list[ContainerProgram]:
+    """Return the programs that are in the PATH: docker, podman, or both.
+
+    Args:
+        purpose: What one is needed for, for the message.
+
+    Raises:
+        HtcException: Neither is there.
+    """
+    found = [(name, shutil.which(name)) for name in PROGRAMS]
+    programs = [ContainerProgram(name, path) for name, path in found if path]
+    if not programs:
+        raise HtcException(
+            f"neither {' nor '.join(PROGRAMS)} was found; one of them is needed {purpose}"
+        )
+    return programs
+
+
+def _is_loopback(host: str) -> bool:
+    name = re.sub(r":\d+$", "", host).strip("[]")
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
 
 
 def _give(process: subprocess.Popen[bytes], text: str) -> None:

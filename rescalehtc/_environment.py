@@ -1,4 +1,4 @@
-"""Environment variables: which service, which credential, which proxy and certificates."""
+"""Environment variables for the service, the credential, proxies and certificates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import ssl
 import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ._interrupts import is_from_signal_handler, suppressed
@@ -25,59 +25,65 @@ API_KEY_VARIABLES = ("RESCALE_API_KEY", "RESCALE_API_TOKEN")
 PROFILE_VARIABLE = "RESCALEHTC_PROFILE"
 PROJECT_VARIABLE = "RESCALEHTC_PROJECT"
 TASK_VARIABLE = "RESCALEHTC_TASK"
+STATUS_REFRESH_VARIABLE = "RESCALEHTC_STATUS_REFRESH_SECONDS"
+# The service refreshes a status every 30 s. On the emulator one may change within milliseconds.
+EMULATOR_REFRESH_SECONDS = 0.2
+STORAGE_ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL_S3"
 CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 def variable(environ: Mapping[str, str], name: str) -> str | None:
-    """Return a variable without the whitespace around it; None if it is unset or empty."""
+    """Return a variable without surrounding whitespace. None if it is unset or empty."""
     return Secret(environ.get(name, "").strip()) or None
 
 
 def variables_for(base_url: str, api_key: str) -> dict[str, str | None]:
-    """Return the variables that lead every session and command to one service.
+    """Return the variables that connect every session and command to an emulator.
 
-    These are all variables that choose a service or a credential. None means that the variable
-    must not be set.
+    These are all variables that choose a service a credential or a storage, and the interval between polls.
+    None means that the variable must not be set.
     """
     return {
         BASE_URL_VARIABLE: base_url,
         API_KEY_VARIABLES[0]: api_key,
+        STORAGE_ENDPOINT_VARIABLE: urljoin(base_url, "/").rstrip("/"),
         **dict.fromkeys(API_KEY_VARIABLES[1:]),
         REFRESH_TOKEN_VARIABLE: None,
         **dict.fromkeys((PROFILE_VARIABLE, PROJECT_VARIABLE, TASK_VARIABLE)),
+        STATUS_REFRESH_VARIABLE: str(EMULATOR_REFRESH_SECONDS),
     }
 
 
 def applied(variables: Mapping[str, str | None], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with the variables set, or removed where they are None."""
+    """Return the environment with the variables set, or removed if they are None."""
     merged = {**environ, **variables}
     return {name: value for name, value in merged.items() if value is not None}
 
 
 class Proxy(NamedTuple):
-    """A proxy and the variable that names it."""
+    """A proxy, and the variable that sets it."""
 
     variable: str
     address: str
 
     def error(self) -> ValueError:
-        """Return an error that does not show the address, which may hold a password."""
+        """Return an error that does not show the URL, which may contain a password."""
         return ValueError(
-            f"{self.variable} must be the address of a proxy, such as http://proxy.example:3128; "
+            f"{self.variable} must be the URL of a proxy, such as http://proxy.example:3128; "
             "its value is not shown here"
         )
 
 
 def proxy_for(url: str, environ: Mapping[str, str]) -> Proxy | None:
-    """Return the proxy for an address; None to connect directly.
+    """Return the proxy for a URL. None for a direct connection.
 
-    Lower-case variables win over upper-case ones. On macOS and Windows, the system's settings
-    apply where no variable does.
+    Lower-case variables override upper-case ones. On macOS and Windows, the system's settings apply
+    if no variable is set.
 
     Raises:
-        ValueError: The proxy's address is invalid, or SOCKS is not installed.
+        ValueError: The proxy's URL is invalid, or SOCKS is not installed.
     """
     scheme, host, port = origin(url)
     no_proxy = variable(environ, "no_proxy") or variable(environ, "NO_PROXY") or ""
@@ -85,7 +91,7 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> Proxy | None:
         return None
     for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
         if name == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
-            continue  # in a CGI script, a client's header `Proxy` sets it
+            continue  # in a CGI script, the header `Proxy` of a client sets it
         if address := variable(environ, name):
             return _checked_proxy(name, address)
     if sys.platform in ("darwin", "win32") and not proxy_bypass(host):
@@ -111,7 +117,7 @@ def _checked_proxy(name: str, address: str) -> Proxy:
     if not valid:
         raise proxy.error()
     if proxy.address.startswith("socks5") and find_spec("socksio") is None:
-        raise ValueError(f"{name} names a SOCKS proxy, which needs pip install 'httpx[socks]'")
+        raise ValueError(f"{name} is a SOCKS proxy, which needs pip install 'httpx[socks]'")
     return proxy
 
 
@@ -121,13 +127,13 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_exempt(host: str, port: int, no_proxy: str) -> bool:
-    """Whether NO_PROXY names a host: itself, a domain above it, `*`, or a network it is in."""
+    """Whether an entry of NO_PROXY matches a host: its name, its domain, its network, or `*`."""
     entries = filter(None, re.split(r"[\s,]+", no_proxy))
     return any(_matches(entry.lower(), host.rstrip("."), port) for entry in entries)
 
 
 def _matches(entry: str, host: str, port: int) -> bool:
-    network = _network(entry)  # first, since an IPv6 address has colons of its own
+    network = _network(entry)  # first, because an IPv6 address contains colons
     if network is None and (parts := re.fullmatch(r"(.+):([0-9]+)", entry)):
         entry, network = parts[1], _network(parts[1])
         if int(parts[2]) != port:
@@ -146,10 +152,10 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
 
 
 def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext | None:
-    """Return a context with the certificates that a variable names; None if none does.
+    """Return an SSL context with the certificates of a variable. None if no variable is set.
 
     Raises:
-        ValueError: They can't be read.
+        ValueError: The certificates can't be read.
     """
     for name in CERTIFICATE_VARIABLES:
         path = variable(environ, name)
@@ -157,7 +163,7 @@ def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext | None:
             continue
         is_folder = name != "SSL_CERT_FILE" and any(map(os.path.isdir, path.split(os.pathsep)))
         if name == "SSL_CERT_DIR" and not is_folder:
-            raise ValueError(f"{name} must name a folder of certificates, and there is none")
+            raise ValueError(f"{name} must be a folder of certificates; the folder does not exist")
         try:
             if is_folder:
                 return ssl.create_default_context(capath=path)
@@ -166,5 +172,5 @@ def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext | None:
             if is_from_signal_handler(error):
                 raise
             reason = (isinstance(error, OSError) and error.strerror) or "it is not a path"
-        raise ValueError(f"{name} must name a file of certificates (PEM): {reason}")
+        raise ValueError(f"{name} must be a file of certificates (PEM): {reason}")
     return None

@@ -19,6 +19,10 @@ MAX_REQUESTS: Final = 100
 """Submit requests in one call."""
 MAX_BATCH_SIZE: Final = 1000
 """Jobs in one batch."""
+MAX_MEMORY_MIB: Final = 235520
+"""Memory of a job."""
+MAX_TIMEOUT_SECONDS: Final = 1209600
+"""Seconds that a job may run."""
 DEFAULT_PAGE_SIZE: Final = 100
 """Items in a page."""
 PAGE_SIZE: Final = 1000
@@ -60,9 +64,9 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "max_retries": ("retryStrategy", "maxRetries"),
     },
 }
-"""By the class of a request, arguments of the facade and the fields that they set."""
+"""Arguments of the facade and the fields that they set, by the class of the request."""
 OPTIONAL_ARGUMENTS: Final = frozenset(["max_retries", "working_dir"])
-"""Arguments that are left to the service if they are None."""
+"""Arguments that use the service's default if they are None."""
 SHOWN_FIELDS: Final = frozenset(
     [
         "architecture",
@@ -79,17 +83,17 @@ SHOWN_FIELDS: Final = frozenset(
         "regions",
     ]
 )
-"""Fields whose values messages may repeat. All others may be, or hold, a secret."""
+"""Fields whose values messages may show. Other fields may contain secrets."""
 PATTERNS: Final[Mapping[str, str]] = {
     "imageName": "an image name, [path/]name[:tag], such as 'solvers/cfd:2.4'"
 }
-"""Fields with a pattern, in words."""
+"""Descriptions of the patterns of fields."""
 PAIRS: Final[Mapping[tuple[str, ...], str]] = {
     ("htcJobDefinition", "envs"): "name",
     ("htcJobDefinition", "claims"): "name",
     ("tags",): "key",
 }
-"""Lists of pairs in a submit request, which a plain dictionary may stand for, and what the first one of a pair is named."""
+"""Lists of pairs in a submit request that may be plain dictionaries, with the field for their keys."""
 SET_BY_SERVICE: Final[Mapping[str, frozenset[str]]] = {
     "TaskRetentionPolicyUpdate": frozenset(["createdAt", "projectId", "workspaceId"]),
     "HTCProjectCreate": frozenset(
@@ -135,12 +139,12 @@ SET_BY_SERVICE: Final[Mapping[str, frozenset[str]]] = {
         ]
     ),
 }
-"""Fields that the service adds where it repeats a request."""
+"""Fields that the service adds to a request in its response."""
 ANSWER_MARKS: Final[Mapping[str, str]] = {
     "HTCComputeEnvironmentUpdate": "derived",
     "HTCJobSubmitRequest": "parentJobId",
 }
-"""The field that only, and every, answer to such a request has."""
+"""A field that the service always sets in the response, and that requests don't have."""
 RESERVED_NAMES: Final = frozenset(
     [
         "RESCALE_HTC_BEARER_TOKEN",
@@ -149,7 +153,7 @@ RESERVED_NAMES: Final = frozenset(
         "RESCALE_HTC_TASK_ID",
     ]
 )
-"""Environment variables."""
+"""Reserved names of environment variables."""
 RESERVED_PREFIXES: Final = (
     "RESCALE_PROJECT_ID",
     "RESCALE_TASK_ID",
@@ -161,9 +165,9 @@ RESERVED_PREFIXES: Final = (
     "AWS_SECRET_ACCESS_KEY",
     "RDF_",
 )
-"""How others begin."""
+"""Reserved prefixes."""
 RESERVED_PARTS: Final = ("AWS_BATCH_",)
-"""What others contain."""
+"""Reserved substrings."""
 SECRET_FIELDS: Final = frozenset(
     [
         "ClaimPair.value",
@@ -176,12 +180,12 @@ SECRET_FIELDS: Final = frozenset(
         "StorageAccessToken.credentials",
     ]
 )
-"""Fields whose values stay out of every repr."""
+"""Fields whose values no repr shows."""
 FETCHED_BY: Final[Mapping[str, str]] = {
     "HTCProject": "htcprojects.get_project_with_id(rescale, project_id)",
     "HTCTask": "htctasks.get_task_with_id(rescale, project, task_id)",
     "HTCJob": "job.get_update(rescale)",
 }
-"""Calls for whole records."""
+"""Calls that fetch complete records."""
 OPEN_ENUMERATIONS: Final = frozenset(["RescaleRegion"])
-"""Those whose unlisted values may be sent."""
+"""Enumerations whose unlisted values may be sent."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Write files atomically."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def replaced_whole(destination: str | bytes | PathLike[str]) -> Generator[BinaryIO]:
-    """Open a file that replaces the destination if all goes well, and is removed otherwise.
+    """Open a temporary file that replaces the destination on success, and is removed on failure.
 
-    A destination that is not a regular file, such as a device or a pipe, is written to directly.
+    If the destination is not a regular file but a device or a pipe, write to it directly.
 
     Raises:
         HtcFileError: The file can't be written.
@@ -48,8 +48,8 @@ def replaced_whole(destination: str | bytes | PathLike[str]) -> Generator[Binary
         finally:
             with suppressed(FileNotFoundError):
                 os.unlink(partial)
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        # HtcTimeoutError is an OSError too, but not one of the file.
+    except (OSError, ValueError) as error:  # ValueError: an invalid file name
+        # HtcTimeoutError is an OSError too, but not an error of the file.
         if isinstance(error, HtcException) or is_from_signal_handler(error):
             raise
         reason = error.strerror if isinstance(error, OSError) else error

@@ -1,4 +1,4 @@
-"""HTML tables, as notebooks show them."""
+"""HTML tables for notebooks."""
 
 from __future__ import annotations
 
@@ -13,34 +13,87 @@ if TYPE_CHECKING:
 MAX_ROWS = 20
 
 # Fields that may hold secrets, such as environment variables and commands, are not shown.
+_BATCH = ("parentJobId", "jobName", "batchSize", "imageName", "group", "taskId")
 _JOB = ("status", "statusReason", "failureCode", "exitCode", "region", "group", "imageName")
 _JOB_TIMES = ("createdAt", "startedAt", "completedAt")
-_BATCH = ("parentJobId", "jobName", "batchSize", "imageName", "group", "taskId")
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "Job": ("jobUUID", *_JOB, *_JOB_TIMES),
+    "JobBatch": _BATCH,
+    "Project": ("projectName", "projectId", "regions", "createdAt"),
+    "Task": ("taskName", "taskId", "lifecycleStatus", "createdAt"),
+    "Workspace": ("workspaceName", "workspaceId", "organizationCode"),
+}
+_FAILED_JOB = ("index", "failure_code", "exit_code", "reason", "last_lines")
 
 
 def job(json: Mapping[str, Any]) -> str:
     """A job as HTML: a row for each field that was fetched."""
-    fields: dict[str, Any] = {**json}
-    match json:
-        case {"container": {"exitCode": code}}:
-            fields["exitCode"] = code
-        case _:
-            pass
-    rows = [(name, fields[name]) for name in (*_JOB, *_JOB_TIMES) if fields.get(name) is not None]
-    return table(f"Job {json.get('jobUUID')}", (), rows)
+    return _item(f"Job {json.get('jobUUID')}", json, (*_JOB, *_JOB_TIMES))
 
 
 def batch(parts: Sequence[Mapping[str, Any]]) -> str:
     """A batch as HTML: a row for each submit request, the first ones of many."""
-    rows: list[list[object]] = []
-    for part in parts[:MAX_ROWS]:
-        definition = part.get("htcJobDefinition")
-        image = definition.get("imageName") if is_object(definition) else None
-        fields: dict[str, object] = {**part, "imageName": image}
-        rows.append([fields.get(name) for name in _BATCH])
-    more = len(parts) - len(rows)
-    title = f"Batch, the first {MAX_ROWS} of {more + MAX_ROWS} submit requests" if more else "Batch"
-    return table(title, _BATCH, rows)
+    return _rows("Batch", "submit requests", _BATCH, parts)
+
+
+def json_object(kind: str, json: Mapping[str, Any]) -> str:
+    """An object of the facade as HTML: a row for each field that was fetched."""
+    noun = kind.removeprefix("Htc")
+    return _item(noun, json, _FIELDS.get(noun, ()))
+
+
+def listing(items: Sequence[Any]) -> str:
+    """Objects of one class as HTML: a row for each, the first ones of many."""
+    noun = type(items[0]).__name__.removeprefix("Htc") if items else ""
+    if noun == "FailedJob":
+        rows = [{name: getattr(item, name) for name in _FAILED_JOB} for item in items[:MAX_ROWS]]
+        return _rows("Failed jobs", "jobs", _FAILED_JOB, rows, len(items))
+    columns = _FIELDS.get(noun, ())
+    rows = [item.json for item in items[:MAX_ROWS]]
+    return _rows(f"{noun}s" if noun else "Nothing", "", columns, rows, len(items))
+
+
+def record(name: str, fields: Iterable[tuple[str | None, Any]]) -> str:
+    """A record as HTML: a row for each field that holds no others, since these may hold secrets."""
+    shown = [
+        (field, value) for field, value in fields if value is not None and not _holds_others(value)
+    ]
+    return table(name, (), [(field or "", value) for field, value in shown])
+
+
+def _holds_others(value: object) -> bool:
+    return isinstance(value, dict | list | tuple) or hasattr(value, "model_fields_set")
+
+
+def _item(title: str, json: Mapping[str, Any], names: Iterable[str]) -> str:
+    fields = _flat(json)
+    return table(
+        title, (), [(name, fields[name]) for name in names if fields.get(name) is not None]
+    )
+
+
+def _rows(
+    title: str,
+    noun: str,
+    columns: Sequence[str],
+    items: Sequence[Mapping[str, Any]],
+    total: int | None = None,
+) -> str:
+    total = len(items) if total is None else total
+    if total > MAX_ROWS:
+        title = f"{title}, the first {MAX_ROWS} of {total} {noun}".rstrip()
+    rows = [[_flat(item).get(name) for name in columns] for item in items[:MAX_ROWS]]
+    return table(title, columns, rows)
+
+
+def _flat(json: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields, with those of the container and the definition that tables show."""
+    fields: dict[str, Any] = {**json}
+    for holder, name in (("container", "exitCode"), ("htcJobDefinition", "imageName")):
+        held = json.get(holder)
+        if is_object(held):
+            fields[name] = held.get(name)
+    return fields
 
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -48,6 +101,15 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) ->
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
     lines = [f"<tr>{head}</tr>"] if heads else []
     for row in rows:
-        cells = "".join(f"<td>{'' if c is None else escape(str(c))}</td>" for c in row)
+        cells = "".join(f"<td>{_cell(value)}</td>" for value in row)
         lines.append(f"<tr>{cells}</tr>")
     return f"<table><caption>{escape(title)}</caption>{''.join(lines)}</table>"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        lines = escape("\n".join(map(str, value)))  # pyright: ignore[reportUnknownArgumentType]
+        return f"<pre>{lines}</pre>" if len(value) > 1 else lines  # pyright: ignore[reportUnknownArgumentType]
+    return escape(str(value))

@@ -1,4 +1,4 @@
-"""Exceptions that a signal handler raised while this package was at work."""
+"""Recognise exceptions that a signal handler raised during a call of this package."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def is_from_signal_handler(error: BaseException) -> bool:
-    """Whether a signal handler raised an exception, and not the call that seems to have failed.
+    """Whether a signal handler raised an exception, not the call that it interrupted.
 
-    A handler may raise any exception at any moment, such as a TimeoutError for a limit of its
-    own. It must pass through unchanged. A handler is known by its arguments: one of them is the
-    frame that was interrupted.
+    A handler may raise any exception at any moment, such as a TimeoutError for its own timeout. The
+    exception must reach the user unchanged. A frame belongs to a handler if one of its arguments is
+    the interrupted frame.
     """
     entry = error.__traceback__
     while entry is not None and entry.tb_next is not None:
@@ -37,7 +37,7 @@ def _arguments(frame: FrameType) -> Iterator[object]:
 
 
 class suppressed(contextlib.suppress):  # noqa: N801 - as contextlib's
-    """As contextlib.suppress, but what a signal handler raised passes through."""
+    """Like contextlib.suppress, except for exceptions of signal handlers."""
 
     def __exit__(
         self,

@@ -1,4 +1,4 @@
-"""Names of a module that are imported when they are first used."""
+"""Import names of a module on first use."""
 
 from __future__ import annotations
 

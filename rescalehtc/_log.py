@@ -1,4 +1,4 @@
-"""Logging to standard error without any set-up: the variable RESCALEHTC_LOG."""
+"""Log to standard error with the variable RESCALEHTC_LOG."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _logger = logging.getLogger("rescalehtc")
 
 
 class _StandardError(logging.StreamHandler[TextIO]):
-    """Writes to what standard error is at that time."""
+    """Writes to the current `sys.stderr`."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -23,18 +23,18 @@ class _StandardError(logging.StreamHandler[TextIO]):
 
 
 def set_up(environ: Mapping[str, str]) -> None:
-    """Log to standard error as the variable says.
+    """Log to standard error at the level in the variable.
 
-    Only the package's own logger gets a handler. A level that the program set on it stays.
+    Only the package's logger gets a handler. A level that the program set on it does not change.
 
     Raises:
-        ValueError: The variable is invalid. The message says what it must be.
+        ValueError: The variable is invalid. The message lists the valid values.
     """
     name = environ.get(VARIABLE, "").strip().lower()
     if not name:
         return
     if name not in _LEVELS:
-        raise ValueError(f"must be debug or info, or not set; got {name!r}")
+        raise ValueError(f"must be debug, info or unset, got {name!r}")
     if any(isinstance(handler, _StandardError) for handler in _logger.handlers):
         return
     handler = _StandardError()

@@ -1,4 +1,4 @@
-"""What the generated models inherit: strict requests, tolerant records, open enumerations."""
+"""The base classes of generated models: strict requests, tolerant records, open enumerations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 RecordT = TypeVar("RecordT", bound="Record")
 
 if TYPE_CHECKING:
-    # An enumeration may grow, so its values are any strings to a type checker: a `match` that lists
+    # Enumerations are open, so type checkers see any string as a valid value. A `match` that lists
     # all members is not exhaustive.
     OrStr: TypeAlias = EnumT | str
 else:
@@ -34,10 +34,10 @@ else:
 
 
 class StrEnum(enum.StrEnum):
-    """An enumeration that grows: a value it does not list becomes a member that is not listed.
+    """An open enumeration: an unknown value becomes an unlisted member.
 
-    Members are strings and equal to them. In a `match` statement a `case _:` covers the
-    values that the service added after this release.
+    Members are strings and equal their values. In a `match` statement, `case _:` covers the values
+    that the service added after this release.
     """
 
     @classmethod
@@ -57,7 +57,7 @@ class StrEnum(enum.StrEnum):
     def __get_pydantic_core_schema__(
         cls, source: type[Any], handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        # Not strict: in a request "AARCH64" is as good as Architecture.AARCH64.
+        # Not strict: a request accepts "AARCH64" for Architecture.AARCH64.
         return cast("core_schema.CoreSchema", {**handler(source), "strict": False})
 
 
@@ -65,7 +65,7 @@ def validate(model: type[ModelT], value: object, extra: Literal["ignore"] | None
     """Return the value as a model.
 
     Raises:
-        ValidationError: It is not one. To users, models raise HtcValidationError.
+        ValidationError: The value is invalid. Users get HtcValidationError instead.
     """
     made: ModelT = model.__pydantic_validator__.validate_python(value, extra=extra)
     return made
@@ -114,7 +114,7 @@ else:
             cls = type(self)
             meant = meant_attribute(cls, name)
             hint = f"; did you mean {meant!r}?" if meant else ""
-            # With no object Python itself suggests nothing more.
+            # Without `obj`, Python does not add its own suggestion.
             raise AttributeError(f"{cls.__name__} has no field {name!r}{hint}", name=name, obj=None)
 
 
@@ -124,11 +124,17 @@ class _Masked(_Base):
             is_secret = f"{type(self).__name__}.{name}" in _facts.SECRET_FIELDS
             yield name, "…" if is_secret else value
 
+    def _repr_html_(self) -> str:
+        from . import _html
+
+        return _html.record(type(self).__name__, self.__repr_args__())
+
 
 class Request(_Masked):
-    """An object to be sent: unknown fields, wrong types and values out of range are refused.
+    """A request: unknown fields, wrong types and values out of range are invalid.
 
-    In code, give fields by their Python names; dictionaries use the service's. None means not given.
+    In code, use the Python names of fields. Dictionaries use the service's names. None means "not
+    given".
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -147,24 +153,31 @@ class Request(_Masked):
     @classmethod
     def _check_what_types_allow(cls, value: Any) -> Any:
         """Refuse text that can't be sent, members that are not listed or listed twice."""
+        if type(value) in _PLAIN_TYPES or (type(value) is str and value.isascii()):  # most values
+            return value
         if not _has_utf8(value):
-            raise PydanticCustomError("utf8", "text that has a UTF-8 form")
+            raise PydanticCustomError("utf8", "text that UTF-8 can encode")
         if isinstance(value, StrEnum) and not value.is_listed and not _is_open(value):
             raise PydanticCustomError("enum", "one of {members}", {"members": list(type(value))})
         if is_list(value):
             members = [item for item in value if isinstance(item, StrEnum)]
             if len(set(members)) < len(members):
-                raise PydanticCustomError("unique", "without repetitions")
+                raise PydanticCustomError("unique", "a list without duplicates")
         return value
 
     def to_json_dict(self) -> dict[str, Any]:
-        """The dictionary to send, with the service's names and without what was not given."""
+        """The dictionary to send, with the service's names and only the fields that were given."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
+_PLAIN_TYPES = frozenset((int, float, bool, type(None)))
+
+
 def _has_utf8(value: object) -> bool:
-    """Whether the texts here can be sent: half a surrogate pair has no UTF-8 form."""
+    """Whether UTF-8 can encode all strings here. It can't encode lone surrogates."""
     if isinstance(value, str):
+        if value.isascii():
+            return True
         try:
             value.encode()
         except UnicodeEncodeError:
@@ -178,15 +191,15 @@ def _has_utf8(value: object) -> bool:
 
 
 def _is_open(value: StrEnum) -> bool:
-    # Regions come and go between releases. Whether one may be used is for the project to say.
+    # Regions are added and removed between releases. The project determines the valid ones.
     return type(value).__name__ in _facts.OPEN_ENUMERATIONS
 
 
 class Record(_Masked):
-    """An object that the service sent: unknown fields and values are kept.
+    """A record of the service: unknown fields and values are kept.
 
-    Reading a field that the service did not send raises NotFetchedError; one that it sent
-    as null is None.
+    Reading a field that the service did not send raises NotFetchedError. A field that the service
+    sent as null is None.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -199,7 +212,7 @@ class Record(_Masked):
     )
 
     def model_post_init(self, context: Any, /) -> None:  # noqa: ARG002 - pydantic's signature
-        """Forget the defaults, so that a field that was not sent is not there."""
+        """Remove the defaults, so that fields that were not sent are missing."""
         sent = self.__pydantic_fields_set__
         attributes: Any = self.__dict__
         if len(sent) < len(attributes):
@@ -216,14 +229,16 @@ class Record(_Masked):
 
 
 def check_env_name(name: str) -> str:
-    """Refuse a name that the service reserves, or that no environment variable can have."""
+    """Reject a reserved or invalid name of an environment variable."""
     if (
         name in _facts.RESERVED_NAMES
         or name.startswith(_facts.RESERVED_PREFIXES)
         or any(part in name for part in _facts.RESERVED_PARTS)
     ):
         raise PydanticCustomError(
-            "env_name_reserved", "another name: {name} is reserved by the service", {"name": name}
+            "env_name_reserved",
+            "{name} is reserved by the service; choose another name",
+            {"name": name},
         )
     if not name or "=" in name or "\0" in name:
         raise PydanticCustomError(

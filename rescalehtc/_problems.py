@@ -1,4 +1,4 @@
-"""Saying what is wrong with a model's input, and what would be right."""
+"""Describe the problems of a model's input, and the valid values."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ MAX_LISTED_VALUES = 12
 def problems_of(
     model: Model, error: ValidationError, *, in_code: bool = False
 ) -> list[tuple[Location, str]]:
-    """The places and descriptions of what is wrong.
+    """The locations and descriptions of all problems.
 
-    There are MAX_PROBLEMS + 1 at most; more than MAX_FAULTS become a single one.
+    Returns at most MAX_PROBLEMS + 1 problems, or a single one if there are more than MAX_FAULTS.
 
     Args:
         model: The class that was validated.
-        error: What pydantic found.
-        in_code: Whether to use Python names, not the service's.
+        error: The errors that pydantic found.
+        in_code: Whether to use Python names instead of the service's.
     """
     count = error.error_count()
-    if count > MAX_FAULTS:  # a list of them all would take too much memory
+    if count > MAX_FAULTS:  # a complete list would take too much memory
         return [((), f"has {count:,} problems, too many to list")]
     faults = error.errors(include_url=False, include_context=True)
     return [_problem(model, fault, in_code) for fault in faults[: MAX_PROBLEMS + 1]]
 
 
 def suggestion(name: str, known: list[str]) -> str | None:
-    """The known name that was probably meant."""
+    """The known name that is most similar to a name."""
     import difflib
 
     folded = [one for one in known if one.lower() == name.lower()]
@@ -53,7 +53,7 @@ def suggestion(name: str, known: list[str]) -> str | None:
 
 
 def meant_attribute(model: Model, name: str) -> str | None:
-    """The field of a model that was probably meant by an attribute's name, or by the service's."""
+    """The field of a model whose Python name or wire name is most similar to a name."""
     names = {field.alias or python: python for python, field in model.model_fields.items()}
     names |= {python: python for python in names.values()}
     found = suggestion(name, list(names))
@@ -71,18 +71,18 @@ def place_name(location: Location, start: str = "") -> str:
 
 
 def expected(model: Model, location: Location) -> str:
-    """What belongs at a place of a request, in words: its type and range."""
+    """The description of a field's valid values: its type and range."""
     *_, (schema, _) = _walk(model, location)
     return _in_words(schema, _document(model), _name(location))
 
 
 def shown(location: Location, value: object) -> str:
-    """What was given: its value where that is no secret, its type everywhere."""
+    """The description of an invalid value: the value if it is not a secret, otherwise its type."""
     kind = type(value).__name__
     if _name(location) not in SHOWN_FIELDS or not isinstance(value, int | float | str):
         return "None" if value is None else kind
     if isinstance(value, int) and value.bit_length() > MAX_SHOWN_CHARACTERS:
-        return "one far outside of that"
+        return "a number far out of range"
     text = str.__repr__(value) if isinstance(value, str) else repr(value)
     if len(text) > MAX_SHOWN_CHARACTERS:
         text = f"{text[:MAX_SHOWN_CHARACTERS]}…"
@@ -105,21 +105,23 @@ def _described(
         return location[:-1], "must have strings as its keys"
     if location[-1:] == ("[key]",) and _has_any_names(model, location[:-2]):  # pydantic's mark
         return location[:-2], "must have strings as its keys"
-    if kind == "string_unicode":  # of a value or, with its dictionary's place, of a key
-        return location, "must have no text without a UTF-8 form"
+    if kind == "string_unicode":  # of a value or, with its dictionary's location, of a key
+        return location, "must not contain text that UTF-8 can't encode"
     if kind in ("frozen_instance", "frozen_field"):
         return location, "can't be changed: the service's records are read-only"
     if kind == "json_invalid":
         return location, "must be JSON"
     if kind == "missing":
         return location, f"is missing; must be {expected(model, location)}"
-    if kind in ("env_name", "env_name_reserved", "unique", "utf8"):
+    if kind == "env_name_reserved":
+        return location, fault["msg"]
+    if kind in ("env_name", "unique", "utf8"):
         return location, f"must be {fault['msg']}"
     return location, f"must be {expected(model, location)}, got {shown(location, fault['input'])}"
 
 
 def _has_any_names(model: Model, location: Location) -> bool:
-    """Whether a place holds a dictionary of any names."""
+    """Whether the field at a location is a dictionary with arbitrary keys."""
     *_, (schema, _) = _walk(model, location)
     return isinstance(schema.get("additionalProperties"), dict)
 
@@ -129,9 +131,9 @@ def _unknown_field(model: Model, location: Location, in_code: bool) -> str:
     name = str(location[-1])
     known = list(owner.model_fields) if in_code else _wire_names(owner)
     if name in _wire_names(owner):
-        return "is given twice, under both of its names"
+        return "is given twice, with both of its names"
     if name in SET_BY_SERVICE.get(owner.__name__, ()):
-        return "is set by the service; leave it out"
+        return "is set by the service; remove it"
     meant = meant_attribute(owner, name) if in_code else suggestion(name, known)
     hint = f"did you mean {meant!r}?" if meant else f"its fields are {', '.join(known)}"
     return f"is not a field of {owner.__name__}; {hint}"
@@ -139,7 +141,7 @@ def _unknown_field(model: Model, location: Location, in_code: bool) -> str:
 
 @functools.cache
 def _classes(model: Model) -> dict[str, Model]:
-    """The models that a model is made of, by name."""
+    """A model and all models that it contains, by name."""
     found: dict[str, Model] = {}
     pending: list[Any] = [model]
     while pending:
@@ -159,7 +161,7 @@ def _document(model: Model) -> dict[str, Any]:
 
 
 def _walk(model: Model, location: Location) -> Iterator[tuple[dict[str, Any], Model | None]]:
-    """The JSON schemas from the request down to a place, each with its class if it has one."""
+    """The JSON schemas from the request down to a location, each with its class, if any."""
     document = _document(model)
     schema = document
     owner: Model | None = model
@@ -188,7 +190,7 @@ def _renamed(
 
 
 def _wire_name(model: Model | None, name: str) -> str:
-    """The service's name of a field that may have been given by its Python name."""
+    """The wire name of a field, given its wire name or its Python name."""
     field = model.model_fields.get(name) if model else None
     return (field.alias or name) if field else name
 
@@ -203,12 +205,12 @@ def _wire_names(model: Model) -> list[str]:
 
 
 def _name(location: Location) -> str:
-    """The last name in a path: of `envs[0]`, `envs`."""
+    """The last name in a location: `envs` for `envs[0]`."""
     return next((step for step in reversed(location) if isinstance(step, str)), "")
 
 
 def _dereferenced(schema: dict[str, Any], document: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The schema without its null, and the name of the class it stands for, if any."""
+    """The schema without null, and the name of its class, if any."""
     for alternative in schema.get("anyOf", []):
         if alternative.get("type") != "null":
             schema = alternative

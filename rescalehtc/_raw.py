@@ -1,4 +1,4 @@
-"""Telling raw JSON values apart."""
+"""Type checks for raw JSON values."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def is_list(value: object) -> TypeGuard[list[Any]]:
 
 
 def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
-    """Whether a value is a list, or a tuple in place of one."""
+    """Whether a value is a list or a tuple."""
     return isinstance(value, list | tuple)

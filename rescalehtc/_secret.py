@@ -1,4 +1,4 @@
-"""Secrets: texts that no message shows, and removing them from the texts of others."""
+"""Hide secrets, and redact them from the service's texts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 MASK = "***"
-# A shorter text is not a secret; masking it would garble messages.
+# Shorter strings are not secrets. Masking them would garble messages.
 MIN_CHARACTERS = 4
-# Half of a secret is masked too, and a piece of 8 characters: a text may show only a part of it.
-# A piece of less than 6 characters is as likely a part of a word.
+# A text may show only a part of a secret, so half of a secret is masked too, and any 8 characters
+# of it. A match of fewer than 6 characters is often a part of another word.
 _LEAST_PIECE, _MOST_PIECE = 6, 8
-# How deep texts are decoded: JSON within JSON, in HTML.
+# The maximum depth of nested encodings, such as JSON in JSON in HTML.
 _MAX_DECODINGS = 3
 
 
@@ -30,16 +30,16 @@ class Secret(str):
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return the text with the secrets and their pieces masked, also where they are encoded.
+    """Return the text with secrets and parts of secrets masked, even if they are encoded.
 
-    A text in which they are escaped is returned unescaped.
+    If the text contains escaped secrets, it is returned unescaped.
     """
     forms = {form for secret in secrets for form in _forms(secret)}
     if not forms:
         return text
     pieces = _Pieces(forms)
     text = pieces.masked(text)
-    for _ in range(10):  # each one may uncover another secret
+    for _ in range(10):  # each round may reveal another secret
         for decoded in _decodings(text):
             masked = pieces.masked(decoded)
             if masked != decoded:
@@ -64,7 +64,7 @@ def values_in(json: object) -> list[str]:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Yield the secret, and what it is in base64, wherever it begins there, and hexadecimal."""
+    """Yield the secret, and its base64 (at any offset) and hexadecimal encodings."""
     secret = secret.strip()
     if len(secret) < MIN_CHARACTERS:
         return
@@ -79,13 +79,13 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 class _Pieces:
-    """The pieces of secrets, in lower case and without blanks: a text may break lines."""
+    """The parts of secrets, in lower case and without whitespace, because a text may wrap lines."""
 
     def __init__(self, forms: set[str]) -> None:
         self._pieces: dict[int, set[str]] = {}
         self._whole: list[str] = []
         for form in forms:
-            # Other characters than those of ASCII may come in another encoding.
+            # Non-ASCII characters may have another encoding.
             for letters in {_squeezed(form), _squeezed(form, is_ascii=True)}:
                 if len(letters) < _LEAST_PIECE:
                     self._whole.append(form)
@@ -96,7 +96,7 @@ class _Pieces:
         self._whole.sort(key=len, reverse=True)
 
     def masked(self, text: str) -> str:
-        """Return the text with the pieces masked."""
+        """Return the text with all parts of secrets masked."""
         hidden = bytearray(len(text))
         for is_ascii in (True,) if text.isascii() else (True, False):
             letters: list[str] = []
@@ -118,7 +118,7 @@ class _Pieces:
 
 
 def _squeezed(text: str, *, is_ascii: bool = False) -> str:
-    """The text in lower case and without blanks; of ASCII, or with its other characters."""
+    """The text in lower case without whitespace, with or without its non-ASCII characters."""
     if is_ascii and not text.isascii():
         text = text.encode("ascii", "ignore").decode()
     if not text.isprintable() or " " in text:
@@ -136,7 +136,7 @@ def _without_hidden(text: str, hidden: bytearray) -> str:
 
 
 def _decodings(text: str) -> Iterator[str]:
-    """Yield the text unescaped in each way, and these again."""
+    """Yield the text decoded with each encoding, recursively."""
     known = {text}
     latest = [text]
     for _ in range(_MAX_DECODINGS):
@@ -154,7 +154,7 @@ def _without_entities(text: str) -> str:
 
 def _without_backslashes(text: str) -> str:
     unescaped = re.sub(r"\\(u[\da-f]{4}|x[\da-f]{2}|.)", _unescaped, text, flags=re.IGNORECASE)
-    # Halves of characters become whole ones.
+    # Join surrogate pairs.
     return unescaped.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

@@ -1,9 +1,10 @@
-"""The settings of a session, whichever way it runs flows."""
+"""The settings that blocking and asynchronous sessions share."""
 
 from __future__ import annotations
 
 import copy
 import inspect
+import math
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -18,8 +19,8 @@ from ._client.credentials import (
     find_credential,
     is_printable_ascii,
 )
-from ._client.retry import RetryPolicy
-from ._environment import BASE_URL_VARIABLE, variable
+from ._client.retry import RetrySettings
+from ._environment import BASE_URL_VARIABLE, STATUS_REFRESH_VARIABLE, variable
 from ._interrupts import suppressed
 from ._secret import Secret
 from ._tracebacks import trimmed
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
     from .hooks import RequestInfo, ResponseInfo
 
 CONFIG_FOLDER = "~/.config/rescalehtc"
+SERVICE_REFRESH_SECONDS = 30.0
 
 
 class BaseSession(ABC):
-    """Who is calling, and how to reach the service."""
+    """The credential, the base URL and the settings for all calls."""
 
     is_async: ClassVar[bool]
 
@@ -49,7 +51,7 @@ class BaseSession(ABC):
         api_key: str | None = None,
         *,
         base_url: str | None = None,
-        status_refresh_seconds: float = 30.0,
+        status_refresh_seconds: float | None = None,
         image_wait_seconds: float = 300.0,
         timeout_seconds: float = 300.0,
         max_retries: int = 5,
@@ -64,53 +66,56 @@ class BaseSession(ABC):
         """Make a session.
 
         Args:
-            workspace: The workspace whose key file to use. Not looked at with `api_key`.
-            config_folder_override: The config folder, in place of `~/.config/rescalehtc`.
+            workspace: The workspace whose key file to use. Ignored if you pass `api_key`.
+            config_folder_override: The config folder. The default is `~/.config/rescalehtc`.
             api_key: An API key of the workspace.
-            base_url: The service's address; else the variable RESCALE_API_BASE_URL, else
-                `https://htc.rescale.com/api/v1`.
-            status_refresh_seconds: Seconds, at least 0, between two polls, and for which the status
-                of a job or task, and a job's log, are reused after they were fetched. The service
-                itself refreshes them every 30 seconds.
-            image_wait_seconds: Seconds, at least 0, that a submission waits for its image to become
-                ready.
-            timeout_seconds: Seconds, at least 0.001, that a request may take, from the connection
-                to the last byte of the answer. The upload of a file has this time for each piece.
-            max_retries: How often, at least 0 times, an idempotent request is retried while the
-                service answers no request of the session; up to four times as often while it
-                answers others. Other requests are retried only if the service certainly did not
-                carry them out.
-            backoff_seconds: The longest wait before the first retry in seconds, at least 0; it
-                doubles each time, up to 30 s. The wait is at least half of it. A `Retry-After` of
-                the service overrides it, up to 60 s.
-            deadline_seconds: Seconds, at least 0.001, that a call may take with all its retries;
-                each page of a listing is a call.
-            settle_seconds: Seconds, at least 0, that a group must not change before a submission
-                whose answer was lost is given up as uncertain.
-            mark_submissions: Whether each submit request carries a unique tag,
-                `rescalehtc-submission`, and a submission without a group gets a group of its own.
-                They identify the jobs if the answer is lost. Without them, a submission whose
-                answer is lost is always uncertain.
+            base_url: The service's base URL. The default is the variable RESCALE_API_BASE_URL, or
+                else `https://htc.rescale.com/api/v1`.
+            status_refresh_seconds: Seconds, at least 0: the polling interval, and the time for
+                which a fetched job status, task summary or log is reused. The default is the
+                variable RESCALEHTC_STATUS_REFRESH_SECONDS, which the emulator sets, or else 30. The
+                service itself refreshes statuses every 30 seconds.
+            image_wait_seconds: Seconds, at least 0: the maximum time that a submission waits for
+                its image to become ready.
+            timeout_seconds: Seconds, at least 0.001: the timeout of a request, from the connection
+                to the last byte of the response. In a file upload, it applies to each chunk.
+            max_retries: The maximum number of retries of an idempotent request, at least 0, while
+                the service answers no request of the session. While other requests succeed, up to
+                four times as many. Other requests are retried only if the service certainly did
+                not carry them out.
+            backoff_seconds: Seconds, at least 0: the maximum wait before the first retry. It
+                doubles with each retry, up to 30 s. The minimum wait is half of the maximum. A
+                `Retry-After` header overrides it, up to 60 s.
+            deadline_seconds: Seconds, at least 0.001: the timeout of a call with all its retries.
+                Each page of a listing is a call.
+            settle_seconds: Seconds, at least 0: after a lost response, the time without new jobs
+                in the group before the submission is uncertain.
+            mark_submissions: Whether each submit request gets a unique tag,
+                `rescalehtc-submission`, and each submission without a group gets a unique group.
+                They identify the jobs if the response is lost. Without them, every submission with
+                a lost response is uncertain.
             on_request: A function to call before each attempt of a request; see rescalehtc.hooks.
             on_response: A function to call after each attempt of a request; see rescalehtc.hooks.
-            transport: A transport of httpx to send over, such as
-                `httpx.HTTPTransport(uds="/socket")`, in place of connections of the session's own.
-                It must be safe to use from many threads; for an asynchronous session it is an
-                asynchronous one. You close it, after the session. Such a session can't be pickled.
-                With it, other rules hold: see docs/how-to/sessions.md.
+            transport: An httpx transport, such as `httpx.HTTPTransport(uds="/socket")`, to use
+                instead of the default one. It must be thread-safe. An asynchronous session needs
+                an asynchronous transport. Close it yourself, after the session. You can't pickle
+                such a session. For other differences, see docs/how-to/sessions.md.
 
         Raises:
-            HtcCredentialsError: No credential was found; the message lists where it was looked for.
+            HtcCredentialsError: No credential was found. The message lists all places where the
+                session looked for one.
             HtcValidationError: An argument is invalid.
         """
         with trimmed():
             api_key = None if api_key is None else _checked_text(api_key, "api_key")
             self.workspace: str = _checked_text(workspace, "workspace")
-            """The workspace's name as given."""
+            """The workspace's name that you passed."""
             given = "base_url" if base_url else BASE_URL_VARIABLE
             base_url = base_url or variable(os.environ, BASE_URL_VARIABLE) or SERVICE_URL
             self.base_url: str = _checked_url(base_url, given)
-            """The service's address in use."""
+            """The service's base URL in use."""
+            if status_refresh_seconds is None:
+                status_refresh_seconds = _default_refresh_seconds(os.environ)
             _check_options(
                 type(self).__name__,
                 {
@@ -125,13 +130,13 @@ class BaseSession(ABC):
                 },
             )
             self.status_refresh_seconds: float = status_refresh_seconds
-            """Seconds, at least 0, between polls, and for which a status or log is reused."""
+            """Seconds, at least 0: the polling interval, and how long a status is reused."""
             self.image_wait_seconds: float = image_wait_seconds
-            """Seconds, at least 0, that a submission waits for its image to become ready."""
+            """Seconds, at least 0: the maximum wait of a submission for its image."""
             self.settle_seconds: float = settle_seconds
-            """Seconds, at least 0, without a change before a submission is uncertain."""
+            """Seconds, at least 0, without new jobs before a submission is uncertain."""
             self.mark_submissions: bool = mark_submissions
-            """Whether each submit request carries a unique tag, `rescalehtc-submission`."""
+            """Whether each submit request gets a unique tag, `rescalehtc-submission`."""
             hooks = {"on_request": on_request, "on_response": on_response}
             if problems := [*_hook_problems(hooks)]:
                 raise HtcValidationError(type(self).__name__, problems)
@@ -143,7 +148,7 @@ class BaseSession(ABC):
             self._max_retries = max_retries
             self._backoff_seconds = backoff_seconds
             self._deadline_seconds = deadline_seconds
-            _ = self.client  # without a credential this raises
+            _ = self.client  # raises if there is no credential
 
     def with_options(
         self,
@@ -157,29 +162,30 @@ class BaseSession(ABC):
         settle_seconds: float | None = None,
         mark_submissions: bool | None = None,
     ) -> Self:
-        """Return a session with other settings that shares connections and tokens with this one.
+        """Return a session with other settings, which shares connections and tokens with this one.
 
-        This session keeps its settings. For one call that must be quick:
+        The settings of this session do not change. For example, to fail fast in one call:
 
             quick = rescale.with_options(timeout_seconds=5, max_retries=0)
             htcprojects.get_projects(quick)
 
-        You need not close the new session. Closing either one closes the idle connections of
-        both; a later call of either opens new ones. A pickle or copy of the new session has its
-        settings, and connections and tokens of its own.
+        You do not need to close the new session. If you close either session, the idle
+        connections of both are closed, and later calls open new ones. A pickle or copy of the new
+        session has the same settings, but its own connections and tokens.
 
-        An option that you leave out, or that is None, is as in this session.
+        An option that you omit, or that is None, keeps the value of this session.
 
         Args:
-            status_refresh_seconds: How many seconds statuses and logs are answered from memory.
-            image_wait_seconds: How many seconds a submission waits for its image.
-            timeout_seconds: How many seconds a request may take.
-            max_retries: How often an idempotent request is retried.
-            backoff_seconds: The longest wait before the first retry, in seconds.
-            deadline_seconds: How many seconds a call may take with all its retries.
-            settle_seconds: How many seconds a group must not change before a submission whose
-                answer was lost is given up as uncertain.
-            mark_submissions: Whether submit requests carry a unique tag.
+            status_refresh_seconds: The polling interval, and the time for which statuses and logs
+                are reused, in seconds.
+            image_wait_seconds: The maximum wait of a submission for its image, in seconds.
+            timeout_seconds: The timeout of a request, in seconds.
+            max_retries: The maximum number of retries of an idempotent request.
+            backoff_seconds: The maximum wait before the first retry, in seconds.
+            deadline_seconds: The timeout of a call with all its retries, in seconds.
+            settle_seconds: The time without new jobs before a submission with a lost response is
+                uncertain, in seconds.
+            mark_submissions: Whether submit requests get a unique tag.
 
         Raises:
             HtcValidationError: An argument is invalid.
@@ -202,15 +208,15 @@ class BaseSession(ABC):
             for name, value in given.items():
                 setattr(other, name if name in vars(self) else f"_{name}", value)
             vars(other)["_client"] = self.client.with_limits(
-                other._retry_policy(), other._timeout_seconds
+                other._retry_settings(), other._timeout_seconds
             )
             return other
 
     @property
     def client(self) -> Client:
-        """The client that flows use. A copy of a session makes its own on its first call."""
+        """The client that flows use. A copy of a session creates its own client on first use."""
         made: Client | None = vars(self).get("_client")
-        # Of several threads at once, one sets it.
+        # If several threads create a client, setdefault keeps the first one.
         return made or vars(self).setdefault("_client", self._new_client())
 
     def _new_client(self) -> Client:
@@ -223,33 +229,33 @@ class BaseSession(ABC):
             self._new_io(),
             self.base_url,
             credential,
-            self._retry_policy(),
+            self._retry_settings(),
             self._timeout_seconds,
             self._observers,
         )
 
-    def _retry_policy(self) -> RetryPolicy:
-        return RetryPolicy(self._max_retries, self._backoff_seconds, self._deadline_seconds)
+    def _retry_settings(self) -> RetrySettings:
+        return RetrySettings(self._max_retries, self._backoff_seconds, self._deadline_seconds)
 
     @abstractmethod
     def _new_io(self) -> Io:
-        """Make the network and the clock of a session of this kind."""
+        """Make the network and the clock for this kind of session."""
 
     def __getstate__(self) -> dict[str, Any]:
         if self._transport is not None:
             raise TypeError(
-                "a session with a transport of your own can't be pickled or copied; make another one"
+                "a session with a custom transport can't be pickled or copied; make a new session"
             )
         state = {name: value for name, value in vars(self).items() if name != "_client"}
         return {**state, "_observers": copy.copy(self._observers)}
 
     def close(self) -> None:
-        """Close the connections; a later call opens new ones."""
+        """Close the connections. A later call opens new ones."""
         if "_client" in vars(self):
             self.client.io.close()
 
     def __repr__(self) -> str:
-        base_url = getattr(self, "base_url", None)  # a traceback may show one that is not made yet
+        base_url = getattr(self, "base_url", None)  # missing if a traceback shows a new session
         return f"{type(self).__name__}(workspace={self.workspace!r}, base_url={base_url!r})"
 
 
@@ -266,10 +272,21 @@ def _checked_url(url: str, name: str) -> str:
         origin(url)
         is_valid = is_printable_ascii(url) and "?" not in url and "#" not in url
     if not is_valid:
-        raise _invalid(
-            name, f"must be an address such as {SERVICE_URL}, without a user or password"
-        )
+        raise _invalid(name, f"must be a URL such as {SERVICE_URL}, without a user or password")
     return url.rstrip("/")
+
+
+def _default_refresh_seconds(environ: Mapping[str, str]) -> float:
+    """Return the interval that the environment sets, else the service's own."""
+    text = variable(environ, STATUS_REFRESH_VARIABLE)
+    if text is None:
+        return SERVICE_REFRESH_SECONDS
+    seconds = math.nan
+    with suppressed(ValueError):
+        seconds = float(text)
+    if not 0 <= seconds <= threading.TIMEOUT_MAX:
+        raise _invalid(STATUS_REFRESH_VARIABLE, "must be a number of seconds of at least 0")
+    return seconds
 
 
 _LEAST_SECONDS = {"timeout_seconds": 0.001, "deadline_seconds": 0.001}
@@ -297,7 +314,7 @@ def _check_options(subject: str, options: Mapping[str, object]) -> None:
 def _hook_problems(hooks: Mapping[str, object]) -> Iterator[Problem]:
     for name, hook in hooks.items():
         if hook is not None and (not callable(hook) or inspect.iscoroutinefunction(hook)):
-            yield Problem(name, "must be a function that is not asynchronous")
+            yield Problem(name, "must be a synchronous function")
 
 
 def _invalid(name: str, message: str) -> HtcValidationError:

@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 VARIABLE = "RESCALEHTC_TRACEBACKS"
-# Modules that call functions of the user, whose frames are kept.
+# Modules that call the user's functions. Frames of these functions are kept.
 _CALLING_BACK = ("rescalehtc._client.attempt", "rescalehtc._jobs.waiting")
 
 
 class trimmed:  # noqa: N801 - it reads as an adjective
-    """Used with `with` where a call enters the package: an exception leaves without its frames.
+    """A context manager for public calls that removes the package's frames from exceptions.
 
-    Tools that show the variables of frames would show keys, tokens and environment values. With
-    the variable RESCALEHTC_TRACEBACKS set to `full`, the frames are kept.
+    Tools that show local variables in tracebacks would show keys, tokens and environment values.
+    With RESCALEHTC_TRACEBACKS=full, the frames are kept.
     """
 
     __slots__ = ()
@@ -34,7 +34,7 @@ class trimmed:  # noqa: N801 - it reads as an adjective
 
 
 def trim(error: BaseException) -> None:
-    """Remove this package's frames from an exception and those behind it."""
+    """Remove this package's frames from an exception and its causes and contexts."""
     if os.environ.get(VARIABLE) == "full":
         return
     seen: set[int] = set()
@@ -48,7 +48,7 @@ def trim(error: BaseException) -> None:
 
 
 def _without_package(traceback: TracebackType | None) -> TracebackType | None:
-    """The frames of others, but not those of the libraries that this package calls."""
+    """The frames of the user, without those of this package and the libraries that it calls."""
     kept: list[TracebackType] = []
     is_inside = False
     while traceback is not None:

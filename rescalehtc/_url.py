@@ -1,4 +1,4 @@
-"""Addresses of HTTP."""
+"""HTTP URLs."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from urllib.parse import urlsplit
 
 
 def origin(url: str) -> tuple[str, str, int]:
-    """Return scheme, host and port of an address.
+    """Return the scheme, host and port of a URL.
 
     Raises:
-        ValueError: It is not an HTTP address.
+        ValueError: It is not an HTTP URL.
     """
     parts = urlsplit(url)
     if "@" in parts.netloc:
-        raise ValueError("a user and password in the address would take the token's place")
+        raise ValueError("a user and password in the URL would replace the token")
     default = {"http": 80, "https": 443}.get(parts.scheme)
     port = default if parts.port is None else parts.port
     if not port or not parts.hostname:
-        raise ValueError("not an HTTP address")
+        raise ValueError("not an HTTP URL")
     return parts.scheme, parts.hostname, port

@@ -1,4 +1,4 @@
-"""The bearer token that proves who is calling: a JSON Web Token, read here without trusting it."""
+"""The bearer token that authenticates calls, a JSON Web Token."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ALGORITHM = "RS256"
 
 
 class Session(Protocol):
-    """What `BearerToken.verify` needs of an HtcSession."""
+    """The part of HtcSession that `BearerToken.verify` uses."""
 
     base_url: str
 
@@ -42,12 +42,12 @@ class Session(Protocol):
 
 
 class BearerToken:
-    """A decoded token. Its signature is checked by `verify`, and by nothing else.
+    """A decoded token. Only `verify` checks its signature.
 
     Attributes:
         header: The token's header.
         payload: The token's claims.
-        encoded_token: The token itself. A secret; it is not part of the repr.
+        encoded_token: The token itself. It is secret, so the repr does not show it.
     """
 
     def __init__(self, header: dict[str, Any], payload: dict[str, Any], encoded_token: str) -> None:
@@ -59,7 +59,7 @@ class BearerToken:
         return f"BearerToken(claims: {', '.join(sorted(self.payload))})"
 
     def get_user_claims(self) -> dict[str, Any]:
-        """Return the claims given when the job was submitted, under the names given then."""
+        """Return the claims of the job's submit request, without the prefix `userDefined_`."""
         return {
             name.removeprefix(_USER_PREFIX): value
             for name, value in self.payload.items()
@@ -67,16 +67,16 @@ class BearerToken:
         }
 
     def verify(self, rescale: Session) -> None:
-        """Return if the token is signed with a key of the service (RS256) and has not expired.
+        """Check that the token is signed with a key of the service (RS256) and has not expired.
 
         Needs the extra `rescalehtc[verify]`. Operation getJsonWebKeys.
 
         Args:
-            rescale: The session, to fetch the service's keys with.
+            rescale: The session that fetches the service's keys.
 
         Raises:
-            HtcException: The token is not valid, and why; or the extra is not installed.
-            HtcResponseError: The service publishes no key of this kind.
+            HtcException: The token is invalid. Or the extra is not installed.
+            HtcResponseError: The service has no RS256 key.
         """
         try:
             from jwt.algorithms import has_crypto
@@ -84,28 +84,28 @@ class BearerToken:
             has_crypto = False
         if not has_crypto:
             raise HtcException(
-                "checking a token's signature takes more packages: pip install 'rescalehtc[verify]'"
+                "BearerToken.verify needs more packages: pip install 'rescalehtc[verify]>=2'"
             )
         key_id = self.header.get("kid")
-        reason = f"its signature is by none of the keys that {rescale.base_url} publishes"
+        reason = f"none of the keys of {rescale.base_url} matches its signature"
         for key in _published_keys(rescale):
             if key_id is None or key.get("kid") in (None, key_id):
                 fault = _fault(self, key)
                 if fault is None:
                     return
                 reason = fault or reason
-        raise HtcException(f"the bearer token is not valid: {reason}")
+        raise HtcException(f"the bearer token is invalid: {reason}")
 
 
 def _published_keys(rescale: Session) -> list[dict[str, Any]]:
-    """The service's keys that tokens may be signed with."""
+    """The service's keys that can verify a token."""
     answer = rescale.send(GET_JSON_WEB_KEYS.call())
     keys: list[dict[str, Any]] = []
     for listed in (answer.get("keys"), answer.get("jsonWebKeys")):
         if is_list(listed):
             keys += filter(_is_usable, listed)
     if not keys:
-        raise HtcResponseError(f"getJsonWebKeys: there is no key for {_ALGORITHM} in the answer")
+        raise HtcResponseError(f"getJsonWebKeys: the response has no {_ALGORITHM} key")
     return keys
 
 
@@ -118,7 +118,7 @@ def _is_usable(key: Any) -> bool:
 
 
 def _fault(token: BearerToken, key: dict[str, Any]) -> str | None:
-    """Why the token is not valid: None if it is, nothing if it is not signed with this key."""
+    """The reason why the token is invalid. None if it is valid, "" if this key does not match."""
     import jwt
 
     try:
@@ -129,7 +129,7 @@ def _fault(token: BearerToken, key: dict[str, Any]) -> str | None:
             options={
                 "require": ["exp"],
                 "enforce_minimum_key_length": True,
-                # How the service fills in these is not documented.
+                # The service does not document the values of these claims.
                 "verify_aud": False,
                 "verify_iat": False,
                 "verify_iss": False,
@@ -146,13 +146,13 @@ def _fault(token: BearerToken, key: dict[str, Any]) -> str | None:
     except jwt.ImmatureSignatureError:
         return "it is not valid yet"
     except jwt.MissingRequiredClaimError:
-        return "it does not say when it expires"
+        return "it has no expiration time"
     except (jwt.PyJWTError, ValueError) as error:
         if is_from_signal_handler(error):
             raise
-        return "it is not formed as a token has to be"
+        return "it is malformed"
     if (signed["header"], signed["payload"]) != (token.header, token.payload):
-        return "its header or claims here are not those that were signed"
+        return "its header or claims were changed after decoding"
     return None
 
 
@@ -163,12 +163,14 @@ def token_from_str(data: str) -> BearerToken:
         data: The token.
 
     Raises:
-        HtcException: This is not a token.
+        HtcException: `data` is not a token.
     """
     with trimmed():
         parts = _parts(data)
         if len(parts) != 3:
-            raise HtcException(f"not a bearer token: {len(parts)} parts between full stops, not 3")
+            raise HtcException(
+                f"not a bearer token: it must have 3 parts separated by '.', got {len(parts)}"
+            )
         return BearerToken(_decode("header", parts[0]), _decode("payload", parts[1]), Secret(data))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from . import _lazy, api
 from ._client.credentials import is_printable_ascii
 from ._client.tokens import RENEWAL_FRACTION, ExpiringSecret, seconds_from
-from ._docker import ID_DIGITS, find_program
+from ._docker import ID_DIGITS, find_programs
 from ._interrupts import suppressed
 from ._objects.json_object import id_of, require_instance
 from ._objects.session_methods import SessionMethods
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ._client.client import Client
+    from ._docker import ContainerProgram
     from .htcsession import HtcSession
 
 __all__ = [
@@ -283,7 +284,24 @@ class HtcContainerRegistry(SessionMethods):
         address = _ADDRESS.fullmatch(self.registry_url)
         if address is None:
             raise HtcException(f"{_shown(self.registry_url)} can't be a registry's address")
-        program = find_program()
+        first, *others = find_programs("to push an image")
+        arguments = (client, address, local, remote_image_name, quiet)
+        try:
+            return await self._push_with(first, *arguments)
+        except HtcException:
+            if not others or await client.io.call(first.works):
+                raise
+        return await self._push_with(others[0], *arguments)
+
+    async def _push_with(
+        self,
+        program: ContainerProgram,
+        client: Client,
+        address: re.Match[str],
+        local: re.Match[str],
+        remote_image_name: str | None,
+        quiet: bool,
+    ) -> str:
         call = client.io.call
         if remote_image_name is None:
             tag = local["tag"][: MAX_TAG_CHARACTERS - 1 - ID_DIGITS]
@@ -293,11 +311,13 @@ class HtcContainerRegistry(SessionMethods):
         ids = {"projectId": self._project_id, "repoName": remote_image_name.partition(":")[0]}
         await client.send(CREATE_REPOSITORY.call(ids))
         target = f"{address['host']}{address['path']}/{remote_image_name}"
-        login = ["login", f"--username={self.username}", "--password-stdin", address["host"]]
+        options = program.registry_options(address["host"])
+        user = f"--username={self.username}"
+        login = ["login", *options, user, "--password-stdin", address["host"]]
         password = await self._get_password(client)
         await call(program.run, "logging in to the registry", login, quiet, password)
         await call(program.run, "tagging the image", ["tag", local[0], target], quiet)
-        await call(program.run, "pushing the image", ["push", target], quiet)
+        await call(program.run, "pushing the image", ["push", *options, target], quiet)
         return remote_image_name
 
     @property

@@ -1,29 +1,29 @@
-"""Every exception that leaves this package.
+"""All exceptions of this package.
 
     HtcException
-     ├── HtcValidationError (also ValueError)      refused here, before anything was sent
-     ├── HtcCredentialsError                       no API key or token was found, or none is right
-     ├── HtcConnectionError (also ConnectionError) no answer, or not all of it
-     │    ├── HtcTimeoutError (also TimeoutError)  no answer in time
+     ├── HtcValidationError (also ValueError)      invalid arguments; nothing was sent
+     ├── HtcCredentialsError                       the API key or token is missing or invalid
+     ├── HtcConnectionError (also ConnectionError) no complete response
+     │    ├── HtcTimeoutError (also TimeoutError)  no complete response in time
      │    └── HtcConfigurationError                a proxy or certificate variable is invalid
-     ├── HtcStatusError                            the service answered with an error status
+     ├── HtcStatusError                            a response with an error status
      │    ├── HtcBadRequestError                   400
      │    ├── HtcAuthenticationError               401
      │    ├── HtcForbiddenError                    403
      │    ├── HtcNotFoundError                     404
      │    ├── HtcRateLimitError                    429
      │    └── HtcServerError                       500 and above
-     ├── HtcImagePendingError (also TimeoutError)  an image did not become ready
-     ├── SubmissionUncertainError                  sent, and not known whether it was taken
-     ├── SubmissionIncompleteError                 of several parts, not all were taken
+     ├── HtcImagePendingError (also TimeoutError)  an image did not become ready in time
+     ├── SubmissionUncertainError                  sent, but possibly not accepted
+     ├── SubmissionIncompleteError                 only a part of the requests was submitted
      ├── HtcWaitTimeoutError (also TimeoutError)   jobs did not end in time
-     ├── HtcResponseError                          an answer that can't be understood
+    ├── RunStoppedError                           too many jobs of a run failed
+     ├── HtcResponseError                          an invalid response
      ├── HtcFileError (also OSError)               a file can't be read or written
-     └── NotFetchedError (also AttributeError)     a field that the service was not asked for
+     └── NotFetchedError (also AttributeError)     a field that was not fetched
 
-Every call that reaches the service can raise HtcConnectionError, HtcStatusError,
-HtcResponseError and HtcCredentialsError. What is looked up by its id and is not there is None,
-not an exception.
+Every call that sends requests can raise HtcConnectionError, HtcStatusError, HtcResponseError and
+HtcCredentialsError. Lookups by id return None if nothing matches.
 """
 
 from __future__ import annotations
@@ -36,30 +36,13 @@ if TYPE_CHECKING:
     from ._counts import JobCounts
 
 __all__ = [
-    "HtcAuthenticationError",
-    "HtcBadRequestError",
-    "HtcConfigurationError",
-    "HtcConnectionError",
-    "HtcCredentialsError",
-    "HtcException",
-    "HtcFileError",
-    "HtcForbiddenError",
-    "HtcImagePendingError",
-    "HtcNotFoundError",
-    "HtcRateLimitError",
-    "HtcResponseError",
-    "HtcServerError",
-    "HtcStatusError",
-    "HtcTimeoutError",
-    "HtcValidationError",
-    "HtcWaitTimeoutError",
-    "LostRequest",
-    "NotFetchedError",
-    "Problem",
-    "SubmissionIncompleteError",
-    "SubmissionUncertainError",
-    "UnsentRequest",
-]
+    "HtcAuthenticationError", "HtcBadRequestError", "HtcConfigurationError",
+    "HtcConnectionError", "HtcCredentialsError", "HtcException", "HtcFileError",
+    "HtcForbiddenError", "HtcImagePendingError", "HtcNotFoundError", "HtcRateLimitError",
+    "HtcResponseError", "HtcServerError", "HtcStatusError", "HtcTimeoutError",
+    "HtcValidationError", "HtcWaitTimeoutError", "LostRequest", "NotFetchedError", "Problem",
+    "RunStoppedError", "SubmissionIncompleteError", "SubmissionUncertainError", "UnsentRequest",
+]  # fmt: skip
 
 
 def __dir__() -> list[str]:
@@ -67,14 +50,14 @@ def __dir__() -> list[str]:
 
 
 class HtcException(Exception):  # noqa: N818 - the name is part of the documented interface
-    """The base of this package's exceptions.
+    """The base class of this package's exceptions.
 
     Attributes:
-        status_code: The HTTP status if the service answered with 400 or above, else None.
-        outcome_unknown: Whether the service may have carried out an operation that creates or
-            changes something, although it failed. Such a request is not sent again by itself.
-        request_id: The id that the service gave the request, which its support can look up;
-            None if there was no answer, or one without an id. The message ends with it.
+        status_code: The HTTP status of an error response (400 or above), else None.
+        outcome_unknown: Whether the service may have created or changed something, although the
+            request failed. The session does not retry such a request.
+        request_id: The service's id of the request, for its support. None if there was no response,
+            or if it had no id. The message ends with the request id.
     """
 
     outcome_unknown: bool = False
@@ -92,38 +75,40 @@ class HtcException(Exception):  # noqa: N818 - the name is part of the documente
 
     def __reduce__(self) -> tuple[object, ...]:
         state: dict[str, Any] = dict(self.__dict__)
-        if isinstance(self, OSError):  # its errno is not in __dict__
+        if isinstance(self, OSError):  # __dict__ does not contain errno
             state["errno"] = self.errno
         return _restore, (type(self), self.args), state
 
 
 def _restore(kind: type[HtcException], args: tuple[object, ...]) -> HtcException:
-    """Make an exception from its pickle: the state follows."""
+    """Make an exception without its state, for unpickling."""
     error = kind.__new__(kind, *args)
     error.args = args
     return error
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with an argument or a payload."""
+    """A problem with an argument or a payload."""
 
     where: str
-    """The argument's name, such as `max_vcpus` or `envs[0].name`; or the path in a payload, such
-    as `[0].htcJobDefinition.maxVCpus`.
+    """The argument's name, such as `max_vcpus` or `envs[0].name`, or the path in a payload, such as
+    `[0].htcJobDefinition.maxVCpus`.
     """
     message: str
-    """What would be right and, where it is no secret, what was given."""
+    """The description of the problem, with the valid values and, unless it may be a secret, the
+    invalid value.
+    """
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}"
 
 
 class HtcValidationError(HtcException, ValueError):
-    """Arguments or a payload break rules; nothing was sent.
+    """Arguments or a payload are invalid. Nothing was sent.
 
     Attributes:
-        problems: Everything that is wrong, not just the first; at most the first 1,000 problems
-            and one that says there are more.
+        problems: All problems. If there are more than 1,000, the first 1,000 and an entry that
+            says so.
     """
 
     def __init__(self, subject: str, problems: Iterable[Problem]) -> None:
@@ -137,17 +122,17 @@ class HtcValidationError(HtcException, ValueError):
 
 
 class HtcCredentialsError(HtcException):
-    """No API key or refresh token was found where one is looked for, or it can't be used."""
+    """The API key or refresh token is missing or invalid."""
 
 
 class HtcConnectionError(HtcException, ConnectionError):
-    """The service could not be reached, or the connection broke before the answer was complete.
+    """The service could not be reached, or the connection broke before the end of the response.
 
     It is an OSError whose `errno` is None.
 
     Attributes:
-        request_sent: Whether any byte of the request may have left; if not, the service
-            can't have carried it out.
+        request_sent: Whether any byte of the request may have been sent. If False, the service
+            did not carry out the request.
     """
 
     def __init__(self, message: str, request_sent: bool = True) -> None:
@@ -156,11 +141,11 @@ class HtcConnectionError(HtcException, ConnectionError):
 
 
 class HtcTimeoutError(HtcConnectionError, TimeoutError):
-    """The service did not answer in time."""
+    """There was no complete response in time."""
 
 
 class HtcConfigurationError(HtcConnectionError):
-    """A variable for proxies or certificates is invalid. The message names it, not its value.
+    """A variable for proxies or certificates is invalid. The message does not show its value.
 
     The request was not sent, and is not retried.
     """
@@ -171,10 +156,10 @@ class HtcImagePendingError(HtcException, TimeoutError):
 
 
 class HtcWaitTimeoutError(HtcException, TimeoutError):
-    """Not all jobs that were waited for have ended in time. They go on.
+    """Not all jobs have ended in time. The jobs keep running.
 
     Attributes:
-        counts: What was seen of the jobs.
+        counts: The last counts of the jobs.
     """
 
     def __init__(self, message: str, counts: JobCounts) -> None:
@@ -182,14 +167,30 @@ class HtcWaitTimeoutError(HtcException, TimeoutError):
         super().__init__(message)
 
 
+class RunStoppedError(HtcException):
+    """More jobs of a run failed than its policy allows (`stop_if_failed`); the rest is cancelled.
+
+    Attributes:
+        counts: The jobs by the status that was last seen.
+        causes: Why jobs failed, and how many did for each reason, the most frequent first.
+    """
+
+    def __init__(self, counts: JobCounts, causes: dict[str, int], is_cancelled: bool) -> None:
+        self.counts: JobCounts = counts
+        self.causes: dict[str, int] = causes
+        done = "; the other jobs of the group were cancelled" if is_cancelled else ""
+        shown = "".join(f"\n  {count} with {cause}" for cause, count in causes.items())
+        super().__init__(f"too many jobs failed: {counts}{done}{shown}")
+
+
 class HtcStatusError(HtcException):
-    """The service answered with an error status.
+    """The response has an error status.
 
     Attributes:
         status_code: The HTTP status.
         operation: The operation's id in openapi/htc.yaml.
-        error_type: The service's short name for the error, if it gave one.
-        description: The service's description of the error, if it gave one.
+        error_type: The service's name of the error. None if it sent none.
+        description: The service's description of the error. None if it sent none.
     """
 
     def __init__(
@@ -203,16 +204,16 @@ class HtcStatusError(HtcException):
         self.error_type: str | None = error_type
         self.description: str | None = description
         said = ": ".join(part for part in (error_type, description) if part)
-        message = f"{operation} was answered with HTTP {status_code}"
+        message = f"{operation} failed with HTTP {status_code}"
         super().__init__(f"{message}: {said}" if said else message, status_code)
 
 
 class HtcBadRequestError(HtcStatusError):
-    """400: the request breaks a rule of the service."""
+    """400: the request is invalid."""
 
 
 class HtcAuthenticationError(HtcStatusError):
-    """401: the API key or token is not valid."""
+    """401: the API key or token is invalid."""
 
 
 class HtcForbiddenError(HtcStatusError):
@@ -220,7 +221,7 @@ class HtcForbiddenError(HtcStatusError):
 
 
 class HtcNotFoundError(HtcStatusError):
-    """404: there is no such thing."""
+    """404: the object does not exist."""
 
 
 class HtcRateLimitError(HtcStatusError):
@@ -241,11 +242,11 @@ STATUS_ERRORS: dict[int, type[HtcStatusError]] = {
 
 
 class HtcResponseError(HtcException):
-    """The service's answer is not what the operation is described to answer.
+    """The response is invalid for the operation.
 
     Attributes:
-        is_garbled: Whether it could not even be decoded, as when it was damaged on the way.
-        is_too_large: Whether it has more bytes than a session reads.
+        is_garbled: Whether the response could not be decoded, because it was damaged in transit.
+        is_too_large: Whether the response exceeds the size limit.
     """
 
     def __init__(
@@ -257,43 +258,44 @@ class HtcResponseError(HtcException):
 
 
 class LostRequest(NamedTuple):
-    """A submit request whose answer was lost."""
+    """A submit request whose response was lost."""
 
     position: int
-    """Its position among the requests that you submitted, from 0. A request with a `batchSize`
-    above 1000 is sent as several, which share its position.
+    """Its position in the list of requests that you submitted, starting at 0. A request with a
+    `batchSize` above 1000 is split into several requests with the same position.
     """
     batch_size: int
-    """Number of its jobs."""
+    """The number of its jobs."""
     mark: str | None
-    """The value of the tag `rescalehtc-submission` of its jobs; None without marks."""
+    """The value of the tag `rescalehtc-submission` of its jobs. None without marks."""
 
 
 class UnsentRequest(NamedTuple):
     """A submit request, or a part of one, that was not submitted."""
 
     position: int
-    """Its position among the requests that you submitted, from 0."""
+    """Its position in the list of requests that you submitted, starting at 0."""
     batch_size: int
-    """Number of its jobs that were not submitted."""
+    """The number of its jobs that were not submitted."""
 
 
 class SubmissionUncertainError(HtcException):
-    """The answer to a submission was lost, and it is not known whether the service took it.
+    """The response to a submission was lost, and the service may or may not have accepted it.
 
-    Nothing is sent again: that might start the jobs twice. `htcjobs.recheck` looks for the jobs
-    again, in this process or another one: the exception can be pickled, and holds no secrets.
+    The session does not retry the submission, because this could start the jobs twice. Use
+    `htcjobs.recheck` to search for the jobs again, in this process or in another one. You can
+    pickle the exception. It contains no secrets.
 
     Attributes:
-        project_id: The project.
-        task_id: The task.
-        group: The group that was submitted to, or None.
-        requests: The submit requests of the call whose answer was lost.
-        sent: Number of jobs in the submission.
-        phase: How the answer was lost.
-        cause: The exception behind it.
-        job_ids: Ids of the submission's jobs that were seen in the group.
-        seen: How many these are; None if the group could not be searched.
+        project_id: The id of the project.
+        task_id: The id of the task.
+        group: The group of the submission, or None.
+        requests: The submit requests of the call whose response was lost.
+        sent: The number of jobs in the submission.
+        phase: How the response was lost.
+        cause: The exception that caused this one.
+        job_ids: The ids of the submission's jobs that were found in the group.
+        seen: The number of jobs that were found. None if the group could not be searched.
     """
 
     def __init__(
@@ -318,7 +320,7 @@ class SubmissionUncertainError(HtcException):
         self.outcome_unknown = True
         self.job_ids: list[str] = []
         self.seen: int | None = None
-        self.reason: str = "its group was not searched yet"
+        self.reason: str = "the jobs' group has not been searched yet"
 
     def __str__(self) -> str:
         jobs = "1 job" if self.sent == 1 else f"{self.sent} jobs"
@@ -326,25 +328,26 @@ class SubmissionUncertainError(HtcException):
         if self.group is not None:
             place = f"group {self.group!r} of {place}"
         return (
-            f"it is not known whether the service took a submission of {jobs} to {place} "
-            f"({self.phase})\n  {self.cause}\n  {self.reason}\n  nothing was sent again"
+            f"the submission of {jobs} to {place} is uncertain ({self.phase})\n"
+            f"  {self.cause}\n  {self.reason}\n"
+            "  the submission was not retried; use htcjobs.recheck to search for the jobs again"
         )
 
 
 class SubmissionIncompleteError(HtcException):
     """A submission in several calls stopped before all requests were submitted.
 
-    It can be pickled, and holds no secrets.
+    You can pickle the exception. It contains no secrets.
 
     Attributes:
-        submitted: A dictionary for each batch that the service took, in the order of the
-            requests: `projectId`, `taskId`, `group`, `parentJobId`, `batchSize` and `jobName`.
-            `HtcJobBatch(error.submitted, task)` makes a batch of them.
-        positions: For each of `submitted`, the position of its request among those that you
+        submitted: One dictionary per submitted batch, in the order of the requests, with
+            `projectId`, `taskId`, `group`, `parentJobId`, `batchSize` and `jobName`. Use
+            `HtcJobBatch(error.submitted, task)` to make a batch object.
+        positions: For each batch in `submitted`, the position of its request in the list that you
             submitted. A request for more than 1000 jobs has several batches.
-        uncertain: A SubmissionUncertainError for each call whose answer was lost.
-        unsent: The requests that were not submitted, by their positions.
-        cause: The exception that stopped it.
+        uncertain: One SubmissionUncertainError per call whose response was lost.
+        unsent: The requests that were not submitted, by position.
+        cause: The exception that stopped the submission.
     """
 
     def __init__(
@@ -375,16 +378,16 @@ class HtcFileError(HtcException, OSError):
 
 
 class NotFetchedError(HtcException, AttributeError):
-    """A field of a record was read that the service has not been asked for.
+    """You read a field of a record that was not fetched.
 
     Attributes:
         field: The field's name.
-        fetched_by: The call that would fetch it, where there is one.
+        fetched_by: The call that fetches the field, or None.
     """
 
     def __init__(self, record: str, field: str, fetched_by: str | None = None) -> None:
         self.record: str = record
         self.field: str = field
         self.fetched_by: str | None = fetched_by
-        hint = f"; {fetched_by} fetches it" if fetched_by else ""
+        hint = f"; call {fetched_by} to fetch it" if fetched_by else ""
         super().__init__(f"{record}.{field} was not fetched{hint}")

@@ -1,23 +1,23 @@
-"""What the hooks of a session are called with: `HtcSession(on_request=..., on_response=...)`.
+"""The arguments of a session's hooks: `HtcSession(on_request=..., on_response=...)`.
 
-A hook is called for each attempt of each request, retries and token requests included:
+The session calls its hooks for each attempt of each request, including retries and token requests:
 
     def count(response: ResponseInfo) -> None:
         requests.labels(response.operation, response.status_code).inc()
 
     rescale = HtcSession(on_response=count)
 
-Both objects are immutable, and hold no key, token, header, body or query.
+Both arguments are immutable, and contain no key, token, header, body or query.
 
-A hook is a plain function, also for asynchronous sessions, and should return quickly: the request
-waits for it. It must not use the session that called it. A submission of several calls may call
-it from several threads at once.
+A hook is a synchronous function, even for asynchronous sessions. It should return quickly, because
+the request waits for it. It must not use the session that called it. A submission of several calls
+may call a hook from several threads at the same time.
 
-If a hook raises an exception, the call ends at once, without a retry, and the exception reaches
-your code unchanged. If it is raised after jobs were submitted, they exist all the same: the
-exception gets a note that lists them, and a SubmissionIncompleteError as its `__cause__`, as when
-you press Ctrl-C. Raise an exception of your own: calls such as `get_project_with_id` take an
-HtcNotFoundError for the service's answer.
+If a hook raises an exception, the call ends immediately without a retry. The exception reaches your
+code unchanged. Jobs that were submitted before the exception exist. Then the exception gets a note
+that lists these jobs, and a SubmissionIncompleteError as its `__cause__`, as with Ctrl-C. Raise
+your own exception type: calls such as `get_project_with_id` treat an HtcNotFoundError as the
+service's response.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def __dir__() -> list[str]:
 
 @dataclass(frozen=True)
 class RequestInfo:
-    """An attempt that is about to be sent.
+    """An attempt that the session is about to send.
 
     Attributes:
-        operation: The operation's id, such as `submitJobs`; `upload` for an upload to a
-            presigned address.
+        operation: The operation's id, such as `submitJobs`, or `upload` for an upload to a
+            presigned URL.
         method: The HTTP method.
-        path: The path of the address, without the query. Empty for an upload, since whoever
-            knows a presigned address may use it.
-        attempt: 1 for the first attempt of a call, then 2, and so on.
+        path: The path of the URL, without the query. Empty for an upload, because a presigned URL
+            is secret.
+        attempt: The number of the attempt, starting at 1 for each call.
     """
 
     operation: str
@@ -56,20 +56,20 @@ class RequestInfo:
 
 @dataclass(frozen=True)
 class ResponseInfo:
-    """An attempt that has ended, with an answer or without one.
+    """An attempt that has ended, with or without a response.
 
-    A hook is not called for an attempt that an interrupt or a cancellation ended.
+    If an interrupt or a cancellation ends an attempt, the session does not call the hook.
 
     Attributes:
         operation: The operation's id, as in RequestInfo.
         method: The HTTP method.
-        path: The path of the address, as in RequestInfo.
+        path: The path of the URL, as in RequestInfo.
         attempt: The number of the attempt, as in RequestInfo.
-        seconds: How long the attempt took, in seconds.
-        status_code: The HTTP status; None if no whole answer came.
-        request_id: The service's id of the request; None if it sent none.
-        error: The exception that the attempt ended with; None if it succeeded. The request may
-            be retried all the same.
+        seconds: The duration of the attempt, in seconds.
+        status_code: The HTTP status. None if there was no complete response.
+        request_id: The service's id of the request. None if it sent none.
+        error: The exception that ended the attempt. None if it succeeded. The session may still
+            retry the request.
     """
 
     operation: str

@@ -1,4 +1,4 @@
-"""Projects: they hold tasks and container images, and name the regions that jobs may run in."""
+"""Projects. A project holds tasks and container images, and lists the regions for its jobs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _lazy, api
 from ._facts import PAGE_SIZE
-from ._objects.json_object import id_of, require_instance, require_list
+from ._objects.json_object import Listing, id_of, require_instance, require_list
 from ._objects.storage import PROJECT_STORAGE, StoredObject
 from ._requests.validation import check, check_arguments, retention_payload
 from ._tracebacks import trimmed
@@ -64,16 +64,16 @@ class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"]):
         return {"projectId": id_of(self, "projectId")}
 
     def set_regions(self, rescale: HtcSession, regions: Sequence[RescaleRegion]) -> None:
-        """Change the regions that the project's jobs may run in, and with them `json`.
+        """Change the regions in which the project's jobs may run, and update `json`.
 
         Operation updateProject.
 
         Args:
             rescale: The session.
-            regions: Names such as AWS_US_EAST_1, at least one and none twice.
+            regions: Names such as AWS_US_EAST_1, at least one, without duplicates.
 
         Raises:
-            HtcValidationError: The regions are no list of different names.
+            HtcValidationError: `regions` is not a list of unique names.
         """
         require_list(regions, "regions", "set_regions")
         update = check_arguments("HTCProjectUpdate", "set_regions", {"regions": list(regions)})
@@ -82,7 +82,7 @@ class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"]):
         )
 
     def get_limits(self, rescale: HtcSession) -> list[HTCProjectLimitRecord]:
-        """Return the project's limits, an `HTCProjectLimit` object for each.
+        """Return the project's limits, as `HTCProjectLimit` objects.
 
         Operation listProjectLimits.
 
@@ -98,10 +98,10 @@ class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"]):
     def set_vcpu_limit(
         self, rescale: HtcSession, modifier_role: ModifierRole, vcpu_limit: int
     ) -> HTCProjectLimitRecord:
-        """Set how many virtual CPUs of the project may be in use at once.
+        """Limit the number of virtual CPUs that the project's jobs may use at the same time.
 
-        Operation createProjectLimit. The limit takes the place of the one that the role has;
-        the lowest of all limits counts.
+        Operation createProjectLimit. This replaces an existing limit of the role. The lowest of
+        all limits applies.
 
         Args:
             rescale: The session.
@@ -113,18 +113,18 @@ class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"]):
             The limit, an `HTCProjectLimit` object.
 
         Raises:
-            HtcValidationError: An argument can't be right.
+            HtcValidationError: An argument is invalid.
         """
         arguments = {"vcpu_limit": vcpu_limit, "modifier_role": modifier_role}
         limit = check_arguments("HTCLimitCreate", "set_vcpu_limit", arguments)
-        if limit["vCPUs"] == 0:  # the service takes it, but it would hold every job back
+        if limit["vCPUs"] == 0:  # the service accepts 0, but then no job could start
             message = "must be an integer from 1 to 999999, got 0"
             raise HtcValidationError("set_vcpu_limit", [Problem("vcpu_limit", message)])
         made = api.post_htc_projects_limits(rescale, id_of(self, "projectId"), limit)
         return HTCProjectLimitRecord(made)
 
     def get_limit(self, rescale: HtcSession, limit_id: int | str) -> HTCProjectLimitRecord | None:
-        """Fetch one of the project's limits; None if there is none with this id.
+        """Fetch one of the project's limits. Returns None if it does not exist.
 
         Operation getProjectLimit.
 
@@ -148,11 +148,11 @@ class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"]):
         Args:
             rescale: The session.
             limit_id: The limit's `id`.
-            vcpu_limit: Virtual CPUs that may be in use at once, 0 to 999999. With 0 every job
-                waits.
+            vcpu_limit: The maximum number of virtual CPUs in use, 0 to 999999. With 0, no job can
+                start.
 
         Raises:
-            HtcValidationError: `vcpu_limit` can't be right.
+            HtcValidationError: `vcpu_limit` is invalid.
         """
         update = check_arguments("HTCLimitUpdate", "update_limit", {"vcpu_limit": vcpu_limit})
         limit = api.patch_htc_projects_limits(rescale, id_of(self, "projectId"), limit_id, update)
@@ -180,7 +180,7 @@ class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"]):
         api.delete_all_htc_projects_limits(rescale, id_of(self, "projectId"))
 
     def get_dimensions(self, rescale: HtcSession) -> list[models.HTCComputeEnvironment]:
-        """Fetch the computing environments that the project's jobs may run in.
+        """Fetch the computing environments in which the project's jobs may run.
 
         Operation getProjectDimensions.
 
@@ -200,16 +200,17 @@ class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"]):
             | dict[str, Any]
         ],
     ) -> list[models.HTCComputeEnvironment]:
-        """Replace the computing environments that the project's jobs may run in.
+        """Replace the computing environments in which the project's jobs may run.
 
-        Operation setProjectDimensions. An empty list lifts all restrictions.
+        Operation setProjectDimensions. An empty list removes all restrictions.
 
         Args:
             rescale: The session.
-            dimensions: The environments: dictionaries with the service's names, models, or a mix of both.
+            dimensions: The environments: dictionaries with the service's names, models, or a mix
+                of both.
 
         Raises:
-            HtcValidationError: An environment breaks a rule.
+            HtcValidationError: An environment is invalid.
         """
         require_list(dimensions, "dimensions", "set_dimensions")
         name = "HTCComputeEnvironmentUpdate"
@@ -221,10 +222,10 @@ class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"]):
         return [api.GET_PROJECT_DIMENSIONS.to_record(one) for one in found]
 
     def get_retention_policy(self, rescale: HtcSession) -> models.TaskRetentionPolicy | None:
-        """Fetch when tasks are archived and deleted by themselves.
+        """Fetch the times after which tasks are archived and deleted automatically.
 
-        Operation getProjectRetentionPolicy. None if the project has no policy of its own;
-        that of its workspace applies.
+        Operation getProjectRetentionPolicy. Returns None if the project has no policy. Then the
+        policy of its workspace applies.
 
         Args:
             rescale: The session.
@@ -238,19 +239,19 @@ class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"]):
     def set_retention_policy(
         self, rescale: HtcSession, archive_after_hours: int, delete_after_hours: int
     ) -> models.TaskRetentionPolicy:
-        """Set when tasks are archived and deleted by themselves.
+        """Set the times after which tasks are archived and deleted automatically.
 
         Operation setProjectRetentionPolicy.
 
         Args:
             rescale: The session.
             archive_after_hours: Hours without use after which an active task is archived, at
-                least 0; 0 for never.
-            delete_after_hours: Hours after which an archived task is deleted, at least 0; 0
-                for never.
+                least 0. 0 means never.
+            delete_after_hours: Hours after which an archived task is deleted, at least 0. 0 means
+                never.
 
         Raises:
-            HtcValidationError: A number can't be right.
+            HtcValidationError: A number is invalid.
         """
         policy = api.put_htc_projects_task_retention_policy(
             rescale,
@@ -260,7 +261,7 @@ class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"]):
         return api.GET_PROJECT_RETENTION_POLICY.to_record(policy)
 
     def delete_retention_policy(self, rescale: HtcSession) -> None:
-        """Delete the project's own policy; that of its workspace applies.
+        """Delete the project's policy. Then the policy of its workspace applies.
 
         Operation deleteProjectRetentionPolicy.
 
@@ -271,7 +272,7 @@ class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"]):
 
 
 def iter_projects(rescale: HtcSession) -> Iterator[HtcProject]:
-    """Yield the projects of the workspace, holding one page of them at a time.
+    """Yield the projects of the workspace, holding one page at a time in memory.
 
     Operation listProjects.
 
@@ -284,24 +285,24 @@ def iter_projects(rescale: HtcSession) -> Iterator[HtcProject]:
 
 
 def get_projects(rescale: HtcSession) -> list[HtcProject]:
-    """Return the projects of the workspace; an empty list if there are none.
+    """Return the projects of the workspace.
 
     Operation listProjects.
 
     Args:
         rescale: The session.
     """
-    return list(iter_projects(rescale))
+    return Listing(list(iter_projects(rescale)))
 
 
 def get_project_with_name(rescale: HtcSession, project_name: str) -> HtcProject | None:
-    """Return the project with this name, or None if there is none.
+    """Return the project with this name, or None if it does not exist.
 
     Operation listProjects.
 
     Args:
         rescale: The session.
-        project_name: The project's name, exactly.
+        project_name: The exact name of the project.
 
     Raises:
         HtcException: Several projects have this name.
@@ -314,7 +315,7 @@ def get_project_with_name(rescale: HtcSession, project_name: str) -> HtcProject 
 
 
 def get_project_with_id(rescale: HtcSession, project_id: str) -> HtcProject | None:
-    """Return the project with this id, or None if there is none.
+    """Return the project with this id, or None if it does not exist.
 
     Operation getProject.
 
@@ -344,13 +345,13 @@ def create_project(
 
     Args:
         rescale: The session.
-        project_name: A name for people.
-        project_description: What the project is for.
-        regions: Regions that its jobs may run in; None to leave them to the service.
+        project_name: A display name.
+        project_description: The project's description.
+        regions: The regions in which its jobs may run. None for the service's default.
 
     Raises:
-        HtcValidationError: A text is not a string, or the regions are no list of different
-            names.
+        HtcValidationError: The name or description is not a string, or `regions` is not a list of
+            unique names.
     """
     arguments = {
         "project_name": project_name,

@@ -1,4 +1,4 @@
-"""HtcSession: who is calling, and how to reach the service."""
+"""HtcSession: the credential, the base URL and the settings for all calls."""
 
 from __future__ import annotations
 
@@ -28,23 +28,26 @@ def __dir__() -> list[str]:
 
 
 class HtcSession(BaseSession):
-    """A connection to the service, passed to every call. Safe to use from many threads.
+    """A session with the service, which you pass to every call. Thread-safe.
 
-    Making one sends nothing; the first call authenticates. It is a context manager that
-    closes its connections at the end:
+    The constructor sends nothing, and the first call authenticates. As a context manager, a
+    session closes its connections at the end:
 
         with HtcSession() as rescale:
             projects = htcprojects.get_projects(rescale)
 
-    The credential is `api_key`; else the variable RESCALE_HTC_REFRESH_TOKEN, which is set
-    inside running jobs; else, unless a workspace is named, the variables RESCALE_API_KEY or
-    RESCALE_API_TOKEN; else the file `<config folder>/<workspace>/rescale_api_token.txt`.
+    A session uses the first credential that it finds, in this order:
 
-    A session can be pickled and copied, as process pools do. The copy has the same settings and
-    address, and connections, locks and tokens of its own. A pickle contains the API key only if
-    you passed `api_key`. Otherwise the copy looks for a credential again, on its first call, in
-    the environment and the files of the process that it is in. A pickle never contains a token.
-    It refers to hooks by their names, so they must be functions of a module.
+    1. the argument `api_key`
+    2. the variable RESCALE_HTC_REFRESH_TOKEN, which is set inside running jobs
+    3. the variables RESCALE_API_KEY or RESCALE_API_TOKEN, unless a workspace is named
+    4. the file `<config folder>/<workspace>/rescale_api_token.txt`
+
+    You can pickle and copy a session, for example for a process pool. The copy has the same
+    settings and base URL, but its own connections, locks and tokens. A pickle contains the API
+    key only if you passed `api_key`. Otherwise the copy reads a credential on its first call, from
+    the environment and files of its process. A pickle never contains a token. It refers to hooks
+    by name, so hooks must be functions of a module.
     """
 
     is_async = False
@@ -62,82 +65,83 @@ class HtcSession(BaseSession):
         self.close()
 
     def get_bearer_token(self) -> BearerToken:
-        """Return the bearer token in use, renewed if it expires soon.
+        """Return the bearer token in use. Renews it if it expires soon.
 
-        Operation getToken, if the token has to be renewed.
+        Operation getToken, if the token must be renewed.
         """
         return token_from_str(self.run(self.client.tokens.get()))
 
     def do_authenticate(self) -> None:
-        """Fetch a new bearer token. Calls do this themselves when it is needed.
+        """Fetch a new bearer token. Calls do this automatically when needed.
 
         Operation getToken.
 
         Raises:
-            HtcCredentialsError: The service refuses the credential.
+            HtcCredentialsError: The service rejected the credential.
         """
         self.run(self.client.tokens.renew())
 
     def reauthenticate_if_needed(self) -> None:
-        """Renew the bearer token if it expires soon. Calls do this themselves.
+        """Renew the bearer token if it expires soon. Calls do this automatically.
 
         Operation getToken.
         """
         self.run(self.client.tokens.get())
 
     def send(self, call: Call, max_items: int | None = None) -> Any:
-        """Send a call and return the decoded JSON; of a listing, the items of all pages.
+        """Send a call and return the decoded JSON. For a listing, return the items of all pages.
 
         Args:
             call: An operation of rescalehtc.api with its parameters.
-            max_items: At most this many items of a listing, or None for all of them.
+            max_items: The maximum number of items of a listing. None for all items.
 
         Raises:
-            HtcConnectionError, HtcStatusError, HtcResponseError: see rescalehtc.exceptions.
-            HtcCredentialsError: The service refuses the credential.
+            HtcConnectionError, HtcStatusError, HtcResponseError: See rescalehtc.exceptions.
+            HtcCredentialsError: The service rejected the credential.
         """
         if call.operation.is_listing:
             return self.run(self.client.items(call, max_items))
         return self.run(self.client.send(call))
 
     def pages(self, call: Call) -> Iterator[list[Any]]:
-        """Send a listing's call and yield the items of one page after the other.
+        """Send the call of a listing, and yield its pages as lists of items.
 
         Args:
             call: An operation of rescalehtc.api with its parameters.
 
         Raises:
-            The same as `send`; HtcResponseError also if the listing has no end.
+            The same as `send`. Also HtcResponseError if the listing has no end.
         """
         return self.iterate(self.client.pages(call))
 
     def upload(self, url: str, file: BinaryIO) -> None:
-        """Send a file to a presigned address, which need not be the service's.
+        """Upload a file to a presigned URL, which may be on another host.
 
         Args:
-            url: The address. No credential of the session is sent there.
-            file: A regular file opened in binary mode, sent from its position to its end.
+            url: The URL. The request contains no credential of the session.
+            file: A regular file, opened in binary mode. It is sent from its current position to
+                its end.
 
         Raises:
-            HtcConnectionError, HtcStatusError: see rescalehtc.exceptions.
+            HtcConnectionError, HtcStatusError: See rescalehtc.exceptions.
             HtcFileError: The file can't be read, or changes during the upload.
         """
         self.run(self.client.upload(url, file))
 
     def run(self, flow: Coroutine[Any, Any, T]) -> T:
-        """Run a flow over this session's client to its end.
+        """Run a flow to its end.
 
         Args:
-            flow: A coroutine over `client`.
+            flow: A coroutine that uses this session's `client`.
         """
         with leaving():
             return io.run(flow)
 
     def iterate(self, flow: AsyncGenerator[T]) -> Iterator[T]:
-        """Iterate over a flow over this session's client.
+        """Iterate over the results of a flow.
 
         Args:
-            flow: An asynchronous generator over `client`.
+            flow: An asynchronous generator that uses this session's `client`.
         """
         with leaving():
             yield from io.iterate(flow)

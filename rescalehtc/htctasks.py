@@ -1,4 +1,4 @@
-"""Tasks: they hold jobs, and storage that the jobs share."""
+"""Tasks. A task is a folder of jobs in a project. The jobs share its storage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from ._counts import ANY, JobCounts
 from ._facts import PAGE_SIZE
 from ._jobs import waiting, watching
 from ._jobs.progress import Progress
-from ._objects.json_object import id_of, require_instance
+from ._objects.explained import Explained
+from ._objects.json_object import Listing, id_of, require_instance
 from ._objects.storage import TASK_STORAGE, StoredObject
 from ._requests.validation import check_arguments
 from .exceptions import HtcException, HtcNotFoundError
@@ -37,7 +38,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"]):
+class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"], Explained):
     """A task."""
 
     _operation = api.GET_TASK
@@ -45,11 +46,11 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"]):
     _storage = TASK_STORAGE
 
     def __init__(self, json: types.HTCTaskDict | dict[str, Any], project: HtcProject) -> None:
-        """Make a task of its dictionary.
+        """Make a task from its dictionary.
 
         Args:
             json: The dictionary, an `HTCTask` object with the service's names.
-            project: The project it belongs to.
+            project: The project of the task.
 
         Raises:
             HtcValidationError: `project` is not an HtcProject.
@@ -57,7 +58,7 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"]):
         require_instance(project, HtcProject, "project", "HtcTask")
         super().__init__(json)
         self.project: HtcProject = project
-        """The project it belongs to."""
+        """The project of the task."""
         self._summary: tuple[float, JobStatusSummaryRecord] | None = None
 
     def __repr__(self) -> str:
@@ -68,7 +69,7 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"]):
         return {"projectId": id_of(self, "projectId"), "taskId": id_of(self, "taskId")}
 
     def archive(self, rescale: HtcSession) -> None:
-        """Archive the task, and update `json`. It keeps its storage and takes no jobs.
+        """Archive the task, and update `json`. It keeps its storage and rejects new jobs.
 
         Operation updateTask.
 
@@ -76,12 +77,12 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"]):
             rescale: The session.
 
         Raises:
-            HtcBadRequestError: The task is not active, or has jobs that run.
+            HtcBadRequestError: The task is not active, or has running jobs.
         """
         self._set_lifecycle_status(rescale, "ARCHIVED")
 
     def unarchive(self, rescale: HtcSession) -> None:
-        """Make an archived task active again, and update `json`.
+        """Unarchive the task, which makes it active again, and update `json`.
 
         Operation updateTask.
 
@@ -99,7 +100,7 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"]):
         )
 
     def iter_groups(self, rescale: HtcSession) -> Iterator[str]:
-        """Yield the names of the groups that jobs were submitted with.
+        """Yield the names of the task's groups.
 
         Operation listGroups.
 
@@ -110,7 +111,7 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"]):
             yield from page
 
     def get_groups(self, rescale: HtcSession) -> list[str]:
-        """Return the names of the groups that jobs were submitted with.
+        """Return the names of the task's groups.
 
         Operation listGroups.
 
@@ -122,13 +123,13 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"]):
     def iter_group_summaries(
         self, rescale: HtcSession, groups: Sequence[str] | None = None
     ) -> Iterator[models.JobStatusSummary]:
-        """Yield the number of jobs by status for each group.
+        """Yield the number of jobs per status, for each group.
 
         Operation listGroupSummaries.
 
         Args:
             rescale: The session.
-            groups: Only these groups; None for all of them.
+            groups: The names of the groups. None for all groups.
         """
         query = {"group": groups, "pageSize": PAGE_SIZE}
         for page in rescale.pages(api.LIST_GROUP_SUMMARIES.call(self._ids(), query=query)):
@@ -138,13 +139,13 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"]):
     def get_group_summaries(
         self, rescale: HtcSession, groups: Sequence[str] | None = None
     ) -> list[models.JobStatusSummary]:
-        """Return the number of jobs by status for each group: see `iter_group_summaries`.
+        """Return the number of jobs per status, for each group.
 
         Operation listGroupSummaries.
 
         Args:
             rescale: The session.
-            groups: Only these groups; None for all of them.
+            groups: The names of the groups. None for all groups.
         """
         return list(self.iter_group_summaries(rescale, groups))
 
@@ -160,10 +161,10 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"]):
         return api.GET_TASK_REGIONAL_STORAGE.to_record(answer)
 
     def get_task_summary(self, rescale: HtcSession) -> JobStatusSummaryRecord:
-        """Count the task's jobs by status; `still_running` is whether any has not ended.
+        """Count the task's jobs by status. `still_running` is True until all of them have ended.
 
-        Operation getTaskSummary; within `rescale.status_refresh_seconds` of the last time
-        nothing is sent and the same counts are returned.
+        Operation getTaskSummary. A call within `rescale.status_refresh_seconds` of the last one
+        sends nothing and returns the same counts.
 
         Args:
             rescale: The session.
@@ -176,7 +177,7 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"]):
         return self._summary[1]
 
     def is_still_running(self, rescale: HtcSession) -> bool:
-        """Whether any job of the task has not ended yet, by `get_task_summary`.
+        """Return True until all jobs of the task have ended, according to `get_task_summary`.
 
         Operation getTaskSummary.
 
@@ -194,28 +195,26 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"]):
         """Wait until all jobs of the task have ended, and count them by status.
 
         Operation getTaskSummary, every `rescale.status_refresh_seconds` (30 by default),
-        however many jobs there are. Right after a submission, use `HtcJobBatch.wait`.
+        regardless of the number of jobs. Right after a submission, use `HtcJobBatch.wait`.
 
         Args:
             rescale: The session.
-            timeout: Seconds to wait at most, at least 0; None to wait without a limit. An
+            timeout: The maximum wait in seconds, at least 0. None waits without a limit. An
                 outage of the service does not end the wait.
-            progress: Whether to write the counts to standard error when they change: on a
-                terminal in one line, elsewhere one line for each change. Or a function to call
-                with the counts after each poll.
+            progress: Whether to write the counts to standard error when they change. Or a
+                function that is called with the counts after each poll.
 
         Raises:
-            HtcValidationError: `timeout` is not such a number.
-            HtcWaitTimeoutError: Not all jobs ended in time. It has the counts.
-            HtcNotFoundError: There is no such task.
+            HtcValidationError: `timeout` is not a number of at least 0.
+            HtcWaitTimeoutError: Not all jobs ended in time. The exception has the counts.
+            HtcNotFoundError: The task does not exist.
         """
         client, seconds = rescale.client, rescale.status_refresh_seconds
         interval = waiting.Interval(client.io, seconds, timeout, "wait")
 
         async def poll() -> JobCounts:
-            # Not from memory: jobs may have been submitted since.
-            summary = watching.fetch_task_summary(client, self._ids(), interval.expires_at)
-            return (await summary)[1]
+            # Bypass the cache: jobs may have been submitted since the last call.
+            return (await watching.fetch_task_summary(client, self._ids(), interval.expires_at))[1]
 
         with Progress(progress) as show:
             return rescale.run(waiting.wait(poll, interval, JobCounts({}, 0), show))
@@ -231,9 +230,9 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"]):
         delete_task_with_id(rescale, self.project, id_of(self, "taskId"))
 
     def cancel_jobs_in_task(self, rescale: HtcSession) -> None:
-        """Ask for all jobs of this task to be cancelled; they end as FAILED.
+        """Cancel all jobs of this task. They end as FAILED.
 
-        Operation cancelJobs. That it returns does not mean that every job was cancelled.
+        Operation cancelJobs. The service cancels the jobs after this call has returned.
 
         Args:
             rescale: The session.
@@ -245,14 +244,14 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"]):
 def iter_tasks(
     rescale: HtcSession, project: HtcProject, lifecycle_status: LifecycleStatus | None = "ACTIVE"
 ) -> Iterator[HtcTask]:
-    """Yield the tasks of a project, holding one page of them at a time.
+    """Yield the tasks of a project, holding one page at a time in memory.
 
-    Operation listTasks. The service lists every lifecycle status; others are left out here.
+    Operation listTasks. The service lists every lifecycle status, and the client filters the list.
 
     Args:
         rescale: The session.
         project: The project.
-        lifecycle_status: ACTIVE, ARCHIVED or DELETED; `any`, `all` or None for every status.
+        lifecycle_status: ACTIVE, ARCHIVED or DELETED. `any`, `all` or None for every status.
 
     Raises:
         HtcValidationError: `project` is not an HtcProject.
@@ -278,9 +277,9 @@ def get_tasks(
     Args:
         rescale: The session.
         project: The project.
-        lifecycle_status: ACTIVE, ARCHIVED or DELETED; `any`, `all` or None for every status.
+        lifecycle_status: ACTIVE, ARCHIVED or DELETED. `any`, `all` or None for every status.
     """
-    return list(iter_tasks(rescale, project, lifecycle_status))
+    return Listing(list(iter_tasks(rescale, project, lifecycle_status)))
 
 
 def get_tasks_with_name(
@@ -296,8 +295,8 @@ def get_tasks_with_name(
     Args:
         rescale: The session.
         project: The project.
-        task_name: The tasks' name, exactly.
-        lifecycle_status: ACTIVE, ARCHIVED or DELETED; `any`, `all` or None for every status.
+        task_name: The exact name of the tasks.
+        lifecycle_status: ACTIVE, ARCHIVED or DELETED. `any`, `all` or None for every status.
     """
     return [
         task
@@ -307,7 +306,7 @@ def get_tasks_with_name(
 
 
 def get_task_with_id(rescale: HtcSession, project: HtcProject, task_id: str) -> HtcTask | None:
-    """Return the task with this id, or None if the project has none.
+    """Return the task with this id, or None if it does not exist in the project.
 
     Operation getTask.
 
@@ -317,7 +316,7 @@ def get_task_with_id(rescale: HtcSession, project: HtcProject, task_id: str) -> 
         task_id: The task's id.
 
     Raises:
-        HtcValidationError: `project` is not an HtcProject, or `task_id` not a string.
+        HtcValidationError: `project` is not an HtcProject, or `task_id` is not a string.
     """
     require_instance(project, HtcProject, "project", "get_task_with_id")
     require_instance(task_id, str, "task_id", "get_task_with_id")
@@ -331,18 +330,18 @@ def get_task_with_id(rescale: HtcSession, project: HtcProject, task_id: str) -> 
 def create_task_with_name(
     rescale: HtcSession, project: HtcProject, task_name: str, task_description: str = ""
 ) -> HtcTask:
-    """Create a task. Names need not be unique.
+    """Create a task. Names do not have to be unique.
 
     Operation createTask.
 
     Args:
         rescale: The session.
-        project: The project that the task is to belong to.
-        task_name: A name for people.
-        task_description: What the task is for.
+        project: The project of the new task.
+        task_name: A display name.
+        task_description: The task's description.
 
     Raises:
-        HtcValidationError: `project` is not an HtcProject, or a text is not a string.
+        HtcValidationError: `project` is not an HtcProject, or a name or description not a string.
     """
     require_instance(project, HtcProject, "project", "create_task_with_name")
     arguments = {"task_name": task_name, "task_description": task_description}
@@ -361,10 +360,10 @@ def delete_tasks_with_name(
     Args:
         rescale: The session.
         project: The project.
-        task_name: The tasks' name, exactly.
+        task_name: The exact name of the tasks.
 
     Returns:
-        An `HTCTask` object for each task deleted; none if there was none.
+        One `HTCTask` object per deleted task.
 
     Raises:
         HtcValidationError: `project` is not an HtcProject.
@@ -387,7 +386,7 @@ def delete_task_with_id(
         task_id: The task's id.
 
     Returns:
-        The task as it was deleted, an `HTCTask` object; None if the project has none.
+        The deleted task, an `HTCTask` object. None if it does not exist in the project.
 
     Raises:
         HtcValidationError: `project` is not an HtcProject.

@@ -1,4 +1,4 @@
-"""Workspaces: they hold projects. A session is with one workspace."""
+"""Workspaces. A workspace holds projects. Each session is for one workspace."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def __dir__() -> list[str]:
 
 
 class HtcWorkspace(JsonObject["types.HTCTokenPayloadDict", "models.HTCTokenPayload"]):
-    """The workspace that a session is with.
+    """The workspace of a session.
 
     Attributes:
-        json: The claims of the bearer token, an `HTCTokenPayload` object; among them
+        json: The claims of the bearer token, an `HTCTokenPayload` object. They include
             `workspaceId` and `workspaceName`.
     """
 
@@ -43,13 +43,13 @@ class HtcWorkspace(JsonObject["types.HTCTokenPayloadDict", "models.HTCTokenPaylo
     def _id(self) -> str:
         workspace_id = cast("object", self.json.get("workspaceId"))
         if not isinstance(workspace_id, str):
-            raise HtcResponseError("the bearer token does not say which workspace it is for")
+            raise HtcResponseError("the bearer token has no workspace id")
         return workspace_id
 
     def get_limit(self, rescale: HtcSession) -> models.HTCWorkspaceLimit | None:
-        """Fetch how many virtual CPUs of the workspace may be in use at once; None for no limit.
+        """Fetch the maximum number of virtual CPUs that the workspace's jobs may use.
 
-        Operation getWorkspaceLimit.
+        Operation getWorkspaceLimit. Returns None if there is no limit.
 
         Args:
             rescale: The session.
@@ -61,7 +61,7 @@ class HtcWorkspace(JsonObject["types.HTCTokenPayloadDict", "models.HTCTokenPaylo
         return api.GET_WORKSPACE_LIMIT.to_record(limit)
 
     def get_dimensions(self, rescale: HtcSession) -> list[models.HTCComputeEnvironment]:
-        """Fetch the computing environments that the workspace has.
+        """Fetch the computing environments of the workspace.
 
         Operation getWorkspaceDimensions.
 
@@ -74,9 +74,10 @@ class HtcWorkspace(JsonObject["types.HTCTokenPayloadDict", "models.HTCTokenPaylo
     def get_retention_policy(
         self, rescale: HtcSession
     ) -> models.WorkspaceTaskRetentionPolicy | None:
-        """Fetch when tasks are archived and deleted by themselves; None if nothing is set.
+        """Fetch the times after which tasks are archived and deleted automatically.
 
-        Operation getWorkspaceRetentionPolicy. A project's own policy comes before it.
+        Operation getWorkspaceRetentionPolicy. Returns None if there is no policy. A project's
+        policy overrides it.
 
         Args:
             rescale: The session.
@@ -90,19 +91,19 @@ class HtcWorkspace(JsonObject["types.HTCTokenPayloadDict", "models.HTCTokenPaylo
     def set_retention_policy(
         self, rescale: HtcSession, archive_after_hours: int, delete_after_hours: int
     ) -> models.WorkspaceTaskRetentionPolicy:
-        """Set when tasks are archived and deleted by themselves.
+        """Set the times after which tasks are archived and deleted automatically.
 
         Operation setWorkspaceRetentionPolicy.
 
         Args:
             rescale: The session.
             archive_after_hours: Hours without use after which an active task is archived, at
-                least 0; 0 for never.
-            delete_after_hours: Hours after which an archived task is deleted, at least 0; 0
-                for never.
+                least 0. 0 means never.
+            delete_after_hours: Hours after which an archived task is deleted, at least 0. 0 means
+                never.
 
         Raises:
-            HtcValidationError: A number can't be right.
+            HtcValidationError: A number is invalid.
         """
         payload = retention_payload(archive_after_hours, delete_after_hours)
         policy = api.put_htc_task_retention_policy(rescale, self._id, payload)
@@ -131,21 +132,22 @@ class HtcWorkspace(JsonObject["types.HTCTokenPayloadDict", "models.HTCTokenPaylo
 
         Args:
             rescale: The session.
-            cloud_provider: Only regions of this cloud: AWS, GCP, NGC, AZURE, RC, COREWEAVE.
-            enabled: Only regions that are enabled, or only those that are not.
+            cloud_provider: Only regions of this cloud provider: AWS, GCP, NGC, AZURE, RC or
+                COREWEAVE. None for all providers.
+            enabled: True for only enabled regions, False for only disabled regions, None for all.
         """
         with trimmed():
             found: object = api.get_htc_regions(
                 rescale, cloud_provider=cloud_provider, enabled=enabled
             )
             if not is_list(found):
-                raise HtcResponseError("listRegions: the answer is not a list of regions")
+                raise HtcResponseError("listRegions: the response is not a list of regions")
             return [api.GET_REGION.to_record(one) for one in found]
 
     def get_region(
         self, rescale: HtcSession, region: RescaleRegion
     ) -> models.HTCRegionAdminSettings | None:
-        """Fetch the settings of one region; None if there is no such region.
+        """Fetch the settings of one region. Returns None if the region does not exist.
 
         Operation getRegion.
 
@@ -172,13 +174,13 @@ class HtcWorkspace(JsonObject["types.HTCTokenPayloadDict", "models.HTCTokenPaylo
     def get_storage(
         self, rescale: HtcSession, region: RescaleRegion
     ) -> models.RegionStorageOption | None:
-        """Fetch the storage of one region; None if the region has none.
+        """Fetch the storage of one region. Returns None if the region has no storage.
 
         Operation getStorage.
 
         Args:
             rescale: The session.
-            region: Its name, such as AWS_US_EAST_1.
+            region: The region's name, such as AWS_US_EAST_1.
         """
         try:
             storage = api.get_htc_storage_region(rescale, region)
@@ -198,7 +200,7 @@ class HtcWorkspace(JsonObject["types.HTCTokenPayloadDict", "models.HTCTokenPaylo
 
 
 def get_workspace(rescale: HtcSession) -> HtcWorkspace:
-    """Return the workspace that the session is with.
+    """Return the workspace of the session.
 
     Operation getTokenPayload.
 
@@ -206,7 +208,7 @@ def get_workspace(rescale: HtcSession) -> HtcWorkspace:
         rescale: The session.
 
     Raises:
-        HtcResponseError: The answer contains no claims.
+        HtcResponseError: The response has no claims.
     """
     with trimmed():
         claims: object = api.get_auth_token_whoami(rescale)
@@ -214,5 +216,5 @@ def get_workspace(rescale: HtcSession) -> HtcWorkspace:
             with suppressed(ValueError, RecursionError):
                 claims = json.loads(claims)
         if not is_object(claims):
-            raise HtcResponseError("getTokenPayload: the answer is not an object with claims")
+            raise HtcResponseError("getTokenPayload: the response is not an object with claims")
         return HtcWorkspace(claims)

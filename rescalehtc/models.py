@@ -107,7 +107,7 @@ def __dir__() -> list[str]:
 
 
 class Architecture(StrEnum):
-    """The processor, or for A100 the accelerator, that a job runs on."""
+    """The processor of a job, or its accelerator (A100)."""
 
     AARCH64 = "AARCH64"
     """64-bit ARM processors."""
@@ -118,20 +118,20 @@ class Architecture(StrEnum):
 
 
 class AutoscalingProfile(StrEnum):
-    """How a cluster grows and shrinks. Only Google Cloud heeds it."""
+    """The autoscaling profile of a cluster. Only Google Cloud uses it."""
 
     PROFILE_UNSPECIFIED = "PROFILE_UNSPECIFIED"
-    """The cloud's default."""
+    """The default of the cloud provider."""
     OPTIMIZE_UTILIZATION = "OPTIMIZE_UTILIZATION"
-    """Remove idle machines sooner: cheaper, and new jobs may wait longer."""
+    """Remove idle instances earlier. This costs less, but new jobs may wait longer."""
     BALANCED = "BALANCED"
-    """Keep idle machines longer, so that new jobs start sooner."""
+    """Keep idle instances longer, so that new jobs start earlier."""
     UNRECOGNIZED = "UNRECOGNIZED"
-    """A profile that the service does not know."""
+    """The service does not know the profile."""
 
 
 class CloudProvider(StrEnum):
-    """The cloud that runs a job; it follows from the beginning of the region's name."""
+    """The cloud provider that runs a job. The region's name starts with it."""
 
     AWS = "AWS"
     """Amazon Web Services."""
@@ -146,14 +146,14 @@ class CloudProvider(StrEnum):
     COREWEAVE = "COREWEAVE"
     """CoreWeave."""
     UNASSIGNED = "UNASSIGNED"
-    """Not decided yet."""
+    """Not assigned yet."""
 
 
 class HTCJobErrorCodeName(StrEnum):
-    """Why a job failed."""
+    """The error code of a failed job."""
 
     ERROR_UNKNOWN_FAILURE = "ErrorUnknownFailure"
-    """The job failed for a reason that the service does not know."""
+    """The job failed for an unknown reason."""
     ERROR_TIMEOUT = "ErrorTimeout"
     """The container ran longer than `execTimeoutSeconds`."""
     ERROR_NOT_ENOUGH_MEMORY = "ErrorNotEnoughMemory"
@@ -163,37 +163,37 @@ class HTCJobErrorCodeName(StrEnum):
     ERROR_COST_EXCEEDED = "ErrorCostExceeded"
     """A limit on costs was exceeded."""
     ERROR_INFRASTRUCTURE_FAULT = "ErrorInfrastructureFault"
-    """The cloud's infrastructure failed; submit the job again."""
+    """The infrastructure of the cloud provider failed. Submit the job again."""
     ERROR_INSTANCE_TERMINATION = "ErrorInstanceTermination"
-    """The cloud took the machine away, as it may with ON_DEMAND_ECONOMY."""
+    """The cloud provider terminated the instance. This can happen with ON_DEMAND_ECONOMY."""
     ERROR_STARTING_CONTAINER = "ErrorStartingContainer"
     """The container did not start."""
     ERROR_PROVIDER_DOWN = "ErrorProviderDown"
-    """The cloud was down."""
+    """The cloud provider was down."""
     ERROR_PROVIDER_REGION_DOWN = "ErrorProviderRegionDown"
-    """The cloud's region was down."""
+    """The region of the cloud provider was down."""
 
 
 class ImageStatus(StrEnum):
-    """Whether an image can be run yet."""
+    """The status of an image."""
 
     READY = "READY"
-    """Jobs can be submitted with the image."""
+    """The image is available for jobs."""
     PENDING = "PENDING"
     """The image is being copied."""
 
 
 class JobPriority(StrEnum):
-    """ON_DEMAND_ECONOMY costs less and may be interrupted; ON_DEMAND_PRIORITY is not."""
+    """The price class of a job. ON_DEMAND_ECONOMY costs less, but the cloud provider may interrupt the job."""
 
     ON_DEMAND_PRIORITY = "ON_DEMAND_PRIORITY"
-    """Costs more; jobs are not interrupted."""
+    """Costs more. Jobs are not interrupted."""
     ON_DEMAND_ECONOMY = "ON_DEMAND_ECONOMY"
-    """Costs less; jobs may be interrupted."""
+    """Costs less. Jobs may be interrupted."""
 
 
 class InfraResourceStatus(StrEnum):
-    """Whether a resource passed its check."""
+    """The result of a resource's check."""
 
     PASS = "PASS"
     """The resource passed its check."""
@@ -202,14 +202,14 @@ class InfraResourceStatus(StrEnum):
 
 
 class LifecycleStatus(StrEnum):
-    """An ACTIVE task takes jobs, an ARCHIVED one does not; DELETED is final."""
+    """The lifecycle status of a task. Only an ACTIVE task accepts jobs. DELETED is final."""
 
     DELETED = "DELETED"
-    """Deleted with its jobs and storage; final."""
+    """The task was deleted with its jobs and storage. Final."""
     ACTIVE = "ACTIVE"
-    """Takes jobs."""
+    """The task accepts jobs."""
     ARCHIVED = "ARCHIVED"
-    """Takes no jobs, and keeps its storage."""
+    """The task rejects new jobs and keeps its storage."""
 
 
 class ModifierRole(StrEnum):
@@ -225,19 +225,19 @@ class RescaleJobStatus(StrEnum):
     """The status of a job. SUCCEEDED, FAILED, POD_SUCCEEDED and POD_FAILED are final."""
 
     SUBMITTED_TO_RESCALE = "SUBMITTED_TO_RESCALE"
-    """Taken by the service; limits on virtual CPUs hold jobs here."""
+    """The service accepted the job. A job waits here while a limit on virtual CPUs is exceeded."""
     SUBMITTED_TO_PROVIDER = "SUBMITTED_TO_PROVIDER"
-    """Passed to the cloud."""
+    """The service passed the job to the cloud provider."""
     RUNNABLE = "RUNNABLE"
-    """Waits for a machine."""
+    """The job waits for an instance."""
     STARTING = "STARTING"
-    """Has a machine; its container starts."""
+    """The job has an instance, and its container is starting."""
     RUNNING = "RUNNING"
-    """The container runs."""
+    """The container is running."""
     SUCCEEDED = "SUCCEEDED"
-    """Ended with exit code 0. Final."""
+    """The job ended with exit code 0. Final."""
     FAILED = "FAILED"
-    """Failed, was stopped, or was cancelled. Final."""
+    """The job failed, was stopped, or was cancelled. Final."""
     POD_SUCCEEDED = "POD_SUCCEEDED"
     """The job's pod ended with exit code 0. Final."""
     POD_FAILED = "POD_FAILED"
@@ -245,7 +245,7 @@ class RescaleJobStatus(StrEnum):
 
 
 class RescaleRegion(StrEnum):
-    """A cloud's region, named after the cloud."""
+    """A region of a cloud provider. The name starts with the provider."""
 
     AWS_AP_SOUTHEAST_1 = "AWS_AP_SOUTHEAST_1"
     """A region of Amazon Web Services."""
@@ -308,11 +308,11 @@ class RescaleRegion(StrEnum):
     COREWEAVE_US_EAST_4 = "COREWEAVE_US_EAST_4"
     """A region of CoreWeave."""
     UNASSIGNED = "UNASSIGNED"
-    """Not decided yet."""
+    """Not assigned yet."""
 
 
 class SortOrder(StrEnum):
-    """Newest first (desc) or oldest first (asc)."""
+    """The sort order."""
 
     ASC = "asc"
     """Oldest first."""
@@ -321,7 +321,7 @@ class SortOrder(StrEnum):
 
 
 class ViewType(StrEnum):
-    """How much of each record a listing carries."""
+    """The level of detail of the records in a listing."""
 
     FULL = "FULL"
     """All fields of each record."""
@@ -350,7 +350,7 @@ else:
 
 
 class HTCRegionComputeSettings(Request):
-    """Where jobs run."""
+    """The compute region."""
 
     compute_region: Annotated[RescaleRegionValue | None, Field(alias="computeRegion")] = None
     """
@@ -359,7 +359,7 @@ class HTCRegionComputeSettings(Request):
 
 
 class HTCRegionStorageSettings(Request):
-    """Where files are kept."""
+    """The storage region."""
 
     storage_region: Annotated[RescaleRegionValue | None, Field(alias="storageRegion")] = None
     """
@@ -368,15 +368,15 @@ class HTCRegionStorageSettings(Request):
 
 
 class HTCTaskCreate(Request):
-    """A task to be made."""
+    """A request to create a task."""
 
     task_name: Annotated[str, Field(alias="taskName", examples=["mesh-07"])]
     """
-    A name for people; need not be unique.
+    A display name. Does not have to be unique.
     """
     task_description: Annotated[str, Field(alias="taskDescription")]
     """
-    What the task is for; may be empty.
+    The task's description. May be empty.
     """
 
 
@@ -385,7 +385,7 @@ class EnvPair(Request):
 
     name: Annotated[EnvName, Field(examples=["OMP_NUM_THREADS"], min_length=1)]
     """
-    The variable's name. Names that the service reserves are refused.
+    The variable's name. Names that the service reserves are invalid.
     """
     value: Annotated[str, Field(examples=["4"])]
     """
@@ -420,16 +420,16 @@ class Tag(Request):
 
 
 class HTCRetryStrategy(Request):
-    """Whether failed jobs are run again."""
+    """The retry policy for failed jobs."""
 
     max_retries: Annotated[int | None, Field(alias="maxRetries", ge=0, le=10)] = None
     """
-    How often a failed job is run again, 0 to 10.
+    The maximum number of retries of a failed job, 0 to 10.
     """
 
 
 class ExperimentalFields(Request):
-    """Switches that the service may change or take away."""
+    """Experimental settings. The service may change or remove them."""
 
     kubernetes_swap: Annotated[bool | None, Field(alias="kubernetesSwap")] = None
     """
@@ -441,7 +441,7 @@ class ExperimentalFields(Request):
     """
     rescale_files_rdf_agent: Annotated[bool | None, Field(alias="rescaleFilesRDFAgent")] = None
     """
-    Run the file agent beside the job.
+    Run the file agent together with the job.
     """
     privileged_mode: Annotated[bool | None, Field(alias="privilegedMode")] = None
     """
@@ -450,29 +450,29 @@ class ExperimentalFields(Request):
 
 
 class HTCProjectUpdate(Request):
-    """What is to change in a project."""
+    """A request to change a project."""
 
     regions: list[RescaleRegion] | list[RescaleRegionValue] | None = None
     """
-    Regions that the project's jobs may run in.
+    The regions in which the project's jobs may run.
     """
 
 
 class HTCTaskUpdate(Request):
-    """What is to change in a task."""
+    """A request to change a task."""
 
     lifecycle_status: Annotated[LifecycleStatusValue, Field(alias="lifecycleStatus")]
     """
-    ARCHIVED, or ACTIVE to make an archived task active again.
+    ARCHIVED to archive the task, ACTIVE to unarchive it.
     """
 
 
 class HTCLimitCreate(Request):
-    """A limit to be set."""
+    """A request to set a limit."""
 
     vcpus: Annotated[int, Field(alias="vCPUs", ge=0, le=999999)]
     """
-    Virtual CPUs that may be in use at once, 0 to 999999.
+    The maximum number of virtual CPUs in use, 0 to 999999.
     """
     modifier_role: Annotated[ModifierRoleValue, Field(alias="modifierRole")]
     """
@@ -481,26 +481,26 @@ class HTCLimitCreate(Request):
 
 
 class HTCLimitUpdate(Request):
-    """What is to change in a limit."""
+    """A request to change a limit."""
 
     vcpus: Annotated[int, Field(alias="vCPUs", ge=0, le=999999)]
     """
-    Virtual CPUs that may be in use at once, 0 to 999999.
+    The maximum number of virtual CPUs in use, 0 to 999999.
     """
 
 
 class HTCComputeEnvironmentUpdate(Request):
-    """A computing environment that a project's jobs may run in."""
+    """A computing environment in which a project's jobs may run."""
 
     machine_type: Annotated[
         str | None, Field(alias="machineType", examples=["t2d-standard-16"])
     ] = None
     """
-    The cloud's name for the kind of machine.
+    The machine type, as the cloud provider names it.
     """
     priority: JobPriorityValue | None = None
     """
-    What the machine costs, and whether it may be taken away.
+    The price class of the instance.
     """
     region: RescaleRegionValue | None = None
     """
@@ -510,45 +510,45 @@ class HTCComputeEnvironmentUpdate(Request):
         AutoscalingProfileValue | None, Field(alias="computeScalingPolicy")
     ] = None
     """
-    How the cluster grows and shrinks. Only Google Cloud heeds it.
+    The autoscaling profile of the cluster. Only Google Cloud uses it.
     """
     hyperthreading: bool | None = None
     """
-    Whether a core runs two threads.
+    Whether hyperthreading is on.
     """
 
 
 class TaskRetentionPolicyUpdate(Request):
-    """When tasks are archived and deleted by themselves."""
+    """The times after which tasks are archived and deleted automatically."""
 
     delete_after: Annotated[int, Field(alias="deleteAfter", examples=[24], ge=0)]
     """
-    Hours after which an archived task is deleted; 0 for never.
+    Hours after which an archived task is deleted. 0 means never.
     """
     archive_after: Annotated[int, Field(alias="archiveAfter", examples=[168], ge=0)]
     """
-    Hours without use after which an active task is archived; 0 for never.
+    Hours without use after which an active task is archived. 0 means never.
     """
 
 
 class HTCError(Record):
-    """What was wrong with a request. Services differ in which fields they fill."""
+    """The description of an error. Each field may be missing."""
 
     error_type: Annotated[str | None, Field(alias="errorType")] = None
     """
-    A short name of the error.
+    The error's name.
     """
     error_description: Annotated[str | None, Field(alias="errorDescription")] = None
     """
-    The error in a sentence.
+    The error's description.
     """
     error: str | None = None
     """
-    A short name of the error.
+    The error's name.
     """
     message: str | None = None
     """
-    The error in a sentence.
+    The error's description.
     """
 
 
@@ -557,16 +557,16 @@ class HTCToken(Record):
 
     token_value: Annotated[str, Field(alias="tokenValue")]
     """
-    The token. A secret.
+    The token. Secret.
     """
     expires_in: Annotated[int, Field(alias="expiresIn", examples=[21600])]
     """
-    Seconds that the token is valid for.
+    The token's lifetime in seconds.
     """
 
 
 class HTCTokenPayload(Record):
-    """The claims of a bearer token; there may be others."""
+    """The claims of a bearer token. There can be others."""
 
     user_full_name: Annotated[str | None, Field(alias="userFullName")] = None
     """
@@ -614,12 +614,12 @@ class Organization(Record):
         None
     )
     """
-    Whether its members see each other's jobs.
+    Whether members of the organization can see each other's jobs.
     """
 
 
 class RescaleFlag(Record):
-    """A feature and whether it is on."""
+    """The state of a feature."""
 
     name: str | None = None
     """
@@ -627,12 +627,12 @@ class RescaleFlag(Record):
     """
     value: bool | None = None
     """
-    Whether it is on.
+    Whether the feature is on.
     """
 
 
 class HTCProjectComputeRegion(Record):
-    """Where jobs run."""
+    """The compute region."""
 
     compute_region: Annotated[OrStr[RescaleRegion] | None, Field(alias="computeRegion")] = None
     """
@@ -641,7 +641,7 @@ class HTCProjectComputeRegion(Record):
 
 
 class HTCProjectStorageRegion(Record):
-    """Where files are kept."""
+    """The storage region."""
 
     storage_region: Annotated[OrStr[RescaleRegion] | None, Field(alias="storageRegion")] = None
     """
@@ -650,11 +650,11 @@ class HTCProjectStorageRegion(Record):
 
 
 class HTCImageStatus(Record):
-    """Whether an image can be run yet."""
+    """The status of an image."""
 
     status: OrStr[ImageStatus] | None = None
     """
-    Whether the image can be run yet.
+    The status of the image.
     """
 
 
@@ -663,7 +663,7 @@ class HTCTask(Record):
 
     project_id: Annotated[str, Field(alias="projectId")]
     """
-    Id of its project.
+    The id of its project.
     """
     task_id: Annotated[str, Field(alias="taskId")]
     """
@@ -671,45 +671,45 @@ class HTCTask(Record):
     """
     task_name: Annotated[str | None, Field(alias="taskName")] = None
     """
-    The task's name; need not be unique.
+    The task's name. Does not have to be unique.
     """
     task_description: Annotated[str | None, Field(alias="taskDescription")] = None
     """
-    What the task is for.
+    The task's description.
     """
     created_by: Annotated[str | None, Field(alias="createdBy")] = None
     """
-    Id of the user who made it.
+    The id of the user who created it.
     """
     created_at: Annotated[datetime | None, Field(alias="createdAt")] = None
     """
-    When it was made.
+    The time of creation.
     """
     last_active_at: Annotated[datetime | None, Field(alias="lastActiveAt")] = None
     """
-    When it was last used.
+    The time when the task was last used.
     """
     archived_at: Annotated[datetime | None, Field(alias="archivedAt")] = None
     """
-    When it was archived.
+    The time when the task was archived.
     """
     deleted_at: Annotated[datetime | None, Field(alias="deletedAt")] = None
     """
-    When it was deleted.
+    The time when the task was deleted.
     """
     workspace_id: Annotated[str | None, Field(alias="workspaceId")] = None
     """
-    Id of its workspace.
+    The id of its workspace.
     """
     task_folder_path: Annotated[str | None, Field(alias="taskFolderPath")] = None
     """
-    Its folder in the storage.
+    The path of its folder in the storage.
     """
     lifecycle_status: Annotated[OrStr[LifecycleStatus] | None, Field(alias="lifecycleStatus")] = (
         None
     )
     """
-    Whether the task takes jobs.
+    The lifecycle status of the task.
     """
 
 
@@ -718,40 +718,40 @@ class HTCTaskPage(Record):
 
     items: list[HTCTask]
     """
-    What the page holds, in the service's order.
+    The items of the page, in the service's order.
     """
     next: str | None = None
     """
-    Address of the next page; none on the last.
+    The URL of the next page. Missing or null on the last page.
     """
 
 
 class JobStatusCounts(Record):
-    """Numbers of jobs by status. A status with no jobs may be left out."""
+    """The number of jobs per status. A status without jobs may be missing."""
 
     submitted_to_rescale: Annotated[int | None, Field(alias="SUBMITTED_TO_RESCALE")] = None
     """
-    Jobs held back or not yet passed on.
+    Jobs that were accepted and not yet passed to the cloud provider.
     """
     submitted_to_provider: Annotated[int | None, Field(alias="SUBMITTED_TO_PROVIDER")] = None
     """
-    Jobs passed to the cloud.
+    Jobs that were passed to the cloud provider.
     """
     runnable: Annotated[int | None, Field(alias="RUNNABLE")] = None
     """
-    Jobs that wait for a machine.
+    Jobs that wait for an instance.
     """
     starting: Annotated[int | None, Field(alias="STARTING")] = None
     """
-    Jobs whose container is being started.
+    Jobs whose container is starting.
     """
     running: Annotated[int | None, Field(alias="RUNNING")] = None
     """
-    Jobs that run.
+    Jobs that are running.
     """
     succeeded: Annotated[int | None, Field(alias="SUCCEEDED")] = None
     """
-    Jobs that ended well.
+    Jobs that succeeded.
     """
     failed: Annotated[int | None, Field(alias="FAILED")] = None
     """
@@ -759,7 +759,7 @@ class JobStatusCounts(Record):
     """
     pod_succeeded: Annotated[int | None, Field(alias="POD_SUCCEEDED")] = None
     """
-    Jobs whose pod ended well.
+    Jobs whose pod succeeded.
     """
     pod_failed: Annotated[int | None, Field(alias="POD_FAILED")] = None
     """
@@ -768,61 +768,61 @@ class JobStatusCounts(Record):
 
 
 class ContainerDetails(Record):
-    """How a container ended."""
+    """The result of a container."""
 
     exit_code: Annotated[int | None, Field(alias="exitCode")] = None
     """
-    Exit code of the command.
+    The exit code of the command.
     """
     reason: str | None = None
     """
-    Why the container ended.
+    The reason why the container ended.
     """
 
 
 class JobExecutionEnvironment(Record):
-    """The machine that a job ran on."""
+    """The instance on which a job ran."""
 
     instance_id: Annotated[str | None, Field(alias="instanceId")] = None
     """
-    The machine's id.
+    The instance's id.
     """
     instance_type: Annotated[str | None, Field(alias="instanceType")] = None
     """
-    The cloud's name for the kind of machine.
+    The machine type, as the cloud provider names it.
     """
     architecture: int | None = None
     """
-    A number for the architecture; its meaning is not documented.
+    A number for the architecture. Its meaning is not documented.
     """
 
 
 class InstanceLabels(Record):
-    """What the cloud says of the machine."""
+    """The cloud provider's labels of the instance."""
 
     csp: str | None = None
     """
-    The cloud.
+    The cloud provider.
     """
     priority: str | None = None
     """
-    The priority paid for.
+    The price class.
     """
     instance_type: Annotated[str | None, Field(alias="instanceType")] = None
     """
-    The cloud's name for the kind of machine.
+    The machine type, as the cloud provider names it.
     """
     instance_architecture: Annotated[str | None, Field(alias="instanceArchitecture")] = None
     """
-    The machine's architecture.
+    The instance's architecture.
     """
     account_id: Annotated[str | None, Field(alias="accountId")] = None
     """
-    The cloud account.
+    The account at the cloud provider.
     """
     region: str | None = None
     """
-    The cloud's region.
+    The region of the cloud provider.
     """
 
 
@@ -853,7 +853,7 @@ class JobTag(Record):
 
 
 class HTCJobBatchDefinition(Record):
-    """What each job of a batch runs, as the service took it."""
+    """The definition of the jobs in a batch, as the service returns it."""
 
     image_name: Annotated[str | None, Field(alias="imageName")] = None
     """
@@ -861,23 +861,23 @@ class HTCJobBatchDefinition(Record):
     """
     max_vcpus: Annotated[int | None, Field(alias="maxVCpus")] = None
     """
-    Virtual CPUs for the container.
+    The virtual CPUs for the container.
     """
     max_memory: Annotated[int | None, Field(alias="maxMemory")] = None
     """
-    Memory for the container in MiB.
+    The memory for the container in MiB.
     """
     max_disk_gib: Annotated[int | None, Field(alias="maxDiskGiB")] = None
     """
-    Disk for the container in GiB.
+    The disk for the container in GiB.
     """
     max_swap: Annotated[int | None, Field(alias="maxSwap")] = None
     """
-    Swap in MiB; without effect.
+    Swap in MiB. Has no effect.
     """
     tags: dict[str, Any] | None = None
     """
-    Labels of each job.
+    The labels of each job.
     """
     commands: list[str] | None = None
     """
@@ -885,41 +885,41 @@ class HTCJobBatchDefinition(Record):
     """
     envs: list[NameValuePair] | None = None
     """
-    Environment variables.
+    The environment variables.
     """
     claims: list[NameValuePair] | None = None
     """
-    Claims of the jobs' bearer tokens.
+    The claims of the jobs' bearer tokens.
     """
     exec_timeout_seconds: Annotated[int | None, Field(alias="execTimeoutSeconds")] = None
     """
-    Seconds that the container may run.
+    The timeout of the container in seconds.
     """
     architecture: OrStr[Architecture] | None = None
     """
-    The processor or accelerator to run on.
+    The processor or accelerator of the job.
     """
     priority: OrStr[JobPriority] | None = None
     """
-    What the machine costs, and whether it may be taken away.
+    The price class of the instance.
     """
     working_dir: Annotated[str | None, Field(alias="workingDir")] = None
     """
-    Directory that the command starts in.
+    The working directory of the command.
     """
 
 
 class HTCJobBatchRetryStrategy(Record):
-    """Whether failed jobs are run again, as the service took it."""
+    """The retry policy for failed jobs, as the service returns it."""
 
     max_retries: Annotated[int | None, Field(alias="maxRetries")] = None
     """
-    How often a failed job is run again.
+    The maximum number of retries of a failed job.
     """
 
 
 class HTCJobBatchExperimental(Record):
-    """Experimental switches, as the service took them."""
+    """The experimental settings, as the service returns them."""
 
     kubernetes_swap: Annotated[bool | None, Field(alias="kubernetesSwap")] = None
     """
@@ -931,7 +931,7 @@ class HTCJobBatchExperimental(Record):
     """
     rescale_files_rdf_agent: Annotated[bool | None, Field(alias="rescaleFilesRDFAgent")] = None
     """
-    Run the file agent beside the job.
+    Run the file agent together with the job.
     """
     privileged_mode: Annotated[bool | None, Field(alias="privilegedMode")] = None
     """
@@ -952,31 +952,31 @@ class RescaleJobStatusEvent(Record):
     """
     date_time: Annotated[datetime | None, Field(alias="dateTime")] = None
     """
-    When it happened.
+    The time of the event.
     """
     status_reason: Annotated[str | None, Field(alias="statusReason")] = None
     """
-    Why.
+    The reason for the change.
     """
     container: ContainerDetails | None = None
     """
-    How the container ended; none before that.
+    The result of the container. Missing or null until it ends.
     """
     status: OrStr[RescaleJobStatus] | None = None
     """
-    Where the job is on its way.
+    The status of the job.
     """
     instance_labels: Annotated[InstanceLabels | None, Field(alias="instanceLabels")] = None
     """
-    What the cloud says of the machine.
+    The cloud provider's labels of the instance.
     """
     instance_id: Annotated[str | None, Field(alias="instanceId")] = None
     """
-    The machine's id.
+    The instance's id.
     """
     user_cancelled_event: Annotated[bool | None, Field(alias="userCancelledEvent")] = None
     """
-    Whether a user's cancelling caused it.
+    Whether a user cancelled the job.
     """
 
 
@@ -985,11 +985,11 @@ class RescaleJobStatusEventPage(Record):
 
     items: list[RescaleJobStatusEvent]
     """
-    What the page holds, in the service's order.
+    The items of the page, in the service's order.
     """
     next: str | None = None
     """
-    Address of the next page; none on the last.
+    The URL of the next page. Missing or null on the last page.
     """
 
 
@@ -998,11 +998,11 @@ class HTCLogEvent(Record):
 
     timestamp: datetime | None = None
     """
-    When it was written; lines may share one.
+    The time when the line was written. Several lines can have the same time.
     """
     message: str | None = None
     """
-    The line without its end.
+    The line without its line end.
     """
 
 
@@ -1011,16 +1011,16 @@ class HTCLogEventPage(Record):
 
     items: list[HTCLogEvent]
     """
-    What the page holds, in the service's order.
+    The items of the page, in the service's order.
     """
     next: str | None = None
     """
-    Address of the next page; none on the last.
+    The URL of the next page. Missing or null on the last page.
     """
 
 
 class PublicKey(Record):
-    """A key in an encoding of its own."""
+    """A key in a custom encoding."""
 
     algorithm: str | None = None
     """
@@ -1041,15 +1041,15 @@ class OAuth2Token(Record):
 
     access_token: str
     """
-    The token. A secret.
+    The token. Secret.
     """
     token_type: str | None = None
     """
-    How to send it.
+    The type of the token.
     """
     expires_in: int | None = None
     """
-    Seconds that it is valid for.
+    The lifetime in seconds.
     """
 
 
@@ -1058,7 +1058,7 @@ class HTCImages(Record):
 
     container_registry: Annotated[str | None, Field(alias="containerRegistry")] = None
     """
-    Address of the container registry; it ends in `/`.
+    The URL of the container registry, ending in `/`.
     """
     images: list[str] | None = None
     """
@@ -1075,52 +1075,52 @@ class HTCRepository(Record):
     """
     successfully_created: Annotated[bool | None, Field(alias="successfullyCreated")] = None
     """
-    Whether it was made now; false if there was one.
+    Whether this request created it. False if it already existed.
     """
     project_id: Annotated[str | None, Field(alias="projectId")] = None
     """
-    Id of its project.
+    The id of its project.
     """
     created_by: Annotated[str | None, Field(alias="createdBy")] = None
     """
-    Id of the user who made it.
+    The id of the user who created it.
     """
     workspace_id: Annotated[str | None, Field(alias="workspaceId")] = None
     """
-    Id of its workspace.
+    The id of its workspace.
     """
     registry_uri: Annotated[str | None, Field(alias="registryURI")] = None
     """
-    Address of the container registry; it ends in `/`.
+    The URL of the container registry, ending in `/`.
     """
 
 
 class HTCProjectLimit(Record):
-    """How many virtual CPUs of a project may be in use at once."""
+    """A limit on the number of virtual CPUs in use by a project."""
 
     created_by: Annotated[str | None, Field(alias="createdBy")] = None
     """
-    Id of the user who made it.
+    The id of the user who created it.
     """
     vcpus: Annotated[int, Field(alias="vCPUs")]
     """
-    Virtual CPUs that may be in use at once.
+    The maximum number of virtual CPUs in use.
     """
     updated_by: Annotated[str | None, Field(alias="updatedBy")] = None
     """
-    Id of the user who changed it last.
+    The id of the user who last changed it.
     """
     updated_at: Annotated[datetime | None, Field(alias="updatedAt")] = None
     """
-    When it was changed last.
+    The time of the last change.
     """
     created_at: Annotated[datetime | None, Field(alias="createdAt")] = None
     """
-    When it was made.
+    The time of creation.
     """
     workspace_id: Annotated[str | None, Field(alias="workspaceId")] = None
     """
-    Id of the workspace.
+    The id of the workspace.
     """
     id: int | None = None
     """
@@ -1128,45 +1128,45 @@ class HTCProjectLimit(Record):
     """
     project_id: Annotated[str | None, Field(alias="projectId")] = None
     """
-    Id of its project.
+    The id of its project.
     """
     modifier_role: Annotated[OrStr[ModifierRole] | None, Field(alias="modifierRole")] = None
     """
-    The lowest role that may change it.
+    The lowest role that may change the limit.
     """
 
 
 class HTCWorkspaceLimit(Record):
-    """How many virtual CPUs of a workspace may be in use at once."""
+    """A limit on the number of virtual CPUs in use by a workspace."""
 
     created_by: Annotated[str | None, Field(alias="createdBy")] = None
     """
-    Id of the user who made it.
+    The id of the user who created it.
     """
     vcpus: Annotated[int, Field(alias="vCPUs")]
     """
-    Virtual CPUs that may be in use at once.
+    The maximum number of virtual CPUs in use.
     """
     updated_by: Annotated[str | None, Field(alias="updatedBy")] = None
     """
-    Id of the user who changed it last.
+    The id of the user who last changed it.
     """
     updated_at: Annotated[datetime | None, Field(alias="updatedAt")] = None
     """
-    When it was changed last.
+    The time of the last change.
     """
     created_at: Annotated[datetime | None, Field(alias="createdAt")] = None
     """
-    When it was made.
+    The time of creation.
     """
     workspace_id: Annotated[str | None, Field(alias="workspaceId")] = None
     """
-    Id of the workspace.
+    The id of the workspace.
     """
 
 
 class DerivedComputeAttributes(Record):
-    """What a kind of machine has."""
+    """The hardware of a machine type."""
 
     architecture: OrStr[Architecture] | None = None
     """
@@ -1174,11 +1174,11 @@ class DerivedComputeAttributes(Record):
     """
     vcpus: Annotated[int | None, Field(alias="vCPUs")] = None
     """
-    Virtual CPUs.
+    The number of virtual CPUs.
     """
     memory: float | None = None
     """
-    Memory in GiB.
+    The memory in GiB.
     """
     swap: bool | None = None
     """
@@ -1187,57 +1187,57 @@ class DerivedComputeAttributes(Record):
 
 
 class TaskRetentionPolicy(Record):
-    """When tasks of a project are archived and deleted by themselves."""
+    """The times after which tasks of a project are archived and deleted automatically."""
 
     project_id: Annotated[str | None, Field(alias="projectId")] = None
     """
-    Id of the project.
+    The id of the project.
     """
     delete_after: Annotated[int, Field(alias="deleteAfter")]
     """
-    Hours after which an archived task is deleted; 0 for never.
+    Hours after which an archived task is deleted. 0 means never.
     """
     archive_after: Annotated[int, Field(alias="archiveAfter")]
     """
-    Hours without use after which an active task is archived; 0 for never.
+    Hours without use after which an active task is archived. 0 means never.
     """
     created_at: Annotated[datetime | None, Field(alias="createdAt")] = None
     """
-    When it was set.
+    The time when the policy was set.
     """
 
 
 class WorkspaceTaskRetentionPolicy(Record):
-    """When tasks of a workspace are archived and deleted by themselves."""
+    """The times after which tasks of a workspace are archived and deleted automatically."""
 
     workspace_id: Annotated[str | None, Field(alias="workspaceId")] = None
     """
-    Id of the workspace.
+    The id of the workspace.
     """
     delete_after: Annotated[int, Field(alias="deleteAfter")]
     """
-    Hours after which an archived task is deleted; 0 for never.
+    Hours after which an archived task is deleted. 0 means never.
     """
     archive_after: Annotated[int, Field(alias="archiveAfter")]
     """
-    Hours without use after which an active task is archived; 0 for never.
+    Hours without use after which an active task is archived. 0 means never.
     """
     created_at: Annotated[datetime | None, Field(alias="createdAt")] = None
     """
-    When it was set.
+    The time when the policy was set.
     """
 
 
 class GroupPage(Record):
-    """A page of names of groups."""
+    """A page of group names."""
 
     items: list[str]
     """
-    What the page holds.
+    The items of the page.
     """
     next: str | None = None
     """
-    Address of the next page; none on the last.
+    The URL of the next page. Missing or null on the last page.
     """
 
 
@@ -1250,65 +1250,65 @@ class HTCRegionAdminSettings(Record):
     """
     enabled: bool | None = None
     """
-    Whether jobs may run there.
+    Whether jobs may run in the region.
     """
     weight: float | None = None
     """
-    Its share where jobs are spread over regions.
+    The region's weight when jobs are distributed over regions.
     """
     updated_by: Annotated[str | None, Field(alias="updatedBy")] = None
     """
-    Id of the user who changed them last.
+    The id of the user who last changed the settings.
     """
     updated_at: Annotated[datetime | None, Field(alias="updatedAt")] = None
     """
-    When they were changed last.
+    The time of the last change.
     """
     supported_architectures: Annotated[
         list[OrStr[Architecture]] | None, Field(alias="supportedArchitectures")
     ] = None
     """
-    What jobs can run on there.
+    The processors and accelerators in the region.
     """
     cloud_provider: Annotated[OrStr[CloudProvider] | None, Field(alias="cloudProvider")] = None
     """
-    The cloud.
+    The cloud provider.
     """
 
 
 class HTCInfraResource(Record):
-    """A resource and its check."""
+    """The result of a resource's check."""
 
     name: str | None = None
     """
-    Its name.
+    The name.
     """
     resource_id: Annotated[str | None, Field(alias="resourceId")] = None
     """
-    Its id.
+    The id.
     """
     resource_status: Annotated[OrStr[InfraResourceStatus] | None, Field(alias="resourceStatus")] = (
         None
     )
     """
-    Whether it passed.
+    The result of the check.
     """
 
 
 class AutoscalingConfig(Record):
-    """How far a pool of machines grows and shrinks."""
+    """The autoscaling settings of a node pool."""
 
     enabled: bool | None = None
     """
-    Whether it does.
+    Whether autoscaling is on.
     """
     min_node_count: Annotated[int | None, Field(alias="minNodeCount")] = None
     """
-    The fewest machines.
+    The minimum number of nodes.
     """
     max_node_count: Annotated[int | None, Field(alias="maxNodeCount")] = None
     """
-    The most machines.
+    The maximum number of nodes.
     """
 
 
@@ -1319,15 +1319,15 @@ class StorageAccessToken(Record):
         None
     )
     """
-    Address of the folder that the project shares.
+    The URL of the project's shared folder.
     """
     storage_path: Annotated[str | None, Field(alias="storagePath")] = None
     """
-    Address of the task's folder; not in the credentials of a project.
+    The URL of the task's folder. Missing in the credentials of a project.
     """
     project_id: Annotated[str | None, Field(alias="projectId")] = None
     """
-    Id of the project.
+    The id of the project.
     """
     storage_name: Annotated[str | None, Field(alias="storageName")] = None
     """
@@ -1339,19 +1339,23 @@ class StorageAccessToken(Record):
     """
     user: str | None = None
     """
-    Whom they are for.
+    The user of the credentials.
     """
     expiration: datetime | None = None
     """
-    When they expire.
+    The expiration time of the credentials.
     """
     credentials: dict[str, Any] | None = None
     """
-    The credentials, name to value. Secrets.
+    The credentials, as names and values. Secret.
+    """
+    endpoint: str | None = None
+    """
+    Address of the storage's S3 interface if it is not the cloud's own. The emulator sends it.
     """
     provider: OrStr[CloudProvider] | None = None
     """
-    The cloud.
+    The cloud provider.
     """
 
 
@@ -1360,11 +1364,11 @@ class StorageAccessTokens(Record):
 
     default_region: Annotated[OrStr[RescaleRegion] | None, Field(alias="defaultRegion")] = None
     """
-    The region used where none is named.
+    The default region.
     """
     region_stores: Annotated[list[StorageAccessToken] | None, Field(alias="regionStores")] = None
     """
-    The credentials for each region.
+    The credentials per region.
     """
 
 
@@ -1377,19 +1381,19 @@ class RegionalStore(Record):
     """
     project_path: Annotated[str | None, Field(alias="projectPath")] = None
     """
-    Address of the project's folder.
+    The URL of the project's folder.
     """
     task_path: Annotated[str | None, Field(alias="taskPath")] = None
     """
-    Address of the task's folder.
+    The URL of the task's folder.
     """
     credentials: dict[str, Any] | None = None
     """
-    The credentials, name to value. Secrets.
+    The credentials, as names and values. Secret.
     """
     provider: OrStr[CloudProvider] | None = None
     """
-    The cloud.
+    The cloud provider.
     """
 
 
@@ -1398,7 +1402,7 @@ class RegionStorageOption(Record):
 
     storage_name: Annotated[str | None, Field(alias="storageName")] = None
     """
-    Its name.
+    The name.
     """
     region: OrStr[RescaleRegion] | None = None
     """
@@ -1406,16 +1410,16 @@ class RegionStorageOption(Record):
     """
     provider: OrStr[CloudProvider] | None = None
     """
-    The cloud.
+    The cloud provider.
     """
 
 
 class PresignedPutUrlResponse(Record):
-    """An address that one file can be uploaded to."""
+    """A presigned URL to upload one file."""
 
     url: str | dict[str, Any] | None = None
     """
-    The address. A secret. The published description has an object with its parts here; both are taken.
+    The URL. Secret. The published description has an object with the URL's parts here. The client accepts both.
     """
     storage_name: Annotated[str | None, Field(alias="storageName")] = None
     """
@@ -1427,25 +1431,25 @@ class PresignedPutUrlResponse(Record):
     """
     expiration: datetime | None = None
     """
-    When it expires.
+    The expiration time.
     """
 
 
 class HTCRegionSettings(Request):
-    """A compute region and the region of its storage."""
+    """A compute region and its storage region."""
 
     compute_settings: Annotated[HTCRegionComputeSettings, Field(alias="computeSettings")]
     """
-    Where jobs run.
+    The compute region.
     """
     storage_settings: Annotated[HTCRegionStorageSettings, Field(alias="storageSettings")]
     """
-    Where files are kept.
+    The storage region.
     """
 
 
 class HTCJobDefinition(Request):
-    """What each job of a batch runs, and on what."""
+    """The command, container and hardware of the jobs in a batch."""
 
     image_name: Annotated[
         str,
@@ -1474,19 +1478,19 @@ class HTCJobDefinition(Request):
         int | None, Field(alias="maxDiskGiB", examples=[10], ge=0, le=64000)
     ] = None
     """
-    Disk for the container in GiB, 0 to 64000. Only Google Cloud heeds it.
+    Disk for the container in GiB, 0 to 64000. Only Google Cloud uses it.
     """
     max_swap: Annotated[int | None, Field(alias="maxSwap", deprecated=True, ge=0)] = None
     """
-    Swap in MiB, at least 0. Deprecated; the service ignores it.
+    Swap in MiB, at least 0. Deprecated. The service ignores it.
     """
     tags: dict[str, str] | None = None
     """
-    Labels of each job, name to value.
+    The labels of each job, as names and values.
     """
     commands: Annotated[list[str] | None, Field(examples=[["python", "solve.py"]])] = None
     """
-    The program to run and its arguments, one string each; no shell splits them.
+    The program and its arguments, one string per argument. No shell interprets them.
     """
     envs: list[EnvPair] | None = None
     """
@@ -1494,25 +1498,25 @@ class HTCJobDefinition(Request):
     """
     claims: list[ClaimPair] | None = None
     """
-    Claims for the job's own bearer token, where their names begin with `userDefined_`.
+    Claims for the job's bearer token. In the token, their names have the prefix `userDefined_`.
     """
     exec_timeout_seconds: Annotated[
         int | None, Field(alias="execTimeoutSeconds", examples=[3600], ge=60, le=1209600)
     ] = None
     """
-    Seconds that the container may run before it is stopped, 60 to 1209600 (14 days).
+    The timeout of the container in seconds, 60 to 1209600 (14 days).
     """
     architecture: ArchitectureValue | None = None
     """
-    The processor or accelerator to run on.
+    The processor or accelerator of the job.
     """
     priority: JobPriorityValue | None = None
     """
-    ON_DEMAND_ECONOMY costs less and may be interrupted; ON_DEMAND_PRIORITY is not.
+    The price class of a job. ON_DEMAND_ECONOMY costs less, but the cloud provider may interrupt the job.
     """
     working_dir: Annotated[str | None, Field(alias="workingDir")] = None
     """
-    Directory in the container that the command starts in.
+    The working directory of the command, in the container.
     """
 
 
@@ -1533,19 +1537,19 @@ class RescaleUser(Record):
     """
     is_rescale_admin: Annotated[bool | None, Field(alias="isRescaleAdmin")] = None
     """
-    Whether the user administers the service.
+    Whether the user is an administrator of the service.
     """
     is_organization_admin: Annotated[bool | None, Field(alias="isOrganizationAdmin")] = None
     """
-    Whether the user administers the organization.
+    Whether the user is an administrator of the organization.
     """
     is_workspace_admin: Annotated[bool | None, Field(alias="isWorkspaceAdmin")] = None
     """
-    Whether the user administers the workspace.
+    Whether the user is an administrator of the workspace.
     """
     is_superuser: Annotated[bool | None, Field(alias="isSuperuser")] = None
     """
-    Whether the user may do everything.
+    Whether the user is a superuser.
     """
     workspace: Workspace | None = None
     """
@@ -1558,11 +1562,11 @@ class RescaleUser(Record):
 
 
 class FeatureFlagsResult(Record):
-    """Features and whether they are on."""
+    """The states of features."""
 
     count: int | None = None
     """
-    Number of features.
+    The number of features.
     """
     results: list[RescaleFlag] | None = None
     """
@@ -1577,22 +1581,22 @@ class HTCProjectRegion(Record):
         None
     )
     """
-    Where jobs run.
+    The compute region.
     """
     storage_settings: Annotated[HTCProjectStorageRegion | None, Field(alias="storageSettings")] = (
         None
     )
     """
-    Where files are kept.
+    The storage region.
     """
 
 
 class JobStatusSummary(Record):
-    """How many jobs of a task, or of a group, have which status."""
+    """The number of jobs per status, in a task or a group."""
 
     group: str | None = None
     """
-    The group counted; none for the whole task.
+    The group. Missing or null for the whole task.
     """
     job_statuses: Annotated[JobStatusCounts, Field(alias="jobStatuses")]
     """
@@ -1609,51 +1613,51 @@ class HTCJob(Record):
     """
     provider_job_id: Annotated[str | None, Field(alias="providerJobId")] = None
     """
-    The cloud's own id of the job.
+    The job's id at the cloud provider.
     """
     region: OrStr[RescaleRegion] | None = None
     """
-    The region that the job runs in.
+    The region in which the job runs.
     """
     task_id: Annotated[str, Field(alias="taskId")]
     """
-    Id of its task.
+    The id of its task.
     """
     project_id: Annotated[str, Field(alias="projectId")]
     """
-    Id of its project.
+    The id of its project.
     """
     status: OrStr[RescaleJobStatus] | None = None
     """
-    Where the job is on its way.
+    The status of the job.
     """
     status_reason: Annotated[str | None, Field(alias="statusReason")] = None
     """
-    Why the job has its status.
+    The reason for the status.
     """
     container: ContainerDetails | None = None
     """
-    How the container ended; none before that.
+    The result of the container. Missing or null until it ends.
     """
     created_at: Annotated[datetime | None, Field(alias="createdAt")] = None
     """
-    When it was submitted.
+    The time of submission.
     """
     created_by: Annotated[str | None, Field(alias="createdBy")] = None
     """
-    Id of the user who submitted it.
+    The id of the user who submitted it.
     """
     failure_code: Annotated[OrStr[HTCJobErrorCodeName] | None, Field(alias="failureCode")] = None
     """
-    Why the job failed; none if it did not.
+    The error code of a failed job. Missing or null if the job did not fail.
     """
     workspace_id: Annotated[str | None, Field(alias="workspaceId")] = None
     """
-    Id of its workspace.
+    The id of its workspace.
     """
     group: str | None = None
     """
-    The group that it was submitted with.
+    The group of the job.
     """
     commands: list[str] | None = None
     """
@@ -1661,41 +1665,41 @@ class HTCJob(Record):
     """
     envs: list[NameValuePair] | None = None
     """
-    The environment variables that it was given.
+    The environment variables of the job.
     """
     job_execution_environment: Annotated[
         JobExecutionEnvironment | None, Field(alias="jobExecutionEnvironment")
     ] = None
     """
-    The machine that the job ran on.
+    The instance on which the job ran.
     """
     tags: list[JobTag] | None = None
     """
-    Its labels.
+    The labels of the job.
     """
     architecture: OrStr[Architecture] | None = None
     """
-    The processor or accelerator to run on.
+    The processor or accelerator of the job.
     """
     max_vcpus: Annotated[int | None, Field(alias="maxVCpus")] = None
     """
-    Virtual CPUs for the container.
+    The virtual CPUs for the container.
     """
     max_memory: Annotated[int | None, Field(alias="maxMemory")] = None
     """
-    Memory for the container in MiB.
+    The memory for the container in MiB.
     """
     max_disk_gib: Annotated[int | None, Field(alias="maxDiskGiB")] = None
     """
-    Disk for the container in GiB.
+    The disk for the container in GiB.
     """
     max_swap: Annotated[int | None, Field(alias="maxSwap")] = None
     """
-    Swap in MiB; without effect.
+    Swap in MiB. Has no effect.
     """
     max_gpus: Annotated[int | None, Field(alias="maxGpus")] = None
     """
-    Accelerators for the container.
+    The number of accelerators for the container.
     """
     image_name: Annotated[str | None, Field(alias="imageName")] = None
     """
@@ -1703,31 +1707,31 @@ class HTCJob(Record):
     """
     exec_timeout_seconds: Annotated[int | None, Field(alias="execTimeoutSeconds")] = None
     """
-    Seconds that the container may run.
+    The timeout of the container in seconds.
     """
     updated_at: Annotated[datetime | None, Field(alias="updatedAt")] = None
     """
-    When the record last changed.
+    The time of the last change of the record.
     """
     instance_id: Annotated[str | None, Field(alias="instanceId")] = None
     """
-    The machine's id.
+    The instance's id.
     """
     instance_labels: Annotated[InstanceLabels | None, Field(alias="instanceLabels")] = None
     """
-    What the cloud says of the machine.
+    The cloud provider's labels of the instance.
     """
     started_at: Annotated[datetime | None, Field(alias="startedAt")] = None
     """
-    When the container started.
+    The time when the container started.
     """
     completed_at: Annotated[datetime | None, Field(alias="completedAt")] = None
     """
-    When the job ended.
+    The time when the job ended.
     """
     min_vcpus: Annotated[int | None, Field(alias="minVCpus")] = None
     """
-    The fewest virtual CPUs that the job takes.
+    The minimum number of virtual CPUs for the job.
     """
 
 
@@ -1736,16 +1740,16 @@ class HTCJobPage(Record):
 
     items: list[HTCJob]
     """
-    What the page holds, in the service's order.
+    The items of the page, in the service's order.
     """
     next: str | None = None
     """
-    Address of the next page; none on the last.
+    The URL of the next page. Missing or null on the last page.
     """
 
 
 class HTCJobBatch(Record):
-    """A batch of jobs that the service took."""
+    """A submitted batch of jobs."""
 
     job_name: Annotated[str | None, Field(alias="jobName")] = None
     """
@@ -1753,61 +1757,61 @@ class HTCJobBatch(Record):
     """
     task_id: Annotated[str, Field(alias="taskId")]
     """
-    Id of its task.
+    The id of its task.
     """
     project_id: Annotated[str, Field(alias="projectId")]
     """
-    Id of its project.
+    The id of its project.
     """
     parent_job_id: Annotated[str, Field(alias="parentJobId")]
     """
-    Job ids are this, a colon and an index from 0.
+    The id of the batch. The job ids are this id, a colon and an index that starts at 0.
     """
     created_by: Annotated[str | None, Field(alias="createdBy")] = None
     """
-    Id of the user who submitted it.
+    The id of the user who submitted it.
     """
     workspace_id: Annotated[str | None, Field(alias="workspaceId")] = None
     """
-    Id of its workspace.
+    The id of its workspace.
     """
     group: str | None = None
     """
-    The group that it was submitted with.
+    The group of the job.
     """
     batch_size: Annotated[int | None, Field(alias="batchSize")] = None
     """
-    Number of jobs.
+    The number of jobs.
     """
     regions: list[OrStr[RescaleRegion]] | None = None
     """
-    Regions that the jobs may run in.
+    The regions in which the jobs may run.
     """
     rescale_time_received: Annotated[datetime | None, Field(alias="rescaleTimeReceived")] = None
     """
-    When the service took it.
+    The time when the service received the batch.
     """
     htc_job_definition: Annotated[HTCJobBatchDefinition | None, Field(alias="htcJobDefinition")] = (
         None
     )
     """
-    What each job runs, and on what.
+    The definition of each job.
     """
     tags: list[JobTag] | None = None
     """
-    Labels of the batch.
+    The labels of the batch.
     """
     retry_strategy: Annotated[HTCJobBatchRetryStrategy | None, Field(alias="retryStrategy")] = None
     """
-    Whether failed jobs are run again.
+    The retry policy for failed jobs.
     """
     experimental: HTCJobBatchExperimental | None = None
     """
-    Experimental switches.
+    The experimental settings.
     """
     rescale_project_id: Annotated[str | None, Field(alias="rescaleProjectId")] = None
     """
-    The project of the Rescale platform booked on.
+    The project of the Rescale platform that is charged.
     """
     job_definition_name: Annotated[str | None, Field(alias="jobDefinitionName")] = None
     """
@@ -1815,16 +1819,16 @@ class HTCJobBatch(Record):
     """
     cloud_provider: Annotated[OrStr[CloudProvider] | None, Field(alias="cloudProvider")] = None
     """
-    The cloud of the regions.
+    The cloud provider of the regions.
     """
 
 
 class JsonWebKey(Record):
-    """A public key. Which of the names are used is not known for sure."""
+    """A public key. The service may use only some of these fields."""
 
     kty: str | None = None
     """
-    The kind of key.
+    The type of the key.
     """
     kid: str | None = None
     """
@@ -1832,11 +1836,11 @@ class JsonWebKey(Record):
     """
     alg: str | None = None
     """
-    The algorithm of its signatures.
+    The signature algorithm.
     """
     use: str | None = None
     """
-    What the key is for.
+    The use of the key.
     """
     n: str | None = None
     """
@@ -1852,19 +1856,19 @@ class JsonWebKey(Record):
     """
     algorithm: str | None = None
     """
-    The algorithm of its signatures.
+    The signature algorithm.
     """
     key_ops: Annotated[list[str] | None, Field(alias="keyOps")] = None
     """
-    What the key is for.
+    The use of the key.
     """
     key_type: Annotated[str | None, Field(alias="keyType")] = None
     """
-    The kind of key.
+    The type of the key.
     """
     other_parameters: Annotated[dict[str, Any] | None, Field(alias="otherParameters")] = None
     """
-    Whatever else there is.
+    Other parameters.
     """
     key: PublicKey | None = None
     """
@@ -1881,15 +1885,15 @@ class HTCComputeEnvironment(Record):
 
     derived: DerivedComputeAttributes | None = None
     """
-    What the kind of machine has.
+    The hardware of the machine type.
     """
     machine_type: Annotated[str | None, Field(alias="machineType")] = None
     """
-    The cloud's name for the kind of machine.
+    The machine type, as the cloud provider names it.
     """
     priority: OrStr[JobPriority] | None = None
     """
-    What the machine costs, and whether it may be taken away.
+    The price class of the instance.
     """
     region: OrStr[RescaleRegion] | None = None
     """
@@ -1899,11 +1903,11 @@ class HTCComputeEnvironment(Record):
         OrStr[AutoscalingProfile] | None, Field(alias="computeScalingPolicy")
     ] = None
     """
-    How the cluster grows and shrinks.
+    The autoscaling profile of the cluster.
     """
     hyperthreading: bool | None = None
     """
-    Whether a core runs two threads.
+    Whether hyperthreading is on.
     """
 
 
@@ -1912,36 +1916,36 @@ class JobStatusSummaryPage(Record):
 
     items: list[JobStatusSummary]
     """
-    What the page holds.
+    The items of the page.
     """
     next: str | None = None
     """
-    Address of the next page; none on the last.
+    The URL of the next page. Missing or null on the last page.
     """
 
 
 class HTCNodePool(Record):
-    """A pool of machines."""
+    """A node pool."""
 
     name: str | None = None
     """
-    Its name.
+    The name.
     """
     version: str | None = None
     """
-    Its version.
+    The version.
     """
     instance_type: Annotated[str | None, Field(alias="instanceType")] = None
     """
-    The cloud's name for the kind of machine.
+    The machine type, as the cloud provider names it.
     """
     status: str | None = None
     """
-    Its status.
+    The status.
     """
     autoscaling: AutoscalingConfig | None = None
     """
-    How far it grows and shrinks.
+    The autoscaling settings of the node pool.
     """
 
 
@@ -1950,41 +1954,41 @@ class RegionalStorageResponse(Record):
 
     rescale_region: Annotated[OrStr[RescaleRegion] | None, Field(alias="rescaleRegion")] = None
     """
-    The region used where none is named.
+    The default region.
     """
     regional_stores: Annotated[list[RegionalStore] | None, Field(alias="regionalStores")] = None
     """
-    The storage of each region.
+    The storage per region.
     """
 
 
 class HTCProjectCreate(Request):
-    """A project to be made."""
+    """A request to create a project."""
 
     project_name: Annotated[str, Field(alias="projectName", examples=["wing-study"])]
     """
-    A name for people.
+    A display name.
     """
     project_description: Annotated[str, Field(alias="projectDescription")]
     """
-    What the project is for.
+    The project's description.
     """
     regions: list[RescaleRegion] | list[RescaleRegionValue] | None = None
     """
-    Regions that the project's jobs may run in.
+    The regions in which the project's jobs may run.
     """
     region_settings: Annotated[list[HTCRegionSettings] | None, Field(alias="regionSettings")] = None
     """
-    Which region computes and which one stores, for each pair.
+    Pairs of a compute region and a storage region.
     """
 
 
 class HTCJobSubmitRequest(Request):
-    """A batch of jobs to be made from one definition."""
+    """A request to submit a batch of jobs with one definition."""
 
     job_name: Annotated[str | None, Field(alias="jobName", examples=["sweep"])] = None
     """
-    A name for people.
+    A display name.
     """
     batch_size: Annotated[int | None, Field(alias="batchSize", examples=[20], ge=1, le=1000)] = None
     """
@@ -1992,36 +1996,36 @@ class HTCJobSubmitRequest(Request):
     """
     regions: list[RescaleRegion] | list[RescaleRegionValue] | None = None
     """
-    Regions that the jobs may run in, each one of the project's.
+    The regions in which the jobs may run. Must be regions of the project.
     """
     htc_job_definition: Annotated[HTCJobDefinition, Field(alias="htcJobDefinition")]
     """
-    What each job runs, and on what.
+    The definition of each job.
     """
     tags: list[Tag] | None = None
     """
-    Labels of the batch.
+    The labels of the batch.
     """
     retry_strategy: Annotated[HTCRetryStrategy | None, Field(alias="retryStrategy")] = None
     """
-    Whether failed jobs are run again.
+    The retry policy for failed jobs.
     """
     experimental: ExperimentalFields | None = None
     """
-    Switches that the service may change or take away.
+    Experimental settings. The service may change or remove them.
     """
     rescale_project_id: Annotated[str | None, Field(alias="rescaleProjectId")] = None
     """
-    A project of the Rescale platform to book the jobs on.
+    The project of the Rescale platform to charge for the jobs.
     """
     cloud_provider: Annotated[CloudProviderValue | None, Field(alias="cloudProvider")] = None
     """
-    The cloud of the regions; it follows from the beginning of their names.
+    The cloud provider of the regions. The names of the regions start with it.
     """
 
 
 class WhoAmI(Record):
-    """The user that an API key belongs to."""
+    """The owner of an API key."""
 
     user: RescaleUser
     """
@@ -2031,7 +2035,7 @@ class WhoAmI(Record):
         list[FeatureFlagsResult] | FeatureFlagsResult | None, Field(alias="userFeatures")
     ] = None
     """
-    Features switched on for the user. The service sends one object; the published operation has a list.
+    The features of the user. The service sends one object. The published operation has a list.
     """
 
 
@@ -2048,43 +2052,43 @@ class HTCProject(Record):
     """
     project_description: Annotated[str | None, Field(alias="projectDescription")] = None
     """
-    What the project is for.
+    The project's description.
     """
     created_by: Annotated[str | None, Field(alias="createdBy")] = None
     """
-    Id of the user who made it.
+    The id of the user who created it.
     """
     workspace_id: Annotated[str | None, Field(alias="workspaceId")] = None
     """
-    Id of its workspace.
+    The id of its workspace.
     """
     organization_code: Annotated[str | None, Field(alias="organizationCode")] = None
     """
-    Code of its organization.
+    The code of its organization.
     """
     created_at: Annotated[datetime | None, Field(alias="createdAt")] = None
     """
-    When it was made.
+    The time of creation.
     """
     container_registry: Annotated[str | None, Field(alias="containerRegistry")] = None
     """
-    Address of its container registry, to be followed by an image's name: it ends in `/`.
+    The URL of the project's container registry, ending in `/`. Append an image's name to it.
     """
     repositories: list[str] | None = None
     """
-    Repositories of its container registry.
+    The repositories of its container registry.
     """
     regions: list[OrStr[RescaleRegion]] | None = None
     """
-    Regions that its jobs may run in.
+    The regions in which its jobs may run.
     """
     region_settings: Annotated[list[HTCProjectRegion] | None, Field(alias="regionSettings")] = None
     """
-    Which region computes and which one stores, for each pair.
+    Pairs of a compute region and a storage region.
     """
     project_folder_path: Annotated[str | None, Field(alias="projectFolderPath")] = None
     """
-    Its folder in the storage.
+    The path of its folder in the storage.
     """
 
 
@@ -2093,16 +2097,16 @@ class HTCProjectPage(Record):
 
     items: list[HTCProject]
     """
-    What the page holds, in the service's order.
+    The items of the page, in the service's order.
     """
     next: str | None = None
     """
-    Address of the next page; none on the last.
+    The URL of the next page. Missing or null on the last page.
     """
 
 
 class JsonWebKeySet(Record):
-    """The public keys that bearer tokens are signed with."""
+    """The public keys that verify the signatures of bearer tokens."""
 
     keys: list[JsonWebKey] | None = None
     """
@@ -2110,7 +2114,7 @@ class JsonWebKeySet(Record):
     """
     json_web_keys: Annotated[list[JsonWebKey] | None, Field(alias="jsonWebKeys")] = None
     """
-    The keys once more.
+    The keys, repeated.
     """
 
 
@@ -2119,7 +2123,7 @@ class HTCCluster(Record):
 
     name: str | None = None
     """
-    Its name.
+    The name.
     """
     region: OrStr[RescaleRegion] | None = None
     """
@@ -2127,23 +2131,23 @@ class HTCCluster(Record):
     """
     version: str | None = None
     """
-    Its version.
+    The version.
     """
     status: str | None = None
     """
-    Its status.
+    The status.
     """
     node_pools: Annotated[list[HTCNodePool] | None, Field(alias="nodePools")] = None
     """
-    Its pools of machines.
+    The node pools.
     """
     subnetwork: str | None = None
     """
-    Its network.
+    The subnetwork.
     """
     autoscaling: OrStr[AutoscalingProfile] | None = None
     """
-    How it grows and shrinks.
+    The autoscaling profile of the cluster.
     """
 
 
@@ -2152,7 +2156,7 @@ class HTCClusterStatusResponse(Record):
 
     gcp_project_id: Annotated[str | None, Field(alias="gcpProjectId")] = None
     """
-    Id of the Google Cloud project.
+    The id of the Google Cloud project.
     """
     clusters: list[HTCCluster] | None = None
     """

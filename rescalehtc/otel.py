@@ -1,13 +1,14 @@
-"""OpenTelemetry spans of a session: `pip install "rescalehtc[otel]"`.
+"""OpenTelemetry spans of a session: `pip install "rescalehtc[otel]>=2"`.
 
     from rescalehtc import otel
 
     rescale = HtcSession()
     otel.instrument(rescale)
 
-Each call of an operation is a span with the operation's name, and each attempt of it a child span
-for the HTTP request, with the attributes of OpenTelemetry's semantic conventions. A submission is
-a span named `submit` around its calls. No span has a key, token, header, body or query.
+Each call of an operation is a span with the operation's name. Each attempt is a child span for the
+HTTP request, with the attributes of OpenTelemetry's semantic conventions. A submission is a span
+named `submit`, which contains the spans of its calls. No span contains a key, token, header, body
+or query.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ try:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
-        f'rescalehtc.otel needs {_error.name}: pip install "rescalehtc[otel]"', name=_error.name
+        f'rescalehtc.otel needs {_error.name}: pip install "rescalehtc[otel]>=2"', name=_error.name
     ) from _error
 
 if TYPE_CHECKING:
@@ -43,15 +44,15 @@ def instrument(
     tracer_provider: trace.TracerProvider | None = None,
     trace_jobs: bool = False,
 ) -> None:
-    """Make spans for the requests of a session, and of those that `with_options` makes of it.
+    """Create spans for the requests of a session, and of sessions derived with `with_options`.
 
     Args:
         session: The session, blocking or asynchronous.
-        tracer_provider: Who makes the spans; None for the global provider of the process. A
-            pickled copy of the session uses the global one of its process.
-        trace_jobs: Whether each job that the session submits gets the environment variables
-            TRACEPARENT and, if there is one, TRACESTATE of the span `submit`, so that the
-            trace goes on inside its container. They replace variables of these names.
+        tracer_provider: The tracer provider. None for the global provider of the process. A
+            pickled copy of the session uses the global provider of its process.
+        trace_jobs: Whether each job that the session submits gets the environment variable
+            TRACEPARENT, and TRACESTATE if there is one, of the span `submit`, so that the trace can
+            continue in its container. They override variables with the same names.
 
     Raises:
         HtcValidationError: `session` is not a session.
@@ -61,7 +62,7 @@ def instrument(
 
 
 class _Tracing:
-    """What rescalehtc._client.attempt.Tracing describes."""
+    """The implementation of rescalehtc._client.attempt.Tracing."""
 
     def __init__(self, provider: trace.TracerProvider | None, trace_jobs: bool) -> None:
         self._tracer = trace.get_tracer("rescalehtc", __version__, provider)
@@ -111,7 +112,7 @@ class _Tracing:
     def _span(
         self, name: str, kind: trace.SpanKind, attributes: dict[str, str | int]
     ) -> Generator[trace.Span]:
-        # The SDK's own note of an exception would have the messages of other libraries' too.
+        # The SDK's own exception event would also record the messages of other libraries.
         with self._tracer.start_as_current_span(
             name,
             kind=kind,

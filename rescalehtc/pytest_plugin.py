@@ -1,16 +1,17 @@
-"""A pytest plugin: tests of what uses the service, on an emulator and without an account.
+"""A pytest plugin to test programs against the emulator, without an account.
 
-`pip install "rescalehtc[emulator]"` is all that it takes; pytest then knows these names:
+`pip install "rescalehtc[emulator]>=2"` installs the plugin, and pytest loads it automatically:
 
-- `htc_emulator`: an `Emulator` for the whole run; with xdist, one for each worker. In a test that
-  uses it, an `HtcSession()` and the command `rescalehtc` reach it too, whatever variables are set.
-- `htc_session`: a session with it; `htc_async_session`: an asynchronous one.
-- `htc_task`: a task of its own for each test, deleted at its end with its jobs.
-- `htc_faults`: the faults of the test's markers, in their order.
-- `htc_clock_rate`: emulated seconds a second, 20. Define it in your `conftest.py` for another.
-- `@pytest.mark.htc_fault(operation, kind, **options)`: a fault of the emulator during this test.
+- `htc_emulator`: an `Emulator` for the whole run, or one per worker with xdist. In a test that uses
+  it, `HtcSession()` and the command `rescalehtc` connect to the emulator, regardless of your
+  environment.
+- `htc_session`: a session connected to the emulator. `htc_async_session`: an asynchronous session.
+- `htc_task`: a new task for each test, deleted with its jobs at the end of the test.
+- `htc_faults`: the faults of the test's markers, in order.
+- `htc_clock_rate`: emulated seconds per real second, 20. Override it in your `conftest.py`.
+- `@pytest.mark.htc_fault(operation, kind, **options)`: inject a fault during this test.
 
-Nothing is loaded and no emulator starts before a test uses one of them.
+The plugin starts nothing before a test uses one of these names.
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ _VARIABLES = "_htc_variables"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers",
-        f"{_MARKER}(operation, kind, **options): a fault of the emulator during this test;"
-        " the arguments are those of rescalehtc.emulator.Emulator.fault",
+        f"{_MARKER}(operation, kind, **options): inject a fault into the emulator during this test;"
+        " takes the arguments of rescalehtc.emulator.Emulator.fault",
     )
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Set the variables for each test that uses the emulator, before its other fixtures.
 
-    The faults of a marked test come last, so that they strike no other fixture.
+    The faults of a marked test come last, so that they do not affect other fixtures.
     """
     if not isinstance(item, pytest.Function):
         return
@@ -60,13 +61,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def htc_clock_rate() -> float:
-    """Emulated seconds that pass in a second: a timeout of 60 s strikes after 3."""
+    """Emulated seconds per real second: a timeout of 60 s takes effect after 3 s."""
     return 20.0
 
 
 @pytest.fixture(scope="session")
 def htc_emulator(htc_clock_rate: float) -> Iterator[Emulator]:
-    """An emulator for the whole run, on a free port, which keeps nothing."""
+    """An emulator for the whole run, on a free port, without persistent state."""
     from .emulator import Emulator
 
     with Emulator(clock_rate=htc_clock_rate) as emulator:
@@ -75,7 +76,7 @@ def htc_emulator(htc_clock_rate: float) -> Iterator[Emulator]:
 
 @pytest.fixture(name=_VARIABLES)
 def _variables(htc_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables that lead what the test's own code starts to the emulator."""
+    """Set the variables that connect sessions and programs of the test to the emulator."""
     from ._environment import variables_for
 
     for name, value in variables_for(htc_emulator.url, htc_emulator.api_key).items():
@@ -87,7 +88,7 @@ def _variables(htc_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def htc_session(htc_emulator: Emulator) -> Iterator[HtcSession]:
-    """A session with the emulator that loses no time between requests."""
+    """A session connected to the emulator, with a short polling interval."""
     from .htcsession import HtcSession
 
     with _new_session(HtcSession, htc_emulator) as rescale:
@@ -96,7 +97,7 @@ def htc_session(htc_emulator: Emulator) -> Iterator[HtcSession]:
 
 @pytest.fixture
 def htc_async_session(htc_emulator: Emulator) -> Iterator[AsyncHtcSession]:
-    """The same for tests on an event loop; it needs none to be made."""
+    """An asynchronous session connected to the emulator, with a short polling interval."""
     from .aio import AsyncHtcSession
 
     rescale = _new_session(AsyncHtcSession, htc_emulator)
@@ -116,7 +117,7 @@ def _new_session(kind: type[SessionT], emulator: Emulator) -> SessionT:
 
 @pytest.fixture
 def htc_task(htc_session: HtcSession, request: pytest.FixtureRequest) -> Iterator[HtcTask]:
-    """A task of the test's own, named after it, in the emulator's first project."""
+    """A new task for the test, with the test's name, in the emulator's first project."""
     from . import htcprojects, htctasks
 
     project = htcprojects.get_projects(htc_session)[0]
@@ -127,7 +128,7 @@ def htc_task(htc_session: HtcSession, request: pytest.FixtureRequest) -> Iterato
 
 @pytest.fixture
 def htc_faults(htc_emulator: Emulator, request: pytest.FixtureRequest) -> Iterator[list[Fault]]:
-    """The faults that the test's markers ask for, until its end; the first decorator's first."""
+    """The faults of the test's markers, in the order of the decorators."""
     with ExitStack() as stack:
         faults: list[Fault] = []
         for marker in request.node.iter_markers(_MARKER):

@@ -1,4 +1,4 @@
-"""The console script `rauthenticate`: keep an API key where sessions find it."""
+"""The console script `rauthenticate`: store an API key where sessions find it."""
 
 from __future__ import annotations
 
@@ -36,38 +36,38 @@ if TYPE_CHECKING:
 KEYS_ADDRESS = "https://platform.rescale.com/user/settings/api-key/"
 MAX_NAME_BYTES = 255
 MAX_KEY_CHARACTERS = 1 << 16
-# Somebody waits: a service that is not there is to be told of within seconds.
+# The user is waiting, so report an unreachable service within seconds.
 BACKOFF_SECONDS = 0.2
 
 DESCRIPTION = f"""\
-Keep an API key of a workspace where HtcSession() finds it, and try it.
+Store an API key of a workspace where HtcSession() finds it, and check it.
 
-The key is prompted for with --interactive; else it is the value of RESCALE_API_TOKEN or,
-if that is not set, RESCALE_API_KEY. It is written to
+With --interactive, the script prompts for the key. Otherwise it reads RESCALE_API_TOKEN
+or, if that is not set, RESCALE_API_KEY. The key is written to
 {CONFIG_FOLDER}/<workspace>/{KEY_FILE}, which only you can read, and
-{CONFIG_FOLDER}/default becomes a link to that folder. The workspace is the one
-that the service says the key belongs to. Bearer tokens kept in the folder are deleted.
+{CONFIG_FOLDER}/default becomes a link to that folder. The service determines
+the workspace of the key. Bearer tokens in the folder are deleted.
 
-Without a key, what sessions would use is tried: RESCALE_HTC_REFRESH_TOKEN, which is set
-inside running jobs, or else the key that is kept already.
+Without a key, the script checks the credential that sessions would use:
+RESCALE_HTC_REFRESH_TOKEN, which is set inside running jobs, or else the stored key.
 """
 EPILOG = f"""\
-The service's address is taken from RESCALE_API_BASE_URL if that is set.
-API keys are made at {KEYS_ADDRESS}
+RESCALE_API_BASE_URL overrides the service's base URL.
+Create API keys at {KEYS_ADDRESS}
 
-exit status: 0 if the service was reached and accepts the credential, 1 if not,
-2 if the arguments are wrong, 130 if interrupted with Ctrl-C
+exit status: 0 if the service accepts the credential, 1 if not, 2 if the arguments
+are invalid, 130 if interrupted with Ctrl-C
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the script.
 
-    Operations getUser, to learn which workspace the key is for, then getToken and
-    getTokenPayload, to tell who it is.
+    Operations getUser, for the workspace of the key, then getToken and getTokenPayload, for its
+    user.
 
     Args:
-        arguments: The command line without the program's name; None for this process's own.
+        arguments: The command line without the program's name. None for that of this process.
 
     Returns:
         The exit status.
@@ -82,13 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "-i",
         "--interactive",
         action="store_true",
-        help="prompt for the API key; it is not shown. From a pipe, its first line is the key",
+        help="prompt for the API key without showing it, or read the first line of a pipe",
     )
     parser.add_argument(
         "--workspace",
         metavar="NAME",
-        help="keep the key under this name, for HtcSession(NAME), and leave the link `default` "
-        "as it is",
+        help="store the key under this name, for HtcSession(NAME), and do not change the link "
+        "`default`",
     )
     with console():
         return _run(parser, arguments)
@@ -126,18 +126,18 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> in
 
 
 def authenticate(interactive: bool, workspace: str | None, base_url: str | None = None) -> None:
-    """Keep an API key and try it; without one, try what sessions would use.
+    """Store an API key and check it. Without a key, check the credential that sessions would use.
 
     Operations getUser, getToken and getTokenPayload.
 
     Args:
-        interactive: Prompt for the key; else it is looked for in the environment.
-        workspace: The name to keep it under; None for the workspace that the service says the
-            key belongs to.
-        base_url: The service's address, as in HtcSession.
+        interactive: Whether to prompt for the key. Otherwise the environment has the key.
+        workspace: The workspace under whose name to store the key. None for the workspace that the
+            service returns for the key.
+        base_url: The service's base URL, as in HtcSession.
 
     Raises:
-        HtcCredentialsError: There is no key, the service refuses it, or the home folder is
+        HtcCredentialsError: There is no key, the service rejected it, or the home folder is
             unknown.
         HtcFileError: The key can't be written.
     """
@@ -162,7 +162,7 @@ def authenticate(interactive: bool, workspace: str | None, base_url: str | None 
         with _file_errors():
             _keep(given.secret, config_folder, workspace or theirs, is_default=workspace is None)
         if workspace is not None and workspace != theirs:
-            _say(f"note: the service's name for the workspace is {theirs or 'missing'}")
+            _say(f"note: the workspace's name on the service is {theirs or 'missing'}")
         _try(rescale, given.found_in)
     note = _what_goes_first(given, used)
     if note:
@@ -171,8 +171,8 @@ def authenticate(interactive: bool, workspace: str | None, base_url: str | None 
 
 def _given_key(interactive: bool) -> Credential | None:
     if interactive:
-        return checked_credential("Token", _prompted(), "what was typed")
-    for name in reversed(API_KEY_VARIABLES):  # 1.1.0 knows RESCALE_API_TOKEN
+        return checked_credential("Token", _prompted(), "your input")
+    for name in reversed(API_KEY_VARIABLES):  # as in 1.1.0, RESCALE_API_TOKEN comes first
         if key := variable(os.environ, name):
             return checked_credential("Token", key, f"the variable {name}")
     return None
@@ -184,11 +184,11 @@ def _prompted() -> str:
             return sys.stdin.readline(MAX_KEY_CHARACTERS)
         with warnings.catch_warnings():
             warnings.simplefilter("error", getpass.GetPassWarning)
-            return getpass.getpass(f"API key, from {KEYS_ADDRESS} (it is not shown): ")
+            return getpass.getpass(f"API key from {KEYS_ADDRESS} (input is hidden): ")
     except EOFError:
-        reason = "no key was typed"
+        reason = "you entered no key"
     except getpass.GetPassWarning:
-        reason = "this terminal would show the key; give it through a pipe"
+        reason = "this terminal would show the key; pass it through a pipe"
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a closed stream
         if is_from_signal_handler(error):
             raise
@@ -197,7 +197,7 @@ def _prompted() -> str:
 
 
 def _workspace_of(rescale: HtcSession, key: Credential) -> str:
-    """The name of the key's workspace; empty if the service does not tell it."""
+    """The name of the key's workspace. Empty if the service does not return it."""
     try:
         user = api.get_auth_whoami(rescale, key.authorization)
     except HtcAuthenticationError as error:
@@ -209,7 +209,7 @@ def _workspace_of(rescale: HtcSession, key: Credential) -> str:
             case _:
                 return ""
     failure = HtcCredentialsError(
-        f"the service at {rescale.base_url} refuses the API key in {key.found_in}; "
+        f"the service at {rescale.base_url} rejected the API key in {key.found_in}; "
         "nothing was written",
         refused.status_code,
     )
@@ -218,7 +218,7 @@ def _workspace_of(rescale: HtcSession, key: Credential) -> str:
 
 
 def name_fault(name: str) -> str | None:
-    """Why this can't be the name of a workspace's folder; None if it can."""
+    """The reason why a name is invalid for a workspace's folder. None if it is valid."""
     if not name.strip():
         return "its name is empty"
     if (
@@ -227,12 +227,12 @@ def name_fault(name: str) -> str | None:
         or not name.isprintable()
         or len(name.encode(errors="surrogatepass")) > MAX_NAME_BYTES
     ):
-        return f"{name[:MAX_NAME_BYTES]!a} can't be the name of a folder"
+        return f"{name[:MAX_NAME_BYTES]!a} is not a valid name for a folder"
     return None
 
 
 def _keep(key: str, config_folder: Path, name: str, *, is_default: bool) -> None:
-    """Write the key's file and, if it is the default one, the link to its folder."""
+    """Write the key file and, if it is the default key, the link to its folder."""
     default = config_folder / DEFAULT_WORKSPACE
     if name == DEFAULT_WORKSPACE:
         if default.is_symlink():
@@ -242,8 +242,8 @@ def _keep(key: str, config_folder: Path, name: str, *, is_default: bool) -> None
             )
     elif is_default and os.path.lexists(default) and not default.is_symlink():
         raise HtcException(
-            f"{default} is not a link, and is left as it is; nothing was written; move it away, "
-            "or keep the key beside it with --workspace NAME"
+            f"{default} exists and is not a link, so nothing was written; move it, or choose "
+            "another name for the key with --workspace NAME"
         )
     config_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = config_folder / name
@@ -267,7 +267,7 @@ def _drop_token(folder: Path) -> None:
 
 
 def _link(link: Path, name: str) -> None:
-    """Make the link, in place of another one if there is one."""
+    """Create or replace the link."""
     partial = link.with_name(f".{link.name}.{secrets.token_hex(8)}")
     partial.symlink_to(name, target_is_directory=True)
     try:
@@ -277,7 +277,7 @@ def _link(link: Path, name: str) -> None:
 
 
 def _try(rescale: HtcSession, found_in: str) -> None:
-    """Authenticate, and say as whom."""
+    """Authenticate, and print the user and workspace."""
     rescale.do_authenticate()
     claims: Mapping[str, Any] = htcworkspaces.get_workspace(rescale).json
     names = ("userFullName", "userEmail", "organizationCode", "workspaceName", "workspaceId")
@@ -287,17 +287,17 @@ def _try(rescale: HtcSession, found_in: str) -> None:
     _say(f"{rescale.base_url} accepts the credential in {found_in}")
     _say(
         f"you are {user} ({email}), in organization {organization}, "
-        f"on workspace {workspace} ({workspace_id})"
+        f"in workspace {workspace} ({workspace_id})"
     )
 
 
 def _what_goes_first(key: Credential, workspace: str) -> str | None:
-    """What a session finds before the key that was kept, if it finds anything else."""
+    """The reason why a session does not use the stored key. None if it uses the key."""
     try:
         found = find_credential(None, workspace, CONFIG_FOLDER, os.environ)
     except HtcCredentialsError as error:
         return str(error)
-    return None if found.secret == key.secret else f"{found.found_in} goes first"
+    return None if found.secret == key.secret else f"{found.found_in} overrides it"
 
 
 @contextlib.contextmanager
@@ -314,7 +314,7 @@ def _file_errors() -> Generator[None]:
 
 
 def _say(text: str) -> None:
-    """Tell what was done. Where that can't be written, it was done all the same."""
+    """Print a line. Ignore errors, because the key was already stored."""
     try:
         sys.stdout.write(f"{_one_line(text)}\n")
         sys.stdout.flush()
@@ -323,7 +323,7 @@ def _say(text: str) -> None:
 
 
 def _one_line(text: str) -> str:
-    """The text without anything that moves a terminal's cursor."""
+    """The text in one line, without control characters."""
     joined = "; ".join(line.strip() for line in text.splitlines())
     return "".join(c if c.isprintable() else " " for c in joined)
 

@@ -1,6 +1,6 @@
-"""Clocks that a test moves.
+"""Clocks that a test can move.
 
-The clock of the process must stay as it is: servers of other tests run in the same process.
+The clock of the process must not change, because servers of other tests run in the same process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """Stands where a module of the emulator has imported `time`."""
+    """Replaces the module `time` in a module of the emulator."""
 
     sleep = staticmethod(time.sleep)
 
@@ -29,15 +29,15 @@ class Clock:
 
 
 class TestIo:
-    """An Io whose clock stands still until a test or a sleep moves it.
+    """An Io whose clock moves only when a test or a sleep moves it.
 
-    Everything else is done by another Io.
+    Everything else uses another Io.
 
     Attributes:
-        ahead: Seconds that the clock was moved.
-        time_ahead: Seconds that the time of the day is ahead beyond that.
-        chance: What `random` returns; None for a random number.
-        slept: The seconds of each sleep. With `is_instant`, sleeping moves the clock instead.
+        ahead: The seconds by which the clock was moved.
+        time_ahead: The seconds by which the time of day was moved in addition.
+        chance: The return value of `random`. None for a random number.
+        slept: The seconds of each sleep. With `is_instant`, a sleep moves the clock instead.
     """
 
     __test__ = False
@@ -74,7 +74,7 @@ class TestIo:
 
 
 def inject_clock(rescale: HtcSession, *, is_instant: bool = True) -> TestIo:
-    """Give a session a clock of its own."""
+    """Give a session its own clock."""
     real = rescale.client.io
     if isinstance(real, TestIo):
         real = real.real

@@ -1,4 +1,4 @@
-"""Fixtures: an emulator a worker, a task of its own for each test, a scripted service."""
+"""Fixtures: an emulator per worker, a new task for each test, and a scripted service."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from rescalehtc.emulator import Emulator
 
-# Neither chance nor the speed of the machine may decide what a test does. `make fuzz` draws at
-# random, and many more examples.
+# Neither randomness nor the speed of the machine may affect a test. `make fuzz` draws examples at
+# random, and many more of them.
 settings.register_profile(
     "tests",
     max_examples=40,
@@ -44,10 +44,10 @@ settings.register_profile(
 settings.register_profile("fast", settings.get_profile("tests"), max_examples=10)
 settings.load_profile("tests")
 
-# Jobs that run `python3` get this interpreter, which starts quicker than a version manager's script.
+# Jobs that run `python3` get this interpreter, which starts faster than a version manager's script.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
-# A shell that starts the tests in the background, and nohup, have them ignore these signals,
+# Tests that a shell starts in the background, or that nohup starts, ignore these signals,
 # and the processes that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -55,9 +55,9 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 @pytest.fixture(scope="session", autouse=True)
 def all_modules_imported() -> None:
-    """Hypothesis also tries the constants in our modules that are imported so far.
+    """Import all modules, because Hypothesis also draws constants from imported modules.
 
-    If they were not all imported, the examples of a test would depend on which tests ran before it.
+    Otherwise, the examples of a test would depend on the tests that ran before it.
     """
     for package in (codegen, rescalehtc):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
@@ -67,7 +67,7 @@ def all_modules_imported() -> None:
 
 @pytest.fixture(scope="session")
 def unused_homes() -> list[Path]:
-    """Homes that tests have left empty. Making and removing one for each test takes seconds."""
+    """Empty home folders for reuse. Creating and removing one for each test would take seconds."""
     return []
 
 
@@ -77,12 +77,16 @@ def empty_home(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Path]:
-    """No test sees the home, keys or addresses of whoever runs it."""
+    """Hide the home folder, keys and URLs of the user from the tests."""
     home = unused_homes.pop() if unused_homes else tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     for name in ("KEY", "TOKEN", "BASE_URL"):
         monkeypatch.delenv(f"RESCALE_API_{name}", raising=False)
-    for name in ("RESCALE_HTC_REFRESH_TOKEN", "RESCALEHTC_LOG"):
+    for name in (
+        "RESCALE_HTC_REFRESH_TOKEN",
+        "RESCALEHTC_LOG",
+        "RESCALEHTC_STATUS_REFRESH_SECONDS",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name in CERTIFICATE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -125,7 +129,7 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def scripted(service: Service) -> Iterator[HtcSession]:
-    """A session with the scripted service."""
+    """A session connected to the scripted service."""
     with HtcSession(
         api_key="key-1",
         base_url=service.url,
@@ -138,7 +142,7 @@ def scripted(service: Service) -> Iterator[HtcSession]:
 
 @pytest.fixture
 def scripted_task() -> htctasks.HtcTask:
-    """A task as the scripted service's tests use it, in a project with one region."""
+    """A task for tests with the scripted service, in a project with one region."""
     project = htcprojects.HtcProject({"projectId": "p", "regions": ["AWS_EU_WEST_1"]})
     return htctasks.HtcTask({"projectId": "p", "taskId": "t"}, project)
 

@@ -1,11 +1,11 @@
-"""How long tests wait."""
+"""Timeouts of tests."""
 
-# A limit on what would otherwise hang. No test passes or fails by how much of it was used, so it
-# is far longer than anything takes on a busy machine.
+# A limit for operations that could hang. No test depends on the elapsed time, so the limit is
+# far longer than any operation takes on a busy machine.
 HANG_SECONDS = 600
 
-# The timeout of a request that is never answered: long enough for sending it on a busy machine.
+# The timeout of a request without a response, long enough to send it on a busy machine.
 SHORT_SECONDS = 1.0
 
-# Nobody listens here, and no test's server is given this port by the system.
+# Nothing listens here, and the system never assigns this port to a test's server.
 NOBODY = "http://127.0.0.1:1"

@@ -1,7 +1,7 @@
 """A pytest plugin that runs the core of each blocking session on an event loop.
 
-`make test-loop` runs the tests that use sessions with it. So an asynchronous session is tested by
-the same tests: both drive the same flows, over an Io of their own.
+`make test-loop` runs the tests that use sessions with it. So the same tests cover asynchronous
+sessions, which drive the same flows with another Io.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from rescalehtc._client.io import Io
 
-# The files whose tests use sessions in their own process.
+# The files whose tests use sessions in the test process.
 ON_A_LOOP = {
     "test_container_registry.py",
     "test_content.py",
@@ -58,15 +58,19 @@ ON_A_LOOP = {
     "faults/test_threads.py",
     "faults/test_tokens.py",
     "faults/test_waits.py",
+    "runs/test_planning.py",
+    "runs/test_reattaching.py",
+    "runs/test_rerunning.py",
+    "runs/test_why.py",
 }
-# Tests of what a blocking session does and an event loop does otherwise, each with the reason.
+# Tests of behavior that differs on an event loop, each with the reason.
 SIGNALS = "a signal handler runs in the main thread, which only waits for the loop here"
 THREADS = "it looks at the threads or frames of the blocking session"
 NESTED = "it uses a session within a flow of another one, where the loop can't wait"
 NOT_ON_A_LOOP = {
     "tests/faults/test_listings_and_logs.py::test_an_interrupt": SIGNALS,
     "tests/faults/test_threads.py::test_an_interrupted_renewal": SIGNALS,
-    "tests/faults/test_tokens.py::test_a_failing_token_is_asked_for_once": THREADS,
+    "tests/faults/test_tokens.py::test_a_failing_token_is_requested_once": THREADS,
     "tests/faults/test_secrets.py::test_frames_of_the_package": THREADS,
     "tests/test_pickling.py::test_a_session_in_use_by_a_thread_can_be_copied": NESTED,
 }
@@ -78,7 +82,7 @@ started: list[tuple[AbstractContextManager[BlockingPortal], BlockingPortal]] = [
 
 
 def portal() -> BlockingPortal:
-    """The loop of this process, in a thread of its own."""
+    """The event loop of this process, in its own thread."""
     with lock:
         if not started:
             context = start_blocking_portal(name="loop")
@@ -87,7 +91,7 @@ def portal() -> BlockingPortal:
 
 
 def call(function: Callable[[], Awaitable[Any]]) -> Any:
-    """Call a function on the loop. What else than an Exception it raises would end the portal."""
+    """Call a function on the loop. An exception that is not an Exception would end the portal."""
 
     async def caught() -> tuple[Any, BaseException | None]:
         try:
@@ -130,7 +134,7 @@ def iterate(self: HtcSession, flow: AsyncGenerator[Any]) -> Iterator[Any]:
 
 def audit(event: str, _: object) -> None:
     is_test = threading.current_thread() is threading.main_thread()
-    if event == "subprocess.Popen" and is_test and started:  # a job of the emulator is none
+    if event == "subprocess.Popen" and is_test and started:  # except for jobs of the emulator
         pytest.skip(PROCESSES)
 
 

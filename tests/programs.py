@@ -1,10 +1,10 @@
-"""Run Python programs in processes that start at once.
+"""Run Python programs in processes that start immediately.
 
-A new interpreter takes half a second to import the command line, most of what a command costs.
-Here, one process a worker imports everything, runs nothing, and is forked for each program. The
-child has the arguments, variables, working directory, streams and terminal that you give, and ends
-as a Python program does. test_programs.py compares it with a new interpreter. Use `subprocess` in
-tests about a program's start, or about variables that Python reads then.
+A new interpreter needs half a second to import the command line, most of the time of a command.
+Here, one process per worker imports everything, and is forked for each program. The
+child gets the arguments, variables, working directory, streams and terminal that you pass, and
+exits like a Python program. tools/test_programs.py compares it with a new interpreter. Use `subprocess` in
+tests of a program's start, or of variables that Python reads at start.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CLOSED: Final = -4  # the program is started without the stream
 
 Stream = int | IO[Any]
 
-# As they are before any test changes them.
+# The original values, before any test changes them.
 _VARIABLES: Final = dict(os.environ)
 _READ_AT_THE_START: Final = ("PYTHON", "LC_", "LANG")
 _NUMBER: Final = struct.Struct("i")
@@ -55,13 +55,13 @@ _GRACE_SECONDS: Final = 10
 
 
 class Process:
-    """A Python program that runs. It is used as a `subprocess.Popen` is.
+    """A running Python program, with the interface of `subprocess.Popen`.
 
     Args:
         command: The interpreter's path; a script, or `-m` and a module, or `-c` and code; arguments.
-        env: Its variables; None for those of this process.
+        env: Its variables. None for those of this process.
         cwd: Its working directory.
-        stdin: As for Popen, or CLOSED. Pipes are text files that leave ends of lines alone.
+        stdin: As for Popen, or CLOSED. Pipes are text files that do not convert line ends.
         stdout: The same.
         stderr: The same.
         terminal: Whether its standard input is its controlling terminal.
@@ -133,9 +133,9 @@ class Process:
         return self.returncode
 
     def sleeps(self) -> bool:
-        """Whether it waits for something, such as its input.
+        """Whether the program is waiting, for example for input.
 
-        Python acts on a signal that comes right before a read begins only when that has ended.
+        If a signal arrives right before a read, Python handles it only after the read.
         """
         return Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].startswith("S")
 
@@ -150,7 +150,7 @@ class Process:
         self.send_signal(signal.SIGKILL)
 
     def communicate(self, text: str = "", timeout: float | None = None) -> tuple[str, str]:
-        """Write to its input; wait until it ends; return what it wrote to its pipes."""
+        """Write to its input, wait until it ends, and return its output from the pipes."""
         with ThreadPoolExecutor(2) as pool:
             output = pool.submit(_read_all, self.stdout)
             errors = pool.submit(_read_all, self.stderr)
@@ -180,7 +180,7 @@ class Process:
 def run(
     command: Sequence[str], text: str = "", timeout: float | None = None, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program, as `subprocess.run` does, with pipes unless other streams are given."""
+    """Run a program like `subprocess.run`, with pipes by default."""
     with Process(command, **{"stdin": PIPE, **options}) as process:
         output, errors = process.communicate(text, timeout)
     assert process.returncode is not None
@@ -189,7 +189,7 @@ def run(
 
 @contextlib.contextmanager
 def unwritable(how: str) -> Iterator[Stream]:
-    """A stream that is "closed", "full", or a "pipe" that nobody reads."""
+    """A stream that is "closed", "full", or a "pipe" without a reader."""
     if how == "closed":
         yield CLOSED
     elif how == "full":
@@ -216,7 +216,7 @@ def _check_variables(variables: Mapping[str, str]) -> None:
 
 
 class _Zygote:
-    """The process that programs are forked from. It ends with this one, however that ends."""
+    """The process that forks the programs. It ends when this process ends or is killed."""
 
     def __init__(self) -> None:
         with contextlib.ExitStack() as stack:
@@ -238,7 +238,7 @@ class _Zygote:
         atexit.register(self.end)
 
     def start(self, request: dict[str, Any], streams: list[int]) -> socket.socket:
-        """Start a program; return the connection that tells its process id, then its status."""
+        """Start a program. Return a connection that sends its process id, and later its status."""
         connection, theirs = socket.socketpair()
         try:
             with theirs:
@@ -265,10 +265,10 @@ class _Zygote:
 _zygote = functools.cache(_Zygote)
 
 
-# ---- in the process that programs are forked from
+# ---- in the process that forks the programs
 
 
-# Imported by a program that runs, but not by an import of our modules.
+# Modules that running programs import, but our modules don't.
 _LATE: Final = ("encodings.idna", "tomlkit", "uvicorn.lifespan.off", "uvicorn.loops.asyncio")
 
 
@@ -311,7 +311,7 @@ def _serve(control: socket.socket) -> None:
 
 
 def _collect(running: dict[int, socket.socket]) -> None:
-    """Tell the exit statuses of the programs that have ended."""
+    """Send the exit statuses of the programs that have ended."""
     while running:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if not pid:
@@ -321,12 +321,12 @@ def _collect(running: dict[int, socket.socket]) -> None:
 
 
 def _tell(connection: socket.socket, number: int) -> None:
-    with contextlib.suppress(BrokenPipeError):  # nobody wants to know
+    with contextlib.suppress(BrokenPipeError):  # the receiver has ended
         connection.sendall(_NUMBER.pack(number))
 
 
 def _end(running: dict[int, socket.socket]) -> None:
-    """End all programs that run."""
+    """Kill all running programs."""
     deadline = time.monotonic() + _GRACE_SECONDS
     for pid in running:
         os.kill(pid, signal.SIGTERM)
@@ -339,7 +339,7 @@ def _end(running: dict[int, socket.socket]) -> None:
 
 
 def _become(request: dict[str, Any], streams: list[int]) -> None:
-    """Become the process that is asked for: streams, terminal, folder, variables."""
+    """Set up the process: streams, terminal, folder and variables."""
     for number in range(3):
         os.close(number)
     for number, stream in zip(request["streams"], streams, strict=True):
@@ -359,7 +359,7 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
 
 
 def _standard_stream(number: int, like: Any) -> Any:
-    """A standard stream as Python makes it when it starts, but for the descriptor like this one."""
+    """A standard stream like this one on another descriptor, as Python makes it at start."""
     try:
         os.fstat(number)
     except OSError:
@@ -378,7 +378,7 @@ def _standard_stream(number: int, like: Any) -> Any:
 
 
 def _run(arguments: list[str], folder: str) -> None:
-    """Run a program as the interpreter does that is given these arguments."""
+    """Run a program like an interpreter with these arguments."""
     what, *rest = arguments
     if what == "-m":
         sys.path[0] = folder
@@ -411,14 +411,14 @@ def _run_to_its_end(arguments: list[str], folder: str) -> None:
 
 
 def _exit_at_once() -> None:
-    """End the process without freeing every object, where this makes no difference."""
+    """Exit without freeing all objects, if this makes no difference."""
     if _status is None:
         return
     try:
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
     except (OSError, ValueError):
-        return  # Python reports it
+        return  # Python reports the error
     os._exit(_status & 0xFF)
 
 

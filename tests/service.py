@@ -1,4 +1,4 @@
-"""A small HTTP server that answers what a test tells it to, and remembers what it was asked."""
+"""A small HTTP server with scripted responses that records its requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOKEN = {"tokenValue": "token-1", "expiresIn": 21600}
 
 @dataclass(frozen=True)
 class Answer:
-    """What to answer: a body that is bytes is sent as it is, anything else as JSON."""
+    """A scripted response. A body of bytes is sent unchanged, any other body as JSON."""
 
     body: Any = None
     status: int = 200
@@ -32,7 +32,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request that came in."""
+    """A received request."""
 
     method: str
     path: str
@@ -49,7 +49,7 @@ class Asked:
 class Service:
     """The server. `on("GET /htc/projects", answer, ...)` scripts an operation.
 
-    Several answers are given one after the other, and the last one from then on; a function
+    Several answers are sent in order, and then the last one is repeated. A function
     is called with the request.
     """
 
@@ -78,7 +78,7 @@ class Service:
             block_on_close = False
 
             def handle_error(self, request: Any, client_address: Any) -> None:
-                pass  # a client that hung up
+                pass  # the client has disconnected
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(
@@ -94,7 +94,7 @@ class Service:
         return f"{self.origin}/api/v1"
 
     def speak_tls(self, context: ssl.SSLContext) -> None:
-        """Take connections with TLS from now on."""
+        """Use TLS for new connections."""
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     def on(self, operation: str, *answers: Answer | Callable[[Asked], Answer]) -> None:

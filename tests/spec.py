@@ -1,4 +1,4 @@
-"""The description of the service, read once for all tests that look into it."""
+"""The description of the service, parsed once for all tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generated files are what the description says, by the documented rule."""
+"""The generated files match the description, by the documented rules."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ KNOWN = {
     "get_htc_task_retention_policy": "rescale workspace_id",
     "put_htc_task_retention_policy": "rescale workspace_id payload",
 }  # fmt: skip
-# What 1.1.0 has not, or, in the first, dangerously: without an id it deletes all limits.
+# Functions that 1.1.0 does not have. Its version of the first one deletes all limits without an id.
 ADDED = {
     "delete_htc_projects_limits": "rescale project_id id",
     "delete_all_htc_projects_limits": "rescale project_id",
@@ -76,7 +76,7 @@ ADDED = {
 
 
 def functions() -> dict[str, str]:
-    """The functions of api with their positional parameters."""
+    """The functions of api, with their positional parameters."""
     found = {}
     for name, function in inspect.getmembers(api, inspect.isfunction):
         if function.__module__ == api.__name__:
@@ -104,7 +104,7 @@ def test_every_operation_of_the_description_is_in_api() -> None:
     assert len(made) == 57
 
 
-def test_a_component_for_requests_and_responses_alike_is_refused(tmp_path: Path) -> None:
+def test_a_component_for_requests_and_responses_alike_is_rejected(tmp_path: Path) -> None:
     spec = Spec(SPEC).raw
     answers = spec["paths"]["/htc/projects"]["post"]["responses"]
     schema = {"$ref": "#/components/schemas/HTCProjectCreate"}
@@ -115,7 +115,7 @@ def test_a_component_for_requests_and_responses_alike_is_refused(tmp_path: Path)
 
 
 def test_every_property_and_parameter_is_described() -> None:
-    """The descriptions are what an editor shows."""
+    """Editors show these descriptions."""
     spec = Spec(SPEC)
     silent = [
         f"{name}.{field}"
@@ -147,8 +147,8 @@ def test_create_job_batch_takes_the_arguments_that_the_description_names() -> No
     assert nullable == {*_facts.OPTIONAL_ARGUMENTS, "region"}
 
 
-def test_a_field_shown_in_one_request_and_not_in_another_is_refused(tmp_path: Path) -> None:
-    """Messages know a field by its name alone."""
+def test_a_field_shown_in_one_request_and_not_in_another_is_rejected(tmp_path: Path) -> None:
+    """Messages identify a field only by its name."""
     spec = Spec(SPEC).raw
     del spec["components"]["schemas"]["HTCProjectUpdate"]["properties"]["regions"]["x-shown"]
     (tmp_path / "spec.yaml").write_text(json.dumps(spec, default=str))
@@ -156,11 +156,11 @@ def test_a_field_shown_in_one_request_and_not_in_another_is_refused(tmp_path: Pa
         facts.generate(tmp_path / "spec.yaml", ROOT)
 
 
-def test_a_key_that_is_given_twice_is_refused(tmp_path: Path) -> None:
-    """A second `links` once took the place of the first one, unnoticed."""
+def test_a_key_that_is_given_twice_is_rejected(tmp_path: Path) -> None:
+    """A second `links` once silently replaced the first one."""
     twice = tmp_path / "twice.yaml"
     twice.write_text("paths:\n  /a: {}\n  /b: {}\n  /a: {}\n")
-    with pytest.raises(ValueError, match=r"'/a' is given twice\n.*line 2, column 3"):
+    with pytest.raises(ValueError, match=r"duplicate key '/a'\n.*line 2, column 3"):
         Spec(twice)
 
 

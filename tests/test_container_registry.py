@@ -1,4 +1,4 @@
-"""Container registries. The programs docker and podman are scripts here, run as real processes."""
+"""Container registries. Here, docker and podman are scripts that run as real processes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def registry() -> HtcContainerRegistry:
 
 @pytest.fixture
 def pushing(service: Service) -> Service:
-    """A service that has what a push needs."""
+    """A service with everything that a push needs."""
     service.on(TOKEN, Answer(f"{PASSWORD}\n".encode()))
     for name in ("app", "team/app", "other/name"):
         answer = {"repositoryName": name, "successfullyCreated": False}
@@ -59,14 +59,14 @@ def pushing(service: Service) -> Service:
 
 
 class Programs:
-    """A folder of programs that is all of PATH, and what they were run with."""
+    """A folder that is the only entry of PATH, and the calls of its programs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "calls").mkdir(parents=True)
 
     def add(self, name: str, **scripts: str) -> None:
-        """Add a program: for each of its commands what it does, in the language of sh."""
+        """Add a program, with a shell script for each of its commands."""
         cases = "".join(f"{command}) {script} ;;\n" for command, script in scripts.items())
         path = self.folder / name
         path.write_text(
@@ -168,7 +168,7 @@ def test_a_registry_s_host_is_left_out_of_the_remote_name(
     local: str,
     remote: str,
 ) -> None:
-    """1.1.0 refuses names with two colons."""
+    """1.1.0 rejects names with two colons."""
     assert registry.push_docker_image(scripted, local) == remote
     assert re.fullmatch(PATTERN, remote)
     assert ["tag", local, f"{ADDRESS}/{remote}"] in docker.calls()
@@ -181,7 +181,7 @@ def test_a_registry_s_host_is_left_out_of_the_remote_name(
      "app@sha256:" + ID, "app:1@sha256:" + ID, "a//b:1", "/app:1", "a.b:x/app:1", "äpp:1", "app:\u0661",
      "app:" + "t" * 129, "a" * 400 + ":1", "a-.b:1", "a\0:1", "a\x1b[2J:1", ID, None, 5, b"app:1"],
 )  # fmt: skip
-def test_what_is_no_image_is_refused_before_anything_is_run(
+def test_an_invalid_image_is_rejected_before_anything_is_run(
     pushing: Service,
     scripted: HtcSession,
     registry: HtcContainerRegistry,
@@ -198,7 +198,7 @@ def test_what_is_no_image_is_refused_before_anything_is_run(
 @pytest.mark.parametrize(
     "remote", ["", "App:1", "-x", "--x:1", "host:5000/app:1", "app:1\n", "a/../b:1", "app:1@x", 5]
 )
-def test_what_can_be_no_remote_name_is_refused_before_anything_is_run(
+def test_an_invalid_remote_name_is_rejected_before_anything_is_run(
     pushing: Service,
     scripted: HtcSession,
     registry: HtcContainerRegistry,
@@ -212,10 +212,10 @@ def test_what_can_be_no_remote_name_is_refused_before_anything_is_run(
 
 
 @pytest.mark.parametrize("address", ["", "-x.y/z", "dockerhub/x", "a b.c", "x.y/..", "x.y//z", "ftp://x.y", "u:p@x.y", "x.y/Z"])  # fmt: skip
-def test_what_is_no_registry_s_address_is_refused(
+def test_an_invalid_registry_s_address_is_rejected(
     scripted: HtcSession, registry: HtcContainerRegistry, docker: Programs, address: str
 ) -> None:
-    """A name without a host would go to a public registry."""
+    """A name without a host would refer to a public registry."""
     registry.registry_url = address
     with pytest.raises(HtcException, match="registry's address"):
         registry.push_docker_image(scripted, "app:1")
@@ -233,7 +233,7 @@ LONGEST_TAG = f"a:{'b' * 128}"
 
 
 def matching(pattern: str) -> st.SearchStrategy[str]:
-    """Texts of a pattern, in which nothing comes often in a row: long texts take long to draw."""
+    """Strings that match a pattern, without long repetitions, which are slow to draw."""
     for repetition, shorter in {"{0,127}": "{0,7}", "*": "{0,3}", "+": "{1,4}"}.items():
         pattern = pattern.replace(repetition, shorter)
     return st.from_regex(pattern.strip("^$"), fullmatch=True)
@@ -258,6 +258,59 @@ def test_podman_does_where_there_is_no_docker(
     assert registry.push_docker_image(scripted, "localhost/app:1") == "app:1-b038788ddb"
     assert [call[0] for call in programs.calls()] == ["image", "login", "tag", "push"]
     assert programs.input(1) == PASSWORD
+
+
+def test_podman_is_taken_where_docker_has_no_daemon(
+    pushing: Service, scripted: HtcSession, registry: HtcContainerRegistry, programs: Programs
+) -> None:
+    failing = dict.fromkeys(("image", "login", "tag", "push", "ps"), "exit 1")
+    programs.add("docker", **failing)
+    programs.add("podman", image=f"echo {ID}")
+    assert registry.push_docker_image(scripted, "app:1") == "app:1-b038788ddb"
+    assert [call[0] for call in programs.calls()] == [
+        *("image", "ps"),
+        *("image", "login", "tag", "push"),
+    ]
+
+
+def test_the_reason_is_dockers_where_docker_works(
+    pushing: Service, scripted: HtcSession, registry: HtcContainerRegistry, programs: Programs
+) -> None:
+    programs.add("docker", image=f"echo {ID}", push="echo no room; exit 1")
+    programs.add("podman", image=f"echo {ID}")
+    with pytest.raises(HtcException, match="pushing the image failed: docker"):
+        registry.push_docker_image(scripted, "app:1")
+
+
+@pytest.mark.parametrize(
+    ("host", "is_here"),
+    [
+        ("127.0.0.1:5000", True),
+        ("localhost", True),
+        ("[::1]:5000", True),
+        ("127.0.0.1.example.com", False),
+        ("localhost.example.com:5000", False),
+        ("10.0.0.1:5000", False),
+        (HOST, False),
+    ],
+)
+def test_podman_may_do_without_tls_only_on_this_machine(
+    pushing: Service,
+    scripted: HtcSession,
+    registry: HtcContainerRegistry,
+    programs: Programs,
+    host: str,
+    is_here: bool,
+) -> None:
+    """As docker does by itself."""
+    programs.add("podman", image=f"echo {ID}")
+    registry.registry_url = f"{host}/p/"
+    registry.push_docker_image(scripted, "app:1")
+    told = ["--tls-verify=false" in call for call in programs.calls()]
+    assert told == [False, is_here, False, is_here]
+    programs.add("docker", image=f"echo sha256:{ID}")
+    registry.push_docker_image(scripted, "app:1")
+    assert not any("--tls-verify=false" in call for call in programs.calls()[4:])
 
 
 def test_docker_is_taken_where_there_are_both(
@@ -290,7 +343,7 @@ def test_what_the_program_prints_is_shown_unless_quiet(
 
 
 def shown(error: BaseException) -> str:
-    """All that a traceback shows of an exception."""
+    """The complete traceback of an exception."""
     return "".join(traceback.format_exception(error))
 
 
@@ -348,7 +401,7 @@ def test_what_a_program_prints_does_no_harm(
     programs: Programs,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Escape sequences, other control characters, bytes that are no text, lines without end."""
+    """Escape sequences, other control characters, invalid UTF-8, endless lines."""
     script = (
         r"printf '\033[2J\033]0;title\007red\033[0m\b\b\000 a\rb\342\200\256c\377\n'; "
         "head -c 300000 /dev/zero | tr '\\0' x; (exit 1)"
@@ -384,7 +437,7 @@ def test_a_warning_beside_the_id_is_passed_over(
 def test_a_program_that_reads_nothing_decides_by_its_status(
     pushing: Service, scripted: HtcSession, registry: HtcContainerRegistry, programs: Programs
 ) -> None:
-    pushing.on(TOKEN, Answer(b"x" * 500_000))  # more than a pipe holds
+    pushing.on(TOKEN, Answer(b"x" * 500_000))  # exceeds the buffer of a pipe
     programs.add("docker", image=f"echo {ID}", login="echo no daemon; exit 1")
     with pytest.raises(HtcException, match="logging in to the registry failed") as info:
         registry.push_docker_image(scripted, "app:1")
@@ -454,7 +507,7 @@ def test_nothing_is_left_behind(
 
 
 def aws_password(*, expires_in: float | None = None, **fields: object) -> str:
-    """A password as AWS makes it, good for so many seconds from now on."""
+    """A password in the format of AWS that expires in some seconds."""
     if expires_in is not None:
         fields["expiration"] = time.time() + expires_in
     said = {"payload": "p" * 50, "type": "DATA_KEY", **fields}
@@ -462,12 +515,12 @@ def aws_password(*, expires_in: float | None = None, **fields: object) -> str:
 
 
 def aws(**fields: Any) -> Callable[[], str]:
-    """Makes such a password in the test: what is made when tests are collected ages."""
+    """Makes such a password during the test, because one from the collection could be too old."""
     return lambda: aws_password(**fields)
 
 
 def answers(service: Service, password: str) -> None:
-    """Let the service give this password, another one each time."""
+    """Script the passwords of the service."""
     service.on(TOKEN, *[Answer(f"{password}{'' if n == 1 else n}".encode()) for n in (1, 2, 3)])
 
 
@@ -497,7 +550,7 @@ def test_a_password_that_is_over_is_not_used(
     make: Callable[[], str],
     asked: int,
 ) -> None:
-    """1.1.0 keeps the first one for ever."""
+    """1.1.0 never renews the first one."""
     password = make()
     service.on(TOKEN, Answer(password.encode()))
     for _ in range(3):
@@ -534,7 +587,7 @@ def test_a_password_is_renewed_in_time(
 
 
 @pytest.mark.parametrize("text", ["", " \n", "two words", "line\nbreak", "päss", "nul\0"])
-def test_what_can_be_no_password_is_an_error_that_does_not_show_it(
+def test_an_invalid_password_is_an_error_that_does_not_show_it(
     service: Service, scripted: HtcSession, registry: HtcContainerRegistry, text: str
 ) -> None:
     service.on(TOKEN, Answer(text.encode()))
@@ -580,7 +633,7 @@ def test_an_address_that_the_project_does_not_hold_is_fetched(
         get_container_registry(scripted, project)
 
 
-def test_what_is_no_project_is_refused(scripted: HtcSession) -> None:
+def test_an_invalid_project_is_rejected(scripted: HtcSession) -> None:
     with pytest.raises(HtcValidationError, match="project: must be of type HtcProject"):
         get_container_registry(scripted, {"projectId": "p"})  # type: ignore[arg-type]
 
@@ -620,7 +673,7 @@ def test_a_repository_is_created(
 
 
 @pytest.mark.parametrize("name", ["", "App", "app:1", "../x", "a b", "/app", "app/", 5, None])
-def test_what_can_be_no_repository_is_refused(
+def test_an_invalid_repository_is_rejected(
     service: Service, scripted: HtcSession, registry: HtcContainerRegistry, name: str
 ) -> None:
     with pytest.raises(HtcValidationError, match="container_repo_name: must be"):
@@ -631,7 +684,7 @@ def test_what_can_be_no_repository_is_refused(
 def test_deleting_an_image_says_that_the_service_can_not(
     service: Service, scripted: HtcSession, registry: HtcContainerRegistry
 ) -> None:
-    """1.1.0 calls a function that it does not have."""
+    """1.1.0 calls a function that does not exist."""
     with pytest.raises(HtcException, match="no operation for it; nothing was sent"):
         registry.delete_image(scripted, "app:1")
     assert not service.asked

@@ -1,4 +1,4 @@
-"""Uploads of files that are not regular, or that change meanwhile."""
+"""Uploads of files that are not regular, or that change during the upload."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONTENT = bytes(range(256)) * 1000
 
 
 class Changing(io.FileIO):
-    """A file that something happens to after its first piece was read."""
+    """A file with an event after the first chunk was read."""
 
     def __init__(self, path: Path, change: Callable[[Path], object]) -> None:
         super().__init__(path)
@@ -41,14 +41,14 @@ class Changing(io.FileIO):
 
 
 def address(rescale: HtcSession, task: HtcTask) -> str:
-    """A presigned address."""
+    """A presigned URL."""
     url = task.get_presigned_url(rescale, "file").url
     assert isinstance(url, str)
     return url
 
 
 def stored(emulator: Emulator, url: str) -> Path:
-    """Where an upload to a presigned address ends."""
+    """The path of an upload to a presigned URL."""
     return emulator._folders.root / unquote(urlsplit(url).path).removeprefix("/uploads/")
 
 
@@ -59,7 +59,7 @@ def append(path: Path) -> None:
 
 def write_anew(path: Path) -> None:
     path.write_bytes(b"y" * len(CONTENT))
-    os.utime(path, (1, 1))  # however coarse the clock of the file system is
+    os.utime(path, (1, 1))  # even with a coarse file system clock
 
 
 def replace(path: Path) -> None:
@@ -138,7 +138,7 @@ def pipe_without_a_writer(path: Path) -> Path:
     ],
     ids=["pipe", "folder", "null", "device"],
 )
-def test_what_is_not_a_regular_file_is_refused_before_anything_is_sent(
+def test_what_is_not_a_regular_file_is_rejected_before_anything_is_sent(
     service: Service,
     scripted: HtcSession,
     scripted_task: HtcTask,
@@ -152,7 +152,7 @@ def test_what_is_not_a_regular_file_is_refused_before_anything_is_sent(
     assert not service.asked
 
 
-def test_an_open_pipe_is_refused(service: Service, scripted: HtcSession) -> None:
+def test_an_open_pipe_is_rejected(service: Service, scripted: HtcSession) -> None:
     reading, writing = os.pipe()
     os.write(writing, b"content")
     os.close(writing)

@@ -1,4 +1,4 @@
-"""How a bearer token is kept and renewed: by one process at a time, for any lifetime."""
+"""Bearer tokens are cached and renewed by one process at a time, for any lifetime."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def rescale(service: Service, folder: Path) -> Iterator[HtcSession]:
 
 @pytest.fixture
 def numbered(service: Service) -> Service:
-    """A service that gives another token each time: token-1, token-2, …"""
+    """A service that issues a new token each time: token-1, token-2, …"""
 
     def answer(asked: Asked) -> Answer:
         number = len(service.asked_for(TOKENS))
@@ -65,7 +65,7 @@ def numbered(service: Service) -> Service:
 
 
 def keep(folder: Path, seconds: float, **fields: object) -> Path:
-    """Write the token file as 1.1.0 does."""
+    """Write the token file in the format of 1.1.0."""
     path = folder / "rescale_bearer_token.json"
     expires_at = (datetime.now() + timedelta(seconds=seconds)).isoformat()
     kept = {"tokenValue": "kept", "expiresIn": 21600, "expiresAt": expires_at, **fields}
@@ -74,7 +74,7 @@ def keep(folder: Path, seconds: float, **fields: object) -> Path:
 
 
 def token(rescale: HtcSession) -> str:
-    """The token that the session would use now."""
+    """The token that the session uses now."""
     return rescale.run(rescale.client.tokens.get())
 
 
@@ -86,7 +86,7 @@ def python(program: str) -> Process:
     return Process([sys.executable, "-c", program], stdin=PIPE)
 
 
-# ---- among processes
+# ---- between processes
 
 
 def test_eight_processes_that_start_at_an_expired_token_renew_it_once(
@@ -95,7 +95,7 @@ def test_eight_processes_that_start_at_an_expired_token_renew_it_once(
     keep(folder, -10)
 
     def slowly(asked: Asked) -> Answer:
-        time.sleep(0.5)  # long enough for all of them to want one
+        time.sleep(0.5)  # long enough for all of them to need a token
         return Answer({"tokenValue": f"token-{renewals(service)}", "expiresIn": 21600})
 
     service.on(TOKENS, slowly)
@@ -120,7 +120,7 @@ def test_eight_processes_that_start_at_an_expired_token_renew_it_once(
     assert renewals(service) == 1
 
 
-def test_a_killed_lock_holder_blocks_nobody(
+def test_a_killed_lock_holder_does_not_block_others(
     service: Service, folder: Path, rescale: HtcSession
 ) -> None:
     program = (
@@ -183,7 +183,7 @@ def test_without_locks_it_works_all_the_same(
     assert (folder / "rescale_bearer_token.json").exists()
 
 
-def test_a_token_that_another_process_renewed_is_used_when_ours_is_refused(
+def test_a_token_that_another_process_renewed_is_used_when_ours_is_rejected(
     numbered: Service, folder: Path, rescale: HtcSession
 ) -> None:
     assert token(rescale) == "token-1"
@@ -193,11 +193,11 @@ def test_a_token_that_another_process_renewed_is_used_when_ours_is_refused(
     assert renewals(numbered) == 2
 
 
-def test_an_older_token_in_the_file_does_not_stand_in_for_a_refused_one(
+def test_an_older_token_in_the_file_does_not_stand_in_for_a_rejected_one(
     numbered: Service, folder: Path, rescale: HtcSession
 ) -> None:
     rescale.do_authenticate()
-    # As a process with an older token, or a backup, may have left it.
+    # An older token, from another process or a backup.
     keep(folder, 20000, baseUrl=numbered.url)
     assert rescale.run(rescale.client.tokens.renew(refused="token-1")) == "token-2"
     assert rescale.run(rescale.client.tokens.renew(refused="token-2")) == "token-3"
@@ -239,7 +239,7 @@ def test_a_reader_never_sees_a_torn_file(tmp_path: Path) -> None:
 def test_the_token_file_is_the_owner_s_whatever_the_umask(
     service: Service, folder: Path, rescale: HtcSession, umask: int
 ) -> None:
-    keep(folder, -10).chmod(0o644)  # one that 1.1.0 was interrupted at
+    keep(folder, -10).chmod(0o644)  # left by an interrupted 1.1.0
     before = os.umask(umask)
     try:
         token(rescale)
@@ -268,7 +268,7 @@ def test_a_token_is_kept_beside_its_key_even_if_default_is_linked_to_another_wor
 
 
 def test_a_token_of_another_key_is_passed_over(numbered: Service, folder: Path) -> None:
-    """In 1.1.0 a key put into the file is without effect until the old one's token is over."""
+    """In 1.1.0, a new key in the file has no effect until the old key's token expires."""
     for key, expected in (("a", "token-1"), ("b", "token-2"), ("b", "token-2")):
         (folder / "rescale_api_token.txt").write_text(key)
         with HtcSession(base_url=numbered.url) as rescale:
@@ -297,7 +297,7 @@ def nothing_in_place_of_the_folder(folder: Path) -> None:
         nothing_in_place_of_the_folder,
     ],
 )
-def test_where_no_token_can_be_kept_the_session_goes_on_and_leaves_nothing(
+def test_where_no_token_can_be_kept_the_session_continues_and_leaves_nothing(
     service: Service, folder: Path, rescale: HtcSession, happens: Callable[[Path], None]
 ) -> None:
     happens(folder)
@@ -308,7 +308,7 @@ def test_where_no_token_can_be_kept_the_session_goes_on_and_leaves_nothing(
 
 
 def test_a_read_only_home_is_tolerated(service: Service) -> None:
-    """Permissions don't bind root, so that a process of root's gives them up first."""
+    """Permissions do not apply to root, so a process of root drops its privileges first."""
     with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
         folder = Path(temporary) / "default"
         folder.mkdir()
@@ -380,7 +380,7 @@ def test_a_lifetime_that_is_no_number_is_an_error(
 
 
 @pytest.mark.parametrize("value", ["two words", "line\nbreak", "schlüssel", "", "nul\0", " "])
-def test_what_can_not_be_a_token_is_neither_used_nor_shown(
+def test_an_invalid_token_is_neither_used_nor_shown(
     service: Service, folder: Path, rescale: HtcSession, value: str
 ) -> None:
     keep(folder, 20000, tokenValue=value, baseUrl=service.url)
@@ -411,7 +411,7 @@ def test_a_kept_token_of_a_long_lifetime_is_used(
 
 
 def token_source(answer: object, folder: Path | None = None) -> TokenSource:
-    """A source whose getToken answers this."""
+    """A token source with this response of getToken."""
 
     async def fetch(_: str) -> object:
         return answer
@@ -464,7 +464,7 @@ def move(clock: TestIo, which: str, seconds: float) -> None:
 def test_a_clock_set_forward_costs_a_renewal_and_one_set_back_nothing(
     numbered: Service, folder: Path, rescale: HtcSession, clock: TestIo
 ) -> None:
-    """Forward is also how a clock goes on when a sleeping machine wakes up."""
+    """The clock also jumps forward when a sleeping machine wakes up."""
     assert token(rescale) == "token-1"
     move(clock, "time", 7 * 3600)
     assert [token(rescale) for _ in range(3)] == ["token-2"] * 3
@@ -497,7 +497,7 @@ def test_a_token_is_renewed_before_its_lifetime_is_over(
 def test_an_hour_that_the_local_time_leaves_out_does_not_prolong_a_token(
     numbered: Service, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file's local time is read as 1.1.0 writes it."""
+    """The file has local time in the format of 1.1.0."""
     monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
     time.tzset()
 

@@ -1,4 +1,4 @@
-"""A transport of the user's own, for networks that need one: `HtcSession(transport=...)`."""
+"""Custom transports: `HtcSession(transport=...)`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ TOKEN = {"tokenValue": "token-1", "expiresIn": 900}
 
 
 class Scripted(httpx.MockTransport):
-    """Answers by path without a network, and keeps the requests."""
+    """Responds by path without a network, and records the requests."""
 
     def __init__(self, answers: dict[str, Callable[[httpx.Request], httpx.Response]]) -> None:
         super().__init__(self._answer)
@@ -157,7 +157,7 @@ def test_its_errors_become_those_of_the_package(kind: type[Exception]) -> None:
 
 
 @pytest.mark.parametrize("kind", [*NOT_SENT, *MAYBE_SENT])
-def test_a_submission_is_sent_again_only_if_none_of_it_left(
+def test_a_submission_is_retried_only_if_none_of_it_left(
     scripted_task: HtcTask, kind: type[Exception]
 ) -> None:
     transport = Scripted(
@@ -239,7 +239,7 @@ def test_an_upload_goes_over_it_too() -> None:
 
 
 @pytest.mark.parametrize("wrong", [httpx.Client, httpx.AsyncHTTPTransport, object])
-def test_what_is_no_transport_is_refused(wrong: type[Any]) -> None:
+def test_an_invalid_transport_is_rejected(wrong: type[Any]) -> None:
     message = f"transport: must be an httpx.BaseTransport, got {wrong.__name__}"
     with pytest.raises(HtcValidationError, match=message):
         HtcSession(api_key="key-1", transport=wrong())
@@ -250,7 +250,7 @@ def test_what_is_no_transport_is_refused(wrong: type[Any]) -> None:
 def test_such_a_session_can_not_be_pickled_or_copied_and_says_so() -> None:
     rescale = Scripted({}).session()
     for way in (pickle.dumps, copy.copy, copy.deepcopy):
-        with pytest.raises(TypeError, match="transport of your own can't be pickled or copied"):
+        with pytest.raises(TypeError, match="custom transport can't be pickled or copied"):
             way(rescale)
 
 

@@ -1,4 +1,4 @@
-"""Submissions whose answers are lost are recognised by their marks, and by nothing else."""
+"""Submissions with lost responses are recognised only by their marks."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ LOST = Answer(status=503)
 
 
 class Jobs:
-    """The jobs of the task `t`, as the scripted service lists them.
+    """The jobs of the task `t` on the scripted service.
 
     Attributes:
         records: Their records.
-        repeats: Whether the records and answers repeat tags.
+        repeats: Whether records and responses contain tags.
     """
 
     def __init__(self, service: Service) -> None:
@@ -62,11 +62,11 @@ class Jobs:
         service.on(JOBS, self.listed)
 
     def taken(self, asked: Asked) -> Answer:
-        """Make the jobs of a submission, and answer as the service does."""
+        """Create the jobs of a submission, and respond like the service."""
         return Answer([self.make(asked, request) for request in asked.json])
 
     def make(self, asked: Asked, request: dict[str, Any], seen: int | None = None) -> Any:
-        """Make the jobs of a request, of which the first ones are listed; return its answer."""
+        """Create the jobs of a request, list only the first ones, and return its response."""
         group = asked.query["group"][0] if "group" in asked.query else "default"
         definition = request["htcJobDefinition"]
         tags = definition.get("tags", {}) if self.repeats else {}
@@ -85,7 +85,7 @@ class Jobs:
         return {**answer, **ids}
 
     def lost(self, asked: Asked) -> Answer:
-        """Make the jobs of a submission, and lose the answer."""
+        """Create the jobs of a submission, and lose the response."""
         self.taken(asked)
         return LOST
 
@@ -102,7 +102,7 @@ def jobs(service: Service) -> Jobs:
 
 @pytest.fixture
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls of two requests, sent one after the other."""
+    """Calls with two requests each, sent one after the other."""
     monkeypatch.setattr(submission, "PARALLEL_CALLS", 1)
     monkeypatch.setattr(submission, "MAX_REQUESTS", 2)
 
@@ -145,7 +145,7 @@ def uncertain(
 
 
 def sent(service: Service) -> list[dict[str, Any]]:
-    """All submit requests that came in."""
+    """All received submit requests."""
     return [request for asked in service.asked_for(SUBMIT) for request in asked.json]
 
 
@@ -219,13 +219,13 @@ def test_marks_and_groups_can_be_switched_off(
 def test_a_mark_does_not_survive_in_a_session_without_marks(
     service: Service, scripted: HtcSession, unmarked: HtcSession, scripted_task: HtcTask
 ) -> None:
-    """Or two batches would have the same mark."""
+    """Otherwise, two batches would have the same mark."""
     batch = send(scripted, scripted_task, request(2))
     send(unmarked, scripted_task, batch.json)
     assert marks(service)[1] is None
 
 
-# ---- answers that arrive
+# ---- responses that arrive
 
 
 @pytest.mark.parametrize("group", [None, "g"])
@@ -239,7 +239,7 @@ def test_an_answer_that_arrives_is_the_batch(
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409])
-def test_a_refused_submission_is_not_uncertain(
+def test_a_rejected_submission_is_not_uncertain(
     service: Service, scripted: HtcSession, scripted_task: HtcTask, status: int
 ) -> None:
     service.on(SUBMIT, Answer(status=status))
@@ -316,7 +316,7 @@ def test_an_answer_that_does_not_name_the_jobs_is_a_lost_one(
     assert "1 submit requests were sent" in str(error.cause)
 
 
-# ---- answers that are lost
+# ---- lost responses
 
 
 @pytest.mark.parametrize(
@@ -353,9 +353,9 @@ def test_a_submission_that_is_not_found_is_uncertain(
     assert isinstance(error.cause, cause)
     assert error.outcome_unknown
     assert error.status_code == error.cause.status_code
-    assert "a submission of 4 jobs to group 'g' of task t of project p" in str(error)
-    assert "0 of them were seen in the group" in str(error)
-    assert "nothing was sent again" in str(error)
+    assert "the submission of 4 jobs to group 'g' of task t of project p" in str(error)
+    assert "0 of 4 jobs were found in the group" in str(error)
+    assert "the submission was not retried" in str(error)
     assert len(service.asked_for(SUBMIT)) == 1
 
 
@@ -398,7 +398,7 @@ def test_requests_that_hardly_differ_get_their_own_jobs(
     jobs: Jobs,
     alike: list[dict[str, Any]],
 ) -> None:
-    """The service makes their jobs in another order than they were sent in."""
+    """The service creates the jobs in another order."""
 
     def lost(asked: Asked) -> Answer:
         made.update((request["htcJobDefinition"]["tags"][TAG], jobs.make(asked, request))
@@ -415,7 +415,7 @@ def test_requests_that_hardly_differ_get_their_own_jobs(
 def test_the_batch_of_another_session_in_the_same_group_is_not_returned(
     service: Service, scripted: HtcSession, scripted_task: HtcTask, jobs: Jobs
 ) -> None:
-    """One session's POST does not arrive; the other's, for the same jobs, does."""
+    """One session's POST does not arrive, but another session's POST with the same jobs does."""
     other = HtcSession(api_key="key-1", base_url=service.url)
 
     def not_taken(asked: Asked) -> Answer:
@@ -462,7 +462,7 @@ def test_a_submission_that_is_found_in_part_is_uncertain_until_it_is_whole(
     service.on(JOBS, lambda asked: Answer({"items": jobs.records[:2]}))
     error = uncertain(scripted, scripted_task, request(3), group=group)
     assert (error.seen, error.job_ids) == (2, ["a:0", "a:1"])
-    assert "2 of them were seen" in str(error)
+    assert "2 of 3 jobs were found" in str(error)
     with pytest.raises(SubmissionUncertainError) as info:
         htcjobs.recheck(scripted, error)
     assert info.value is error
@@ -483,7 +483,7 @@ def test_one_of_several_requests_that_is_missing_leaves_all_uncertain(
 def test_a_request_that_was_carried_out_twice_is_uncertain(
     service: Service, scripted: HtcSession, scripted_task: HtcTask, jobs: Jobs
 ) -> None:
-    """As when something on the way sent it again: both batches cost money."""
+    """As if a proxy had repeated the request. Both batches cost money."""
     service.on(SUBMIT, lambda asked: (jobs.taken(asked), jobs.lost(asked))[1])
     error = uncertain(scripted, scripted_task, request(2))
     assert error.job_ids == ["a:0", "a:1", "b:0", "b:1"]
@@ -496,7 +496,7 @@ def test_a_group_that_can_not_be_searched_leaves_it_uncertain(
     service.on(JOBS, Answer(status=403))
     error = uncertain(scripted, scripted_task, request(2))
     assert (error.seen, error.job_ids) == (None, [])
-    assert "its group could not be searched: listJobs was answered with HTTP 403" in str(error)
+    assert "the jobs' group could not be searched: listJobs failed with HTTP 403" in str(error)
     with pytest.raises(HtcForbiddenError):
         htcjobs.recheck(scripted, error)
     service.on(JOBS, jobs.listed)
@@ -522,7 +522,7 @@ def test_records_may_show_tags_as_a_list_or_an_object(
     assert ids(send(scripted, scripted_task, request(1))) == ["a:0"]
 
 
-# ---- a service that does not repeat tags
+# ---- a service that does not return tags
 
 
 def test_without_repeated_marks_a_single_request_is_found_in_its_own_group(
@@ -548,7 +548,7 @@ def test_without_repeated_marks_anything_else_is_uncertain(
     service.on(SUBMIT, jobs.lost)
     error = uncertain(scripted, scripted_task, *requests, group=group)
     assert (error.seen, error.job_ids) == (0, [])
-    assert "does not repeat the tags" in str(error)
+    assert "does not return the tags" in str(error)
 
 
 def test_without_repeated_marks_part_of_a_request_is_uncertain(
@@ -580,7 +580,7 @@ def test_without_marks_a_lost_answer_is_uncertain_and_nothing_is_searched(
     error = uncertain(unmarked, scripted_task, request(2), group=group)
     assert (error.group, error.seen, error.job_ids) == (group, None, [])
     assert [one.mark for one in error.requests] == [None]
-    assert "without marks its jobs can't be distinguished" in str(error)
+    assert "without marks, its jobs can't be distinguished" in str(error)
     with pytest.raises(SubmissionUncertainError) as info:
         htcjobs.recheck(unmarked, error)
     assert info.value is error
@@ -664,7 +664,7 @@ def incomplete(
 
 
 def by_case(asked: Asked) -> Answer:
-    """Names batches after the requests."""
+    """Batches have the names of the requests."""
     place = {"projectId": "p", "taskId": "t"}
     values = [one["htcJobDefinition"]["envs"][0]["value"] for one in asked.json]
     pairs = zip(asked.json, values, strict=True)
@@ -717,7 +717,7 @@ def test_an_image_is_polled_every_10_s_and_nothing_is_sent_before_it_is_ready(
 
 
 @pytest.mark.usefixtures("one_at_a_time")
-def test_nothing_is_sent_after_a_call_that_was_refused(
+def test_nothing_is_sent_after_a_call_that_was_rejected(
     service: Service, scripted: HtcSession, scripted_task: HtcTask
 ) -> None:
     service.on(SUBMIT, by_case, Answer(status=400), by_case)
@@ -789,7 +789,7 @@ def test_of_two_lost_calls_the_one_that_was_carried_out_is_returned(
     jobs: Jobs,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Their requests are alike."""
+    """Their requests are identical."""
     monkeypatch.setattr(submission, "MAX_REQUESTS", 1)
     together = threading.Barrier(2)
     not_taken: list[Asked] = []

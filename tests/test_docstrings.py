@@ -1,4 +1,4 @@
-"""What a hover shows: each argument, field, member and setting with its unit, range and meaning."""
+"""Docstrings describe each argument, field, member and setting with its unit and range."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGE = Path(rescalehtc.__file__).parent
-# Of the other classes, which are answers or exceptions, users call no constructor.
+# Users do not call the constructors of other classes, which are results or exceptions.
 MADE_BY_USERS = ("HtcSession", "HtcProject", "HtcTask", "HtcJob", "HtcJobBatch", "Emulator")
 
 
@@ -48,7 +48,7 @@ CALLS = {name: (call, docstring) for name, call, docstring in public_calls()}
 
 
 def described(docstring: str) -> dict[str, str]:
-    """The arguments that a docstring describes, with the descriptions."""
+    """The arguments in a docstring, with their descriptions."""
     sections = re.findall(r"^(?:Keyword )?Args:\n((?:    .*\n?|\n)+)", docstring, re.MULTILINE)
     entries = re.findall(
         r"^    (\w+): ((?:.*\n?)(?:     .*\n?|\n)*)", "".join(sections), re.MULTILINE
@@ -69,12 +69,12 @@ def test_each_argument_is_described(name: str) -> None:
     assert named <= described(docstring).keys()
 
 
-# Arguments that mean something else elsewhere.
+# Arguments whose meaning depends on the function.
 OWN_WORDS = {"task", "project", "task_name", "name", "regions", "region"}
 
 
 def test_arguments_of_one_name_are_described_in_the_same_words() -> None:
-    """Where one function takes the arguments of another one, a change of one shows in both."""
+    """If two functions have the same argument, its description is the same."""
     for ours, theirs in {
         "create_single_job": "create_job_batch",
         "get_jobs": "iter_jobs",
@@ -114,7 +114,12 @@ FIELDS = dict(classes_with_fields())
 
 
 @pytest.mark.parametrize(
-    "name", ["JobCounts", "FailedJob", "Resubmission", "Problem", "LostRequest", "UnsentRequest"]
+    "name",
+    [
+        *("JobCounts", "FailedJob", "Resubmission", "Problem", "LostRequest", "UnsentRequest"),
+        *("RetryPolicy", "JobFailure", "RetryDecision", "JobAttempt", "RunReport"),
+        *("Cause", "Amount", "Plan", "Usage"),
+    ],
 )
 def test_each_field_of_a_data_class_has_a_docstring(name: str) -> None:
     check_fields(FIELDS[name])

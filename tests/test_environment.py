@@ -143,7 +143,7 @@ def test_a_lower_case_no_proxy_wins_and_an_empty_one_is_not_set() -> None:
 
 
 def test_requests_obey_no_proxy(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """1.1.0 honoured networks: the address is answered by nobody, so the proxy would be asked."""
+    """As in 1.1.0, NO_PROXY may have networks. Without it, the request would go to the proxy."""
     monkeypatch.setenv("http_proxy", service.origin)
     service.on(PROJECTS, Answer({"items": [{"projectId": "p"}]}))
     assert listed("http://htc.example:8080") == ["p"]
@@ -212,7 +212,7 @@ def test_invalid_certificates_are_one_error_that_names_the_variable_and_hides_it
     if kind == "not certificates":
         path.write_text("no certificates")
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it was retried"))
-    if kind == "NUL":  # os.environ can't hold it
+    if kind == "NUL":  # os.environ can't contain NUL
         with pytest.raises(ValueError, match=name) as wrong:
             tls_context({name: "\0secret-place"})
         assert "secret-place" not in str(wrong.value)
@@ -231,7 +231,7 @@ def test_invalid_certificates_are_one_error_that_names_the_variable_and_hides_it
 )
 def test_a_wrong_base_url_names_the_variable(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("RESCALE_API_BASE_URL", address)
-    with pytest.raises(HtcValidationError, match="RESCALE_API_BASE_URL: must be an address"):
+    with pytest.raises(HtcValidationError, match="RESCALE_API_BASE_URL: must be a URL"):
         HtcSession(api_key="key")
 
 
@@ -282,7 +282,7 @@ def test_an_https_proxy_is_checked_against_the_same_authorities(
     assert listed("http://htc.example/api/v1") == ["p"]
 
 
-# ---- empty variables, blanks and line ends
+# ---- empty variables and whitespace
 
 
 @pytest.mark.parametrize("empty", ["", " ", "\r\n"])

@@ -1,4 +1,4 @@
-"""Every operation, called through its function on the emulator, answers what is described."""
+"""Every operation, called on the emulator, returns the described response."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POLICY = {"archiveAfter": 0, "deleteAfter": 0}
 
 @dataclass
 class Ground:
-    """What there is to call operations on: a project with a limit, its task, an ended job."""
+    """The objects for the calls: a project with a limit, its task, and an ended job."""
 
     rescale: HtcSession
     api_key: str
@@ -40,7 +40,7 @@ class Ground:
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    """One of this module's own: the shared one keeps its only project."""
+    """An emulator for this module only, because the shared one must keep its only project."""
     with Emulator(slots=2) as emulator:
         yield emulator
 
@@ -180,14 +180,14 @@ CALLS: dict[str, Callable[[Ground], Any]] = {
 
 
 def test_no_operation_is_missing_on_either_side() -> None:
-    """The table here, the constants of api and the description name the same operations."""
+    """This table, the constants of api and the description have the same operations."""
     described = {operation.operation_id for operation in SPEC.operations}
     assert CALLS.keys() == described
     assert {o.id for o in vars(api).values() if isinstance(o, Operation)} == described
 
 
 def expected_type(operation_id: str) -> Any:
-    """What the function returns, as described, with records for objects."""
+    """The expected return value, with records for objects."""
     operation = next(o for o in SPEC.operations if o.operation_id == operation_id)
     content = SPEC.success_schema(operation)
     if content is None:
@@ -211,7 +211,7 @@ def _record(reference: dict[str, str]) -> type[BaseModel]:
 
 
 def undescribed(value: object) -> list[str]:
-    """Fields that the description does not have, however deep."""
+    """Fields that the description does not have, at any depth."""
     if isinstance(value, list):
         return [name for item in value for name in undescribed(item)]
     if not isinstance(value, BaseModel) or isinstance(value, models.HTCTokenPayload):

@@ -1,4 +1,4 @@
-"""What failed in a batch, why, and a submission of just that."""
+"""The failed jobs of a batch, and submissions of these jobs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def submit(
 
 @pytest.fixture
 def fast(rescale: HtcSession) -> HtcSession:
-    """A session with the emulator, with a short interval."""
+    """A session connected to the emulator, with a short polling interval."""
     rescale.status_refresh_seconds = 0.05
     return rescale
 
@@ -40,7 +40,7 @@ def test_what_failed_is_returned_with_its_reasons_and_last_lines(
 ) -> None:
     script = "i=$AWS_BATCH_JOB_ARRAY_INDEX; echo a; echo; echo part $i; exit $((i % 3))"
     batch = submit(fast, task, script, 6)
-    submit(fast, task, "exit 9", 1).wait(fast)  # not of this batch
+    submit(fast, task, "exit 9", 1).wait(fast)  # another batch
     batch.wait(fast)
     failed = batch.failed(fast)
     assert [(one.index, one.exit_code) for one in failed] == [(1, 1), (2, 2), (4, 1), (5, 2)]
@@ -64,7 +64,7 @@ def test_nothing_failed_is_nothing_to_submit(fast: HtcSession, task: htctasks.Ht
 def test_failed_jobs_are_run_again_and_told_their_old_index(
     fast: HtcSession, project: htcprojects.HtcProject, task: htctasks.HtcTask
 ) -> None:
-    """They fail once more, and are run a third time: the index is still the first one."""
+    """They fail again and run a third time, still with their original index."""
     part = "part=${PART:-$AWS_BATCH_JOB_ARRAY_INDEX}; echo $CASE $part; "
     fails_once = "[ $((part % 2)) = 0 ] || [ -e $TASK_SHARED_FOLDER/mended ]"
     given = {"envs": [{"name": "CASE", "value": "wing"}], "job_name": "sweep"}
@@ -109,14 +109,14 @@ def test_without_a_variable_the_jobs_are_as_many_and_the_map_tells_which(
         payload[0]["htcJobDefinition"]["commands"],  # type: ignore[index]
         payload[2]["htcJobDefinition"]["commands"],  # type: ignore[index]
     ]
-    # The service does not repeat the regions: they are those of the jobs.
+    # The service does not return regions, so the jobs' regions are used.
     assert all(request.regions == ["AWS_US_EAST_1"] for request in again.requests)
     parents = [part.json["parentJobId"] for part in batch.batches]
     assert again.old_job_ids == [f"{parents[0]}:1", f"{parents[2]}:2"]
     assert again.submit(fast).wait(fast).total == 2
 
 
-# ---- what is asked, and refused
+# ---- requests and errors
 
 
 def scripted_batch(task: htctasks.HtcTask, **more: Any) -> htcjobs.HtcJobBatch:
@@ -125,13 +125,13 @@ def scripted_batch(task: htctasks.HtcTask, **more: Any) -> htcjobs.HtcJobBatch:
 
 
 def failed_jobs(asked: Asked) -> Answer:
-    """Jobs 2 and 0 are POD_FAILED and FAILED; others failed as well."""
+    """Jobs 2 and 0 are POD_FAILED and FAILED. Other batches failed too."""
     status = asked.query["status"][0]
     ids = {"FAILED": ["b:0", "a:0"], "POD_FAILED": ["a:2", "odd"]}[status]
     return Answer({"items": [{**IDS, "jobUUID": one, "status": status} for one in ids]})
 
 
-def test_both_ways_to_fail_are_asked_for_and_what_is_not_told_is_none(
+def test_both_ways_to_fail_are_requested_and_what_is_not_shown_is_none(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:
     service.on(JOBS, failed_jobs)
@@ -159,7 +159,7 @@ def test_the_containers_reason_is_taken_where_the_job_has_none(
 
 
 @pytest.mark.parametrize("last", [-1, True, "1"])
-def test_another_number_of_lines_is_refused(
+def test_another_number_of_lines_is_rejected(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, last: Any
 ) -> None:
     with pytest.raises(HtcValidationError, match="last_n_lines"):
@@ -177,11 +177,11 @@ def test_another_number_of_lines_is_refused(
         (
             {"htcJobDefinition": {**DEFINITION, "envs": [{"name": "PART", "value": "7"}]}},
             "PART",
-            "PART is a variable of the batch already",
+            "PART is already a variable of the batch",
         ),
     ],
 )
-def test_what_makes_no_valid_request_is_refused(
+def test_what_makes_no_valid_request_is_rejected(
     service: Service,
     scripted: HtcSession,
     scripted_task: htctasks.HtcTask,

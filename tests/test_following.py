@@ -1,4 +1,4 @@
-"""Following a log: each line once, in order, and an end only when there is nothing more to come."""
+"""Following a log yields each line once, in order, until no more lines arrive."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ IDS = {"projectId": "p", "taskId": "t", "jobUUID": "j"}
 
 
 class Log:
-    """A log that grows each time that somebody sleeps for an interval, in any kind of pages.
+    """A log that grows with each polling interval, with any kind of pages.
 
     Args:
-        pieces: What is written before each look; the job ends with the one of number `end`.
-        cap: The most lines that a page holds.
-        pages: `full` - the last page has no next one; `empty` - every page that is full is
-            followed by an empty one; `token` - the last page is empty and names itself.
+        pieces: The lines that are written before each poll. The job ends with piece number `end`.
+        cap: The maximum number of lines per page.
+        pages: `full` - the last page has no next one; `empty` - every full page is
+            followed by an empty one; `token` - the last page is empty and links to itself.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ def a_job() -> htcjobs.HtcJob:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[tuple[Service, HtcSession]]:
-    """A scripted service for the many examples of a property."""
+    """A scripted service for the examples of a property test."""
     with (
         Service() as service,
         HtcSession(api_key="k", base_url=service.url, status_refresh_seconds=0.0) as rescale,
@@ -100,7 +100,7 @@ def shared() -> Iterator[tuple[Service, HtcSession]]:
 def test_every_line_comes_once_however_the_log_grows_and_is_paged(
     shared: tuple[Service, HtcSession], pieces: list[list[str]], end: int, cap: int, kind: str
 ) -> None:
-    """With equal lines, equal timestamps and empty pages; also lines that come after the end."""
+    """With equal lines and timestamps, empty pages, and lines that arrive after the job's end."""
     service, rescale = shared
     late = end + 1
     pieces = [piece or ["a"] if number > late else piece for number, piece in enumerate(pieces)]
@@ -108,7 +108,7 @@ def test_every_line_comes_once_however_the_log_grows_and_is_paged(
     log.cap, log.kind = cap, kind
     job = a_job()
     came = list(job.follow_logs(rescale))
-    # A look that brings nothing, after one that has seen the end, is the last one.
+    # The last poll is the first one without lines after the end of the job.
     quiet = next((n for n in range(end + 1, len(pieces)) if not pieces[n]), len(pieces))
     assert came == [line for piece in pieces[: max(quiet, end + 1)] for line in piece]
     assert job.json["status"] == "FAILED"
@@ -120,18 +120,18 @@ def test_a_line_comes_before_the_next_one_is_written(
     log = Log(service, scripted, [["a"], [], ["b", "c"], ["d"], ["late"]], end=3)
     came = [(line, log.tick) for line in a_job().follow_logs(scripted)]
     assert came == [("a", 0), ("b", 2), ("c", 2), ("d", 3), ("late", 4)]
-    assert log.tick == 5  # one look more, which brought nothing
+    assert log.tick == 5  # one more poll, without lines
 
 
-def test_what_was_read_is_not_asked_for_again(service: Service, scripted: HtcSession) -> None:
-    """But for the page that the log ends in."""
+def test_what_was_read_is_not_requested_again(service: Service, scripted: HtcSession) -> None:
+    """Except for the last page of the log."""
     log = Log(service, scripted, [[str(n) for n in range(100)], *[["x"]] * 20], end=20)
     log.cap = 10
     assert len(list(a_job().follow_logs(scripted))) == 120
     assert sum(log.sizes) < 100 + 22 * 10
 
 
-def test_the_job_and_its_log_are_asked_for_once_an_interval(
+def test_the_job_and_its_log_are_requested_once_per_interval(
     service: Service, scripted: HtcSession
 ) -> None:
     scripted.status_refresh_seconds = 30.0
@@ -158,7 +158,7 @@ def test_a_line_without_a_message_is_an_error(service: Service, scripted: HtcSes
 
 
 def test_a_running_job_is_followed_to_its_end(rescale: HtcSession, task: htctasks.HtcTask) -> None:
-    """It writes on only when its first line was seen here."""
+    """The job continues only after the test has seen its first line."""
     rescale.status_refresh_seconds = 0.05
     wait = "until [ -e $TASK_SHARED_FOLDER/seen ]; do sleep 0.02; done"
     script = f"echo first; {wait}; for i in $(seq 12000); do echo; echo same; done; exit 3"

@@ -1,6 +1,6 @@
-"""What makes the package fast, in counts that do not depend on the machine: see docs/performance.md.
+"""The package is fast, measured by counts that do not depend on the machine: docs/performance.md.
 
-The requests that work takes, what is imported, and what is built and held.
+It counts requests, imported modules, and created objects.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ IMAGE = "GET /htc/projects/p/container-registry/images/solver:1"
 
 
 def records(count: int) -> list[dict[str, Any]]:
-    """Jobs as the service lists them; the garbage collector sees each one, for its list."""
+    """Listed jobs. Each contains a list, so that the garbage collector tracks it."""
     return [
         {"jobUUID": f"a:{n}", "projectId": "p", "taskId": "t", "status": "SUCCEEDED", "seen": []}
         for n in range(count)
@@ -44,7 +44,7 @@ def records(count: int) -> list[dict[str, Any]]:
 
 
 def paged(items: list[Any], largest: int) -> Callable[[Asked], Answer]:
-    """Answers in pages of the size that is asked for; with `jobId`, what is named."""
+    """Returns pages of the requested size, or the jobs in `jobId`."""
 
     def answer(asked: Asked) -> Answer:
         named = asked.query.get("jobId")
@@ -116,15 +116,15 @@ def test_a_refresh_takes_a_request_a_hundred_jobs(
 def test_a_listing_holds_two_pages_at_most(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:
-    """The page that is used, and the one that takes its place."""
+    """The current page, and the next one."""
     service.on(JOBS, paged(records(4000), 1000))
 
     def held() -> int:
         found = (one for one in gc.get_objects() if type(one) is dict)
         return sum("jobUUID" in one for one in found)
 
-    gc.collect()  # of earlier tests
-    before = held()  # the service's
+    gc.collect()  # objects of earlier tests
+    before = held()  # of the service
     most = 0
     jobs = htcjobs.iter_jobs(scripted, scripted_task)
     for number, job in enumerate(jobs):
@@ -242,7 +242,7 @@ JSON = st.recursive(
 @example(b"[NaN, 1e999, -0]")
 @given(st.binary() | st.text().map(str.encode) | JSON.map(json.dumps).map(str.encode))
 def test_small_and_large_answers_are_read_alike(body: bytes) -> None:
-    """They have a decoder each."""
+    """Each has its own decoder."""
 
     def outcome(body: bytes) -> str:
         try:

@@ -52,7 +52,7 @@ JOB: dict[str, Any] = {
 
 
 class Watch:
-    """Hooks that keep what they are called with, and raise on demand."""
+    """Hooks that record their arguments, and raise on demand."""
 
     def __init__(self) -> None:
         self.requests: list[RequestInfo] = []
@@ -94,7 +94,7 @@ def watch() -> Watch:
 
 @pytest.fixture
 def jobs(service: Service) -> list[dict[str, Any]]:
-    """The jobs of the scripted service, which takes every submission."""
+    """The jobs of the scripted service, which accepts every submission."""
     taken: list[dict[str, Any]] = []
     lock = threading.Lock()
 
@@ -155,7 +155,7 @@ def test_one_may_be_left_out(service: Service, watch: Watch) -> None:
     assert len(watch.requests) == len(watch.responses) == 2
 
 
-def test_a_token_that_is_refused_is_an_attempt(service: Service, watch: Watch) -> None:
+def test_a_token_that_is_rejected_is_an_attempt(service: Service, watch: Watch) -> None:
     service.on("GET /auth/token", Answer({"tokenValue": "t1", "expiresIn": 900}), Answer({"tokenValue": "t2", "expiresIn": 900}))  # fmt: skip
     service.on(PROJECTS, Answer(status=401), NO_PROJECTS)
     with watch.session(service.url) as rescale:
@@ -178,7 +178,7 @@ def test_without_an_answer_there_is_no_status(watch: Watch) -> None:
     assert second.error is caught.value
 
 
-def test_an_address_that_is_a_secret_is_not_told(service: Service, watch: Watch) -> None:
+def test_an_address_that_is_a_secret_is_not_shown(service: Service, watch: Watch) -> None:
     service.on("PUT /s3cret", Answer(None, 403, {"x-amz-request-id": "id-1"}))
     with watch.session(service.url) as rescale, pytest.raises(HtcForbiddenError):
         rescale.upload(f"{service.url}/s3cret?sig=s3cret", io.BytesIO(b"s3cret"))
@@ -188,7 +188,7 @@ def test_an_address_that_is_a_secret_is_not_told(service: Service, watch: Watch)
     assert "s3cret" not in repr((request, response, response.error))
 
 
-def test_the_query_is_not_told(service: Service, watch: Watch) -> None:
+def test_the_query_is_not_shown(service: Service, watch: Watch) -> None:
     service.on(PROJECTS, Answer({"items": [], "next": "/api/v1/htc/projects?pageIndex=s3cret"}))
     with watch.session(service.url) as rescale, pytest.raises(HtcException):
         htcprojects.get_projects(rescale)
@@ -225,12 +225,12 @@ def test_a_pickle_takes_functions_of_modules_along(service: Service) -> None:
 
 
 @pytest.mark.parametrize("name", ["on_request", "on_response"])
-def test_what_is_not_a_plain_function_is_refused(name: str) -> None:
+def test_what_is_not_a_plain_function_is_rejected(name: str) -> None:
     async def asynchronous(info: object) -> None: ...
 
     for wrong in ("a name", 5, asynchronous):
         hook: Any = {name: wrong}
-        with pytest.raises(HtcValidationError, match=f"{name}: must be a function"):
+        with pytest.raises(HtcValidationError, match=f"{name}: must be a synchronous function"):
             HtcSession(api_key="key-1", **hook)
 
 
@@ -322,7 +322,7 @@ def test_before_a_submission_nothing_is_submitted_and_nothing_uncertain(
 
 @pytest.mark.parametrize("kind", [ValueError, HtcServerError])
 @pytest.mark.parametrize("status", [200, 500])
-def test_after_a_submission_it_says_what_may_exist_and_recheck_finds_it(
+def test_after_a_submission_it_lists_the_jobs_that_may_exist_and_recheck_finds_it(
     service: Service,
     watch: Watch,
     scripted_task: HtcTask,
@@ -349,7 +349,7 @@ def test_after_a_submission_it_says_what_may_exist_and_recheck_finds_it(
     assert len(service.asked_for(SUBMIT)) == 1
 
 
-def test_after_a_refused_submission_nothing_is_uncertain(
+def test_after_a_rejected_submission_nothing_is_uncertain(
     service: Service, watch: Watch, scripted_task: HtcTask, jobs: list[Any]
 ) -> None:
     service.on(SUBMIT, Answer(status=400))
@@ -359,7 +359,7 @@ def test_after_a_refused_submission_nothing_is_uncertain(
     assert not hasattr(caught.value, "__notes__")
 
 
-def test_a_submission_in_several_calls_says_what_became_of_each(
+def test_a_submission_in_several_calls_says_the_outcome_of_each(
     service: Service, watch: Watch, scripted_task: HtcTask, jobs: list[Any]
 ) -> None:
     error = HtcServerError("a hook's own", 500)

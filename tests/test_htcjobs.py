@@ -1,4 +1,4 @@
-"""Jobs and batches, as people use them: on the emulator, with real processes."""
+"""Jobs and batches on the emulator, with real processes."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_jobs_are_filtered_by_status(
     assert htcjobs.get_jobs(rescale, task, models.RescaleJobStatus.RUNNING) == []
 
 
-def test_a_status_that_the_service_refuses_is_an_error(
+def test_a_status_that_the_service_rejects_is_an_error(
     rescale: HtcSession, task: htctasks.HtcTask
 ) -> None:
     with pytest.raises(HtcBadRequestError):
@@ -148,7 +148,7 @@ def test_jobs_are_cancelled(rescale: HtcSession, task: htctasks.HtcTask, until: 
 def test_claims_are_in_the_job_s_own_token(
     rescale: HtcSession, task: htctasks.HtcTask, until: Until
 ) -> None:
-    """A job that uses this package finds its refresh token, the service and its claims."""
+    """In a job, this package finds the refresh token, the service and the claims."""
     program = (
         "from rescalehtc import HtcSession\n"
         "with HtcSession() as rescale: print(rescale.get_bearer_token().get_user_claims())"
@@ -192,13 +192,13 @@ def test_every_page_of_a_listing_is_fetched(rescale: HtcSession, task: htctasks.
     task.cancel_jobs_in_task(rescale)
 
 
-# ---- what is sent, and what is made of what comes back
+# ---- requests and responses
 
 
 def test_a_listing_asks_the_service_to_filter_and_for_large_pages(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:
-    """1.1.0 fetches everything, a hundred jobs a page, and filters afterwards."""
+    """1.1.0 fetches everything, 100 jobs per page, and filters afterwards."""
     service.on(JOBS, Answer({"items": []}))
     htcjobs.get_jobs(scripted, scripted_task, "SUCCEEDED")
     htcjobs.get_jobs(scripted, scripted_task)
@@ -215,7 +215,7 @@ def test_a_listing_may_be_of_one_group(
     asked = [a.query for a in service.asked_for(JOBS)]
     assert [one["group"] for one in asked] == [["g h"], ["g h"]]
     for wrong in ("", 5):
-        with pytest.raises(HtcValidationError, match="group: must be None or a string"):
+        with pytest.raises(HtcValidationError, match="group: must be None or a non-empty string"):
             htcjobs.get_jobs(scripted, scripted_task, group=wrong)  # type: ignore[arg-type]
 
 
@@ -258,10 +258,10 @@ def test_the_service_runs_a_failed_job_again_in_its_directory(
     assert all(line.endswith("/here") for line in job.get_logs(rescale))
 
 
-def test_an_error_is_not_taken_for_nothing_found(
+def test_an_error_is_not_mistaken_for_nothing_found(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:
-    """In 1.1.0 every error is None."""
+    """1.1.0 returns None for every error."""
     service.on(JOB, Answer(status=500))
     with pytest.raises(HtcServerError):
         htcjobs.get_job_with_id(scripted, scripted_task, "j")
@@ -314,7 +314,7 @@ def test_running_or_not_by_status_also_a_new_one(
     record: dict[str, Any],
     running: bool,
 ) -> None:
-    """1.1.0 raises at a status it does not know."""
+    """1.1.0 raises an exception for an unknown status."""
     service.on(JOB, Answer({**job.json, **record}))
     assert job.is_still_running(scripted) is running
 
@@ -322,7 +322,7 @@ def test_running_or_not_by_status_also_a_new_one(
 def test_a_record_without_a_status_is_an_htc_exception(
     service: Service, scripted: HtcSession, job: htcjobs.HtcJob
 ) -> None:
-    """In 1.1.0 it is a KeyError."""
+    """1.1.0 raises KeyError."""
     service.on(JOB, Answer(job.json))
     with pytest.raises(HtcResponseError, match="no status"):
         job.is_still_running(scripted)
@@ -368,7 +368,7 @@ def test_a_job_survives_pickle(job: htcjobs.HtcJob) -> None:
 def test_a_job_from_a_pickle_asks_again(
     service: Service, scripted: HtcSession, job: htcjobs.HtcJob, scripted_task: htctasks.HtcTask
 ) -> None:
-    """Its clock may be another machine's, and its memory as old as the file."""
+    """Its clock may be another machine's, and its cached data may be old."""
     scripted.status_refresh_seconds = 1000
     summary = "GET /htc/projects/p/tasks/t/summary-statistics"
     service.on(JOB, Answer({**job.json, "status": "RUNNING"}))
@@ -400,7 +400,7 @@ def test_reprs_are_short_and_hold_no_secret(scripted_task: htctasks.HtcTask) -> 
 
 
 def test_a_batch_without_a_group_has_jobs_without_one(scripted_task: htctasks.HtcTask) -> None:
-    """In 1.1.0 it has none at all."""
+    """1.1.0 has none."""
     ids = {"projectId": "p", "taskId": "t"}
     batch = htcjobs.HtcJobBatch({**ids, "parentJobId": "j", "batchSize": 2}, scripted_task)
     assert [job.json for job in batch.to_jobs()] == [
@@ -415,7 +415,7 @@ def test_an_answer_that_does_not_name_its_jobs_is_an_htc_exception(
 ) -> None:
     answer = {"projectId": "p", "taskId": "t", "parentJobId": "j", "batchSize": 2}
     del answer[lacking]
-    with pytest.raises(HtcResponseError, match="does not say which jobs it made"):
+    with pytest.raises(HtcResponseError, match="the ids of the jobs are unknown"):
         htcjobs.HtcJobBatch(answer, scripted_task).to_jobs()
 
 
@@ -500,7 +500,7 @@ def test_events_tell_the_way_of_a_job(
 def test_multi_byte_text_at_the_borders_of_buffers_is_kept(
     rescale: HtcSession, task: htctasks.HtcTask, until: Until, tmp_path: Path
 ) -> None:
-    """1.1.0 fails on it when it reads a log back to reverse it."""
+    """1.1.0 fails when it reads the log back to reverse it."""
     batch = submit(rescale, task, "sh", "-c", "for i in $(seq 400); do echo 漢字$i漢字$i; done")
     job = batch.to_jobs()[0]
     until(lambda: not job.is_still_running(rescale))
@@ -512,7 +512,7 @@ def test_multi_byte_text_at_the_borders_of_buffers_is_kept(
         assert lines == wanted[-(last or 400) :]
 
 
-def test_a_later_submission_is_not_taken_for_one_whose_answer_was_lost(
+def test_a_later_submission_is_not_mistaken_for_one_whose_answer_was_lost(
     emulator: Emulator, rescale: HtcSession, task: htctasks.HtcTask
 ) -> None:
     rescale.settle_seconds = 0.0

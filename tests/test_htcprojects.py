@@ -62,7 +62,7 @@ def test_a_project_is_found_by_name_and_by_id(rescale: HtcSession) -> None:
 
 
 def test_what_is_not_found_is_none(rescale: HtcSession) -> None:
-    assert htcprojects.get_project_with_name(rescale, "there is no such project") is None
+    assert htcprojects.get_project_with_name(rescale, "the project does not exist") is None
     assert htcprojects.get_project_with_id(rescale, "nor-such-an-id") is None
     with pytest.raises(HtcNotFoundError):
         api.get_htc_projects(rescale, "nor-such-an-id")
@@ -84,7 +84,7 @@ def test_no_projects_are_an_empty_list(service: Service, scripted: HtcSession) -
     assert htcprojects.get_projects(scripted) == []
 
 
-def test_an_error_is_not_taken_for_nothing_found(service: Service, scripted: HtcSession) -> None:
+def test_an_error_is_not_mistaken_for_nothing_found(service: Service, scripted: HtcSession) -> None:
     service.on("GET /htc/projects/p", Answer(status=500))
     with pytest.raises(HtcServerError):
         htcprojects.get_project_with_id(scripted, "p")
@@ -104,14 +104,14 @@ def test_a_record_that_breaks_its_description_is_an_htc_exception(
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    """One of this module's own: the shared one keeps its only project."""
+    """An emulator for this module only, because the shared one must keep its only project."""
     with Emulator(slots=2) as emulator:
         yield emulator
 
 
 @pytest.fixture
 def own_project(rescale: HtcSession) -> htcprojects.HtcProject:
-    """A project of the test's own."""
+    """A project for this test only."""
     return htcprojects.create_project(rescale, "own", regions=["AWS_EU_WEST_1"])
 
 
@@ -131,7 +131,7 @@ def test_regions_are_changed(rescale: HtcSession, own_project: htcprojects.HtcPr
     again = htcprojects.get_project_with_id(rescale, own_project.json["projectId"])
     assert again is not None
     assert again.json["regions"] == own_project.json["regions"]
-    with pytest.raises(HtcValidationError, match="regions: must be without repetitions"):
+    with pytest.raises(HtcValidationError, match="regions: must be a list without duplicates"):
         own_project.set_regions(rescale, ["AWS_EU_WEST_1"] * 2)
 
 
@@ -181,7 +181,7 @@ def test_a_limit_is_checked_before_it_is_sent(
 def test_all_limits_can_not_be_deleted_by_passing_something_else(
     service: Service, scripted: HtcSession, limit_id: Any
 ) -> None:
-    """In 1.1.0 None deletes all of them."""
+    """In 1.1.0, None deletes all of them."""
     with pytest.raises(HtcValidationError, match="id: must be an integer"):
         api.delete_htc_projects_limits(scripted, "p", limit_id)
     with pytest.raises(HtcValidationError, match="id: must be an integer"):
@@ -192,9 +192,9 @@ def test_all_limits_can_not_be_deleted_by_passing_something_else(
 def test_a_limit_s_id_may_be_a_string_or_any_integer(
     service: Service, scripted: HtcSession
 ) -> None:
-    """1.1.0 put whatever it was given into the path."""
+    """1.1.0 inserts any value into the path."""
 
-    class Integer:  # as numpy's are
+    class Integer:  # like numpy's integers
         def __index__(self) -> int:
             return 7
 
@@ -217,7 +217,7 @@ def test_a_limit_s_id_may_be_a_string_or_any_integer(
 def test_environments_that_the_service_answered_can_be_sent_back(
     service: Service, scripted: HtcSession
 ) -> None:
-    """They have what only the service sets, and perhaps fields that are not known yet."""
+    """They have fields that only the service sets, and maybe unknown fields."""
     answered = {
         "machineType": "m",
         "region": "AWS_EU_WEST_1",
@@ -316,7 +316,7 @@ def test_an_upload_takes_no_credential_along_and_shows_no_address(
     sent = service.asked_for("PUT /bucket/mesh")[0]
     assert sent.body == b"abc"
     assert "authorization" not in sent.headers
-    with pytest.raises(HtcForbiddenError, match="upload was answered with HTTP 403") as info:
+    with pytest.raises(HtcForbiddenError, match="upload failed with HTTP 403") as info:
         project.upload_file(scripted, tmp_path / "mesh", "mesh")
     assert "s3cret" not in str(info.value)
     assert "s3cret" not in repr(project.get_presigned_url(scripted, "mesh"))
@@ -354,7 +354,7 @@ def test_an_object_without_its_id_is_an_htc_exception(
 
 
 @pytest.mark.parametrize("wrong", [None, 5, "AWS_EU_WEST_1"])
-def test_what_is_no_list_is_refused(service: Service, scripted: HtcSession, wrong: Any) -> None:
+def test_an_invalid_list_is_rejected(service: Service, scripted: HtcSession, wrong: Any) -> None:
     project = htcprojects.HtcProject({"projectId": "p"})
     with pytest.raises(HtcValidationError, match="regions: must be a list"):
         project.set_regions(scripted, wrong)

@@ -1,4 +1,4 @@
-"""Where credentials come from, how tokens are kept and renewed, and how the service is reached."""
+"""Sources of credentials, caching and renewal of tokens, and connections to the service."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def key_file(home: Path, workspace: str = "default", key: str = "file-key") -> P
 
 
 def credential_sent(service: Service, rescale: HtcSession) -> str:
-    """The Authorization header with which the session asks for its token."""
+    """The Authorization header of the session's token request."""
     rescale.do_authenticate()
     return service.asked_for("GET /auth/token")[-1].headers["authorization"]
 
@@ -121,10 +121,16 @@ def test_a_named_workspace_s_error_does_not_send_people_to_variables_it_ignores(
         HtcSession("other")
     assert "RESCALE_API_KEY" not in str(info.value)
     assert "other/rescale_api_token.txt" in str(info.value)
+    check_advice(str(info.value))
+
+
+def check_advice(message: str) -> None:
+    assert "`rescalehtc login`" in message
+    assert "python -m rescalehtc.emulator -- " in message
 
 
 @pytest.mark.parametrize("key", ["", "  ", "two words", "line\nbreak", "schlüssel", "nul\0"])
-def test_what_can_not_be_a_key_is_refused_without_being_shown(key: str) -> None:
+def test_an_invalid_key_is_rejected_without_being_shown(key: str) -> None:
     with pytest.raises(HtcCredentialsError, match="api_key") as info:
         HtcSession(api_key=key)
     assert not key.strip() or key not in str(info.value)
@@ -138,7 +144,7 @@ def test_an_unreadable_key_file_is_named(empty_home: Path) -> None:
         HtcSession()
 
 
-def test_a_key_that_the_service_refuses_is_traced_to_where_it_was_found(service: Service) -> None:
+def test_a_key_that_the_service_rejects_is_traced_to_where_it_was_found(service: Service) -> None:
     service.on("GET /auth/token", Answer(status=401))
     with (
         HtcSession(api_key="wrong-key", base_url=service.url) as rescale,
@@ -147,6 +153,7 @@ def test_a_key_that_the_service_refuses_is_traced_to_where_it_was_found(service:
         htcprojects.get_projects(rescale)
     assert info.value.status_code == 401
     assert "wrong-key" not in str(info.value)
+    check_advice(str(info.value))
 
 
 @pytest.mark.parametrize("answer", [{}, [], "x", {"tokenValue": "", "expiresIn": 1}, {"tokenValue": 1, "expiresIn": 1}, {"tokenValue": "x"}])  # fmt: skip
@@ -169,7 +176,7 @@ def test_the_base_url_is_the_argument_else_the_variable_else_the_service_s(
 
 
 @pytest.mark.parametrize("url", ["ftp://host", "host:80", "http://", "https://h/?q=1", "http://h:99999", "http://[::1", "http://u:p@h", "http://hä"])  # fmt: skip
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_an_invalid_address_is_rejected(url: str) -> None:
     with pytest.raises(HtcValidationError, match="base_url"):
         HtcSession(api_key="k", base_url=url)
 
@@ -180,7 +187,7 @@ def test_what_is_no_address_is_refused(url: str) -> None:
     + [{"status_refresh_seconds": -1.0}, {"image_wait_seconds": "x"}, {"workspace": None}]
     + [{"api_key": 5}, {"api_key": b"k"}, {"base_url": 5}],
 )
-def test_an_argument_that_can_not_be_right_is_refused(arguments: dict[str, Any]) -> None:
+def test_an_argument_that_is_invalid_is_rejected(arguments: dict[str, Any]) -> None:
     with pytest.raises(HtcValidationError, match=next(iter(arguments))):
         HtcSession(**{"api_key": "k", **arguments})
 
@@ -206,7 +213,7 @@ def test_one_token_serves_many_calls(service: Service, scripted: HtcSession) -> 
 def test_a_token_of_any_lifetime_is_not_renewed_at_every_call(
     service: Service, scripted: HtcSession, lifetime: int
 ) -> None:
-    """1.1.0 renews a one-hour token at every request."""
+    """1.1.0 renews a one-hour token with every request."""
     service.on("GET /auth/token", Answer({**TOKEN, "expiresIn": lifetime}))
     for _ in range(3):
         scripted.reauthenticate_if_needed()
@@ -235,7 +242,7 @@ def test_fifty_threads_renew_once(service: Service, scripted: HtcSession) -> Non
     assert len(service.asked_for(PROJECTS)) == 50
 
 
-def test_a_refused_token_is_renewed_once_and_the_call_sent_again(
+def test_a_rejected_token_is_renewed_once_and_the_call_retried(
     service: Service, scripted: HtcSession
 ) -> None:
     service.on("GET /auth/token", Answer(TOKEN), Answer({**TOKEN, "tokenValue": "token-2"}))
@@ -245,16 +252,16 @@ def test_a_refused_token_is_renewed_once_and_the_call_sent_again(
     assert sent == ["Bearer token-1", "Bearer token-2"]
 
 
-def test_many_threads_whose_token_is_refused_renew_once(
+def test_many_threads_whose_token_is_rejected_renew_once(
     service: Service, scripted: HtcSession
 ) -> None:
     renewed = Answer({**TOKEN, "tokenValue": "token-2"})
     service.on("GET /auth/token", Answer(TOKEN), renewed)
-    start = threading.Barrier(10)  # as many as there are connections
+    start = threading.Barrier(10)  # one per connection
 
     def answer(asked: Asked) -> Answer:
         if asked.headers["authorization"] == "Bearer token-1":
-            start.wait(HANG_SECONDS)  # all of them are refused before the first one renews
+            start.wait(HANG_SECONDS)  # all are rejected before the first renewal
             return Answer(status=401)
         return NO_PROJECTS
 
@@ -264,7 +271,9 @@ def test_many_threads_whose_token_is_refused_renew_once(
     assert len(service.asked_for("GET /auth/token")) == 2
 
 
-def test_a_token_that_is_always_refused_is_an_error(service: Service, scripted: HtcSession) -> None:
+def test_a_token_that_is_always_rejected_is_an_error(
+    service: Service, scripted: HtcSession
+) -> None:
     service.on(PROJECTS, Answer(status=401))
     with pytest.raises(HtcAuthenticationError, match="listProjects"):
         htcprojects.get_projects(scripted)
@@ -274,7 +283,7 @@ def test_a_token_that_is_always_refused_is_an_error(service: Service, scripted: 
 def test_an_entry_in_netrc_does_not_replace_the_header(
     service: Service, scripted: HtcSession, empty_home: Path
 ) -> None:
-    """It does in 1.1.0."""
+    """In 1.1.0, it does."""
     netrc = empty_home / ".netrc"
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
     netrc.chmod(0o600)
@@ -283,7 +292,7 @@ def test_an_entry_in_netrc_does_not_replace_the_header(
     assert service.asked_for(PROJECTS)[0].headers["authorization"] == "Bearer token-1"
 
 
-# ---- the file that keeps the token between processes
+# ---- the file that shares the token between processes
 
 
 def token_file(folder: Path, **fields: object) -> Path:

@@ -69,10 +69,10 @@ def test_what_is_not_found_is_none(rescale: HtcSession, project: htcprojects.Htc
         htctasks.get_task_with_id(rescale, project, None)  # type: ignore[arg-type]
 
 
-def test_an_error_is_not_taken_for_nothing_found(
+def test_an_error_is_not_mistaken_for_nothing_found(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:
-    """In 1.1.0 every error is None."""
+    """1.1.0 returns None for every error."""
     service.on(TASK, Answer(status=500))
     with pytest.raises(HtcServerError):
         htctasks.get_task_with_id(scripted, scripted_task.project, "t")
@@ -143,7 +143,7 @@ def test_a_task_is_checked_before_it_is_created(
     assert not service.asked
 
 
-def test_what_is_no_project_is_refused(scripted: HtcSession) -> None:
+def test_an_invalid_project_is_rejected(scripted: HtcSession) -> None:
     with pytest.raises(HtcValidationError, match="project: must be of type HtcProject"):
         htctasks.get_tasks(scripted, "p")  # type: ignore[arg-type]
     with pytest.raises(HtcValidationError, match="project: must be of type HtcProject"):

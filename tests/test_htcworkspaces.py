@@ -1,4 +1,4 @@
-"""Workspaces, and what the clouds offer."""
+"""Workspaces and cloud providers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_workspace_is_the_session_s(
 
 
 def test_claims_in_a_string_are_taken(scripted: HtcSession, service: Service) -> None:
-    """Old descriptions of the service call the answer a string, and 1.1.0 returned it as it is."""
+    """In old descriptions, the response is a string, which 1.1.0 returned unchanged."""
     text = json.dumps({"workspaceId": "w", "workspaceName": "wing"})
     service.on("GET /auth/token/whoami", Answer(text))
     assert api.get_auth_token_whoami(scripted) == text
@@ -45,7 +45,7 @@ def test_an_answer_without_claims_is_an_error(
 
 
 def test_its_limit_and_policy_are_none_until_there_are_any() -> None:
-    """On an emulator of the test's own: they hold for all projects."""
+    """On an emulator for this test only, because they apply to all projects."""
     with Emulator() as emulator, emulator.session() as rescale:
         workspace = htcworkspaces.get_workspace(rescale)
         assert workspace.get_limit(rescale) is None
@@ -114,12 +114,12 @@ def test_metrics_are_text(rescale: HtcSession, workspace: htcworkspaces.HtcWorks
 def test_another_answer_than_regions_is_an_htc_exception(
     service: Service, scripted: HtcSession, answer: object
 ) -> None:
-    """The published description names one; the raw function returns it."""
+    """The published description has one, and the raw function returns it."""
     service.on("GET /htc/regions", Answer(answer))
     with pytest.raises(HtcResponseError, match="listRegions"):
         htcworkspaces.HtcWorkspace({"workspaceId": "w"}).get_regions(scripted)
 
 
 def test_a_token_that_names_no_workspace_is_an_htc_exception(scripted: HtcSession) -> None:
-    with pytest.raises(HtcResponseError, match="which workspace"):
+    with pytest.raises(HtcResponseError, match="no workspace id"):
         htcworkspaces.HtcWorkspace({}).get_limit(scripted)

@@ -1,4 +1,4 @@
-"""Importing is light, and what the package offers is there."""
+"""Importing is fast, and the package has all its names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rescalehtc.exceptions import HtcException
 
 
 def loaded_by(statement: str) -> set[str]:
-    """The modules that a fresh interpreter has after a statement."""
+    """The imported modules of a new interpreter after a statement."""
     program = f"import sys\n{statement}\nprint('\\n'.join(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -30,6 +30,23 @@ def test_importing_the_package_loads_neither_models_nor_http_nor_emulator() -> N
 def test_importing_the_facade_loads_neither_models_nor_http() -> None:
     loaded = loaded_by("from rescalehtc import api, exceptions, htcjobs, htcprojects, htctasks")
     assert not loaded & {"pydantic", "pydantic_core", "httpx", "starlette", "rescalehtc.models"}
+
+
+def test_importing_the_facade_loads_nothing_of_runs() -> None:
+    loaded = loaded_by("from rescalehtc import htcjobs, htctasks; htcjobs.iter_jobs")
+    names = (
+        "policy",
+        "report",
+        "rerunning",
+        "ledger",
+        "once",
+        "scope",
+        "why",
+        "causes",
+        "planning",
+    )
+    assert not loaded & {f"rescalehtc._jobs.{name}" for name in names}
+    assert not loaded & {f"rescalehtc.htcjobs.{name}" for name in ("_run", "_batches", "_plan")}
 
 
 @pytest.mark.parametrize("name", rescalehtc.__all__)
@@ -57,7 +74,7 @@ def test_the_names_of_1_1_0_are_importable() -> None:
     assert "rescalehtc.htcjobs" in loaded_by(statement)
 
 
-# What `from rescalehtc.<module> import *` gave in 1.1.0, but for its internals, names of the
+# The names of `from rescalehtc.<module> import *` in 1.1.0, except its internals, names of the
 # standard library, and the functions of `api`, which have tests of their own.
 STAR_IMPORTS = {
     "api": {"HtcException", "HtcSession"},
@@ -89,7 +106,7 @@ def test_a_module_has_the_names_that_it_had_in_1_1_0(module: str) -> None:
 
 @pytest.mark.parametrize("module", STAR_IMPORTS)
 def test_every_public_name_is_exported(module: str) -> None:
-    """A function that a module defines is not forgotten in its list."""
+    """`__all__` has every function that a module defines."""
     owner = importlib.import_module(f"rescalehtc.{module}")
     exported = getattr(owner, "__all__", dir(owner))
     defined = {
@@ -114,4 +131,4 @@ def test_a_module_offers_what_is_public_and_nothing_else(module: str) -> None:
         assert not name.startswith("_")
         assert getattr(owner, name) is not None
         origin = getattr(getattr(owner, name), "__module__", "rescalehtc")
-        assert origin.startswith(("rescalehtc", "typing")), name  # nobody else's
+        assert origin.startswith(("rescalehtc", "typing")), name  # from no other package

@@ -1,4 +1,4 @@
-"""RESCALEHTC_LOG: one line on standard error for each request, without any set-up."""
+"""RESCALEHTC_LOG writes one line per request to standard error, without configuration."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BEGIN = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} rescalehtc INFO: "
 
 @pytest.fixture(autouse=True)
 def logger() -> Iterator[logging.Logger]:
-    """The package's logger, as it is in a fresh process."""
+    """The package's logger, in its initial state."""
     logger = logging.getLogger("rescalehtc")
     handlers, level = logger.handlers[:], logger.level
     root = logging.getLogger()
@@ -43,7 +43,7 @@ def logger() -> Iterator[logging.Logger]:
 
 
 def lines_of(service: Service) -> list[str]:
-    """What a new session writes to standard error during a call, without what begins a line."""
+    """The lines that a new session writes to standard error during a call, without prefixes."""
     written = io.StringIO()
     with (
         contextlib.redirect_stderr(written),
@@ -63,7 +63,7 @@ def test_at_info_each_attempt_is_a_line_with_operation_status_time_and_number(
     service.on(PROJECTS, failed, Answer({"items": []}, 200, {"x-request-id": "id-2"}))
     assert lines_of(service) == [
         "getToken: GET 200 in _ s, attempt 1",
-        "listProjects: GET 503 in _ s, attempt 1, request id id-1: listProjects was answered with "
+        "listProjects: GET 503 in _ s, attempt 1, request id id-1: listProjects failed with "
         "HTTP 503: busy (request id id-1); retry in 0.0 s",
         "listProjects: GET 200 in _ s, attempt 2, request id id-2",
     ]
@@ -96,18 +96,18 @@ def test_an_error_that_is_raised_is_named(
         pytest.raises(ConnectionError),
     ):
         htcprojects.get_projects(rescale)
-    assert re.search(r"getToken: GET without an answer in .*Error\n$", capsys.readouterr().err)
+    assert re.search(r"getToken: GET without a response in .*Error\n$", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("value", ["verbose", "1", "warning", "debug,info"])
-def test_an_invalid_value_is_an_error_that_says_what_is_valid(
+def test_an_invalid_value_is_an_error_that_lists_the_valid_values(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("RESCALEHTC_LOG", value)
     with pytest.raises(HtcValidationError) as caught:
         HtcSession(api_key="key-1")
     [problem] = caught.value.problems
-    assert str(problem) == f"RESCALEHTC_LOG: must be debug or info, or not set; got {value!r}"
+    assert str(problem) == f"RESCALEHTC_LOG: must be debug, info or unset, got {value!r}"
 
 
 @pytest.mark.parametrize("value", [None, "", " "])

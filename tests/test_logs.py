@@ -1,4 +1,4 @@
-"""Logs: oldest first, exact for any text and any number of lines, and files whole or not at all."""
+"""Logs are oldest first and exact for any text and number of lines, and files are atomic."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AWKWARD = ["first", "", "  \t", "ünïcödé 漢字 🚀", "a\rb", "a\nb\n", "\x
 
 
 def paged(lines: list[str], cap: int) -> Callable[[Asked], Answer]:
-    """The service's paging over a log, with pages of at most `cap` lines, some of them empty."""
+    """The service's pages of a log, with at most `cap` lines each, some of them empty."""
 
     def answer(asked: Asked) -> Answer:
         newest_first = asked.query.get("sort", ["desc"]) == ["desc"]
@@ -58,7 +58,7 @@ def job(scripted_task: htctasks.HtcTask) -> htcjobs.HtcJob:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[tuple[Service, HtcSession]]:
-    """A scripted service for the many examples of a property."""
+    """A scripted service for the examples of a property test."""
     with (
         Service() as service,
         HtcSession(api_key="k", base_url=service.url, status_refresh_seconds=0.0) as rescale,
@@ -74,7 +74,7 @@ def shared() -> Iterator[tuple[Service, HtcSession]]:
 def test_any_log_is_read_exactly_through_any_paging(
     shared: tuple[Service, HtcSession], lines: list[str], cap: int, last: int | None
 ) -> None:
-    """All of it or its last lines, for every number of them, to memory and to a file."""
+    """The complete log or any number of its last lines, in memory and in a file."""
     service, rescale = shared
     service.asked.clear()
     service.on(LOGS, paged(lines, cap))
@@ -91,7 +91,7 @@ def test_any_log_is_read_exactly_through_any_paging(
 def test_awkward_lines_are_kept(
     service: Service, scripted: HtcSession, job: htcjobs.HtcJob, tmp_path: Path, last: int | None
 ) -> None:
-    """1.1.0 drops blank lines and reverses the lines inside a message when it writes a file."""
+    """When it writes a file, 1.1.0 drops blank lines and reverses lines inside a message."""
     service.on(LOGS, paged(AWKWARD, 4))
     wanted = AWKWARD if last is None else AWKWARD[max(0, len(AWKWARD) - last) :]
     assert list(job.get_logs(scripted, last)) == wanted
@@ -103,13 +103,13 @@ def test_awkward_lines_are_kept(
 def test_the_last_lines_are_exact_around_the_size_of_a_page(
     service: Service, scripted: HtcSession, job: htcjobs.HtcJob, last: int
 ) -> None:
-    """1.1.0 reads everything where 5000 or more are asked for, and too little of small pages."""
+    """1.1.0 reads everything for 5000 or more lines, and too few lines of small pages."""
     lines = [str(n) for n in range(10_000)]
     service.on(LOGS, paged(lines, 3000))
     assert list(job.get_logs(scripted, last)) == lines[-last:]
 
 
-def test_no_more_is_asked_for_than_is_wanted(
+def test_no_more_is_requested_than_is_wanted(
     service: Service, scripted: HtcSession, job: htcjobs.HtcJob
 ) -> None:
     service.on(LOGS, paged(["a"] * 50, 5000))
@@ -120,7 +120,7 @@ def test_no_more_is_asked_for_than_is_wanted(
     assert sizes[-1] == ["10000"]
 
 
-def test_no_line_is_asked_for_with_zero(
+def test_no_line_is_requested_with_zero(
     service: Service, scripted: HtcSession, job: htcjobs.HtcJob, tmp_path: Path
 ) -> None:
     """1.1.0 returns 5000 lines."""
@@ -131,7 +131,7 @@ def test_no_line_is_asked_for_with_zero(
 
 
 @pytest.mark.parametrize("last", [-1, 1.0, "1", True])
-def test_another_number_of_lines_is_refused(
+def test_another_number_of_lines_is_rejected(
     scripted: HtcSession, job: htcjobs.HtcJob, tmp_path: Path, last: object
 ) -> None:
     with pytest.raises(HtcValidationError, match="last_n_lines"):
@@ -153,7 +153,7 @@ def test_half_a_character_is_kept_in_memory_and_escaped_in_a_file(
 def test_a_call_within_the_interval_sends_nothing_and_answers_the_same_question_only(
     service: Service, scripted: HtcSession, job: htcjobs.HtcJob
 ) -> None:
-    """In 1.1.0 a second call gets the first one's lines whatever `last_n_lines` says."""
+    """In 1.1.0, a second call returns the lines of the first one and ignores `last_n_lines`."""
     scripted.status_refresh_seconds = 1000
     service.on(LOGS, paged(AWKWARD, 100))
     assert list(job.get_logs(scripted, 2)) == AWKWARD[-2:]
@@ -215,7 +215,7 @@ def test_a_file_keeps_its_permissions_and_a_read_only_one_its_content(
     path = tmp_path / "log"
     path.write_text("old\n")
     path.chmod(mode)
-    if os.access(path, os.W_OK):  # root may write to all of them
+    if os.access(path, os.W_OK):  # root can write to all files
         job.get_logs_to_file(scripted, path)
         assert path.read_text() == "new\n"
     else:
@@ -225,7 +225,7 @@ def test_a_file_keeps_its_permissions_and_a_read_only_one_its_content(
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
-def test_what_is_no_file_is_written_to_and_not_replaced(
+def test_a_special_file_is_written_to_and_not_replaced(
     service: Service, scripted: HtcSession, job: htcjobs.HtcJob, tmp_path: Path
 ) -> None:
     service.on(LOGS, paged(["a", "b"], 5))
@@ -264,7 +264,7 @@ def test_a_name_that_no_file_can_have_is_an_htc_exception(
 def test_the_locale_does_not_matter(
     service: Service, scripted: HtcSession, job: htcjobs.HtcJob, tmp_path: Path
 ) -> None:
-    """1.1.0 writes in the locale's encoding."""
+    """1.1.0 uses the locale's encoding."""
     service.on(LOGS, paged(["漢字"], 5))
     program = (
         "import sys; from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks\n"
@@ -300,7 +300,7 @@ def test_memory_does_not_grow_with_the_log(
     tmp_path: Path,
     last: int | None,
 ) -> None:
-    """In 1.1.0 the whole log is held."""
+    """1.1.0 holds the complete log in memory."""
     page = Answer({"items": [{"message": "x" * 199}] * 500}).encoded()[:-1]
     answers = [Answer(page + b', "next": "?pageIndex=%d"}' % n) for n in range(60)]
     service.on(LOGS, *answers, Answer({"items": []}))

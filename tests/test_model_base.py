@@ -135,7 +135,7 @@ def test_members_serve_as_dictionary_keys_for_their_values() -> None:
 
 
 @pytest.mark.parametrize("value", [5, None, ["x"], {}])
-def test_a_status_of_another_type_is_refused_or_null(value: object) -> None:
+def test_a_status_of_another_type_is_rejected_or_null(value: object) -> None:
     if value is None:
         assert models.HTCJob.model_validate({**IDS, "status": None}).status is None
     else:
@@ -162,7 +162,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
 
 @given(st.fixed_dictionaries({}, optional=VALUES))
 def test_any_partial_record_is_kept_as_it_came(fields: dict[str, object]) -> None:
-    """What was sent is there, what was not is not, and a dump returns exactly what came."""
+    """Records have exactly the fields that were sent, and a dump returns the original JSON."""
     came = {**IDS, **fields}
     record = models.HTCJob.model_validate(came)
     assert record.model_dump(mode="json") == came
@@ -274,7 +274,7 @@ def test_an_image_name_is_accepted(name: str) -> None:
         "a" * 400,
     ],
 )
-def test_what_is_no_image_name_is_refused(name: str) -> None:
+def test_an_invalid_image_name_is_rejected(name: str) -> None:
     with pytest.raises(HtcValidationError):
         models.HTCJobDefinition(image_name=name)
 
@@ -309,7 +309,7 @@ RESERVED = [
 
 
 @pytest.mark.parametrize("name", RESERVED)
-def test_a_reserved_environment_name_is_refused_in_a_request_and_accepted_in_a_record(
+def test_a_reserved_environment_name_is_rejected_in_a_request_and_accepted_in_a_record(
     name: str,
 ) -> None:
     with pytest.raises(HtcValidationError, match="reserved"):
@@ -326,7 +326,7 @@ def test_other_environment_names_are_accepted(name: str) -> None:
     assert check_env_name(name) == name
 
 
-def test_a_request_refuses_unknown_fields_and_takes_both_names_of_known_ones() -> None:
+def test_a_request_rejects_unknown_fields_and_takes_both_names_of_known_ones() -> None:
     with pytest.raises(HtcValidationError):
         models.HTCJobDefinition.model_validate({"imageName": "a", "maxVcpus": 1})
     assert models.HTCJobDefinition(image_name="a", max_vcpus=2).to_json_dict() == {
@@ -350,11 +350,11 @@ def test_a_record_made_without_validation_has_what_it_was_given() -> None:
     assert not hasattr(record, "status")
 
 
-def test_a_region_newer_than_this_release_may_be_asked_for_but_not_twice() -> None:
+def test_a_region_newer_than_this_release_may_be_requested_but_not_twice() -> None:
     definition = {"imageName": "a"}
     request = {"htcJobDefinition": definition, "regions": ["AWS_MARS_1"]}
     assert models.HTCJobSubmitRequest.model_validate(request).to_json_dict() == request
-    with pytest.raises(HtcValidationError, match="repetitions"):
+    with pytest.raises(HtcValidationError, match="without duplicates"):
         models.HTCJobSubmitRequest.model_validate({**request, "regions": ["AWS_MARS_1"] * 2})
 
 
@@ -371,7 +371,7 @@ def test_values_of_variables_claims_and_tokens_are_in_no_repr() -> None:
         assert secret in model.model_dump_json()
 
 
-# What is wrong, by the Python names that it was made with, or by those of the dictionary.
+# Problems by Python names for models made in code, by the service's names for dictionaries.
 WRONG_MODELS = [
     (lambda: models.HTCJobDefinition(image_name="a", max_vcpus=65), "max_vcpus", "an integer from 1 to 64, got 65"),
     (lambda: models.HTCJobDefinition(image_name="a", max_vcpu=6), "max_vcpu", "did you mean 'max_vcpus'?"),  # type: ignore[call-arg]
@@ -445,7 +445,7 @@ def test_a_wrong_class_is_kept_and_its_signature_too() -> None:
 def test_a_misspelt_field_says_which_one_was_meant(
     record: Callable[[], object], name: str, meant: str
 ) -> None:
-    """Also of a field that was not fetched; and it says so once."""
+    """Even for a field that was not fetched, with one message."""
     with pytest.raises(AttributeError, match=f"has no field '{name}'; did you mean '{meant}'") as e:
         getattr(record(), name)
     assert not isinstance(e.value, NotFetchedError)

@@ -1,4 +1,4 @@
-"""Paths that can't be left, pages that can't lead astray, answers that can't be misread."""
+"""Safe paths, safe pages, and strict parsing of responses."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ JOBS = "GET /htc/projects/p/tasks/t/jobs"
 def test_an_id_is_quoted_so_that_it_stays_one_segment(
     service: Service, scripted: HtcSession, given_id: str, path: str
 ) -> None:
-    """In 1.1.0 `../../auth/token` reaches another operation, and `a?x=1` cuts the path."""
+    """In 1.1.0, `../../auth/token` calls another operation, and `a?x=1` truncates the path."""
     with pytest.raises(HtcNotFoundError):
         api.get_htc_projects(scripted, given_id)
     assert service.asked[-1].path == path
@@ -66,10 +66,10 @@ def test_an_id_is_quoted_so_that_it_stays_one_segment(
 
 
 @pytest.mark.parametrize("given_id", ["", ".", "..", None, 5, b"a"])
-def test_an_id_that_is_none_is_refused(
+def test_an_id_that_is_none_is_rejected(
     service: Service, scripted: HtcSession, given_id: object
 ) -> None:
-    with pytest.raises(HtcValidationError, match="taskId: must be a string"):
+    with pytest.raises(HtcValidationError, match="taskId: must be a non-empty string"):
         api.delete_htc_projects_tasks(scripted, "p", given_id)  # type: ignore[arg-type]
     assert not service.asked
 
@@ -101,14 +101,14 @@ def test_an_image_name_may_have_segments_but_leads_nowhere_else(name: str) -> No
 def test_a_call_needs_its_path_parameters_and_no_others() -> None:
     with pytest.raises(HtcValidationError, match=r"(task|job)Id: must be given"):
         api.GET_JOB.call({"projectId": "p"})
-    with pytest.raises(HtcValidationError, match="taskId: must be left out"):
+    with pytest.raises(HtcValidationError, match="taskId: must be omitted"):
         api.GET_PROJECT.call({"projectId": "p", "taskId": "t"})
 
 
-def test_an_empty_group_is_refused_because_it_might_mean_all(
+def test_an_empty_group_is_rejected_because_it_might_mean_all(
     service: Service, scripted: HtcSession
 ) -> None:
-    with pytest.raises(HtcValidationError, match="group: must be a text that is not empty"):
+    with pytest.raises(HtcValidationError, match="group: must be None or a non-empty string"):
         api.post_htc_projects_tasks_jobs_cancel(scripted, "p", "t", group="")
     assert not service.asked
 
@@ -152,7 +152,7 @@ def test_a_body_is_sent_as_json(service: Service, scripted: HtcSession) -> None:
 
 
 @pytest.mark.parametrize("wanted", [0, 1, 2, 3, 4, 5, 9, None])
-def test_at_most_so_many_items_are_returned_and_no_page_too_many_fetched(
+def test_at_most_the_requested_items_are_returned_and_no_page_too_many_fetched(
     service: Service, scripted: HtcSession, wanted: int | None
 ) -> None:
     logs = f"{JOBS}/j/logs"
@@ -164,7 +164,7 @@ def test_at_most_so_many_items_are_returned_and_no_page_too_many_fetched(
     assert len(service.asked_for(logs)) == (count + 1) // 2
 
 
-def test_a_payload_that_is_no_json_is_refused_before_it_is_sent(
+def test_a_payload_that_is_no_json_is_rejected_before_it_is_sent(
     service: Service, scripted: HtcSession
 ) -> None:
     loop: list[object] = []
@@ -210,7 +210,7 @@ def test_a_page_that_names_itself_is_read_once(service: Service, scripted: HtcSe
 
 
 def refuses_more_than(largest: int, *pages: Answer) -> Callable[[Asked], Answer]:
-    """An answer that refuses larger pages with 400."""
+    """A response that rejects larger pages with 400."""
     left = list(pages)
 
     def answer(asked: Asked) -> Answer:
@@ -221,7 +221,7 @@ def refuses_more_than(largest: int, *pages: Answer) -> Callable[[Asked], Answer]
     return answer
 
 
-def test_a_service_that_refuses_large_pages_is_asked_for_smaller_ones(
+def test_a_service_that_rejects_large_pages_gets_smaller_requests(
     service: Service, scripted: HtcSession
 ) -> None:
     following = f"{service.url}/htc/projects?pageIndex=2&pageSize=500"
@@ -233,7 +233,7 @@ def test_a_service_that_refuses_large_pages_is_asked_for_smaller_ones(
     assert sizes == [["1000"], ["500"], ["500"], ["500"]]
 
 
-def test_a_listing_that_is_refused_for_another_reason_is_refused(
+def test_a_listing_that_is_rejected_for_another_reason_is_rejected(
     service: Service, scripted: HtcSession
 ) -> None:
     service.on(PROJECTS, Answer({"message": "no"}, status=400), Answer(status=400), page("a"))
@@ -266,7 +266,7 @@ def test_a_relative_next_is_followed(service: Service, scripted: HtcSession, rel
 def test_a_next_at_another_address_is_an_error_and_nothing_is_sent_there(
     service: Service, scripted: HtcSession, foreign: str
 ) -> None:
-    """1.1.0 returns the short listing without a word."""
+    """1.1.0 silently returns an incomplete listing."""
     service.on(PROJECTS, page("a", next=foreign))
     with pytest.raises(HtcResponseError, match=r"listProjects: .* nothing was sent there"):
         names(scripted)
@@ -309,7 +309,7 @@ def test_pages_are_fetched_as_they_are_needed(
     assert len(service.asked_for(JOBS)) == 2
 
 
-# ---- answers
+# ---- responses
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_each_error_status_has_its_exception(
     service: Service, scripted: HtcSession, status: int, kind: type[HtcStatusError]
 ) -> None:
     service.on(PROJECTS, Answer(status=status))
-    with pytest.raises(kind, match=f"listProjects was answered with HTTP {status}") as info:
+    with pytest.raises(kind, match=f"listProjects failed with HTTP {status}") as info:
         names(scripted)
     assert type(info.value) is kind
     assert (info.value.status_code, info.value.operation) == (status, "listProjects")
@@ -385,7 +385,7 @@ def test_the_service_s_words_are_in_the_error_and_its_pages_are_cut(
 
 
 def test_what_was_sent_is_not_in_the_error(service: Service, scripted: HtcSession) -> None:
-    """In 1.1.0 it is, with the values of environment variables."""
+    """In 1.1.0, it is, with the values of environment variables."""
     service.on("POST /htc/projects", Answer({"errorType": "A"}, 400))
     with pytest.raises(HtcBadRequestError) as info:
         api.post_htc_projects(scripted, {"projectName": "s3cret"})
@@ -421,12 +421,12 @@ def test_a_header_that_can_not_be_sent_is_not_shown(scripted: HtcSession, header
     assert "s3c" not in str(info.value)
 
 
-def test_text_without_a_utf_8_form_is_refused(
+def test_text_that_utf_8_can_not_encode_is_rejected(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:
     with pytest.raises(HtcValidationError, match="UTF-8"):
         htcjobs.get_jobs(scripted, scripted_task, "\ud800")
-    with pytest.raises(HtcValidationError, match="projectId: must be text that has a UTF-8"):
+    with pytest.raises(HtcValidationError, match="projectId: must be text that UTF-8 can encode"):
         api.get_htc_projects(scripted, "\ud800")
     assert not service.asked
 
@@ -470,7 +470,7 @@ def test_no_proxy_leads_to_this_machine(
     "drip", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"], ids=["silent", "in drops"]
 )
 def test_an_answer_that_takes_too_long_is_an_htc_exception(drip: bytes) -> None:
-    """1.1.0 reads a body that comes in drops for ever."""
+    """1.1.0 has no total timeout for a slow body."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         over = threading.Event()
 

@@ -107,7 +107,7 @@ def test_the_time_limit_is_each_session_s_own() -> None:
 
 def test_the_other_settings_are_carried_and_this_session_s_stay(service: Service) -> None:
     with HtcSession("named", api_key="key", base_url=service.url) as rescale:
-        rescale.status_refresh_seconds = 9.5  # changed since
+        rescale.status_refresh_seconds = 9.5  # changed after creation
         before = rescale.__getstate__()
         other = rescale.with_options(image_wait_seconds=1.5, mark_submissions=False)
         assert (other.workspace, other.base_url) == ("named", service.url)
@@ -172,7 +172,7 @@ def test_a_session_of_the_user_s_own_kind_stays_one(service: Service) -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("value", ["5", -1, float("nan"), b""])
-def test_an_invalid_option_is_refused_by_name_as_in_the_constructor(name: str, value: Any) -> None:
+def test_an_invalid_option_is_rejected_by_name_as_in_the_constructor(name: str, value: Any) -> None:
     rescale = HtcSession(api_key="key", base_url="http://htc.example")
     with pytest.raises(HtcValidationError) as at_first:
         HtcSession(api_key="key", **{name: value})
@@ -207,3 +207,26 @@ def test_what_one_session_learns_of_page_sizes_the_other_knows(
             htcjobs.get_jobs(session, scripted_task)
     sizes = [asked.query["pageSize"] for asked in service.asked if "tasks" in asked.path]
     assert sizes == [["1000"], ["500"], ["500"]]
+
+
+def test_the_environment_sets_the_interval_unless_the_argument_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RESCALEHTC_STATUS_REFRESH_SECONDS", " 0.5 ")
+    assert HtcSession(api_key="k").status_refresh_seconds == 0.5
+    assert HtcSession(api_key="k", status_refresh_seconds=0).status_refresh_seconds == 0
+    monkeypatch.setenv("RESCALEHTC_STATUS_REFRESH_SECONDS", "")
+    assert HtcSession(api_key="k").status_refresh_seconds == 30.0
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "nan", "inf", "1e300"])
+def test_an_invalid_interval_in_the_environment_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("RESCALEHTC_STATUS_REFRESH_SECONDS", value)
+    with pytest.raises(
+        HtcValidationError,
+        match="RESCALEHTC_STATUS_REFRESH_SECONDS: must be a number of seconds of at least 0",
+    ):
+        HtcSession(api_key="k")
+    assert HtcSession(api_key="k", status_refresh_seconds=1).status_refresh_seconds == 1

@@ -1,4 +1,4 @@
-"""Options, hooks, log lines and spans of asynchronous sessions are those of blocking ones."""
+"""Asynchronous sessions have the same options, hooks, log lines and spans as blocking ones."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_hooks_log_lines_and_spans_are_there_for_each_attempt(
 
 
 @pytest.mark.parametrize("kind", [ValueError, HtcServerError])
-def test_an_exception_of_a_hook_leaves_unchanged_and_says_what_may_exist(
+def test_an_exception_of_a_hook_leaves_unchanged_and_lists_the_jobs_that_may_exist(
     service: Service, watch: Watch, scripted_task: HtcTask, jobs: list[Any], kind: type[Exception]
 ) -> None:
     error = kind("mine", 503)

@@ -1,4 +1,4 @@
-"""OpenTelemetry: a span for each call, a child for each attempt, and traces that go on in jobs."""
+"""OpenTelemetry: a span per call, a child per attempt, and traces that continue in jobs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TRACEPARENT = "TRACEPARENT"
 
 
 class Spans:
-    """A tracer provider, and the spans that ended."""
+    """A tracer provider, and its finished spans."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -130,7 +130,7 @@ def test_a_failed_call_says_so(service: Service, spans: Spans) -> None:
         [span] = spans.named(name)
         assert attributes(span)["error.type"] == "403"
         assert span.status.status_code is StatusCode.ERROR
-        assert span.status.description == "listProjects was answered with HTTP 403: no"
+        assert span.status.description == "listProjects failed with HTTP 403: no"
         assert not span.events
 
 
@@ -195,7 +195,7 @@ def test_a_pickled_copy_is_instrumented_for_the_process_s_own_provider(
     first = spans.instrumented(service.url, trace_jobs=True)
     with pickle.loads(pickle.dumps(first)) as again:
         again.do_authenticate()
-        assert again.client.observers.job_variables() == {}  # there is no span around it
+        assert again.client.observers.job_variables() == {}  # outside of a span
     assert there.named("getToken")
     assert spans.ended == []
     there.provider.shutdown()
@@ -206,12 +206,12 @@ def test_only_a_session_can_be_instrumented() -> None:
         otel.instrument(5)  # type: ignore[arg-type]
 
 
-# ---- traces that go on in jobs
+# ---- traces that continue in jobs
 
 
 @pytest.fixture
 def taking(service: Service) -> Service:
-    """The service takes submissions."""
+    """A service that accepts submissions."""
 
     def take(asked: Asked) -> Answer:
         ids = [{"projectId": "p", "taskId": "t", "parentJobId": f"j{n}"} for n in range(100)]
@@ -239,7 +239,7 @@ def test_jobs_get_the_trace_only_on_request(
     assert variables(asked) == [{}]
 
 
-def test_jobs_go_on_with_the_trace_of_their_submission(
+def test_jobs_continue_with_the_trace_of_their_submission(
     taking: Service, spans: Spans, scripted_task: HtcTask
 ) -> None:
     with (
@@ -316,7 +316,7 @@ def test_without_the_extra_the_import_says_what_to_install_and_the_rest_works() 
         "except ModuleNotFoundError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert 'needs opentelemetry: pip install "rescalehtc[otel]"' in done.stdout
+    assert 'needs opentelemetry: pip install "rescalehtc[otel]>=2"' in done.stdout
     assert done.stderr == ""
 
 

@@ -1,4 +1,4 @@
-"""Sessions, and what holds one, in pickles, copies and process pools."""
+"""Sessions, and objects that contain a session, in pickles, copies and process pools."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_copy_is_made_as_the_session_was_and_works(
     service.on(PROJECTS, Answer({"items": [{"projectId": "p"}]}))
     with HtcSession("named", "/folder", "key-1", base_url=service.url, **SETTINGS) as first:
         assert len(htcprojects.get_projects(first)) == 1
-        first.status_refresh_seconds = 9.5  # settings that were changed since
+        first.status_refresh_seconds = 9.5  # settings that were changed after creation
         again = way(first)
         assert len(htcprojects.get_projects(again)) == 1
     with again:
@@ -66,7 +66,7 @@ def test_a_copy_is_made_as_the_session_was_and_works(
 
 
 def test_every_setting_is_carried() -> None:
-    """Whatever argument a session takes, a copy has its value: compared by what it is made of."""
+    """A copy of a session has the values of all arguments, compared by their state."""
     keyword_only = [
         p.name
         for p in inspect.signature(HtcSession).parameters.values()
@@ -103,7 +103,7 @@ def test_a_pickle_carries_a_given_key_but_no_token_and_no_key_that_was_found(
 def test_a_copy_without_a_given_key_finds_its_credential_where_it_is_with_its_first_call(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pool's worker that could not read its arguments would make the pool hang or break."""
+    """A pool would hang or break if a worker could not unpickle its arguments."""
     service.on(PROJECTS, Answer({"items": []}))
     monkeypatch.setenv("RESCALE_API_BASE_URL", service.url)
     monkeypatch.setenv("RESCALE_API_KEY", "key-here")
@@ -132,7 +132,7 @@ def test_threads_that_share_a_fresh_copy_ask_for_one_token(service: Service) -> 
 
 
 def test_a_session_in_use_by_a_thread_can_be_copied(service: Service) -> None:
-    """Locks that are held do not get into the copy."""
+    """A copy has no held locks."""
     service.on(PROJECTS, Answer({"items": []}))
     first = HtcSession(api_key="key", base_url=service.url)
 
@@ -148,14 +148,14 @@ def test_a_session_in_use_by_a_thread_can_be_copied(service: Service) -> None:
 
 @dataclass
 class Study:
-    """A user's own object with a session in it."""
+    """A user's object that contains a session."""
 
     rescale: HtcSession
     name: str
 
 
 class Named(HtcSession):
-    """A user's own session."""
+    """A user's subclass of a session."""
 
     def __init__(self, name: str, base_url: str) -> None:
         super().__init__(api_key="key", base_url=base_url)

@@ -42,7 +42,7 @@ CLAIMS = {
 
 @pytest.fixture(autouse=True)
 def known(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service knows the user, whose workspace is acme."""
+    """A service with a user in the workspace acme."""
     monkeypatch.setenv("RESCALE_API_BASE_URL", service.url)
     belongs_to(service, "acme")
     service.on("GET /auth/token/whoami", Answer(CLAIMS))
@@ -80,7 +80,7 @@ def refused(*arguments: str, key: str | None = None, **variables: str) -> str:
 
 
 def read_until(terminal: int, sign: bytes | None = None) -> bytes:
-    """What a terminal shows until it has shown the sign, or until its end."""
+    """The output of a terminal until the sign, or until the end."""
     shown = b""
     while sign is None or sign not in shown:
         assert select.select([terminal], [], [], HANG_SECONDS)[0]
@@ -126,7 +126,7 @@ def test_the_variable_of_1_1_0_goes_first(service: Service, config: Path) -> Non
     assert status == 0
     assert (config / "acme" / "rescale_api_token.txt").read_text() == KEY
     assert "note: a session for the workspace default does not use this key" in output
-    assert "RESCALE_API_KEY goes first" in output
+    assert "RESCALE_API_KEY overrides it" in output
 
 
 def test_a_terminal_does_not_show_what_is_typed(config: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_terminal_does_not_show_what_is_typed(config: Path) -> None:
         [*SCRIPT, "-i"], stdin=slave, stdout=slave, stderr=slave, terminal=True
     ) as process:
         os.close(slave)
-        shown = read_until(master, b"not shown):")
+        shown = read_until(master, b"is hidden):")
         os.write(master, f"{KEY}\n".encode())
         shown += read_until(master)
         os.close(master)
@@ -147,13 +147,13 @@ def test_a_terminal_does_not_show_what_is_typed(config: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "\n", "two words\n", "\x1b[A\n", "schlüssel\n"])
-def test_what_can_be_no_key_is_refused(service: Service, config: Path, key: str) -> None:
-    assert "what was typed" in refused("-i", key=key)
+def test_an_invalid_key_is_rejected(service: Service, config: Path, key: str) -> None:
+    assert "your input" in refused("-i", key=key)
     assert not service.asked
     assert not config.exists()
 
 
-def test_a_key_that_the_service_refuses_is_not_kept(service: Service, config: Path) -> None:
+def test_a_key_that_the_service_rejects_is_not_kept(service: Service, config: Path) -> None:
     service.on(USER, Answer(status=401))
     error = refused(RESCALE_API_TOKEN=KEY)
     assert service.url in error
@@ -165,7 +165,7 @@ def test_a_key_that_the_service_refuses_is_not_kept(service: Service, config: Pa
 def test_errors_of_the_service_are_one_line(service: Service, config: Path) -> None:
     at_once = {"Retry-After": "0"}
     service.on(USER, Answer(b"<html>\n<p>\x1b[2J\n", status=500, headers=at_once))
-    assert "getUser was answered with HTTP 500" in refused(RESCALE_API_TOKEN=KEY)
+    assert "getUser failed with HTTP 500" in refused(RESCALE_API_TOKEN=KEY)
     assert "RESCALE_API_BASE_URL" in refused(RESCALE_API_TOKEN=KEY, RESCALE_API_BASE_URL="x")
     assert not config.exists()
 
@@ -184,9 +184,9 @@ def test_a_service_that_is_not_there_is_one_line_too(
     assert not config.exists()
 
 
-def test_a_check_that_fails_afterwards_is_told(service: Service, config: Path) -> None:
+def test_a_check_that_fails_afterwards_is_reported(service: Service, config: Path) -> None:
     service.on("GET /auth/token", Answer(status=401))
-    assert "refuses the credential" in refused(RESCALE_API_TOKEN=KEY)
+    assert "rejects the credential" in refused(RESCALE_API_TOKEN=KEY)
 
 
 # ---- the link
@@ -226,7 +226,7 @@ def test_a_default_that_is_no_link_is_not_destroyed(config: Path, is_folder: boo
         default.write_text("old")
     before = files(config)
     error = refused(RESCALE_API_TOKEN=KEY)
-    assert f"{default} is not a link" in error
+    assert f"{default} exists and is not a link" in error
     assert "--workspace" in error
     assert files(config) == before
 
@@ -250,7 +250,7 @@ def test_a_workspace_named_default_does_not_go_into_another_one_s_folder(
 @pytest.mark.parametrize(
     "name", ["", " ", ".", "..", "../x", "a/b", "/tmp", "a\0b", "a\nb", "\x1b[2J", "\ud800", "x" * 300]
 )  # fmt: skip
-def test_a_name_that_is_no_folder_s_is_refused_unless_another_is_chosen(
+def test_a_name_that_is_no_folder_s_is_rejected_unless_another_is_chosen(
     service: Service, config: Path, name: str
 ) -> None:
     belongs_to(service, name)
@@ -286,7 +286,7 @@ def test_a_chosen_workspace_leaves_default_as_it_is(service: Service, config: Pa
     assert (config / "default").resolve() == config / "acme"
     assert (config / "mine" / "rescale_api_token.txt").read_text() == f"{KEY}-2"
     assert "HtcSession('mine') uses this key" in output
-    assert "the service's name for the workspace is second" in output
+    assert "the workspace's name on the service is second" in output
 
 
 @pytest.mark.parametrize("arguments", [["--workspace", "a/b"], ["--workspace", ""], ["--nonsense"], ["--workspace"], ["x"]])  # fmt: skip
@@ -335,7 +335,7 @@ def test_a_key_kept_inside_a_job_is_said_to_be_second(service: Service, config: 
     status, output, _ = run(RESCALE_API_TOKEN=KEY, RESCALE_HTC_REFRESH_TOKEN="refresh")
     assert status == 0
     assert (config / "default" / "rescale_api_token.txt").read_text() == KEY
-    assert "RESCALE_HTC_REFRESH_TOKEN goes first" in output
+    assert "RESCALE_HTC_REFRESH_TOKEN overrides it" in output
 
 
 def test_with_nothing_to_authenticate_with_it_says_where_it_looked() -> None:
@@ -408,7 +408,7 @@ def test_a_signal_at_the_prompt_leaves_a_terminal_that_shows_what_is_typed(
 ) -> None:
     master, slave = pty.openpty()
     with programs.Process([*SCRIPT, "-i"], stdin=slave, stdout=slave, stderr=slave) as process:
-        read_until(master, b"not shown")
+        read_until(master, b"is hidden")
         assert not termios.tcgetattr(slave)[3] & termios.ECHO
         until(process.sleeps)
         process.send_signal(number)
@@ -431,7 +431,7 @@ def test_an_empty_variable_counts_as_not_set(config: Path) -> None:
     assert "RESCALE_API_KEY" in output
 
 
-def test_a_name_outside_of_the_terminals_encoding_is_told(service: Service) -> None:
+def test_a_name_outside_of_the_terminals_encoding_is_reported(service: Service) -> None:
     service.on("GET /auth/token/whoami", Answer({**CLAIMS, "userFullName": "Käthe"}))
     done = subprocess.run(
         SCRIPT,

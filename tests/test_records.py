@@ -1,4 +1,4 @@
-"""What 1.1.0 returned as dictionaries is a dictionary still, and has typed attributes too."""
+"""Dictionaries that 1.1.0 returned are still dictionaries, and also have typed attributes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def rescale() -> Iterator[HtcSession]:
-    """A session with an emulator of its own, because limits are set."""
+    """A session with its own emulator, because the tests set limits."""
     with Emulator() as emulator, emulator.session() as rescale:
         yield rescale
 

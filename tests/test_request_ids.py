@@ -1,4 +1,4 @@
-"""The id that the service gives a request is on the exception, and at the end of its message."""
+"""Exceptions have the service's request id, also at the end of their message."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_it_is_read_from_each_header_that_is_in_use(
     error = failure(scripted)
     assert isinstance(error, HtcBadRequestError)
     assert error.request_id == "id-1"
-    assert str(error) == "listProjects was answered with HTTP 400: no (request id id-1)"
+    assert str(error) == "listProjects failed with HTTP 400: no (request id id-1)"
 
 
 def test_the_service_s_own_id_comes_before_those_of_gateways_and_proxies(
@@ -81,7 +81,7 @@ def test_without_one_it_is_none_and_the_message_says_nothing(
     service.on(PROJECTS, Answer(None, 403, headers))
     error = failure(scripted)
     assert error.request_id is None
-    assert str(error) == "listProjects was answered with HTTP 403"
+    assert str(error) == "listProjects failed with HTTP 403"
     assert HtcForbiddenError("o", 403).request_id is None
 
 
@@ -127,14 +127,14 @@ def test_it_is_harmless_in_a_message(service: Service, scripted: HtcSession) -> 
     assert len(request_id) == 200
 
 
-def test_a_refused_credential_has_it(service: Service, scripted: HtcSession) -> None:
+def test_a_rejected_credential_has_it(service: Service, scripted: HtcSession) -> None:
     service.on("GET /auth/token", Answer(None, 401, {"x-request-id": "id-1"}))
     error = failure(scripted)
     assert isinstance(error, HtcCredentialsError)
     assert error.request_id == "id-1"
 
 
-def test_a_refused_upload_has_it(service: Service, scripted: HtcSession) -> None:
+def test_a_rejected_upload_has_it(service: Service, scripted: HtcSession) -> None:
     service.on("PUT /store", Answer(b"<Error/>", 403, {"x-amz-request-id": "S3-1"}))
     with pytest.raises(HtcForbiddenError, match=r"\(request id S3-1\)$") as caught:
         scripted.upload(f"{service.url}/store?X-Amz-Signature=s", io.BytesIO(b"content"))

@@ -1,4 +1,4 @@
-"""What is sent again, and when: the decisions themselves, and the session's loop around them."""
+"""Which requests are retried, and when: the decisions, and the session's loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rescalehtc import HtcSession, api
 from rescalehtc._client import retry
 from rescalehtc._client.retry import (
     Retries,
-    RetryPolicy,
+    RetrySettings,
     is_outcome_unknown,
     may_retry,
     parse_retry_after,
@@ -50,7 +50,7 @@ seconds = st.floats(0, 1e6)
 chances = st.floats(0, 1)
 
 
-# ---- how long to wait
+# ---- waits
 
 
 @given(seconds, st.integers(0, 10_000), chances)
@@ -60,7 +60,7 @@ chances = st.floats(0, 1)
 def test_the_wait_is_at_least_half_of_a_backoff_that_doubles_up_to_30_s(
     backoff: float, retries: int, chance: float
 ) -> None:
-    wait = RetryPolicy(5, backoff, 900.0).wait(retries, None, chance)
+    wait = RetrySettings(5, backoff, 900.0).wait(retries, None, chance)
     longest = min(30.0, backoff * 2.0 ** min(retries, 60))
     assert wait == pytest.approx(longest * (1 + chance) / 2)
     assert longest / 2 <= wait <= 30
@@ -70,10 +70,10 @@ def test_the_wait_is_at_least_half_of_a_backoff_that_doubles_up_to_30_s(
 @example(1.0, 0, 0.0)
 @example(0.0, 0, 59.9)
 @example(0.0, 0, 60.1)
-def test_the_wait_is_what_the_service_asks_for_but_at_most_60_s(
+def test_the_wait_is_what_the_service_requests_but_at_most_60_s(
     backoff: float, retries: int, asked: float
 ) -> None:
-    wait = RetryPolicy(5, backoff, 900.0).wait(retries, asked, 0.5)
+    wait = RetrySettings(5, backoff, 900.0).wait(retries, asked, 0.5)
     assert wait == min(asked, 60.0)
 
 
@@ -90,7 +90,7 @@ def test_a_date_is_read_in_any_zone_and_one_that_has_passed_is_no_wait(
     assert parse_retry_after(format_datetime(date), NOW) == max(0, ahead)
     in_utc = date.astimezone(UTC)
     assert parse_retry_after(format_datetime(in_utc, usegmt=True), NOW) == max(0, ahead)
-    # RFC 5322 writes a zone that nobody knows as -0000; HTTP's dates are in UTC.
+    # In RFC 5322, -0000 is an unknown time zone. HTTP dates are in UTC.
     assert parse_retry_after(format_datetime(in_utc.replace(tzinfo=None)), NOW) == max(0, ahead)
 
 
@@ -126,30 +126,30 @@ def test_whatever_a_retry_after_says_it_is_a_wait_or_nothing(text: str) -> None:
         assert asked is None
 
 
-def test_no_header_asks_for_nothing() -> None:
+def test_no_header_requests_nothing() -> None:
     assert parse_retry_after(None, NOW) is None
 
 
-# ---- how often
+# ---- number of retries
 
 
-def waits(policy: RetryPolicy, answers: list[int]) -> list[float | None]:
+def waits(policy: RetrySettings, answers: list[int]) -> list[float | None]:
     """The waits after failures, each with the number of answers that the session had by then."""
     retries = Retries(policy, 0)
     return [retries.next_wait(answered, None, 1.0) for answered in answers]
 
 
 def test_failures_are_counted_while_the_service_answers_nothing() -> None:
-    assert waits(RetryPolicy(3, 1.0, 900.0), [0] * 5) == [1, 2, 4, None, None]
+    assert waits(RetrySettings(3, 1.0, 900.0), [0] * 5) == [1, 2, 4, None, None]
 
 
 def test_an_answer_to_another_request_starts_the_count_again() -> None:
-    assert waits(RetryPolicy(3, 1.0, 900.0), [0, 0, 1, 1, 1, 1]) == [1, 2, 1, 2, 4, None]
+    assert waits(RetrySettings(3, 1.0, 900.0), [0, 0, 1, 1, 1, 1]) == [1, 2, 1, 2, 4, None]
 
 
 @pytest.mark.parametrize("max_retries", [0, 1, 5])
 def test_a_request_is_retried_four_times_max_retries_at_most(max_retries: int) -> None:
-    found = waits(RetryPolicy(max_retries, 1.0, 900.0), list(range(100)))
+    found = waits(RetrySettings(max_retries, 1.0, 900.0), list(range(100)))
     assert found == [1.0] * (4 * max_retries) + [None] * (100 - 4 * max_retries)
 
 
@@ -157,12 +157,12 @@ def test_a_request_is_retried_four_times_max_retries_at_most(max_retries: int) -
 
 
 class Interrupted(HtcException):
-    """An exception that nothing is known of."""
+    """An unknown exception."""
 
 
 NOT_SENT = HtcConnectionError("x", request_sent=False)
 ERRORS: list[tuple[HtcException, bool, bool, bool]] = [
-    # the error; may a GET be sent again, may a submission, is that one's outcome unknown
+    # the error; whether a GET or a submission may be retried; whether the outcome is unknown
     (NOT_SENT, True, True, False),
     (HtcTimeoutError("x", request_sent=False), True, True, False),
     (HtcConnectionError("x"), True, False, True),
@@ -187,7 +187,7 @@ ERRORS: list[tuple[HtcException, bool, bool, bool]] = [
     ERRORS,
     ids=[f"{type(error).__name__}-{error.status_code}-{vars(error)}" for error, *_ in ERRORS],
 )
-def test_what_is_sent_again_and_what_stays_unknown(
+def test_what_is_retried_and_what_stays_unknown(
     error: HtcException, repeats: bool, submits_again: bool, unknown: bool
 ) -> None:
     for operation in (api.LIST_JOBS, api.CANCEL_JOBS):
@@ -198,7 +198,7 @@ def test_what_is_sent_again_and_what_stays_unknown(
 
 
 def test_what_changes_something_more_each_time_is_known() -> None:
-    """GET, PUT and DELETE can be repeated; of the others, those that change nothing more."""
+    """GET, PUT and DELETE are idempotent, and some other operations."""
     operations = {v.id: v for v in vars(api).values() if hasattr(v, "is_idempotent")}
     for operation in operations.values():
         if operation.method in ("GET", "PUT", "DELETE"):
@@ -213,7 +213,7 @@ def test_what_changes_something_more_each_time_is_known() -> None:
 
 @pytest.fixture
 def waiting(service: Service) -> Iterator[HtcSession]:
-    """A session that waits the longest it may each time; waiting takes no time."""
+    """A session with maximum waits, on a clock that skips them."""
     with HtcSession(api_key="k", base_url=service.url, max_retries=7) as rescale:
         inject_clock(rescale).chance = 1.0
         yield rescale
@@ -238,7 +238,7 @@ def cancel(rescale: HtcSession) -> Any:
     return rescale.send(api.CANCEL_JOBS.call({"projectId": "p", "taskId": "t"}))
 
 
-def test_a_call_that_fails_is_sent_again_max_retries_times_after_growing_waits(
+def test_a_call_that_fails_is_retried_max_retries_times_after_growing_waits(
     service: Service, waiting: HtcSession, clock: TestIo
 ) -> None:
     service.on(PROJECTS, Answer(status=503))
@@ -250,7 +250,7 @@ def test_a_call_that_fails_is_sent_again_max_retries_times_after_growing_waits(
 
 
 @pytest.mark.parametrize("max_retries", [0, 1, 3])
-def test_max_retries_is_how_often_a_call_is_sent_again(service: Service, max_retries: int) -> None:
+def test_max_retries_is_how_often_a_call_is_retried(service: Service, max_retries: int) -> None:
     service.on(PROJECTS, Answer(status=500))
     service.on("GET /auth/token", Answer(TOKEN))
     with (
@@ -272,7 +272,7 @@ def test_a_call_that_succeeds_in_the_end_returns(
 
 
 @pytest.mark.parametrize(("asked", "waits"), [("7", [7]), ("0", [0]), ("3600", [60])])
-def test_retry_after_is_heeded_also_by_submissions_that_were_refused(
+def test_retry_after_is_respected_also_by_submissions_that_were_rejected(
     service: Service, waiting: HtcSession, clock: TestIo, asked: str, waits: list[float]
 ) -> None:
     service.on(SUBMIT, Answer(status=429, headers={"Retry-After": asked}), Answer([]))
@@ -309,7 +309,7 @@ def test_a_cancellation_can_be_repeated(service: Service, waiting: HtcSession) -
     assert len(service.asked_for(CANCEL)) == 2
 
 
-def test_nothing_is_sent_again_that_would_come_after_the_deadline(service: Service) -> None:
+def test_nothing_is_retried_that_would_come_after_the_deadline(service: Service) -> None:
     service.on(PROJECTS, Answer(status=503))
     with HtcSession(
         api_key="k", base_url=service.url, max_retries=100, deadline_seconds=8
@@ -321,7 +321,7 @@ def test_nothing_is_sent_again_that_would_come_after_the_deadline(service: Servi
     assert clock.slept == [1, 2, 4]
 
 
-def test_the_deadline_begins_anew_with_each_call(
+def test_the_deadline_restarts_with_each_call(
     service: Service, waiting: HtcSession, clock: TestIo
 ) -> None:
     service.on(PROJECTS, NO_PROJECTS)
@@ -339,7 +339,7 @@ def test_a_service_that_only_asks_to_wait_is_asked_max_retries_times_more(
     assert clock.slept == [1] * 7
 
 
-def test_a_refused_token_does_not_count_as_a_retry(service: Service) -> None:
+def test_a_rejected_token_does_not_count_as_a_retry(service: Service) -> None:
     renewed = Answer({**TOKEN, "tokenValue": "token-2"})
     service.on("GET /auth/token", Answer(TOKEN), renewed)
     service.on(SUBMIT, Answer(status=401), Answer([]))
@@ -349,7 +349,7 @@ def test_a_refused_token_does_not_count_as_a_retry(service: Service) -> None:
     assert clock.slept == []
 
 
-def test_a_key_that_is_refused_is_not_sent_again(service: Service) -> None:
+def test_a_key_that_is_rejected_is_not_retried(service: Service) -> None:
     service.on("GET /auth/token", Answer(status=401))
     with (
         HtcSession(api_key="k", base_url=service.url) as rescale,

@@ -1,4 +1,4 @@
-"""The documented interface: names, order, defaults and kinds of every parameter."""
+"""The documented interface: the name, order, default and kind of every parameter."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ RETURNED = {
 
 @pytest.mark.parametrize("entry", DOCUMENTED)
 def test_a_documented_signature_is_kept(entry: str) -> None:
-    """Names, order and defaults are the documented ones; additions are keyword-only."""
+    """Names, order and defaults are as documented. New parameters are keyword-only."""
     target: object = htcjobs
     for name in entry.split("."):
         target = getattr(target, name)

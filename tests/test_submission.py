@@ -1,4 +1,4 @@
-"""What a mistaken submission gets before anything is sent."""
+"""Invalid submissions fail before a request is sent."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def task_in(*regions: str) -> HtcTask:
 
 
 def problems(rescale: HtcSession, task: HtcTask, **arguments: Any) -> dict[str, str]:
-    """The problems of these arguments by name."""
+    """The problems of these arguments, by name."""
     with pytest.raises(HtcValidationError) as info:
         htcjobs.create_job_batch(rescale, task, **{**GOOD, **arguments})
     assert len(info.value.problems) == len(dict(info.value.problems))
@@ -55,7 +55,7 @@ def raw_problems(rescale: HtcSession, task: HtcTask, payload: Any) -> dict[str, 
 
 @pytest.fixture
 def accepting(service: Service) -> Service:
-    """The scripted service with a ready image, that takes every submission."""
+    """The scripted service with a ready image, which accepts every submission."""
 
     def submitted(asked: Any) -> Answer:
         ids = {"projectId": "p", "taskId": "t", "group": "g"}
@@ -67,7 +67,7 @@ def accepting(service: Service) -> Service:
 
 
 def without_mark(requests: Any) -> Any:
-    """The submit requests as they were before they were marked."""
+    """The submit requests without their marks."""
     for request in requests:
         definition = request["htcJobDefinition"]
         del definition["tags"]["rescalehtc-submission"]
@@ -102,7 +102,7 @@ ARGUMENT_PROBLEMS = [
     ({"envs": {"FINE": "", "RDF_X": SECRET}}, "envs.RDF_X", "RDF_X is reserved"),
     ({"envs": {"A=B": SECRET}}, "envs.A=B", "without '='"),
     ({"envs": {"": SECRET}}, "envs[0].name", "must be"),
-    ({"envs": {"\ud800": SECRET}}, "envs[0].name", "a UTF-8 form"),
+    ({"envs": {"\ud800": SECRET}}, "envs[0].name", "text that UTF-8 can encode"),
     ({"envs": {1: SECRET}}, "envs", "must have strings as its keys"),
     ({"envs": {"name": "A", "value": SECRET}}, "envs", "a list of such dictionaries with 'name'"),
     ({"claims": {"A": None}}, "claims.A", "a string, got None"),
@@ -125,16 +125,16 @@ ARGUMENT_PROBLEMS = [
     ({"working_dir": ["a"]}, "working_dir", "a string, got list"),
     ({"region": 5}, "region", "got 5"),
     ({"region": b"AWS_US_EAST_1"}, "region", "got 'AWS_US_EAST_1'"),
-    ({"batch_size": 10**5000}, "batch_size", "got one far outside of that"),
+    ({"batch_size": 10**5000}, "batch_size", "got a number far out of range"),
     ({"job_tags": {1: "a"}}, "job_tags", "must have strings as its keys"),
-    ({"job_tags": {"\ud800": "1"}}, "job_tags", "text that has a UTF-8 form"),
-    ({"commands": ["\ud800"]}, "commands", "text that has a UTF-8 form"),
-    ({"envs": [{"name": "A", "value": "\ud800"}]}, "envs[0].value", "a UTF-8 form"),
+    ({"job_tags": {"\ud800": "1"}}, "job_tags", "text that UTF-8 can encode"),
+    ({"commands": ["\ud800"]}, "commands", "text that UTF-8 can encode"),
+    ({"envs": [{"name": "A", "value": "\ud800"}]}, "envs[0].value", "text that UTF-8 can encode"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "where", "message"), ARGUMENT_PROBLEMS)
-def test_a_wrong_argument_is_named_with_what_would_be_right(
+def test_a_wrong_argument_is_named_with_the_valid_values(
     service: Service,
     scripted: HtcSession,
     arguments: dict[str, Any],
@@ -181,7 +181,7 @@ def test_a_region_must_be_given_if_the_project_s_are_not_known(
     accepting: Service, scripted: HtcSession
 ) -> None:
     task = HtcTask({"projectId": "p", "taskId": "t"}, HtcProject({"projectId": "p"}))
-    assert "does not carry its regions" in problems(scripted, task)["region"]
+    assert "has no regions to choose a default from" in problems(scripted, task)["region"]
     htcjobs.create_job_batch(scripted, task, **GOOD, region="AWS_EU_WEST_1")
     assert accepting.asked[-1].json[0]["regions"] == ["AWS_EU_WEST_1"]
 
@@ -201,7 +201,7 @@ def test_a_region_must_be_given_if_the_project_s_are_not_known(
 def test_a_region_of_any_cloud_is_sent_as_regions_with_its_cloud(
     accepting: Service, scripted: HtcSession, region: str, provider: str | None
 ) -> None:
-    """1.1.0 sends `region`, which the service does not have, and knows two clouds."""
+    """1.1.0 sends `region`, which the service does not have, and supports two cloud providers."""
     htcjobs.create_job_batch(scripted, task_in(region), **GOOD)
     sent = accepting.asked[-1].json[0]
     assert sent["regions"] == [region]
@@ -258,7 +258,7 @@ def test_every_argument_is_sent_where_it_belongs(accepting: Service, scripted: H
 def test_plain_dictionaries_stand_for_lists_of_pairs(
     accepting: Service, scripted: HtcSession
 ) -> None:
-    """In arguments and in payloads alike; what was given is not changed."""
+    """In arguments and in payloads. The caller's objects do not change."""
     pairs = {"A": "1", "B": ""}
     named = [{"name": "A", "value": "1"}, {"name": "B", "value": ""}]
     keyed = [{"key": "A", "value": "1"}, {"key": "B", "value": ""}]
@@ -289,15 +289,15 @@ REQUEST: dict[str, Any] = {"htcJobDefinition": DEFINITION}
     [
         (REQUEST, "payload", "a list of submit requests, got dict"),
         (None, "payload", "a list of submit requests, got NoneType"),
-        ([], "payload", "1 to 100 submit requests, has 0"),
-        ([REQUEST] * 101, "payload", "1 to 100 submit requests, has 101"),
+        ([], "payload", "1 to 100 submit requests, got 0"),
+        ([REQUEST] * 101, "payload", "1 to 100 submit requests, got 101"),
         ([REQUEST, 5], "[1]", "a dictionary with 'htcJobDefinition', got int"),
         ([{}], "[0].htcJobDefinition", "is missing"),
         ([{**REQUEST, "batchSize": 0}], "[0].batchSize", "an integer from 1 to 1000, got 0"),
         ([{**REQUEST, "batchsize": 1}], "[0].batchsize", "did you mean 'batchSize'?"),
         ([{**REQUEST, "region": "X"}], "[0].region", "did you mean 'regions'?"),
         ([{**REQUEST, "regions": ["X_Y"]}], "[0].regions[0]", "AWS_EU_WEST_1; got 'X_Y'"),
-        ([{**REQUEST, "regions": ["AWS_EU_WEST_1"] * 2}], "[0].regions", "without repetitions"),
+        ([{**REQUEST, "regions": ["AWS_EU_WEST_1"] * 2}], "[0].regions", "a list without duplicates"),
         ([{**REQUEST, "retryStrategy": {"maxRetries": 11}}], "[0].retryStrategy.maxRetries", "0 to 10, got 11"),
         ([{"htcJobDefinition": {**DEFINITION, "maxVcpus": 1}}], "[0].htcJobDefinition.maxVcpus", "did you mean 'maxVCpus'?"),
         ([{"htcJobDefinition": {**DEFINITION, "zzz": 1}}], "[0].htcJobDefinition.zzz", "its fields are imageName, maxVCpus"),
@@ -323,7 +323,7 @@ def test_a_payload_names_regions_unless_the_project_has_just_one(
     accepting: Service, scripted: HtcSession, regions: dict[str, Any]
 ) -> None:
     found = raw_problems(scripted, task_in("A_1", "B_1"), [{**REQUEST, **regions}])
-    assert found == {"[0].regions": "must be given, one or more of the project's: A_1, B_1"}
+    assert found == {"[0].regions": "must have at least one of the project's regions: A_1, B_1"}
     payload = [{**REQUEST, **regions, "batchSize": 1}]
     htcjobs.create_job_batch_raw(scripted, task_in("A_1"), payload)
 
@@ -356,7 +356,7 @@ def test_a_payload_may_mix_dictionaries_and_models_and_loses_no_job(
 def test_the_answer_to_a_submission_can_be_submitted_again(
     accepting: Service, scripted: HtcSession
 ) -> None:
-    """What only the service sets is left out, as it ignores it."""
+    """Fields that only the service sets are removed, because it ignores them."""
     batch = htcjobs.create_job_batch_raw(scripted, task_in("A"), [{**REQUEST, "batchSize": 2}])
     assert "parentJobId" in batch.json
     htcjobs.create_job_batch_raw(scripted, task_in("A"), [batch.json])
@@ -412,7 +412,7 @@ def test_long_values_are_cut(scripted: HtcSession) -> None:
     assert len(message) < 250
 
 
-# ---- whatever else
+# ---- other cases
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
@@ -468,7 +468,7 @@ def test_the_error_is_a_value_error_and_survives_pickle(scripted: HtcSession) ->
     assert str(error) == str(info.value)
     assert str(error) == (
         "1 problem in the payload; nothing was sent\n"
-        "  payload: must hold 1 to 100 submit requests, has 0"
+        "  payload: must contain 1 to 100 submit requests, got 0"
     )
 
 
@@ -483,6 +483,6 @@ def test_the_error_is_a_value_error_and_survives_pickle(scripted: HtcSession) ->
         lambda r: htcjobs.HtcJobBatch({}, "t"),  # type: ignore[arg-type]
     ],
 )
-def test_what_is_no_task_is_refused(scripted: HtcSession, call: Any) -> None:
+def test_an_invalid_task_is_rejected(scripted: HtcSession, call: Any) -> None:
     with pytest.raises(HtcValidationError, match="task: must be of type HtcTask"):
         call(scripted)

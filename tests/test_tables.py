@@ -1,4 +1,4 @@
-"""Tables for people: HTML that can't be broken, and data frames with types."""
+"""HTML tables with escaped values, and typed DataFrames."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
+from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks, models, records
 from rescalehtc.exceptions import HtcException, HtcResponseError, HtcValidationError
+
+from .service import Answer, Service
 
 IDS = {"projectId": "p", "taskId": "t"}
 TASK = htctasks.HtcTask(IDS, htcprojects.HtcProject({"projectId": "p"}))
@@ -39,7 +41,7 @@ def html(shown: Any) -> str:
 
 
 class Cells(HTMLParser):
-    """The texts of a table, where nothing but a table is."""
+    """The texts of a table, and only a table."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -102,6 +104,57 @@ def test_what_was_not_fetched_is_not_shown() -> None:
     assert "None" not in html(htcjobs.HtcJobBatch({"parentJobId": "a"}, TASK))
 
 
+def test_projects_and_tasks_are_shown() -> None:
+    project = {"projectId": "p-1", "projectName": "wings", "regions": ["AWS_US_EAST_1"]}
+    assert {"Project", "wings", "p-1", "AWS_US_EAST_1"} <= {
+        *Cells(html(htcprojects.HtcProject(project))).texts
+    }
+    shown = html(htctasks.HtcTask({**IDS, "taskName": "study"}, TASK.project))
+    assert {"Task", "study", "t"} <= {*Cells(shown).texts}
+
+
+def test_lists_are_shown_with_a_row_for_each_of_the_first_objects(service: Service) -> None:
+    projects = [{"projectId": f"p-{n}", "projectName": f"name-{n}"} for n in range(25)]
+    service.on("GET /htc/projects", Answer({"items": projects}))
+    with HtcSession(api_key="key", base_url=service.url) as rescale:
+        listed = htcprojects.get_projects(rescale)
+    assert [project.json for project in listed] == projects
+    texts = Cells(html(listed)).texts
+    assert texts[1] == "Projects, the first 20 of 25"
+    assert "name-19" in texts
+    assert "name-20" not in texts
+
+
+def test_an_empty_list_is_shown(service: Service) -> None:
+    service.on("GET /htc/projects", Answer({"items": []}))
+    with HtcSession(api_key="key", base_url=service.url) as rescale:
+        assert Cells(html(htcprojects.get_projects(rescale))).texts == ["", "Nothing"]
+
+
+def test_records_are_shown_without_what_may_hold_secrets() -> None:
+    job = htcjobs.HtcJob(FULL, TASK)
+    assert {"HTCJob", "FAILED", "a:7"} <= {*Cells(html(job.record)).texts}
+    assert SECRET not in html(job.record)
+    assert SECRET not in html(models.EnvPair(name="PASSWORD", value=SECRET))
+    limit = records.HTCProjectLimitRecord({"vCPUs": 64, "id": 1, "other": {"secret": SECRET}})
+    assert {"HTCProjectLimit", "vCPUs", "64"} <= {*Cells(html(limit)).texts}
+    assert SECRET not in html(limit)
+
+
+def test_failures_are_shown_with_their_last_lines(
+    rescale: HtcSession, task: htctasks.HtcTask
+) -> None:
+    rescale.status_refresh_seconds = 0.05
+    script = "echo '<b>first</b>'; echo second; exit 3"
+    batch = htcjobs.create_job_batch(
+        *(rescale, task, 1, "ON_DEMAND_ECONOMY", "image", 60), commands=["sh", "-c", script]
+    )
+    batch.wait(rescale)
+    shown = html(batch.failed(rescale, last_n_lines=2))
+    assert "<pre>&lt;b&gt;first&lt;/b&gt;\nsecond</pre>" in shown
+    assert "ErrorNonZeroContainerExitCode" in shown
+
+
 # ---- data frames
 
 
@@ -118,7 +171,7 @@ def test_a_data_frame_has_a_row_a_job_and_columns_with_types() -> None:
 
 
 def test_types_do_not_depend_on_the_jobs() -> None:
-    """Also where there is no job at all, or nothing was fetched."""
+    """Even without jobs, or if no record was fetched."""
     frames = [
         htcjobs.to_dataframe([htcjobs.HtcJob(json, TASK) for json in jsons])
         for jsons in ([], [{"jobUUID": "odd"}], [FULL])
@@ -127,6 +180,15 @@ def test_types_do_not_depend_on_the_jobs() -> None:
     kinds = frames[0].dtypes
     assert (kinds["status"], kinds["max_vcpus"]) == ("string", "Int64")
     assert str(kinds["started_at"]) == "datetime64[us, UTC]"
+    assert str(kinds["duration"]) == "timedelta64[us]"
+
+
+def test_the_duration_is_from_the_start_to_the_end_and_missing_without_one_of_them() -> None:
+    times = {"startedAt": "2026-01-01T00:30:00Z", "completedAt": "2026-01-01T01:00:00.5Z"}
+    jobs = [htcjobs.HtcJob({**IDS, "jobUUID": "a:0", **given}, TASK) for given in (times, {})]
+    frame = htcjobs.to_dataframe(jobs)
+    assert frame["duration"][0] == timedelta(minutes=30, seconds=0.5)
+    assert frame["duration"].isna()[1]
 
 
 def test_the_columns_are_the_documented_ones() -> None:
@@ -160,14 +222,14 @@ def test_a_value_that_does_not_fit_is_named(field: str, value: object) -> None:
         htcjobs.to_dataframe([htcjobs.HtcJob({**FULL, field: value}, TASK)])
 
 
-def test_what_is_no_job_is_refused() -> None:
+def test_an_invalid_job_is_rejected() -> None:
     with pytest.raises(HtcValidationError, match="must be of type HtcJob, got dict"):
         htcjobs.to_dataframe([FULL])  # type: ignore[list-item]
 
 
 def test_without_pandas_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(HtcException, match=r'pip install "rescalehtc\[pandas\]"'):
+    with pytest.raises(HtcException, match=r'pip install "rescalehtc\[pandas\]>=2"'):
         htcjobs.to_dataframe([])
 
 

@@ -1,4 +1,4 @@
-"""The tests themselves: what they do depends neither on chance nor on when they are collected."""
+"""The tests depend neither on randomness nor on the time of their collection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-# Functions whose results differ from one run to the next.
+# Functions with different results in each run.
 VARYING = re.compile(
     r"\b((dt|datetime)\.(now|utcnow|today)|time\.(time|monotonic|perf_counter)(_ns)?|os\.urandom"
     r"|uuid\.uuid[14]|secrets\.\w+|random\.(?!Random\b)\w+)$"
@@ -35,13 +35,13 @@ def test_properties_are_tried_with_the_same_examples_each_time(profile: str) -> 
 
 
 def test_which_tests_ran_before_does_not_change_the_examples() -> None:
-    """Hypothesis tries the constants of the modules that are imported."""
+    """Hypothesis draws constants from imported modules."""
     for module in pkgutil.walk_packages(rescalehtc.__path__, "rescalehtc."):
         assert module.name in sys.modules or module.name.endswith(".__main__")
 
 
 def run_when_collected(node: ast.AST) -> Iterator[ast.Call]:
-    """The calls of a module that are made when it is imported."""
+    """The calls that a module makes when it is imported."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Lambda):
             continue

@@ -1,4 +1,4 @@
-"""What goes over the wire, by way of proxies and TLS too."""
+"""Requests on the wire, also through proxies and TLS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROJECTS = "GET /htc/projects"
 
 
 def listed(base_url: str) -> list[str]:
-    """The ids of the projects at an address."""
+    """The ids of the projects at a base URL."""
     with HtcSession(api_key="key", base_url=base_url, max_retries=0) as rescale:
         return [project.json["projectId"] for project in htcprojects.get_projects(rescale)]
 
@@ -92,7 +92,7 @@ def test_https_needs_an_authority_that_the_environment_may_name(
 
 
 def test_a_session_that_nobody_closes_closes_its_connections(service: Service) -> None:
-    """As in a program written for 1.1.0."""
+    """Like in a program for 1.1.0."""
     service.on("GET /htc/projects", Answer({"items": []}))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")

@@ -1,4 +1,4 @@
-"""All problems of a payload, with nothing sent: alone, with a project, with the service."""
+"""All problems of a payload, without submitting it: alone, with a project, with a session."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_all_problems_are_listed_with_their_places() -> None:
 
 
 @pytest.mark.parametrize("payload", [{}, [], None, [None]])
-def test_what_is_no_payload_is_a_problem(payload: Any) -> None:
+def test_an_invalid_payload_is_a_problem(payload: Any) -> None:
     assert len(htcjobs.validate(payload)) == 1
 
 
@@ -49,7 +49,7 @@ def test_what_is_no_payload_is_a_problem(payload: Any) -> None:
     ("given", "where", "message"),
     [
         ({1: "a"}, "[0]", "must have strings as its keys"),
-        ({"\ud800": "a"}, "[0]", "must have no text without a UTF-8 form"),
+        ({"\ud800": "a"}, "[0]", "must not contain text that UTF-8 can't encode"),
         (request({"tags": {1: "a"}}), "[0].htcJobDefinition.tags", "must have strings as its keys"),
         (request({"tags": {"[key]": 1}}), "[0].htcJobDefinition.tags.[key]", "must be a string"),
         (request(batchSize=10**12), "[0].batchSize", "must be an integer from 1 to 1000"),
@@ -72,7 +72,7 @@ def test_keys_and_sizes_without_sense_are_problems(given: Any, where: str, messa
 def test_of_very_many_problems_the_first_are_listed(payload: Any) -> None:
     found = htcjobs.validate(payload)
     assert len(found) == 1001
-    assert found[-1] == ("payload", "has more problems than the first 1,000")
+    assert found[-1] == ("payload", "has more problems than these 1,000")
 
 
 def test_a_request_with_more_problems_than_can_be_listed_has_one() -> None:
@@ -91,7 +91,7 @@ def test_regions_are_checked_only_with_a_project() -> None:
     ]
 
 
-def test_what_is_found_is_what_a_submission_is_refused_for(
+def test_what_is_found_is_what_a_submission_is_rejected_for(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:
     payload = [request({"maxVCpus": 65}, regions=["AWS_US_EAST_1"])]
@@ -120,8 +120,8 @@ def test_the_service_is_asked_about_images_and_nothing_is_submitted(
     payload.append(request({"imageName": "not-there", "maxVCpus": 65}, regions=regions))
     found = htcjobs.validate(payload, task.project, rescale)
     assert [str(problem) for problem in found[1:]] == [
-        "[1].htcJobDefinition.imageName: must be an image of the project, "
-        "which has none named not-there",
+        "[1].htcJobDefinition.imageName: must be an image of the project; "
+        "it does not have an image named not-there",
         "[2].htcJobDefinition.imageName: must be ready: image copied is PENDING",
         "[3].htcJobDefinition.imageName: must be ready: image copied is PENDING",
     ]
@@ -168,12 +168,12 @@ def test_the_projects_computing_environments_must_fit(
     payload = [request(definition, **({"regions": [region]} if region else {}))]
     found = htcjobs.validate(payload, project, scripted)
     assert [problem.where for problem in found] == ([] if fits else ["[0].htcJobDefinition"])
-    assert all("computing environments" in problem.message for problem in found)
+    assert all("computing environment" in problem.message for problem in found)
     service.on(DIMENSIONS, Answer([]))  # no restrictions
     assert htcjobs.validate(payload, project, scripted) == []
 
 
-def test_an_image_is_asked_for_once(service: Service, scripted: HtcSession) -> None:
+def test_an_image_is_requested_once(service: Service, scripted: HtcSession) -> None:
     service.on(IMAGE, Answer({"status": "READY"}))
     service.on(DIMENSIONS, Answer([]))
     assert htcjobs.validate([request()] * 50, PROJECT, scripted) == []

@@ -1,4 +1,4 @@
-"""Waiting: on jobs, batches and tasks, at most one request an interval, with exact counts."""
+"""Waiting for jobs, batches and tasks, with at most one request per interval and exact counts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TASK = "/htc/projects/p/tasks/t"
 
 
 class World:
-    """A service whose jobs take a step each time that somebody sleeps for an interval."""
+    """A service whose jobs take a step with each polling interval."""
 
     def __init__(self, service: Service, ticks: TestIo) -> None:
         self.service = service
@@ -129,7 +129,7 @@ def world(service: Service, ticks: TestIo) -> World:
 
 @pytest.fixture
 def fast(rescale: HtcSession) -> HtcSession:
-    """A session with the emulator, with a short interval."""
+    """A session connected to the emulator, with a short polling interval."""
     rescale.status_refresh_seconds = 0.05
     return rescale
 
@@ -187,7 +187,7 @@ def test_a_job_is_waited_for_and_its_record_is_fresh(
 def test_a_task_looks_again_even_within_the_interval(
     rescale: HtcSession, task: htctasks.HtcTask
 ) -> None:
-    """Else a summary from before the submission would be an end."""
+    """Otherwise, a summary from before the submission would end the wait."""
     rescale.status_refresh_seconds = 0.5
     assert not task.is_still_running(rescale)
     submit(rescale, task, "true")
@@ -201,7 +201,7 @@ def test_a_task_without_jobs_has_nothing_to_wait_for(
 
 
 def test_jobs_come_as_they_end_each_once(fast: HtcSession, task: htctasks.HtcTask) -> None:
-    """The first one ends only when the last one's end was seen."""
+    """The first job ends only when the test has seen the end of the last job."""
     wait_for_last = "until [ -e $TASK_SHARED_FOLDER/last-seen ]; do sleep 0.02; done"
     script = f"[ $AWS_BATCH_JOB_ARRAY_INDEX = 2 ] || {{ {wait_for_last}; }}"
     jobs = submit(fast, task, "sh", "-c", script, batch_size=3).to_jobs()
@@ -218,11 +218,11 @@ def test_jobs_come_as_they_end_each_once(fast: HtcSession, task: htctasks.HtcTas
     assert other[0].record.failure_code == "ErrorNonZeroContainerExitCode"
 
 
-# ---- requests and rhythm
+# ---- requests and intervals
 
 
 def third(index: int) -> tuple[int, str]:
-    """Jobs end at the ticks 0, 1 and 2; every tenth one fails."""
+    """Jobs end at the ticks 0, 1 and 2. Every tenth job fails."""
     return index % 3, "FAILED" if index % 10 == 0 else "SUCCEEDED"
 
 
@@ -251,7 +251,7 @@ def test_waiting_for_a_task_sends_one_request_an_interval(
 def test_others_with_the_same_group_or_none_are_not_counted(
     world: World, scripted: HtcSession, scripted_task: htctasks.HtcTask, group: str | None
 ) -> None:
-    """Also where the others run longer than the batch, and where pages are walked."""
+    """Even if the other jobs run longer than the batch, and if pages are listed."""
     before = world.batch(700, ends=lambda _: (1000, "FAILED"), group=group, task=scripted_task)
     batch = world.batch(600, ends=third, group=group, parent="b", task=scripted_task)
     assert before.task is batch.task
@@ -320,7 +320,7 @@ def test_jobs_as_they_complete_take_one_listing_an_interval(
     assert {id(job) for _, job in came} == {id(job) for job in jobs}
     assert all(tick == int(job.json["jobUUID"][2:]) % 3 for tick, job in came)
     assert world.ticks.slept == [30.0, 30.0]
-    assert world.requests == {0: 2, 1: 2, 2: 2}  # the pages of a listing each
+    assert world.requests == {0: 2, 1: 2, 2: 2}  # two pages per listing
     assert len(came) == 1200
 
 
@@ -360,7 +360,7 @@ def test_a_job_that_is_not_there_is_an_error(
         htcjobs.HtcJob(ids, scripted_task).wait(scripted)
 
 
-def test_a_job_is_asked_for_once_an_interval(
+def test_a_job_is_requested_once_per_interval(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, ticks: TestIo
 ) -> None:
     ids = {"projectId": "p", "taskId": "t", "jobUUID": "j"}
@@ -372,7 +372,7 @@ def test_a_job_is_asked_for_once_an_interval(
     assert len(service.asked_for(f"GET {TASK}/jobs/j")) == 3
 
 
-# ---- time that is over
+# ---- timeouts
 
 
 def test_the_timeout_is_an_error_of_this_package_and_of_python_and_can_be_pickled(
@@ -399,7 +399,7 @@ def test_no_time_is_one_look(
 
 
 @pytest.mark.parametrize("timeout", [-1, "1", True, float("nan")])
-def test_what_is_no_time_is_refused(
+def test_an_invalid_time_is_rejected(
     scripted: HtcSession, service: Service, scripted_task: htctasks.HtcTask, timeout: Any
 ) -> None:
     ids = {"projectId": "p", "taskId": "t"}
@@ -469,7 +469,7 @@ def test_progress_on_a_terminal_is_one_line(
 def test_after_a_wait_jobs_have_the_status_that_was_seen(
     world: World, scripted: HtcSession, scripted_task: htctasks.HtcTask, size: int
 ) -> None:
-    """Whether they were made before it or after it, and read before it or not."""
+    """Whether they were created before or after the wait, and read before it or not."""
     batch = world.batch(size, ends=third, task=scripted_task)
     early, read = batch.to_jobs(), batch.to_jobs()
     assert not any("status" in job.json for job in read)

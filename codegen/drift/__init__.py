@@ -1,5 +1,5 @@
-"""Compares a published description with openapi/htc.yaml."""
+"""Compare a published description with openapi/htc.yaml."""
 
 
 class InputError(Exception):
-    """An input can't be compared; the message says why in one line."""
+    """An input can't be compared. The message has one line."""

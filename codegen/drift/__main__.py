@@ -1,17 +1,17 @@
-"""Compare a published description with openapi/htc.yaml: new, missing and different parts.
+"""Compare a published description with openapi/htc.yaml: additions, removals and changes.
 
     python -m codegen.drift PATH-OR-URL
 
-Operations are matched by method and path, and schemas by where they are used, so that it
-doesn't matter which of them have names. A component published once and split here is
-compared twice: its fields that aren't read-only with our request, those that aren't
-write-only with our response. Each difference is a line, `place: what differs`.
+Operations are matched by method and path, and schemas by the places that use them, regardless of
+their names. If a published component is split into two here, it is compared twice: its fields that
+aren't read-only with our request, and its fields that aren't write-only with our response. Each
+difference is a line, `place: difference`.
 
-openapi/PROVENANCE.md is the record of the deliberate ones: the lines of its blocks marked
-`drift` are left out. `*` in a line stands for anything in the place, but never in what
-differs, so that no line can hide a changed value.
+openapi/PROVENANCE.md is the record of known differences. The output omits the lines of its blocks
+marked `drift`. `*` in a line matches anything in the place, but nothing in the difference, so that
+no line can hide a changed value.
 
-The exit status is 0 if nothing is unexplained, 1 if something is, 2 for bad input.
+The exit status is 0 if there are no unknown differences, 1 if there are, 2 for invalid input.
 """
 
 from __future__ import annotations
@@ -40,8 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m codegen.drift", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("published", help="path or http(s) URL of the description, JSON or YAML")
-    parser.add_argument("--ours", type=Path, default=OURS, help="in place of openapi/htc.yaml")
-    parser.add_argument("--record", type=Path, default=RECORD, help="in place of PROVENANCE.md")
+    parser.add_argument(
+        "--ours", type=Path, default=OURS, help="file to use instead of openapi/htc.yaml"
+    )
+    parser.add_argument(
+        "--record", type=Path, default=RECORD, help="file to use instead of PROVENANCE.md"
+    )
     given = parser.parse_args(arguments)
     source = str(given.record)
     try:
@@ -58,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"recorded in {given.record.name}: {len(found) - len(unexplained)}", flush=True)
     for line in record:
         if not any(line.explains(one) for one in found):
-            print(f"explains nothing: {line.line}", file=sys.stderr)
+            print(f"matches no difference: {line.line}", file=sys.stderr)
     return 1 if unexplained else 0
 
 

@@ -1,4 +1,4 @@
-"""Comparing two descriptions: operations by method and path, schemas by where they are used."""
+"""Compare two descriptions: operations by method and path, schemas by the places that use them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PARAMETER_ATTRIBUTES = ("deprecated", "style", "explode")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a difference is: a component or a part of an operation, and the way from there."""
+    """The place of a difference: a component or a part of an operation, and a path in it."""
 
     base: str
     way: str = ""
     ours: str = ""
 
     def below(self, step: str) -> Place:
-        """The place one step on."""
+        """The place after one more step."""
         return replace(self, way=self.way + step)
 
     def __str__(self) -> str:
@@ -36,7 +36,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Difference:
-    """What differs, and where."""
+    """A difference and its place."""
 
     place: str
     what: str
@@ -145,7 +145,7 @@ class Comparison:
         media_types = [", ".join(sorted(content)) or None for content in (theirs, ours)]
         self._either(place, "content", *media_types)
         for media_type, content in theirs.items():
-            # Under different names, the only one there and the only one here are still the same.
+            # If both sides have only one component, they match even with different names.
             only = ours if len(ours) == len(theirs) == 1 else {}
             partner = ours.get(media_type, next(iter(only.values()), None))
             if partner is not None:
@@ -190,7 +190,7 @@ class Comparison:
     def _facets(self, place: Place, there: dict[str, Any], here: dict[str, Any]) -> None:
         for name in FACETS:
             theirs, ours = facet(there, name), facet(here, name)
-            if name == "default":  # "100" is another default than 100
+            if name == "default":  # the defaults "100" and 100 are different
                 theirs, ours = (None if v is None else _json(v) for v in (theirs, ours))
             self._either(place, name, theirs, ours)
         theirs, ours = listed_values(there), listed_values(here)
@@ -239,7 +239,7 @@ class Comparison:
             self._either(place, "other fields", *map(str, schemas))
 
     def _other_components(self) -> None:
-        """Components that no operation brought together with one of ours, but for the name."""
+        """Components that no operation has matched with one of ours."""
         seen = {there for there, _, _ in self._paired}
         requests = self._here.request_components()
         for name in sorted(components(self._there).keys() - seen):
@@ -252,20 +252,20 @@ class Comparison:
 
 
 def compare(there: Spec, here: Spec) -> list[Difference]:
-    """All differences, deliberate or not, in order.
+    """All differences, known or not, in order.
 
     Raises:
-        InputError: A description is broken inside.
+        InputError: A description is malformed.
     """
     try:
         return Comparison(there, here).differences()
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        # It comes from elsewhere and may be broken in any way; ours is validated by `make check`.
-        raise InputError(f"is broken inside: {type(error).__name__}: {error}") from error
+        # The published file may be malformed in any way. `make check` validates ours.
+        raise InputError(f"is malformed: {type(error).__name__}: {error}") from error
 
 
 def _operations(spec: Spec) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each operation's name and definition, with the parameters of its path merged in."""
+    """Each operation's name and definition, including the parameters of its path."""
     for path, node in spec.raw["paths"].items():
         item = spec.resolve(node)
         for method in METHODS:

@@ -1,4 +1,4 @@
-"""Reading a description from elsewhere: a file or a URL, JSON or YAML."""
+"""Read a published description from a file or a URL, in JSON or YAML."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from . import InputError
 
 
 class Published(Spec):
-    """A description from elsewhere."""
+    """A published description."""
 
     def __init__(self, raw: dict[str, Any]) -> None:
         self.raw = raw
@@ -27,7 +27,7 @@ def load(source: str) -> Published:
     """Read a description from a file or an http(s) URL.
 
     Raises:
-        InputError: It can't be read, or is not a description.
+        InputError: The input can't be read, or is not a description.
     """
     try:
         text = _fetch(source) if re.match("https?://", source) else Path(source).read_bytes()
@@ -50,7 +50,7 @@ def _fetch(url: str) -> bytes:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ValueError(str(error) or type(error).__name__) from error
     if not answer.is_success:
-        raise ValueError(f"the server answers {answer.status_code}")
+        raise ValueError(f"the server returned status {answer.status_code}")
     return answer.content
 
 

@@ -1,4 +1,4 @@
-"""The record of deliberate differences: the blocks of openapi/PROVENANCE.md marked `drift`."""
+"""The record of known differences: the blocks of openapi/PROVENANCE.md marked `drift`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import InputError
 if TYPE_CHECKING:
     from .compare import Difference
 
-# A paragraph that gives a reason ends with how surely it is known.
+# A paragraph with a reason ends with its confidence.
 REASON = re.compile(r"\([SCI\u2013](?:, [SCI])*\)\.?$")
 
 
@@ -22,7 +22,7 @@ class Explanation:
     line: str
 
     def explains(self, difference: Difference) -> bool:
-        """Whether the difference is the one, or one of those, that the line is about."""
+        """Whether the line matches the difference."""
         place = self.line.removesuffix(f": {difference.what}")
         if place == self.line:
             return False
@@ -41,7 +41,9 @@ def read_record(text: str) -> list[Explanation]:
     for number, line in enumerate(text.splitlines(), 1):
         if line == "```drift":
             if not REASON.search(before):
-                raise InputError(f"line {number}: no reason, with its letter, above the block")
+                raise InputError(
+                    f"line {number}: the block needs a reason with its letter above it"
+                )
             inside = True
         elif line == "```":
             inside = False

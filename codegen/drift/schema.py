@@ -1,4 +1,4 @@
-"""A schema as it is compared: its alternatives, with references followed and allOf merged."""
+"""A schema for comparison: its alternatives, with references followed and allOf merged."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ STRUCTURE = ("enum", "properties", "required", "items", "additionalProperties")
 
 @dataclass(frozen=True)
 class Alternative:
-    """A schema with references followed; its name, if it is a component as it stands."""
+    """A schema with references followed, and its name if it is a component."""
 
     name: str | None
     shape: dict[str, Any]
 
     @property
     def type(self) -> str:
-        """Its type, derived from its parts if none is given."""
+        """Its type, or the type derived from its parts."""
         if given := self.shape.get("type"):
             return str(given)
         if "properties" in self.shape or "additionalProperties" in self.shape:
@@ -52,20 +52,20 @@ class Alternative:
 
     @property
     def family(self) -> str:
-        """Its type, where an integer is a number."""
+        """Its type, with number for integer."""
         return "number" if self.type == "integer" else self.type
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The alternatives that a schema allows, and whether null is one more."""
+    """The alternatives of a schema, and whether null is one of them."""
 
     alternatives: list[Alternative]
     nullable: bool
 
     @classmethod
     def read(cls, spec: Spec, node: dict[str, Any]) -> Schema:
-        """Follow references, merge allOf, and take null out of anyOf, oneOf and type."""
+        """Follow references, merge allOf, and remove null from anyOf, oneOf and type."""
         own = _own(node)
         given = own.pop("type", None)
         listed: list[Any] = given if is_list(given) else [given]
@@ -95,7 +95,7 @@ class Schema:
         name = reference.removeprefix("#/components/schemas/")
         try:
             target = spec.resolve({"$ref": reference})
-        except KeyError:  # published all the same
+        except KeyError:  # the published description may have dangling references
             return cls([Alternative(None, {"type": f"undefined {name}"})], nullable=False)
         read = cls.read(spec, target)
         if len(read.alternatives) != 1 or name not in components(spec):
@@ -104,7 +104,7 @@ class Schema:
 
     @property
     def types(self) -> str:
-        """The types of all alternatives, in words."""
+        """A description of the types of all alternatives."""
         return " or ".join(sorted(one.type for one in self.alternatives)) or "null"
 
     def __str__(self) -> str:
@@ -118,7 +118,7 @@ def components(spec: Spec) -> dict[str, Any]:
 
 
 def _own(node: dict[str, Any]) -> dict[str, Any]:
-    """Return the compared attributes of a node, in the terms of OpenAPI 3.1."""
+    """Return the compared attributes of a node, converted to OpenAPI 3.1."""
     own = {key: node[key] for key in ("type", *FACETS, *STRUCTURE) if key in node}
     if "const" in node:
         own["enum"] = [node["const"]]
@@ -142,20 +142,20 @@ def _merge(shapes: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def facet(node: dict[str, Any], name: str) -> object:
-    """Return a facet of a schema; None if it has none, or false where that is the default."""
+    """Return a keyword of a schema. None if it is missing, or false by default."""
     value = node.get(name)
     return None if value is False and name != "default" else value
 
 
 def listed_values(shape: dict[str, Any]) -> set[str] | None:
-    """Return the values that an enum allows, without null; None if there is no enum."""
+    """Return the values of an enum without null. None if there is no enum."""
     if "enum" not in shape:
         return None
     return {str(value) for value in shape["enum"] if value is not None}
 
 
 def other_values(shape: dict[str, Any]) -> dict[str, Any] | str:
-    """Return the schema of fields that aren't listed, or a word for it."""
+    """Return the schema of additional fields, or a description of it."""
     values = shape.get("additionalProperties", True)
     if values is False:
         return "refused"

@@ -1,1 +1,1 @@
-"""Authenticated exchange with the service. The only place that knows the HTTP library."""
+"""Authenticated requests to the service. Only this package imports the HTTP library."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class AsyncConnection(Connection):
-    """A connection that only suspends the task that waits."""
+    """A connection that suspends only the waiting task."""
 
     def __init__(self, url: str, context: ssl.SSLContext | None, proxy: httpx.Proxy | None) -> None:
         network = AsyncDeadlineNetwork(tls_layers(url, proxy))
@@ -50,14 +50,14 @@ class AsyncConnection(Connection):
             async for piece in pieces:
                 body.feed(piece)
         finally:
-            if isinstance(pieces, AsyncGenerator):  # not left to the garbage collector
+            if isinstance(pieces, AsyncGenerator):  # don't leave this to the garbage collector
                 await pieces.aclose()
-        await answer.stream.aclose()  # only now: after a failure the whole connection goes
+        await answer.stream.aclose()  # only on success: after a failure, the connection is closed
         return body.response()
 
 
 class _AsyncPoolTransport(httpx.AsyncBaseTransport):
-    """As the blocking transport: one connection of the library, on a network of ours."""
+    """Like the blocking transport: a connection of the library on our own network backend."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""Streams for an event loop that keep a deadline and know whether a request has left.
+"""Streams for an event loop that enforce a deadline and know whether a request was sent.
 
-They work on sockets that don't block, and wait with anyio. Event loops' own streams read ahead,
-so that a connection would look clean although bytes that belong to no answer have come in.
+They use non-blocking sockets, and wait with anyio. The streams of event loops read ahead, so a
+connection would look clean although it has received bytes that belong to no response.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CONNECTING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 
 
 class _Bytes(Protocol):
-    """Bytes that go out and come in."""
+    """A stream of bytes."""
 
     @property
     def has_unread(self) -> bool: ...
@@ -43,14 +43,14 @@ class _SocketBytes:
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
-        self.has_unread: bool = False  # what nobody read is still in the system's buffer
+        self.has_unread: bool = False  # unread bytes are still in the system's buffer
 
     async def receive(self, max_bytes: int) -> bytes:
         while True:
             await anyio.wait_readable(self._socket)
             try:
                 return self._socket.recv(max_bytes)
-            except BlockingIOError:  # it was ready for something else
+            except BlockingIOError:  # spurious wakeup
                 continue
 
     async def send(self, buffer: bytes) -> None:
@@ -63,7 +63,7 @@ class _SocketBytes:
 
 
 class _TlsBytes:
-    """Bytes in TLS over other bytes."""
+    """A TLS stream over another stream."""
 
     def __init__(self, outer: _Bytes, context: ssl.SSLContext, hostname: str | None) -> None:
         self._outer = outer
@@ -106,7 +106,7 @@ class _TlsBytes:
                 else:
                     self._incoming.write_eof()
             except ssl.SSLError:
-                await self._flush()  # the other side learns why
+                await self._flush()  # send the TLS alert
                 raise
             else:
                 await self._flush()
@@ -118,7 +118,7 @@ class _TlsBytes:
 
 
 class AsyncDeadlineStream(httpcore.AsyncNetworkStream):
-    """As DeadlineStream, for an event loop."""
+    """Like DeadlineStream, for an event loop."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class AsyncDeadlineStream(httpcore.AsyncNetworkStream):
 
     @property
     def has_unread(self) -> bool:
-        """Whether bytes may have been received that nobody read."""
+        """Whether the stream may have unread bytes."""
         return bool(self._last_byte) or self._content.has_unread
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
@@ -174,7 +174,7 @@ class AsyncDeadlineStream(httpcore.AsyncNetworkStream):
         return AsyncDeadlineStream(self._socket, self._network, content, self._tls_layers + 1)
 
     def close_now(self) -> None:
-        """Close it without waiting for anything."""
+        """Close the stream without waiting."""
         self._socket.close()
 
     async def aclose(self) -> None:
@@ -202,15 +202,16 @@ class AsyncDeadlineStream(httpcore.AsyncNetworkStream):
 
 
 class AsyncDeadlineNetwork(Deadline, httpcore.AsyncNetworkBackend):
-    """The network of one connection on an event loop, whose streams keep a deadline."""
+    """The network backend of one connection on an event loop, with a deadline."""
 
     _scope: anyio.CancelScope
 
     @contextmanager
     def kept(self) -> Generator[None]:
-        """Raise a timeout of the library if what is done here takes longer than the deadline.
+        """Raise the library's timeout exception if the block exceeds the deadline.
 
-        There is one scope for an exchange: one for each read and write would cost a third of it.
+        There is one scope per exchange, because one per read and write would cost a third of the
+        exchange's time.
         """
         with anyio.move_on_after(self.remaining(httpcore.ConnectTimeout)) as self._scope:
             yield
@@ -218,7 +219,7 @@ class AsyncDeadlineNetwork(Deadline, httpcore.AsyncNetworkBackend):
             raise httpcore.ReadTimeout
 
     def note_write(self, buffer: bytes, tls_layers: int) -> None:
-        """Note that bytes are about to leave on a stream with this many TLS layers."""
+        """Record that bytes are about to be sent on a stream with this number of TLS layers."""
         super().note_write(buffer, tls_layers)
         if self._seconds_per_piece is not None:
             self._scope.deadline = anyio.current_time() + self._seconds_per_piece
@@ -263,7 +264,7 @@ async def _connect(
             await anyio.wait_writable(made)
             code = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            raise OSError(code, os.strerror(code))  # noqa: TRY301 - it is closed here too
+            raise OSError(code, os.strerror(code))  # noqa: TRY301 - the handler closes the socket
     except BaseException:
         made.close()
         raise

@@ -29,12 +29,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Tasks are cheap, connections are not: further requests wait for their turn.
+# Tasks are cheap, but connections are not. Further requests wait for a connection.
 MAX_CONNECTIONS = 100
 
 
 class _OfLoop:
-    """What belongs to one event loop: connections and locks of another one can't be waited for."""
+    """The connections and locks of one event loop. Another loop can't wait for them."""
 
     def __init__(self, transport: Transport | None) -> None:
         self.transport = transport or Transport(max_idle=MAX_CONNECTIONS, connect=AsyncConnection)
@@ -43,13 +43,13 @@ class _OfLoop:
 
 
 class AsyncIo(Clock):
-    """Suspends the task that waits; the others go on."""
+    """An Io that suspends only the waiting task."""
 
     def __init__(self, transport: Transport | None = None) -> None:
-        """Make one; it need not be on an event loop yet.
+        """Initialize it. This does not need a running event loop.
 
         Args:
-            transport: What to send over; None for connections of its own.
+            transport: A custom transport, or None.
         """
         self._transport = transport
         self._loops: WeakKeyDictionary[object, _OfLoop] = WeakKeyDictionary()
@@ -68,7 +68,7 @@ class AsyncIo(Clock):
         if not await _acquire(here.slots, seconds):
             raise HtcTimeoutError(
                 f"{request.name}: not sent within {seconds:.3g} s: the session has "
-                f"{MAX_CONNECTIONS} requests under way",
+                f"{MAX_CONNECTIONS} requests in progress",
                 False,
             )
         try:
@@ -91,6 +91,11 @@ class AsyncIo(Clock):
         return await anyio.to_thread.run_sync(
             partial(function, *args, **kwargs), abandon_on_cancel=True
         )
+
+    async def shielded(self, work: Awaitable[T]) -> T:
+        with anyio.CancelScope(shield=True):
+            return await work
+        raise RuntimeError("a scope that nobody cancels was cancelled")
 
     @asynccontextmanager
     async def holding(self, manager: AbstractContextManager[T]) -> AsyncGenerator[tuple[T, Caller]]:
@@ -118,7 +123,7 @@ class AsyncIo(Clock):
                     group.start_soon(worker)
             return
         except anyio.get_cancelled_exc_class() as cancelled:
-            cancelled.__cause__ = None  # on trio those of the workers
+            cancelled.__cause__ = None  # trio sets the exceptions of the workers as the cause
             raise
         except BaseExceptionGroup as errors:
             first: BaseException = errors.exceptions[0]
@@ -134,7 +139,7 @@ class AsyncIo(Clock):
 
 
 async def _acquire(slots: anyio.Semaphore, seconds: float) -> bool:
-    """Acquire a slot; return whether there was one in time."""
+    """Acquire a slot. Return whether one was free in time."""
     try:
         slots.acquire_nowait()
     except anyio.WouldBlock:
@@ -145,9 +150,9 @@ async def _acquire(slots: anyio.Semaphore, seconds: float) -> bool:
 
 
 class _Held(Generic[T]):
-    """A context manager that is entered, used and left in threads, by one of them at a time.
+    """Runs a context manager in threads, one thread at a time.
 
-    A task that is cancelled does not wait for the thread: that one leaves in its place.
+    A cancelled task does not wait for the thread. Instead, the thread exits the context manager.
     """
 
     def __init__(self, manager: AbstractContextManager[T]) -> None:
@@ -170,7 +175,7 @@ class _Held(Generic[T]):
                 self._manager.__exit__(type(error), error, error.__traceback__)
 
     def do(self, step: Callable[[], R]) -> R:
-        """Take a step."""
+        """Run a step."""
         with self._lock:
             result = step()
         if self._error is not None:
@@ -178,7 +183,7 @@ class _Held(Generic[T]):
         return result
 
     def leave(self, error: BaseException) -> None:
-        """Leave because of an error, without waiting: after the step that is being taken."""
+        """Exit after an error without waiting, when the current step has ended."""
         self._error = error
         self._leave(error)
 

@@ -1,4 +1,4 @@
-"""One attempt of a request, and those who watch it: log, hooks, spans."""
+"""One attempt of a request, and its observers: log, hooks and spans."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _logger = logging.getLogger("rescalehtc")
 
 
 class Tracing(Protocol):
-    """Makes spans: see rescalehtc.otel."""
+    """Creates spans; see rescalehtc.otel."""
 
     def call(self, name: str) -> AbstractContextManager[None]:
         """A span around a call."""
@@ -42,28 +42,28 @@ class Tracing(Protocol):
     def attempt(
         self, request: RequestInfo, url: str, route: str
     ) -> AbstractContextManager[ResponseHook]:
-        """A span around an attempt; gives the function that takes its end.
+        """A span around an attempt. Returns a function to call with the end of the attempt.
 
         Args:
             request: The attempt.
-            url: The address, without secrets.
-            route: The operation's path, with names in place of the parameters.
+            url: The URL, without secrets.
+            route: The operation's path, with the names of its parameters.
         """
         ...
 
     def job_variables(self) -> dict[str, str]:
-        """Environment variables with which a job carries the current trace on."""
+        """The environment variables with which a job continues the current trace."""
         ...
 
 
 @dataclass
 class Observers:
-    """Who watches the attempts of a session.
+    """The observers of a session's attempts.
 
     Attributes:
-        on_request: Called before each attempt.
-        on_response: Called after each attempt.
-        tracing: Makes spans.
+        on_request: A function that is called before each attempt.
+        on_response: A function that is called after each attempt.
+        tracing: An object that creates spans.
     """
 
     on_request: Callable[[RequestInfo], object] | None = None
@@ -72,25 +72,25 @@ class Observers:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nobody watches."""
+        """Whether there are no observers."""
         return self.on_request is None and self.on_response is None and self.tracing is None
 
     def call(self, name: str) -> AbstractContextManager[None]:
-        """A span around a call, if there are spans."""
+        """A span around a call, if tracing is on."""
         return nullcontext() if self.tracing is None else self.tracing.call(name)
 
     def job_variables(self) -> dict[str, str]:
-        """Environment variables with which a job carries the current trace on, if it should."""
+        """The environment variables with which a job continues the trace, if it should."""
         return {} if self.tracing is None else self.tracing.job_variables()
 
 
 class HookError(BaseException):
-    """Carries an exception of a hook through flows, which might take it for the service's.
+    """Wraps an exception of a hook, so that flows don't mistake it for an error of the service.
 
     Attributes:
         error: The exception.
-        outcome_unknown: Whether the hook was called after a request that may have been carried
-            out and must not be repeated.
+        outcome_unknown: Whether the hook was called after a non-idempotent request that may have
+            been carried out.
     """
 
     def __init__(self, error: Exception, outcome_unknown: bool) -> None:
@@ -100,7 +100,7 @@ class HookError(BaseException):
 
 
 class leaving(trimmed):  # noqa: N801 - it reads as a verb
-    """Used with `with` where a session runs a flow: an exception of a hook leaves as it was."""
+    """A context manager around flows that unwraps exceptions of hooks."""
 
     __slots__ = ()
 
@@ -124,7 +124,7 @@ class Attempt:
     """One attempt of a request.
 
     Attributes:
-        response: The answer, if one came.
+        response: The response, if there is one.
     """
 
     def __init__(
@@ -136,15 +136,15 @@ class Attempt:
         operation: Operation[Any] | None,
         secrets: Callable[[], Sequence[str]],
     ) -> None:
-        """Make one.
+        """Initialize an attempt.
 
         Args:
-            observers: Who watches.
+            observers: The observers.
             io: The network and the clock.
             request: The request.
             number: 1 for the first attempt of a call.
-            operation: The operation; None for an upload to a presigned address.
-            secrets: Lists the texts that nobody may see.
+            operation: The operation. None for an upload to a presigned URL.
+            secrets: A function that returns the secrets to redact.
         """
         self.response: Response | None = None
         self._observers = observers
@@ -159,14 +159,14 @@ class Attempt:
     async def send(
         self, seconds: float, read: Callable[[Response, Callable[[], Sequence[str]]], T]
     ) -> T:
-        """Send the request once and read the answer.
+        """Send the request once, and read the response.
 
         Args:
-            seconds: How long it may take.
-            read: Reads the answer; it also takes `secrets`.
+            seconds: The timeout.
+            read: A function that reads the response. It also takes `secrets`.
 
         Raises:
-            HtcException: There is no answer, or `read` raises it. It has the request's id.
+            HtcException: There is no response, or `read` raised it. It has the request id.
             HookError: A hook raised an exception.
         """
         observers = self._observers
@@ -204,7 +204,7 @@ class Attempt:
         """Log the end of the attempt, on one line.
 
         Args:
-            then: How the call goes on after an error; None if the error is raised.
+            then: The next step after an error, such as a retry. None if the error is raised.
         """
         if not _logger.isEnabledFor(logging.INFO):
             return
@@ -212,13 +212,13 @@ class Attempt:
         target = request.method
         if _logger.isEnabledFor(logging.DEBUG):
             target = f"{target} {self._path()}".rstrip()
-        ended = f"{target} {response.status}" if response else f"{target} without an answer"
+        ended = f"{target} {response.status}" if response else f"{target} without a response"
         line = f"{request.name}: {ended} in {self._seconds:.3f} s, attempt {self._number}"
         if request_id := self._request_id():
             line += f", request id {request_id}"
         if error and then:
             line += f": {' '.join(str(error).split())}; {then}"
-        elif error:  # the caller sees its message
+        elif error:  # the caller gets its message
             line += f": {type(error).__name__}"
         _logger.info("%s", line)
 
@@ -256,7 +256,7 @@ class Attempt:
         return tracing.attempt(info, f"{parts.scheme}://{host}/REDACTED", "")
 
     def _path(self) -> str:
-        """The path; not that of a presigned address, which may be a secret as a whole."""
+        """The path. Hidden for presigned URLs, which may be secret as a whole."""
         return urlsplit(self._request.url).path if self._operation else ""
 
     def _request_id(self) -> str | None:
@@ -265,7 +265,7 @@ class Attempt:
         return self._shown(self.response.request_id if self.response else None)
 
     def _shown(self, request_id: str | None) -> str | None:
-        """The id without what nobody may see: a service may send anything."""
+        """The redacted id, because a service may send anything."""
         return request_id and (shown(request_id, self._secrets, _REQUEST_ID_CHARACTERS) or None)
 
 
@@ -275,6 +275,6 @@ def _call_hook(hook: Callable[[T], object] | None, info: T, *, outcome_unknown: 
     try:
         hook(info)
         return
-    except Exception as error:  # noqa: BLE001 - it leaves the session as it is
+    except Exception as error:  # noqa: BLE001 - the session re-raises it unchanged
         carrier = HookError(error, outcome_unknown)
     raise carrier

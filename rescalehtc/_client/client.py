@@ -28,7 +28,7 @@ from .http_request import HttpRequest
 from .listing import ListingGuard
 from .retry import (
     Retries,
-    RetryPolicy,
+    RetrySettings,
     is_transient,
     may_retry,
     parse_retry_after,
@@ -76,7 +76,7 @@ class Client:
         io: Io,
         base_url: str,
         credential: Credential,
-        policy: RetryPolicy,
+        policy: RetrySettings,
         timeout_seconds: float,
         observers: Observers,
     ) -> None:
@@ -89,7 +89,7 @@ class Client:
         self._timeout_seconds = timeout_seconds
         self._shared = _Shared()
 
-    def with_limits(self, policy: RetryPolicy, timeout_seconds: float) -> Client:
+    def with_limits(self, policy: RetrySettings, timeout_seconds: float) -> Client:
         """Return a client with other limits that shares connections and tokens with this one."""
         other = copy.copy(self)
         other._policy = policy

@@ -1,4 +1,4 @@
-"""The content of a file that is uploaded: its size, known beforehand, and its bytes."""
+"""The content of an uploaded file: its size and its bytes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _READ_BYTES = 64 << 10
 
 
 class Content:
-    """The bytes of a file from its position to its end, read while they are sent.
+    """The bytes of a file from its current position to its end, read during the upload.
 
     Args:
-        file: A regular file opened in binary mode, or anything seekable in memory.
+        file: A regular file opened in binary mode, or a seekable file object in memory.
 
     Attributes:
-        size: How many bytes there are.
+        size: The number of bytes.
 
     Raises:
-        HtcFileError: The file is not a regular one or not seekable.
+        HtcFileError: The file is not a regular file, or not seekable.
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file: IO[Any] = file  # it may be opened as text
+        self._file: IO[Any] = file  # may be opened in text mode
         try:
             self._state = self._current_state()
             if self._state is not None and not stat.S_ISREG(self._state[0]):
@@ -37,7 +37,7 @@ class Content:
             start = file.tell()
             self.size: int = max(0, file.seek(0, os.SEEK_END) - start)
             file.seek(start)
-        except (OSError, ValueError) as error:  # ValueError: it is closed
+        except (OSError, ValueError) as error:  # ValueError: the file is closed
             if is_from_signal_handler(error):
                 raise
             raise self._error(error) from None
@@ -45,11 +45,11 @@ class Content:
     def __iter__(self) -> Iterator[bytes]:
         """Read the content.
 
-        The last piece comes only if the file did not change since its size was taken: a storage
-        keeps nothing of an upload that broke off.
+        The last chunk is sent only if the file has not changed since the start, because a storage
+        discards an incomplete upload.
 
         Raises:
-            HtcFileError: It changed, or can't be read.
+            HtcFileError: The file changed, or can't be read.
         """
         left = self.size
         while left:
@@ -64,18 +64,18 @@ class Content:
                 raise self._error("it is not opened in binary mode")
             left -= len(piece)
             if not piece or (not left and state != self._state):
-                raise self._error("it changed during the upload; try again when nothing writes it")
+                raise self._error("it changed during the upload; upload it when it is complete")
             yield piece
 
     def _current_state(self) -> tuple[int, int, int] | None:
-        """Type, size and time of the last change; None for a file in memory."""
+        """Type, size and time of the last change. None for a file in memory."""
         try:
             found = os.fstat(self._file.fileno())
         except (AttributeError, OSError) as error:
             is_failure = isinstance(error, OSError) and error.errno is not None
             if is_failure or is_from_signal_handler(error):
                 raise
-            return None  # io.UnsupportedOperation: it has no descriptor
+            return None  # io.UnsupportedOperation: the file has no descriptor
         return stat.S_IFMT(found.st_mode), found.st_size, found.st_mtime_ns
 
     def _error(self, reason: str | Exception) -> HtcFileError:

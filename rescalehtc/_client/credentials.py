@@ -1,4 +1,4 @@
-"""Where API keys and refresh tokens come from."""
+"""Find API keys and refresh tokens."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ if TYPE_CHECKING:
 SERVICE_URL = "https://htc.rescale.com/api/v1"
 DEFAULT_WORKSPACE = "default"
 KEY_FILE = "rescale_api_token.txt"
+ADVICE = """\
+To store a key, run `rescalehtc login` or `rauthenticate --interactive`. To try your program without
+an account, run it on the emulator: python -m rescalehtc.emulator -- python PROGRAM"""
 
 _logger = logging.getLogger("rescalehtc")
 
 
 @dataclass(frozen=True)
 class Credential:
-    """An API key or a refresh token, which bearer tokens are fetched with.
+    """An API key or a refresh token, used to fetch bearer tokens.
 
     Attributes:
         scheme: `Token` for an API key, `Refresh` for a refresh token.
         secret: The key or token.
-        found_in: Where it was found, for messages.
-        folder: The folder of the key's file, where the bearer token is kept between
-            processes; None if the credential was not in a file.
+        found_in: The source of the credential, for messages.
+        folder: The folder of the key file, where processes share a bearer token. None if the
+            credential is not from a file.
     """
 
     scheme: Literal["Token", "Refresh"]
@@ -43,17 +46,17 @@ class Credential:
 
     @property
     def authorization(self) -> str:
-        """The header's value."""
+        """The value of the Authorization header."""
         return Secret(f"{self.scheme} {self.secret}")
 
     @property
     def fingerprint(self) -> str:
-        """Tells credentials apart without telling what they are."""
+        """A hash that identifies the credential without revealing it."""
         return hashlib.sha256(self.authorization.encode()).hexdigest()[:16]
 
 
 def expand_home(path: str) -> Path:
-    """Return the path, with the home folder in place of `~`.
+    """Return the path with `~` replaced by the home folder.
 
     Raises:
         HtcCredentialsError: The home folder is unknown.
@@ -72,20 +75,20 @@ def _home_of_user() -> str:
         import pwd
 
         return pwd.getpwuid(os.getuid()).pw_dir
-    except (ImportError, KeyError):  # not POSIX; a user without an entry
+    except (ImportError, KeyError):  # not POSIX, or no entry for the user
         return "~"
 
 
 def find_credential(
     api_key: str | None, workspace: str, config_folder: str | Path, environ: Mapping[str, str]
 ) -> Credential:
-    """Look for a credential: the argument, a refresh token, an API key, the workspace's file.
+    """Find a credential: the argument, a refresh token, an API key, or the workspace's file.
 
-    An API key in the environment stands for the default workspace, so it is passed over
-    when another one is named. An empty variable counts as not set.
+    An API key in the environment belongs to the default workspace, so it is ignored if another
+    workspace is named. An empty variable counts as not set.
 
     Raises:
-        HtcCredentialsError: There is none, or it can't be one.
+        HtcCredentialsError: The credential is missing or invalid.
     """
     names = (REFRESH_TOKEN_VARIABLE, *API_KEY_VARIABLES)
     found = {name: value for name in names if (value := variable(environ, name))}
@@ -102,7 +105,7 @@ def find_credential(
     key_file = Path(config_folder, workspace, KEY_FILE)
     try:
         key_file = expand_home(str(key_file))
-        # Where the link `default` leads to is settled once: the token stays beside its key.
+        # Resolve the link `default` once, so that the token stays next to its key.
         folder = Path(os.path.realpath(key_file.parent))
         text = Secret((folder / KEY_FILE).read_text(encoding="utf-8"))
     except HtcCredentialsError as error:  # no home folder
@@ -120,44 +123,45 @@ def find_credential(
     looked_in.append(f"the file {key_file}")
     lines = ["no API key or refresh token was found"]
     lines += [f"  in {place}" for place in looked_in]
-    raise HtcCredentialsError("\n".join([*lines, "rauthenticate --interactive writes that file"]))
+    raise HtcCredentialsError("\n".join([*lines, ADVICE]))
 
 
 def _report_readable(key_file: Path) -> None:
-    """Say so if others than the owner can read a file with a key."""
+    """Log a warning if other users can read a key file."""
     with suppressed(OSError):
         if os.name == "posix" and key_file.stat().st_mode & 0o077:
-            _logger.warning("others can read the key in %s; run chmod 600 on it", key_file)
+            _logger.warning("other users can read the key in %s; run chmod 600 on it", key_file)
 
 
 def checked_credential(
     scheme: Literal["Token", "Refresh"], secret: str, found_in: str, folder: Path | None = None
 ) -> Credential:
-    """Return the credential without the whitespace and the byte order mark around it.
+    """Return the credential without surrounding whitespace and byte order mark.
 
     Raises:
-        HtcCredentialsError: It can't be one. The message does not show it.
+        HtcCredentialsError: It is invalid. The message does not show it.
     """
     secret = Secret(secret.removeprefix("\ufeff").strip())
     if not secret:
         raise HtcCredentialsError(f"{found_in} is empty")
     if not is_printable_ascii(secret):
         raise HtcCredentialsError(
-            f"{found_in} holds characters that no key or token has; its value is not shown here"
+            f"{found_in} contains characters that are invalid in a key or token; its value is not "
+            "shown here"
         )
     return Credential(scheme, Secret(secret), found_in, folder)
 
 
 def is_printable_ascii(text: str) -> bool:
-    """Whether this can be a key, token or password: printable ASCII without a blank."""
+    """Whether a string is a valid key, token or password: printable ASCII without spaces."""
     return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file whole or not at all, readable by its owner only; a link stays a link.
+    """Write a file atomically, readable only by its owner. A link stays a link.
 
     Raises:
-        OSError: It can't be written.
+        OSError: The file can't be written.
     """
     path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
@@ -169,6 +173,6 @@ def write_private(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
-        with suppressed(OSError):  # the first error is the one to tell
+        with suppressed(OSError):  # report the first error
             partial.unlink(missing_ok=True)
         raise

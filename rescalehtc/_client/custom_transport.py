@@ -1,4 +1,4 @@
-"""Sending over a transport that the user made, for networks that need one."""
+"""Send requests over a custom transport of the user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LibraryTransport: TypeAlias = httpx.BaseTransport | httpx.AsyncBaseTransport
 
-# With these, a transport says that no byte of the request has left.
+# With these exceptions, a transport reports that no byte of the request was sent.
 _NOT_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -32,17 +32,17 @@ _NOT_SENT = (
 
 
 class CustomTransport(Transport):
-    """Gives every request to the user's transport.
+    """Passes every request to the user's transport.
 
-    That one keeps the connections, and is theirs to close. Variables for proxies and certificates
-    do not matter.
+    The transport manages the connections, and the user closes it. Variables for proxies and
+    certificates are ignored.
     """
 
     def __init__(self, custom: object, *, is_async: bool) -> None:
-        """Make one.
+        """Initialize it.
 
         Raises:
-            HtcValidationError: The transport is not one of this kind.
+            HtcValidationError: The transport does not have the right type.
         """
         super().__init__()
         kind = httpx.AsyncBaseTransport if is_async else httpx.BaseTransport
@@ -58,7 +58,7 @@ class CustomTransport(Transport):
 
 
 class _Exchange(Connection):
-    """One exchange. There is no connection to be used again."""
+    """One exchange. The transport keeps the connection."""
 
     def __init__(self, url: str, custom: Any, is_async: bool) -> None:
         super().__init__(url, Deadline())
@@ -67,7 +67,7 @@ class _Exchange(Connection):
 
     async def _exchange(self, request: HttpRequest, max_body_bytes: int) -> Response:
         made = library_request(request, is_async=self._is_async)
-        # Each step has the time that is left for all of them.
+        # The remaining time is the timeout of each step.
         seconds = self._deadline.remaining(httpcore.ConnectTimeout)
         made.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
         self._deadline.has_sent = True

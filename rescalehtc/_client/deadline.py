@@ -1,4 +1,4 @@
-"""Streams that keep a deadline and know whether a request has left."""
+"""Streams that enforce a deadline and know whether a request was sent."""
 
 from __future__ import annotations
 
@@ -25,76 +25,76 @@ WRITE_BYTES = 64 << 10
 
 
 class Stream(Protocol):
-    """What a deadline knows of the stream in use."""
+    """The part of a stream that Deadline uses."""
 
     @property
     def has_unread(self) -> bool:
-        """Whether bytes may have been received that nobody read."""
+        """Whether the stream may have unread bytes."""
         ...
 
     def close_now(self) -> None:
-        """Close it without waiting for anything."""
+        """Close the stream without waiting."""
         ...
 
 
 class Deadline:
-    """The deadline of the exchange that a connection is used for.
+    """The deadline of a connection's current exchange.
 
     Attributes:
-        has_sent: Whether any byte of the request may have left for the service.
+        has_sent: Whether any byte of the request may have been sent to the service.
         stream: The stream in use, if there is one.
     """
 
     def __init__(self, tls_layers: int = 0) -> None:
-        """Make one.
+        """Initialize it.
 
         Args:
-            tls_layers: Number of TLS layers around the request. What a proxy is sent before the
-                last of them is not the request.
+            tls_layers: The number of TLS layers around the request. Bytes that are sent before the
+                last layer go to a proxy and are not the request.
         """
         self._tls_layers = tls_layers
         self.stream: Stream | None = None
         self.start(math.inf)
 
     def start(self, seconds: float, seconds_per_piece: float | None = None) -> None:
-        """Begin an exchange.
+        """Start an exchange.
 
         Args:
-            seconds: How long it may take.
-            seconds_per_piece: With it, the time begins anew with each piece that is sent.
+            seconds: The timeout.
+            seconds_per_piece: If given, the timeout restarts with each chunk that is sent.
         """
         self._expires_at = time.monotonic() + seconds
         self._seconds_per_piece = seconds_per_piece
         self.has_sent = False
 
     def remaining(self, expired: type[Exception]) -> float:
-        """Return the seconds that are left; raise `expired` if there are none."""
+        """Return the remaining seconds, or raise `expired` if there are none."""
         seconds = self._expires_at - time.monotonic()
         if seconds <= 0:
             raise expired
         return seconds
 
     def note_write(self, buffer: bytes, tls_layers: int) -> None:
-        """Note that bytes are about to leave on a stream with this many TLS layers."""
-        is_for_socks = not self.has_sent and buffer[:1] <= b"\5"  # no request begins like this
+        """Record that bytes are about to be sent on a stream with this number of TLS layers."""
+        is_for_socks = not self.has_sent and buffer[:1] <= b"\5"  # HTTP never starts like this
         if tls_layers >= self._tls_layers and not is_for_socks:
             self.has_sent = True
         if self._seconds_per_piece is not None:
             self._expires_at = time.monotonic() + self._seconds_per_piece
 
     def close(self) -> None:
-        """Close the stream without the library's locks, which an interrupt can leave held."""
+        """Close the stream without the library's locks: an interrupt can leave them held."""
         if self.stream is not None:
             self.stream.close_now()
 
 
 class DeadlineStream(httpcore.NetworkStream):
-    """A stream whose reads and writes together keep a deadline.
+    """A stream with one deadline for all its reads and writes.
 
-    It hands over the last byte of what was received in a read of its own. A reader that has a
-    whole answer before it asked for that byte leaves bytes behind: `has_unread` is then true,
-    and the connection must not be used again. They would be taken for the next answer. This begins
-    with the request: of a SOCKS proxy's answers, the library reads each one at once.
+    It returns the last received byte in a separate read. If a reader has a complete response before
+    it reads that byte, there are extra bytes: `has_unread` is True, and the connection must not be
+    reused, because these bytes would look like the next response. This starts with the request,
+    because the library reads each response of a SOCKS proxy at once.
     """
 
     def __init__(
@@ -109,9 +109,9 @@ class DeadlineStream(httpcore.NetworkStream):
 
     @property
     def has_unread(self) -> bool:
-        """Whether bytes may have been received that nobody read.
+        """Whether the stream may have unread bytes.
 
-        TLS within TLS buffers some where nobody sees them.
+        TLS in TLS has a buffer that can't be inspected.
         """
         return bool(self._last_byte) or self._tls_layers > 1
 
@@ -170,7 +170,7 @@ class DeadlineStream(httpcore.NetworkStream):
 
 
 class DeadlineNetwork(Deadline, httpcore.NetworkBackend):
-    """The network of one connection, whose streams keep a deadline."""
+    """The network backend of one connection, with a deadline."""
 
     def __init__(self, tls_layers: int = 0) -> None:
         super().__init__(tls_layers)
@@ -191,18 +191,18 @@ class DeadlineNetwork(Deadline, httpcore.NetworkBackend):
 
 
 def _encoded(host: str) -> Any:
-    """A host's name, which is ASCII here, in bytes.
+    """An ASCII host name as bytes.
 
-    The interpreter encodes a string as IDNA. Up to Python 3.11 it replaces what a signal handler
-    raises meanwhile by an exception of its own.
+    The interpreter encodes a string as IDNA. Up to Python 3.11, it replaces an exception that a
+    signal handler raises during the encoding by its own exception.
     """
     return host.encode("ascii")
 
 
 def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function of the library, which takes a handler's OSError for a network's failure.
+    """Call a function of the library, and protect an OSError that a signal handler raises.
 
-    From here on it does not; it would even drop one that was raised while it sent.
+    The library would treat it as a network failure, and would even drop it while it sends.
     """
     try:
         return function(*args, **kwargs)

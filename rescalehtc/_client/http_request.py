@@ -1,4 +1,4 @@
-"""A request, before the HTTP library gives it its form."""
+"""A request, independent of the HTTP library."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class HttpRequest:
     """A request.
 
     Attributes:
-        name: What it does, for messages: an operation's id.
+        name: The operation's id, for messages.
         method: The HTTP method.
-        url: The address.
-        headers: Headers beside those of every request.
-        body: What to send.
-        is_fresh: Whether to send it on a new connection: on one that was used before, leftovers
-            of another answer could be taken for the answer to this request.
-        seconds_per_piece: With it, the time limit begins anew with each piece that is sent.
+        url: The URL.
+        headers: The headers, in addition to those of every request.
+        body: The body.
+        is_fresh: Whether to send it on a new connection. On a used connection, extra bytes after
+            another response could be mistaken for the response to this request.
+        seconds_per_piece: If given, the timeout restarts with each chunk that is sent.
     """
 
     name: str

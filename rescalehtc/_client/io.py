@@ -71,6 +71,10 @@ class Io(Protocol):
         """
         ...
 
+    async def shielded(self, work: Awaitable[T]) -> T:
+        """Do some work to its end, also in a task that was cancelled."""
+        ...
+
     def holding(
         self, manager: AbstractContextManager[T]
     ) -> AbstractAsyncContextManager[tuple[T, Caller]]:
@@ -133,6 +137,9 @@ class BlockingIo(Clock):
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return function(*args, **kwargs)
+
+    async def shielded(self, work: Awaitable[T]) -> T:
+        return await work
 
     @asynccontextmanager
     async def holding(self, manager: AbstractContextManager[T]) -> AsyncGenerator[tuple[T, Caller]]:

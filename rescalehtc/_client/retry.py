@@ -1,4 +1,4 @@
-"""Which requests are retried, and when. No I/O: clocks and chance are arguments."""
+"""Decide which requests are retried, and when. No I/O: time and randomness are arguments."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ REQUEST_TIMEOUT = 408
 TOO_MANY_REQUESTS = 429
 TRANSIENT_STATUSES = frozenset({REQUEST_TIMEOUT, TOO_MANY_REQUESTS, 500, 502, 503, 504})
 MAX_BACKOFF_SECONDS = 30.0
-# A longer wait that a service asks for is cut to this.
+# The maximum wait for a Retry-After header, in seconds.
 MAX_RETRY_AFTER_SECONDS = 60.0
-# Retries of one request while the service answers others, as a multiple of `max_retries`.
+# The maximum number of retries while other requests succeed, as a multiple of `max_retries`.
 MAX_STREAKS = 4
 
 
 @dataclass(frozen=True)
-class RetryPolicy:
+class RetrySettings:
     """How a session retries requests.
 
     Attributes:
-        max_retries: Retries of a request while the service answers no request of the session.
-        backoff_seconds: The longest wait before the first retry; it doubles each time.
-        deadline_seconds: How long a call may take with all its retries.
+        max_retries: The maximum number of retries while the service answers no request.
+        backoff_seconds: The maximum wait before the first retry. It doubles with each retry.
+        deadline_seconds: The timeout of a call with all its retries.
     """
 
     max_retries: int
@@ -41,11 +41,11 @@ class RetryPolicy:
         """Return the number of seconds to wait before a retry.
 
         Args:
-            retries: Retries in a row so far.
-            retry_after: The seconds that the service asks to wait, or None.
-            chance: From 0 to 1: clients that fail together must not come back together. At
-                least half of the wait is not left to chance, so that the retries together
-                outlast an outage of known length.
+            retries: The number of consecutive retries so far.
+            retry_after: The seconds in the service's Retry-After header, or None.
+            chance: The jitter, a random number from 0 to 1, so that clients that fail at the same
+                time do not retry at the same time. Only half of the wait is random, so that all
+                retries together outlast an outage of known length.
         """
         if retry_after is not None:
             return min(retry_after, MAX_RETRY_AFTER_SECONDS)
@@ -56,16 +56,16 @@ class RetryPolicy:
 class Retries:
     """The retries of one call.
 
-    While the service answers other requests of the session, it is not in an outage: failures
-    before such an answer do not count towards `max_retries`, up to four times as many.
+    While other requests of the session succeed, there is no outage. Failures before such a success
+    do not count towards `max_retries`, up to four times `max_retries`.
     """
 
-    def __init__(self, policy: RetryPolicy, answered: int) -> None:
+    def __init__(self, policy: RetrySettings, answered: int) -> None:
         """Make one.
 
         Args:
             policy: The session's policy.
-            answered: How many requests of the session were answered so far.
+            answered: The number of requests of the session that the service has answered so far.
         """
         self._policy = policy
         self._answered = answered
@@ -73,7 +73,7 @@ class Retries:
         self.total = 0
 
     def next_wait(self, answered: int, retry_after: float | None, chance: float) -> float | None:
-        """Count a failure; return the seconds to wait before the retry, None if there is none."""
+        """Count a failure, and return the wait before the retry. None if there is no retry."""
         if answered != self._answered:
             self._answered, self._in_a_row = answered, 0
         most = self._policy.max_retries
@@ -86,7 +86,7 @@ class Retries:
 
 
 def is_transient(error: HtcException) -> bool:
-    """Whether the same request may well succeed later."""
+    """Whether an error is transient."""
     match error:
         case HtcConfigurationError():
             return False
@@ -99,10 +99,10 @@ def is_transient(error: HtcException) -> bool:
 
 
 def may_retry(operation: Operation[Any], error: HtcException) -> bool:
-    """Whether a request that failed in this way may be sent again.
+    """Whether a request may be retried after this error.
 
-    A request that is not idempotent may be only if it certainly was not carried out: no byte of
-    it left, or the service refused it with 429.
+    A request that is not idempotent may be retried only if it was certainly not carried out: no
+    byte was sent, or the service answered 429.
     """
     match error:
         case HtcConnectionError(request_sent=False):
@@ -114,7 +114,7 @@ def may_retry(operation: Operation[Any], error: HtcException) -> bool:
 
 
 def is_outcome_unknown(operation: Operation[Any], error: HtcException) -> bool:
-    """Whether something may have been done that must not be done twice."""
+    """Whether a non-idempotent request may have been carried out."""
     if operation.is_idempotent:
         return False
     match error:
@@ -122,12 +122,12 @@ def is_outcome_unknown(operation: Operation[Any], error: HtcException) -> bool:
             return error.request_sent
         case HtcStatusError(status_code=int(status)):
             return status == REQUEST_TIMEOUT or status >= 500
-        case _:  # whatever the answer was, it did not say that the request was refused
+        case _:  # no other response means that the service rejected the request
             return isinstance(error, HtcResponseError)
 
 
 def parse_retry_after(retry_after: str | None, now: float) -> float | None:
-    """Read a Retry-After header, a number of seconds or a date; None if it can't be read.
+    """Parse a Retry-After header, a number of seconds or a date. Return None if it is invalid.
 
     Args:
         retry_after: The header's value.

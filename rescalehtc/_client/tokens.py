@@ -1,4 +1,4 @@
-"""Bearer tokens: kept until shortly before they expire, renewed once for everybody who waits."""
+"""Bearer tokens, cached until shortly before they expire, and renewed once for all callers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ from ..exceptions import (
     HtcException,
     HtcResponseError,
 )
-from .credentials import KEY_FILE, SERVICE_URL, Credential, is_printable_ascii, write_private
+from .credentials import (
+    ADVICE,
+    KEY_FILE,
+    SERVICE_URL,
+    Credential,
+    is_printable_ascii,
+    write_private,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -27,25 +34,25 @@ if TYPE_CHECKING:
     from .io import Io
 
 TOKEN_FILE = "rescale_bearer_token.json"  # noqa: S105 - a file's name
-# A token is renewed when this part of its lifetime is left, so that it outlives what it is
-# handed to, whether it is valid for minutes or a day.
+# A token is renewed when this part of its lifetime is left, so that it stays valid for the requests
+# that use it.
 RENEWAL_FRACTION = 0.2
-# A longer lifetime is not believed.
+# The maximum lifetime of a token. Longer ones are invalid and reduced to this one.
 MAX_LIFETIME_SECONDS = 30 * 24 * 3600.0
-# How long a process waits for another one that renews the token they share.
+# The maximum time that a process waits for another process to renew their shared token.
 LOCK_WAIT_SECONDS = 30.0
 LOCK_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
 class ExpiringSecret:
-    """A token or password, and when to ask for another one.
+    """A token or password, with the time of its renewal.
 
     Attributes:
         value: The secret.
-        renew_at: When it is due, in seconds of the monotonic clock.
-        renew_at_time: The same in seconds since 1970. The monotonic clock stands still while
-            a machine sleeps, this one can be set back: it is due when either says so.
+        renew_at: The time of renewal, in seconds of the monotonic clock.
+        renew_at_time: The time of renewal, in seconds since 1970. The monotonic clock stops while
+            a machine sleeps, and this clock can be set back, so the earlier one counts.
     """
 
     value: str = field(repr=False)
@@ -54,11 +61,11 @@ class ExpiringSecret:
 
     @classmethod
     def usable_for(cls, value: str, seconds: float, io: Io) -> ExpiringSecret:
-        """Make one that is due in some seconds."""
+        """Make a secret that must be renewed in some seconds."""
         return cls(Secret(value), io.monotonic() + seconds, io.time() + seconds)
 
     def is_due(self, io: Io) -> bool:
-        """Whether to ask for another one."""
+        """Whether it must be renewed."""
         return io.monotonic() >= self.renew_at or io.time() >= self.renew_at_time
 
 
@@ -70,7 +77,7 @@ class _Current:
 
 
 class TokenSource:
-    """Gives a valid bearer token. One caller in one process renews it while the others wait."""
+    """Provides a valid bearer token. One caller in one process renews it while others wait."""
 
     def __init__(
         self,
@@ -79,13 +86,14 @@ class TokenSource:
         base_url: str,
         fetch: Callable[[str], Awaitable[object]],
     ) -> None:
-        """Make one.
+        """Initialize it.
 
         Args:
-            io: Clock and locks.
-            credential: The credential that tokens are fetched with.
-            base_url: The service that the token is for; a kept one for another is not used.
-            fetch: Sends getToken with an Authorization header and returns the decoded answer.
+            io: The clock and locks.
+            credential: The credential to fetch tokens with.
+            base_url: The service of the token. A cached token of another service is ignored.
+            fetch: A function that sends getToken with an Authorization header, and returns the
+                decoded response.
         """
         self.io: Io = io
         self._credential = credential
@@ -95,13 +103,13 @@ class TokenSource:
         self._failures: list[HtcException] = []
 
     def with_fetch(self, fetch: Callable[[str], Awaitable[object]]) -> TokenSource:
-        """Return a source of the same tokens that fetches them in another way."""
+        """Return a source that shares the tokens of this one, but uses another `fetch`."""
         other = copy.copy(self)
         other._fetch = fetch
         return other
 
     async def get(self) -> str:
-        """Return a token, renewed if it expires soon."""
+        """Return a token. Renews it if it expires soon."""
 
         async def token() -> ExpiringSecret:
             current = self._current.token
@@ -112,7 +120,7 @@ class TokenSource:
         return await self._exclusively(token)
 
     async def renew(self, refused: str | None = None) -> str:
-        """Return a new token; if one was refused, only unless somebody else has renewed it."""
+        """Return a new token. If the old one was rejected, first check whether it was renewed."""
 
         async def token() -> ExpiringSecret:
             if refused is None or self._current.token is None:
@@ -124,7 +132,7 @@ class TokenSource:
         return await self._exclusively(token)
 
     async def _exclusively(self, token: Callable[[], Awaitable[ExpiringSecret]]) -> str:
-        """One caller at a time; those that waited for one that failed fail like it."""
+        """Renew the token, one caller at a time. If this fails, waiting callers fail too."""
         known = self._failures
 
         async def work() -> str:
@@ -140,14 +148,14 @@ class TokenSource:
         return await self.io.exclusively("token", work)
 
     async def _kept_after(self, old: ExpiringSecret | None) -> ExpiringSecret | None:
-        """The token that another process kept; where there is an old one, only a later one."""
+        """The cached token of another process, if it is newer than the old one."""
         kept = await self.io.call(self._read_file)
         if kept and old and (kept.value == old.value or kept.renew_at <= old.renew_at):
             return None
         return kept
 
     async def _renewed(self, old: ExpiringSecret | None) -> ExpiringSecret:
-        """Ask for a token, unless another process has done so when the lock is free."""
+        """Fetch a token, unless another process has fetched one when the lock is free."""
         folder = self._credential.folder
         if folder is None:
             return await self._ask()
@@ -162,21 +170,21 @@ class TokenSource:
             refused = error
         else:
             if lifetime is None:
-                raise HtcResponseError("getToken: the answer has no tokenValue and expiresIn")
+                raise HtcResponseError("getToken: the response has no tokenValue and expiresIn")
             age = self.io.monotonic() - asked_at
             await self.io.call(self._write_file, value, lifetime, lifetime - age)
             usable = lifetime * (1 - RENEWAL_FRACTION) - age
             return ExpiringSecret.usable_for(value, usable, self.io)
         failure = HtcCredentialsError(
-            f"the service at {self._base_url} refuses the credential in "
-            f"{self._credential.found_in}",
+            f"the service at {self._base_url} rejects the credential in "
+            f"{self._credential.found_in}\n{ADVICE}",
             refused.status_code,
         )
         failure.request_id = refused.request_id
         raise failure
 
     def _read_file(self) -> ExpiringSecret | None:
-        """The token kept by another process, unless it is near its end or unreadable."""
+        """The cached token of another process, unless it expires soon or is unreadable."""
         if self._credential.folder is None:
             return None
         kept: Any = None
@@ -193,7 +201,7 @@ class TokenSource:
                 return None
         if lifetime is None or not is_printable_ascii(value):
             return None
-        # 1.1.0 writes neither of the two: it knows one service, and keeps a token after its key.
+        # 1.1.0 writes neither field: it has only one service, and writes a token after its key.
         if kept.get("baseUrl", SERVICE_URL) != self._base_url:
             return None
         fingerprint = self._credential.fingerprint
@@ -201,13 +209,13 @@ class TokenSource:
             return None
         left = 0.0
         with suppressed(ValueError, OverflowError, OSError):
-            # Without a zone it is local time.
+            # Without a time zone, it is local time.
             left = datetime.fromisoformat(end).timestamp() - self.io.time()
         usable = min(left, lifetime) - lifetime * RENEWAL_FRACTION
         return ExpiringSecret.usable_for(value, usable, self.io) if usable > 0 else None
 
     def _is_after_key(self) -> bool:
-        """Whether the kept token was written after the key was."""
+        """Whether the cached token is newer than the key file."""
         folder = self._credential.folder
         assert folder is not None
         with suppressed(OSError):
@@ -215,24 +223,24 @@ class TokenSource:
         return False
 
     def _write_file(self, value: str, lifetime: float, left: float) -> None:
-        """Keep the token for other processes."""
+        """Cache the token for other processes."""
         if self._credential.folder is None:
             return
         kept = {
             "tokenValue": value,
             "expiresIn": lifetime,
-            # In local time, without a zone, as 1.1.0 reads it.
+            # In local time without a time zone, the format of 1.1.0.
             "expiresAt": datetime.fromtimestamp(self.io.time() + left).isoformat(),
             "baseUrl": self._base_url,
             "credential": self._credential.fingerprint,
         }
-        # A home that can't be written to only costs the next process a request.
+        # If the home folder is read-only, the next process fetches its own token.
         with suppressed(OSError):
             write_private(self._credential.folder / TOKEN_FILE, json.dumps(kept))
 
 
 def _token_in(answer: object) -> tuple[str, float | None]:
-    """The token that getToken answers, and its lifetime in seconds; None if there is neither."""
+    """The token in a response of getToken, and its lifetime in seconds, or None."""
     match answer:
         case {"tokenValue": str(value), "expiresIn": int() | float() as given} if (
             is_printable_ascii(value)
@@ -243,18 +251,18 @@ def _token_in(answer: object) -> tuple[str, float | None]:
 
 
 def seconds_from(given: float, longest: float) -> float | None:
-    """A number of seconds somebody else gives: 0 where it makes no sense, None for no number."""
-    if isinstance(given, bool):  # Python counts it as a number
+    """A number of seconds from an untrusted source, limited to a valid range, or None."""
+    if isinstance(given, bool):  # a bool is an int in Python
         return None
-    return min(max(0, given), longest)  # this way round max gives 0 for NaN
+    return min(max(0, given), longest)  # in this order, max returns 0 for NaN
 
 
 @asynccontextmanager
 async def _file_lock(path: Path, io: Io) -> AsyncGenerator[None]:
-    """Hold a lock among processes; go on without it after a time, or where there are no locks.
+    """Hold a lock between processes. Continue without it after a timeout, or without lock support.
 
-    The file is the key's own, so that none more has to be made: nothing is written to it.
-    The system takes the lock from a process that dies.
+    The lock is on the key file, so no other file is needed. Nothing is written to it. The system
+    releases the lock of a process that dies.
     """
     try:
         import fcntl
@@ -274,20 +282,20 @@ async def _file_lock(path: Path, io: Io) -> AsyncGenerator[None]:
                 except OSError as error:
                     if is_from_signal_handler(error):
                         raise
-                    # Any other error comes of a file system without locks.
+                    # Other errors mean that the file system does not support locks.
                     if not isinstance(error, BlockingIOError) or io.monotonic() >= deadline:
                         break
                 await io.sleep(LOCK_POLL_SECONDS)
             yield
         finally:
-            with suppressed(OSError):  # a forked child may hold the descriptor too
+            with suppressed(OSError):  # a forked child may have the descriptor too
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 @contextmanager
 def _opened_for_lock(path: Path) -> Generator[int | None]:
     descriptor = None
-    for mode in (os.O_RDWR, os.O_RDONLY):  # NFS locks only what is open for writing
+    for mode in (os.O_RDWR, os.O_RDONLY):  # NFS can lock only files that are open for writing
         with suppressed(OSError):
             descriptor = os.open(path, mode)
             break

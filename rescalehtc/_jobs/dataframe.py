@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# The columns of a DataFrame, the service's names of what they hold, and their types.
+# The columns of a DataFrame, with the service's field names and the types.
 _TEXT, _INTEGER, _TIME = "string", "Int64", "datetime64[us, UTC]"
 _COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("job_uuid", "jobUUID", _TEXT),
@@ -42,7 +42,7 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
 
 
 def _flat(json: Mapping[str, Any]) -> dict[str, Any]:
-    """A job's fields, with the exit code out of its container and the index out of its id."""
+    """A job's fields, with the exit code of its container and the index of its id."""
     container = json.get("container")
     code = container.get("exitCode") if is_object(container) else None
     index = str(json.get("jobUUID")).rpartition(":")[2]
@@ -50,7 +50,7 @@ def _flat(json: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def dataframe(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Make a data frame with one row for each record.
+    """Make a DataFrame with one row per record.
 
     Raises:
         HtcException: pandas is not installed.
@@ -60,13 +60,14 @@ def dataframe(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         import pandas as pd
     except ImportError as error:
         raise HtcException(
-            f'to_dataframe needs pandas: pip install "rescalehtc[pandas]" ({error})'
+            f'to_dataframe needs pandas: pip install "rescalehtc[pandas]>=2" ({error})'
         ) from error
     rows = [_flat(record) for record in records]
     columns: dict[str, pd.Series[Any]] = {}
     for column, field, kind in _COLUMNS:
         values = [_value(row.get(field), field, kind) for row in rows]
         columns[column] = pd.Series(values, dtype=kind)
+    columns["duration"] = columns["completed_at"] - columns["started_at"]
     return pd.DataFrame(columns)
 
 
@@ -82,4 +83,4 @@ def _value(value: object, field: str, kind: str) -> object:
     raise HtcResponseError(f"the service sent a job whose {field} is not {_KINDS[kind]}")
 
 
-_KINDS = {_TEXT: "a text", _INTEGER: "an integer", _TIME: "a time"}
+_KINDS = {_TEXT: "a string", _INTEGER: "an integer", _TIME: "a time"}

@@ -1,4 +1,4 @@
-"""The jobs of a batch that failed, and submit requests for just them."""
+"""The failed jobs of a batch, and submit requests for them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 async def fetch_failed(
     client: Client, task_ids: Mapping[str, str], parents: Sequence[str], group: str | None
 ) -> list[dict[str, Any]]:
-    """Fetch the records of the jobs with these parents that failed, in their order."""
+    """Fetch the records of the failed jobs with these parents, in order."""
     order = {parent: position for position, parent in enumerate(parents)}
     found: dict[tuple[int, int], dict[str, Any]] = {}
     for status in FAILED_STATUSES:  # the service lists one status at a time
@@ -39,11 +39,11 @@ async def fetch_failed(
 def resubmission(
     parts: Sequence[Json], failed: Sequence[Json], index_variable: str | None, project: Json
 ) -> tuple[list[models.HTCJobSubmitRequest], list[str]]:
-    """Build submit requests for the jobs of a batch that failed.
+    """Build submit requests for the failed jobs of a batch.
 
     Args:
-        parts: The batch, as the service answered each submit request.
-        failed: The records of the jobs that failed, in their order.
+        parts: The service's response to each submit request of the batch.
+        failed: The records of the failed jobs, in order.
         index_variable: A variable for the old index of each job, or None.
         project: The project.
 
@@ -51,8 +51,7 @@ def resubmission(
         The requests, and the id of the job that each new job repeats.
 
     Raises:
-        HtcValidationError: The batch's record is not a valid request, or the variable can't be
-            set.
+        HtcValidationError: The batch's record is not a valid request, or the variable is invalid.
     """
     by_parent: dict[str, list[Json]] = {}
     for record in failed:
@@ -63,20 +62,20 @@ def resubmission(
         if index_variable is None:
             requests += [_request(part, own, project)] if own else []
         else:
-            requests += [_single_request(part, job, index_variable, project) for job in own]
+            requests += [single_request(part, job, index_variable, project) for job in own]
     return requests, [record["jobUUID"] for record in failed]
 
 
 def _request(
     part: Json, jobs: Sequence[Json], project: Json, changes: Json | None = None
 ) -> models.HTCJobSubmitRequest:
-    """The part's own request for fewer jobs, with changes to its definition."""
+    """The part's request with fewer jobs and a changed definition."""
     from .._requests import submit_request
 
     request = {**part, "batchSize": len(jobs)}
     if changes is not None:
         request["htcJobDefinition"] = {**_definition(part), **changes}
-    if not request.get("regions"):  # the service need not repeat them
+    if not request.get("regions"):  # the service may omit them
         request |= _where(jobs)
     return submit_request.from_payload([request], project)[0][1]
 
@@ -87,22 +86,27 @@ def _definition(part: Json) -> dict[str, Any]:
 
 
 def _where(jobs: Iterable[Json]) -> dict[str, Any]:
-    """The regions that the jobs were given; their cloud is left to the service."""
+    """The regions of the jobs. The service chooses the cloud provider."""
     regions = dict.fromkeys(region for job in jobs if (region := job.get("region")))
     return {"regions": list(regions), "cloudProvider": None} if regions else {}
 
 
-def _single_request(
+def single_request(
     part: Json, job: Json, variable: str, project: Json
 ) -> models.HTCJobSubmitRequest:
-    """The part's own request for a single job, with its old index in a variable."""
+    """The part's request for a single job, with its old index in a variable."""
     envs: list[Any] = list(_definition(part).get("envs") or [])
-    if not any(_is_named(env, variable) for env in envs):
+    if not has_variable(part, variable):
         envs.append({"name": variable, "value": str(parent_and_index(job["jobUUID"])[1])})
     elif part.get("batchSize", 1) != 1:
-        message = f"{variable} is a variable of the batch already; choose another name"
+        message = f"{variable} is already a variable of the batch; choose another name"
         raise HtcValidationError("resubmit_failed", [Problem("index_variable", message)])
     return _request(part, [job], project, {"envs": envs})
+
+
+def has_variable(part: Json, name: str) -> bool:
+    """Whether a submit request gives its jobs this environment variable."""
+    return any(_is_named(env, name) for env in _definition(part).get("envs") or ())
 
 
 def _is_named(env: Any, name: str) -> bool:

@@ -111,7 +111,7 @@ async def _last_pages(
 
 
 def _call(job_ids: Mapping[str, str], sort: str, page_size: int) -> Call:
-    query = {"pageSize": page_size, "sort": sort}
+    query: dict[str, int | str] = {"pageSize": page_size, "sort": sort}
     return LIST_JOB_LOGS.call(job_ids, query=query, item_text="message")
 
 

@@ -1,25 +1,27 @@
-"""Marks: a tag of each submit request that the service's answers and job records repeat."""
+"""Marks: a tag of each submit request, which responses and job records repeat."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from .._raw import is_list, is_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# The tag of a submit request's jobs whose value is different for every request ever sent.
+# The tag with a unique value for each submit request.
 MARK_TAG = "rescalehtc-submission"
 
 
 @dataclass(frozen=True)
 class MarkedRequest:
-    """A submit request as it is sent.
+    """A submit request, ready to send.
 
     Attributes:
-        position: Its position among the requests of the caller.
-        json: What is sent.
-        mark: The value of its mark; None without marks.
+        position: Its position in the caller's list of requests.
+        json: The JSON to send.
+        mark: The value of its mark. None without marks.
     """
 
     position: int
@@ -37,7 +39,7 @@ def with_mark(
 ) -> MarkedRequest:
     """Mark a submit request, and add environment variables to its jobs.
 
-    A tag or a variable that has such a name already is replaced.
+    They replace a tag or variables with the same names.
     """
     definition: dict[str, Any] = json["htcJobDefinition"]
     if variables:
@@ -54,23 +56,28 @@ def with_mark(
     return MarkedRequest(position, {**json, "htcJobDefinition": definition}, mark)
 
 
-def mark_in(tags: object) -> str | None:
-    """Return the mark among tags: a list of `{key, value}`, or an object."""
-    for tag in cast("list[object]", tags) if isinstance(tags, list) else [tags]:
+def tag_in(tags: object, name: str) -> str | None:
+    """Return the value of a tag: of a list of `{key, value}`, or of an object."""
+    for tag in tags if is_list(tags) else [tags]:
         match tag:
-            case {"key": "rescalehtc-submission", "value": str(mark)}:
-                return mark
-            case {"rescalehtc-submission": str(mark)}:
-                return mark
+            case {"key": str(key), "value": str(value)} if key == name:
+                return value
+            case _ if is_object(tag) and isinstance(found := tag.get(name), str):
+                return found
             case _:
                 pass
     return None
 
 
+def mark_in(tags: object) -> str | None:
+    """Return the mark among tags."""
+    return tag_in(tags, MARK_TAG)
+
+
 def match_answers(
     answer: Sequence[object], requests: Sequence[MarkedRequest]
 ) -> list[dict[str, Any]] | None:
-    """Return the answer to each request; None if there is not exactly one for each."""
+    """Return the response to each request. None unless each request has exactly one."""
     answers = [one for one in answer if _is_answer(one)]
     parents = {one["parentJobId"] for one in answers}
     if not len(answers) == len(answer) == len(requests) == len(parents):

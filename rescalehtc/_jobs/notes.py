@@ -1,4 +1,4 @@
-"""Notes on exceptions that say which jobs of an interrupted submission exist, or may exist."""
+"""Notes on exceptions that list the jobs of an interrupted submission."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _NOTE = "rescalehtc: a submission"
 
 
 def notes_of_submissions(error: BaseException) -> list[str]:
-    """The notes of an exception that tell of submissions."""
+    """The notes about submissions on an exception."""
     notes: list[str] = getattr(error, "__notes__", [])
     return [note for note in notes if note.startswith(_NOTE)]
 
 
 def note_of(incomplete: SubmissionIncompleteError, group: str | None) -> str:
-    """Which jobs exist, and which may exist."""
+    """A list of the jobs that exist, and of the jobs that may exist."""
     place = "" if group is None else f" to group {group!r}"
     lines = [f"{_NOTE}{place} was interrupted"]
     if incomplete.submitted:

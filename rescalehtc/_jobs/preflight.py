@@ -1,4 +1,4 @@
-"""All problems of a payload that is only validated, including what the service knows."""
+"""Find all problems of a payload without submitting it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def problems(payload: object, project: Mapping[str, Any]) -> list[Problem]:
-    """Return the problems that need no service.
+    """Return the problems that can be found without sending a request.
 
     Args:
         payload: Submit requests.
-        project: The project's record; what it does not hold is not checked.
+        project: The project's record. Fields that it does not have are not checked.
     """
     try:
         submit_request.check_any_number(payload, project)
@@ -33,7 +33,7 @@ def problems(payload: object, project: Mapping[str, Any]) -> list[Problem]:
 async def all_problems(
     client: Client, payload: object, project: Mapping[str, Any], project_id: str
 ) -> list[Problem]:
-    """Return the problems of a payload; those that only the service knows come last."""
+    """Return the problems of a payload. Those that need requests to the service come last."""
     found = problems(payload, project)
     if not is_sequence(payload):
         return found
@@ -43,7 +43,7 @@ async def all_problems(
     for index, item in enumerate(payload):
         try:
             _, request = submit_request.from_any_number([item], project)[0]
-        except HtcValidationError:  # the service is not asked about an invalid request
+        except HtcValidationError:  # checking an invalid request at the service is pointless
             continue
         definition = request.htc_job_definition
         image = definition.image_name
@@ -62,7 +62,7 @@ async def _image_problem(client: Client, project_id: str, name: str) -> str | No
     try:
         status: object = (await client.send(call)).get("status")
     except HtcNotFoundError:
-        return f"must be an image of the project, which has none named {name}"
+        return f"must be an image of the project; it does not have an image named {name}"
     shown = "PENDING" if status == "PENDING" else "in an unknown status"
     return None if status == "READY" else f"must be ready: image {name} is {shown}"
 
@@ -72,30 +72,55 @@ def _environment_problem(
     definition: models.HTCJobDefinition,
     regions: Sequence[str],
 ) -> str | None:
-    """Why none of the environments that the project is restricted to fits."""
+    """The reason why no environment fits, if the project is restricted to some."""
     wanted = (
         f"{definition.priority or 'any priority'}, {definition.architecture or 'any architecture'}"
     )
     for region in regions:
         if not any(_fits(one, region, definition) for one in environments):
             return (
-                "must fit one of the project's computing environments: none in region "
+                "must fit a computing environment of the project; no environment in region "
                 f"{region} has {wanted}, {definition.max_vcpus or 1} virtual CPUs"
             )
     return None
 
 
+def environment_problem(
+    environments: Sequence[models.HTCComputeEnvironment], job: Mapping[str, Any]
+) -> str | None:
+    """Why none of the environments that the project is restricted to fits a job's record."""
+    wanted = (job.get("region"), None, job.get("architecture"), job.get("maxVCpus"))
+    if not environments or any(_has(one, *wanted) for one in environments):
+        return None
+    return (
+        f"none of the project's {len(environments)} computing environments is in region "
+        f"{job.get('region')} with {job.get('architecture')}, {job.get('maxVCpus') or 1} virtual CPUs"
+    )
+
+
 def _fits(
     environment: models.HTCComputeEnvironment, region: str, definition: models.HTCJobDefinition
+) -> bool:
+    return _has(
+        environment, region, definition.priority, definition.architecture, definition.max_vcpus
+    )
+
+
+def _has(
+    environment: models.HTCComputeEnvironment,
+    region: str | None,
+    priority: str | None,
+    architecture: str | None,
+    vcpus: int | None,
 ) -> bool:
     """Whether an environment has what is wanted. A property that it does not state fits."""
     derived = getattr(environment, "derived", None)
     stated = [
         (getattr(environment, "region", None), region),
-        (getattr(environment, "priority", None), definition.priority),
-        (getattr(derived, "architecture", None), definition.architecture),
+        (getattr(environment, "priority", None), priority),
+        (getattr(derived, "architecture", None), architecture),
     ]
-    vcpus = getattr(derived, "vcpus", None)
+    most = getattr(derived, "vcpus", None)
     return all(has is None or wanted is None or has == wanted for has, wanted in stated) and (
-        vcpus is None or (definition.max_vcpus or 1) <= vcpus
+        most is None or (vcpus or 1) <= most
     )

@@ -1,60 +1,66 @@
-"""Showing counts on standard error while somebody waits."""
+"""Show counts on standard error during a wait."""
 
 from __future__ import annotations
 
 import inspect
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..exceptions import HtcValidationError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._counts import JobCounts
+
+T = TypeVar("T")
 
 
-class Progress:
-    """Shows counts when they change: on a terminal in one line, elsewhere one line each time.
+class Progress(Generic[T]):
+    """Shows counts when they change: in one line on a terminal and in a notebook, else one per change.
 
-    Used with `with`, it gives the function that shows them.
+    As a context manager, it returns the function that shows them.
     """
 
-    def __init__(self, progress: bool | Callable[[JobCounts], None]) -> None:
+    def __init__(self, progress: bool | Callable[[T], None]) -> None:
         """Make one.
 
         Args:
-            progress: Whether to show anything, or a function that shows the counts.
+            progress: Whether to show the counts, or a function that shows them.
 
         Raises:
             HtcValidationError: The function is asynchronous.
         """
         if inspect.iscoroutinefunction(progress):
-            problem = "must be a function that is not asynchronous, or True or False"
+            problem = "must be a synchronous function, True or False"
             raise HtcValidationError("wait", [Problem("progress", problem)])
         self._function = progress if callable(progress) else self._show
         self._stream = sys.stderr if progress is True else None
         self._is_terminal = bool(self._stream and self._stream.isatty())
+        self._is_notebook = type(self._stream).__module__.startswith("ipykernel.")
         self._shown = ""
+        self._width = 0
 
-    def _show(self, counts: JobCounts) -> None:
+    def _show(self, counts: T) -> None:
         text = str(counts)
         if self._stream is None or text == self._shown:
             return
         self._shown = text
-        if self._is_terminal:  # a line that is wrapped could not be written over
+        if self._is_terminal:  # a wrapped line could not be overwritten
             from shutil import get_terminal_size
 
             width = get_terminal_size().columns - 1
             self._stream.write(f"\r{text[:width]}\x1b[K")
+        elif self._is_notebook:  # "\r" goes back to the start of the line, and erases nothing
+            self._stream.write(f"\r{text:<{self._width}}")
+            self._width = len(text)
         else:
             self._stream.write(f"{text}\n")
         self._stream.flush()
 
-    def __enter__(self) -> Callable[[JobCounts], None]:
+    def __enter__(self) -> Callable[[T], None]:
         return self._function
 
     def __exit__(self, *_: object) -> None:
-        if self._stream is not None and self._is_terminal and self._shown:
+        if self._stream is not None and (self._is_terminal or self._is_notebook) and self._shown:
             self._stream.write("\n")
             self._stream.flush()

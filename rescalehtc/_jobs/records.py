@@ -1,4 +1,4 @@
-"""Reading the records of jobs."""
+"""Read the records of jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def parent_and_index(job_id: object) -> tuple[str, int]:
-    """Split a job's id, `<parent job id>:<index>`; ("", 0) if it is not one."""
+    """Split a job's id, `<parent job id>:<index>`. Return ("", 0) if it has another form."""
     parent, _, index = str(job_id).rpartition(":")
     return (parent, int(index)) if index.isdecimal() else ("", 0)
 
@@ -21,7 +21,7 @@ def parent_and_index(job_id: object) -> tuple[str, int]:
 def is_running(record: Mapping[str, Any]) -> bool:
     """Whether the job with this record has not ended.
 
-    A status that this release does not know is final if the record says when the job completed.
+    A status that this release does not know is final if the record has the time of completion.
 
     Raises:
         HtcResponseError: The record has no status.

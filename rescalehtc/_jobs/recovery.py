@@ -1,4 +1,4 @@
-"""Finding the jobs of a submission whose answer was lost, by their marks."""
+"""Find the jobs of a submission whose response was lost, by their marks."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ async def find_lost(
     settle_seconds: float,
     is_alone_in_group: bool,
 ) -> list[list[str] | None]:
-    """Look until all jobs are there, or nothing has changed for a while.
+    """Search until all jobs are found, or the group has not changed for `settle_seconds`.
 
     Args:
         client: The client.
-        lost: The calls of one submission that were lost. Each notes what was seen.
-        settle_seconds: How long the group must not change.
-        is_alone_in_group: Whether nobody can have submitted anything else to the group.
+        lost: The lost calls of one submission. Each is updated with the jobs that were found.
+        settle_seconds: The time without changes after which the search ends.
+        is_alone_in_group: Whether the group is unique to this submission.
 
     Returns:
-        For each call the parents of the jobs of its requests; None if not all jobs were found.
+        For each call, the parents of the jobs of its requests. None if jobs are missing.
     """
     nothing: list[list[str] | None] = [None] * len(lost)
     if reason := _why_not_searched(lost[0]):
@@ -51,7 +51,7 @@ async def find_lost(
             jobs = await _list_group(client, lost[0])
         except HtcException as failure:
             for error in lost:
-                error.reason = f"its group could not be searched: {failure}"
+                error.reason = f"the jobs' group could not be searched: {failure}"
             return nothing
         found = [_find(error, jobs, is_alone_in_group) for error in lost]
         if None not in found:
@@ -66,13 +66,14 @@ async def find_lost(
 
 
 async def recheck(client: Client, error: SubmissionUncertainError) -> list[dict[str, Any]]:
-    """Look once more for the jobs of a submission.
+    """Search once more for the jobs of a submission.
 
     Returns:
-        For each request the fields of the service's answer that say which jobs it made.
+        For each request, the fields of the service's response that identify its jobs.
 
     Raises:
-        SubmissionUncertainError: Not all jobs were found: `error`, with what was seen.
+        SubmissionUncertainError: Not all jobs were found. This is `error`, updated with the jobs
+            that were found.
     """
     error.reason = _why_not_searched(error) or error.reason
     if _why_not_searched(error):
@@ -89,7 +90,7 @@ async def recheck(client: Client, error: SubmissionUncertainError) -> list[dict[
 
 def _why_not_searched(error: SubmissionUncertainError) -> str:
     if error.group is None or None in [request.mark for request in error.requests]:
-        return "without marks its jobs can't be distinguished from others"
+        return "without marks, its jobs can't be distinguished from other jobs"
     return ""
 
 
@@ -109,22 +110,22 @@ async def _list_group(client: Client, error: SubmissionUncertainError) -> GroupJ
 def _find(
     error: SubmissionUncertainError, jobs: GroupJobs, is_alone_in_group: bool
 ) -> list[str] | None:
-    """The parents of the jobs of each request; None if not all jobs are there.
+    """The parents of the jobs of each request. None if jobs are missing.
 
-    The exception notes which jobs were seen.
+    Updates the exception with the jobs that were found.
     """
     found: list[str] = []
     error.job_ids = []
     for request in error.requests:
         parents = jobs.get(request.mark, {})
         if is_alone_in_group and {*jobs} == {None}:
-            # The service does not repeat tags, but only this request can have made the jobs.
+            # The service does not return tags, but only this request can have created the jobs.
             parents = jobs[None]
         error.job_ids += [f"{p}:{i}" for p, indices in parents.items() for i in sorted(indices)]
         if [*parents.values()] == [set(range(request.batch_size))]:
             found += parents
     error.seen = len(error.job_ids)
-    error.reason = f"{error.seen} of them were seen in the group"
+    error.reason = f"{error.seen} of {error.sent} jobs were found in the group"
     if not error.seen and None in jobs:
-        error.reason += "; the service does not repeat the tags of some of the group's jobs"
+        error.reason += "; the service does not return the tags of some of the group's jobs"
     return found if len(found) == len(error.requests) else None

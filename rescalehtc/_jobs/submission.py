@@ -1,8 +1,8 @@
-"""Submitting: every call is sent once, and afterwards it is known which jobs exist.
+"""Submit each request exactly once, and report which jobs exist.
 
-A submission may start a thousand paid jobs, and the service does not recognise one that is sent
-twice. So every request carries a mark, a tag that the records of its jobs repeat. If an answer is
-lost, the jobs are found by their marks, or an exception says that they were not found.
+A submission can start thousands of paid jobs, and the service does not detect duplicates. So every
+request has a mark, a tag that the records of its jobs repeat. If a response is lost, the jobs are
+found by their marks, or an exception reports that they were not found.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from .._client.client import Client
+    from .._session import BaseSession
 
 _logger = logging.getLogger("rescalehtc")
 
@@ -51,17 +52,22 @@ IMAGE_POLL_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class SubmissionSettings:
-    """How a session submits.
+    """A session's settings for submissions.
 
     Attributes:
-        is_marked: Whether requests carry marks, and submissions without a group get one.
-        image_wait_seconds: How long to wait for images to become ready.
-        settle_seconds: How long a group must not change before lost jobs are given up.
+        is_marked: Whether requests get marks, and submissions without a group get one.
+        image_wait_seconds: The maximum wait for images to become ready.
+        settle_seconds: The time without changes in a group before a submission is uncertain.
     """
 
     is_marked: bool
     image_wait_seconds: float
     settle_seconds: float
+
+    @classmethod
+    def of(cls, rescale: BaseSession) -> SubmissionSettings:
+        """Those of a session."""
+        return cls(rescale.mark_submissions, rescale.image_wait_seconds, rescale.settle_seconds)
 
 
 @dataclass
@@ -71,8 +77,8 @@ class SubmitCall:
     Attributes:
         requests: Its requests.
         is_held_back: Whether it was certainly not sent.
-        answers: What the service answered, or would have answered.
-        error: Why there is no answer.
+        answers: The service's response, or its reconstruction from the jobs that were found.
+        error: The reason why there is no response.
     """
 
     requests: Sequence[MarkedRequest]
@@ -82,19 +88,19 @@ class SubmitCall:
 
     @property
     def may_exist(self) -> bool:
-        """Whether its jobs may exist if there is no answer."""
+        """Whether its jobs may exist without a response."""
         is_refused = self.error is not None and not self.error.outcome_unknown
         return not self.is_held_back and not is_refused
 
 
 class Submission:
-    """A submission in one or several calls, which are sent side by side.
+    """A submission in one or several calls, which are sent in parallel.
 
-    Whatever leaves the call of the user that it belongs to passes `prepare_to_leave`.
+    Every exception that reaches the user must pass `prepare_to_leave` before.
     """
 
     def __init__(self) -> None:
-        """Make one, with nothing to submit yet."""
+        """Initialize a submission without requests."""
         self._task_ids: Mapping[str, str] = {}
         self._group: str | None = None
         self._calls: list[SubmitCall] = []
@@ -109,22 +115,22 @@ class Submission:
         requests: Sequence[tuple[int, dict[str, Any]]],
         group: str | None,
     ) -> list[dict[str, Any]]:
-        """Send all calls; return the answer to each request, in order.
+        """Send all calls, and return the response to each request, in order.
 
-        If answers were lost and all of their jobs were found, the calls that were held back are
+        If responses were lost but all of their jobs were found, the calls that were held back are
         sent too.
 
         Args:
             client: The client.
-            settings: How to submit.
+            settings: The settings for submissions.
             task_ids: The path parameters of the task.
-            requests: Submit requests that were validated, each with its position.
+            requests: Validated submit requests, each with its position.
             group: The group, or None.
 
         Raises:
-            HtcNotFoundError: The project has no such image.
-            HtcImagePendingError: An image did not become ready in time.
-            SubmissionIncompleteError: A call failed when others had been sent, or is uncertain.
+            HtcNotFoundError: The project does not have the image.
+            HtcImagePendingError: An image was not ready in time.
+            SubmissionIncompleteError: A call failed after others succeeded, or is uncertain.
             HtcException: The first call failed, and nothing was submitted.
         """
         with client.observers.call("submit"):
@@ -165,7 +171,7 @@ class Submission:
         return [answer for call in self._calls for answer in call.answers or ()]
 
     async def _send_calls(self) -> None:
-        """Send calls of the queue until it is empty or one fails."""
+        """Send calls of the queue until the queue is empty or a call fails."""
         while not self._is_stopped:
             try:
                 call = self._queue.popleft()
@@ -178,7 +184,7 @@ class Submission:
                 self._is_stopped = True
                 raise
             except HtcException as error:
-                trim(error)  # it may be kept as the cause of another one
+                trim(error)  # the error may become the cause of another one
                 call.error = error
                 self._is_stopped = True
 
@@ -190,15 +196,15 @@ class Submission:
         answers = match_answers(answer, call.requests)
         if answers is None:
             error = HtcResponseError(
-                f"submitJobs: {len(body)} submit requests were sent, but the answer does not say "
-                "which jobs each of them made"
+                f"submitJobs: {len(body)} submit requests were sent, but the response does not "
+                "identify the jobs of each request"
             )
             error.outcome_unknown = True
             raise error
         return answers
 
     async def _find_lost(self, is_alone_in_group: bool) -> None:
-        """Look for the jobs of the calls whose answers were lost."""
+        """Search for the jobs of the calls whose responses were lost."""
         lost = [call for call in self._failed() if call.may_exist]
         if not lost:
             return
@@ -210,7 +216,7 @@ class Submission:
             is_alone_in_group=is_alone_in_group,
         )
         for call, error, parents in zip(lost, errors, found, strict=True):
-            # The service may repeat what this submission sent also where it lists jobs.
+            # The service may also repeat the submission's secrets in a listing of jobs.
             error.reason = redact(error.reason, values_in([one.json for one in call.requests]))
             call.error = error
             if parents is not None:
@@ -218,7 +224,7 @@ class Submission:
                 call.answers = [self._answer(request, parent) for request, parent in pairs]
 
     def _uncertain(self, call: SubmitCall) -> SubmissionUncertainError:
-        cause = call.error or HtcConnectionError("submitJobs: interrupted before the answer came")
+        cause = call.error or HtcConnectionError("submitJobs: interrupted before the response")
         if isinstance(cause, SubmissionUncertainError):
             return cause
         phase: Literal["no answer", "unreadable answer", "server error"] = "unreadable answer"
@@ -236,7 +242,7 @@ class Submission:
         )
 
     def _answer(self, request: MarkedRequest, parent: str) -> dict[str, Any]:
-        """What the service would have answered."""
+        """The response that the service would have sent."""
         ids = {"group": self._group, "parentJobId": parent, "batchSize": request.size}
         return {**request.json, **self._task_ids, **ids}
 
@@ -250,7 +256,7 @@ class Submission:
         return incomplete if incomplete.submitted or incomplete.uncertain else errors[0]
 
     def _incomplete(self, cause: HtcException) -> SubmissionIncompleteError:
-        """What became of each request. After an interrupt, calls may still be under way."""
+        """The outcome of each request. After an interrupt, calls may still be in progress."""
         self._hold_back()
         submitted: list[tuple[int, dict[str, Any]]] = []
         uncertain: list[SubmissionUncertainError] = []
@@ -274,7 +280,7 @@ class Submission:
         )
 
     async def _wait_for_images(self) -> None:
-        """Return when the images are ready: the service refuses jobs of one that it copies."""
+        """Return when the images are ready. The service rejects jobs with a PENDING image."""
         requests = [request.json for call in self._calls for request in call.requests]
         for image in dict.fromkeys(json["htcJobDefinition"]["imageName"] for json in requests):
             await wait_for_image(
@@ -285,7 +291,7 @@ class Submission:
             )
 
     def _hold_back(self) -> None:
-        """Take the calls that nobody has begun to send out of the queue, for good."""
+        """Remove the calls that were not started from the queue."""
         while True:
             try:
                 call = self._queue.popleft()
@@ -294,10 +300,10 @@ class Submission:
             call.is_held_back = True
 
     def prepare_to_leave(self, error: BaseException) -> None:
-        """Prepare an exception to leave the package: without its frames.
+        """Prepare an exception to leave the package: remove the package's frames.
 
-        An interrupt, or an exception of a hook, gets a note that says which jobs exist, and which
-        may exist, and a SubmissionIncompleteError as its cause.
+        An interrupt, or an exception of a hook, gets a note that lists the jobs that exist and the
+        jobs that may exist, and a SubmissionIncompleteError as its cause.
         """
         try:
             if not isinstance(error, SubmissionIncompleteError | SubmissionUncertainError):
@@ -308,7 +314,7 @@ class Submission:
             raise
 
     def log_cancellation(self, error: BaseException) -> None:
-        """Log what a cancellation notes: many programs never look at one."""
+        """Log the note of a cancellation, because many programs ignore cancellations."""
         if not isinstance(error, Exception):
             for note in notes_of_submissions(error):
                 _logger.warning("%s", "; ".join(note.split("\n  ")))
@@ -323,10 +329,10 @@ class Submission:
 
 
 def submits(function: Callable[Concatenate[Submission, P], T]) -> Callable[P, T]:
-    """Make a function of the interface from one that also takes a new submission.
+    """Decorate a public function whose first parameter is a new submission.
 
-    Its exceptions leave prepared, also if interrupts follow each other. This is no context
-    manager since an interrupt that strikes where one begins to exit would leave unprepared.
+    All exceptions pass `prepare_to_leave`, even repeated interrupts. This is not a context manager,
+    because an interrupt at the start of `__exit__` would not pass `prepare_to_leave`.
     """
 
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -367,8 +373,8 @@ async def wait_for_image(
     """Return when an image is ready.
 
     Raises:
-        HtcNotFoundError: The project has no such image.
-        HtcImagePendingError: It did not become ready in time.
+        HtcNotFoundError: The project does not have the image.
+        HtcImagePendingError: The image was not ready in time.
     """
     call = GET_IMAGE_STATUS.call({"projectId": project_id, "imageName": image_name})
     expires_at = client.io.monotonic() + wait_seconds

@@ -1,4 +1,4 @@
-"""Waiting: polling once per interval until jobs have ended, also through an outage."""
+"""Poll once per interval until jobs have ended, even during an outage."""
 
 from __future__ import annotations
 
@@ -17,32 +17,40 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("rescalehtc")
 
-# A poll that begins shortly before the timeout has this many seconds.
+# The minimum time, in seconds, for a poll that starts shortly before the timeout.
 MIN_POLL_SECONDS = 5.0
 
 
 class Interval:
-    """The rhythm of one wait: when to poll again, and when to stop.
+    """The polling interval and the timeout of one wait.
 
-    A failure that may pass does not end a wait: `note_outage` logs it once.
+    A transient failure does not end a wait: `note_outage` logs it once.
     """
 
-    def __init__(self, io: Io, seconds: float, timeout: float | None, subject: str) -> None:
+    def __init__(
+        self,
+        io: Io,
+        seconds: float,
+        timeout: float | None,
+        subject: str,
+        argument: str = "timeout",
+    ) -> None:
         """Make one.
 
         Args:
             io: The clock.
-            seconds: Between two polls.
-            timeout: Seconds to wait at most, or None.
+            seconds: The polling interval in seconds.
+            timeout: The maximum wait in seconds, or None.
             subject: The call, for messages.
+            argument: The name of its argument `timeout`.
 
         Raises:
-            HtcValidationError: `timeout` is not a number of seconds.
+            HtcValidationError: `timeout` is not a number of at least 0.
         """
         is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
         if timeout is not None and (not is_number or math.isnan(timeout) or timeout < 0):
             message = "must be None or a number of seconds of at least 0"
-            raise HtcValidationError(subject, [Problem("timeout", message)])
+            raise HtcValidationError(subject, [Problem(argument, message)])
         self._io = io
         self._seconds = seconds
         self._timeout = math.inf if timeout is None else timeout
@@ -51,28 +59,28 @@ class Interval:
         self._outage: HtcException | None = None
 
     def expires_at(self) -> float:
-        """When a request that is sent now has to be over."""
+        """The deadline of a request that is sent now."""
         return max(self._ends_at, self._io.monotonic() + MIN_POLL_SECONDS)
 
     def note_answer(self) -> None:
-        """Note that a poll was answered."""
+        """Log the end of an outage after a successful poll."""
         if self._outage is not None:
-            _logger.warning("%s: the service answers again", self._subject)
+            _logger.warning("%s: the service is available again", self._subject)
             self._outage = None
 
     def note_outage(self, error: HtcException) -> None:
-        """Note that a poll failed; raise the error if polling again can't help."""
+        """Log a failed poll, or raise the error if it is not transient."""
         if not is_transient(error):
             raise error
         if self._outage is None:
-            _logger.warning("%s: %s; polling goes on", self._subject, error)
+            _logger.warning("%s: %s; polling continues", self._subject, error)
         self._outage = error
 
     async def pause(self, counts: JobCounts) -> None:
         """Sleep until the next poll.
 
         Raises:
-            HtcWaitTimeoutError: The time is over.
+            HtcWaitTimeoutError: The timeout has passed.
         """
         left = self._ends_at - self._io.monotonic()
         if left <= 0:
@@ -92,10 +100,10 @@ async def wait(
     """Poll until all jobs have ended.
 
     Args:
-        poll: Counts the jobs.
-        interval: When to poll.
-        counts: What is known before the first poll.
-        show: Called with the counts after each poll.
+        poll: A function that counts the jobs.
+        interval: The polling interval and timeout.
+        counts: The counts before the first poll.
+        show: A function that is called with the counts after each poll.
 
     Raises:
         HtcWaitTimeoutError: Not all jobs ended in time.

@@ -1,4 +1,4 @@
-"""Watching many jobs with at most one request per interval, as a rule."""
+"""Watch many jobs, usually with one request per interval."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from .records import is_running
 from .waiting import wait
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
     from .._client.client import Client
     from .._client.io import Io
     from .._wire.operation import Call, QueryValue
     from .waiting import Interval
 
-# This many ids of jobs or names of groups fit in an address of 5 kB; servers take 8 kB or more.
+# 100 job ids or group names fit in a 5 kB URL. Servers accept at least 8 kB.
 MAX_NAMED = 100
-# A job that is not listed may have been submitted a moment ago. After this time it is gone.
+# A job that is not listed may be new. After this time, it counts as deleted.
 MISSING_SECONDS = 300.0
 
 
 class JobKey(NamedTuple):
-    """Where a job is."""
+    """The ids and the group of a job."""
 
     project_id: str
     task_id: str
@@ -54,13 +54,13 @@ EndedJob = tuple[JobKey, dict[str, Any]]
 
 @dataclass(slots=True)
 class SeenStatuses:
-    """The final statuses of jobs, once a wait has seen them: of each, or one that all have."""
+    """The final statuses of jobs after a wait: one per job, or one for all jobs."""
 
     by_id: Mapping[str, str] = field(default_factory=dict[str, str])
     of_all: str | None = None
 
     def of(self, job_id: str) -> str | None:
-        """The status of a job; None if it was not seen."""
+        """The status of a job. None if it was not seen."""
         return self.of_all or self.by_id.get(job_id)
 
     def __bool__(self) -> bool:
@@ -68,17 +68,17 @@ class SeenStatuses:
 
 
 class MissingJobs:
-    """How long the service has not listed jobs that nothing else is waited for."""
+    """Measures how long the service has not listed the remaining jobs of a wait."""
 
     def __init__(self, io: Io) -> None:
         self._io = io
         self._since: float | None = None
 
     def note(self, missing: int, total: int) -> None:
-        """Note how many jobs are missing while all others have ended; 0 if that is not so.
+        """Update the number of missing jobs. It is 0 unless all other jobs have ended.
 
         Raises:
-            HtcResponseError: It has been so for too long.
+            HtcResponseError: Jobs have been missing for too long.
         """
         if not missing:
             self._since = None
@@ -88,36 +88,43 @@ class MissingJobs:
         if now - self._since >= MISSING_SECONDS:
             raise HtcResponseError(
                 f"the service has not listed {missing} of the {total} jobs for "
-                f"{MISSING_SECONDS:g} s, and the others have ended; they may have been deleted"
+                f"{MISSING_SECONDS:g} s, and the other jobs have ended; the missing jobs may have "
+                "been deleted"
             )
 
 
 class JobTracker:
-    """Jobs, of one or several tasks, and the statuses that were seen.
+    """Jobs, of one or several tasks, and their last known statuses.
 
-    A listing is one of the jobs of one task that have not ended: by their ids while they are
-    few, else all jobs of the task or of their group. Tasks take turns.
+    A listing contains the unfinished jobs of one task. A few jobs are listed by id, many by
+    listing the whole task or group. Several tasks are listed in turn.
     """
 
     def __init__(self, client: Client, jobs: Sequence[JobKey], interval: Interval) -> None:
         self._client = client
         self._interval = interval
         self._tasks: dict[tuple[str, str], dict[str, JobKey]] = {}
-        for job in jobs:
-            task = self._tasks.setdefault((job.project_id, job.task_id), {})
-            task.setdefault(job.job_id, job)
-        self._total = sum(map(len, self._tasks.values()))
+        self._total = 0
         self._statuses: dict[str, str] = {}
         self._absent: set[str] = set()
         self._missing = MissingJobs(client.io)
+        self.add(jobs)
+
+    def add(self, jobs: Iterable[JobKey]) -> None:
+        """Track more jobs, which were not tracked before."""
+        before = sum(map(len, self._tasks.values()))
+        for job in jobs:
+            task = self._tasks.setdefault((job.project_id, job.task_id), {})
+            task.setdefault(job.job_id, job)
+        self._total += sum(map(len, self._tasks.values())) - before
 
     @property
     def seen(self) -> SeenStatuses:
-        """The statuses that were seen last."""
+        """The last known statuses."""
         return SeenStatuses(self._statuses)
 
     def counts(self) -> JobCounts:
-        """The counts by what was seen so far."""
+        """The counts of the last known statuses."""
         running = sum(map(len, self._tasks.values()))
         by_status = dict(Counter(self._statuses.values()))
         return JobCounts(by_status, running, self._total - len(self._statuses))
@@ -126,7 +133,7 @@ class JobTracker:
         """Yield, for each page of a listing, the jobs that have ended, with their records.
 
         Raises:
-            HtcResponseError: The jobs that are left have not been listed for too long.
+            HtcResponseError: The remaining jobs have not been listed for too long.
         """
         place, left = next(iter(self._tasks.items()))
         requested, listed = set(left), set[str]()
@@ -145,7 +152,7 @@ class JobTracker:
         self._absent = (self._absent - listed) | (requested - listed)
         for job_id in self._absent:
             self._statuses.pop(job_id, None)
-        del self._tasks[place]  # the next listing is of another task, if there is one
+        del self._tasks[place]  # move the task to the end, so that the next listing uses another
         if left:
             self._tasks[place] = left
         others = self.counts().running > len(self._absent)
@@ -163,7 +170,7 @@ def _listing(left: Mapping[str, JobKey]) -> Call:
 async def fetch_ended(
     client: Client, jobs: Sequence[JobKey], interval: Interval
 ) -> AsyncGenerator[list[EndedJob]]:
-    """Yield jobs that have ended, with their records, by pages; one listing per interval."""
+    """Yield pages of ended jobs, with their records. Sends one listing per interval."""
     tracker = JobTracker(client, jobs, interval)
     while tracker.counts().running:
         try:
@@ -179,7 +186,7 @@ async def fetch_ended(
 
 
 async def fetch_records(client: Client, jobs: Sequence[JobKey]) -> dict[str, dict[str, Any]]:
-    """Fetch the records of jobs, by their ids. A job that does not exist is left out."""
+    """Fetch the records of jobs by id, omitting jobs that do not exist."""
     tasks: dict[tuple[str, str], dict[str, JobKey]] = {}
     for job in jobs:
         tasks.setdefault((job.project_id, job.task_id), {})[job.job_id] = job
@@ -196,9 +203,8 @@ async def fetch_records(client: Client, jobs: Sequence[JobKey]) -> dict[str, dic
 class BatchCounter:
     """Counts the jobs of a batch.
 
-    Few jobs are listed by their ids. Of many, the summaries of their groups are fetched, as long
-    as those count no more jobs than the batch has. If they count more, the groups have other
-    jobs too: then all jobs of the group are listed, one page for each poll.
+    With few jobs, each poll lists them by id. With many, each poll fetches the summaries of their
+    groups. If the groups contain other jobs too, each poll lists one page of all jobs of the group.
     """
 
     def __init__(self, client: Client, jobs: Sequence[JobKey], interval: Interval) -> None:
@@ -214,7 +220,7 @@ class BatchCounter:
 
     @property
     def seen(self) -> SeenStatuses:
-        """The statuses of the jobs when all of them have ended."""
+        """The final statuses of the jobs, when all of them have ended."""
         return self._seen or self._tracker.seen
 
     async def wait(self, show: Callable[[JobCounts], None]) -> JobCounts:
@@ -226,10 +232,10 @@ class BatchCounter:
                 await self._pages.aclose()
 
     async def poll(self) -> JobCounts:
-        """Count the jobs, as a rule with one request.
+        """Count the jobs, usually with one request.
 
         Raises:
-            HtcResponseError: The jobs that are left have not been listed for too long.
+            HtcResponseError: The remaining jobs have not been listed for too long.
         """
         if self._by_summaries:
             counts = await self._count_by_summaries()
@@ -243,7 +249,7 @@ class BatchCounter:
         return self._tracker.counts()
 
     async def _count_by_summaries(self) -> JobCounts | None:
-        """Count by the summaries of the groups; None if they count jobs of others."""
+        """Count by the group summaries. None if they count other jobs too."""
         query: dict[str, QueryValue] = {"group": [*self._sizes], "pageSize": PAGE_SIZE}
         call = LIST_GROUP_SUMMARIES.call(self._task_ids, query=query)
         by_status: Counter[str] = Counter()
@@ -265,7 +271,7 @@ class BatchCounter:
         total = self._sizes.total()
         unseen = max(0, total - by_status.total())
         self._missing.note(unseen if not running else 0, total)
-        if len(by_status) == 1 and not unseen:  # else the summaries don't say which job has which
+        if len(by_status) == 1 and not unseen:  # otherwise a job's status is unknown
             self._seen = SeenStatuses(of_all=next(iter(by_status)))
         return JobCounts(dict(by_status), running + unseen, unseen)
 
@@ -300,10 +306,10 @@ async def _count_running(
     group: str | None,
     expires_at: Callable[[], float],
 ) -> int:
-    """Number of jobs that have not ended.
+    """The number of jobs that have not ended.
 
-    Jobs with a status that this release does not know are listed once all others have ended:
-    their records say whether they have ended too.
+    When all other jobs have ended, the jobs with a status that this release does not know are
+    listed, because their records have the time of completion.
     """
     running = running_in(by_status)
     unknown = unknown_in(by_status)

@@ -37,6 +37,11 @@ class JsonObject(SessionMethods, Generic[JsonT, RecordT]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, **dict.fromkeys(self._not_pickled)}
 
+    def _repr_html_(self) -> str:
+        from .. import _html
+
+        return _html.json_object(type(self).__name__, cast("dict[str, Any]", self.json))
+
     @property
     def record(self) -> RecordT:
         """The typed view of `json`.
@@ -49,6 +54,15 @@ class JsonObject(SessionMethods, Generic[JsonT, RecordT]):
         if self._validated is None or self._validated[0] is not self.json:
             self._validated = (self.json, self._operation.to_record(self.json))
         return self._validated[1]
+
+
+class Listing(list[T]):
+    """A list of objects of one class, which notebooks show as a table."""
+
+    def _repr_html_(self) -> str:
+        from .. import _html
+
+        return _html.listing(self)
 
 
 def id_of(json_object: JsonObject[Any, Any], name: str) -> str:

@@ -22,6 +22,11 @@ class RecordDict(dict[str, Any], Generic[RecordT]):
 
     _operation: ClassVar[Operation[Any]]  # the one that answers such an object
 
+    def _repr_html_(self) -> str:
+        from .. import _html
+
+        return _html.record(type(self).__name__.removesuffix("Record"), self.items())
+
     @property
     def record(self) -> RecordT:
         """The dictionary as a model."""

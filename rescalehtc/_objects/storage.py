@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .. import models
     from .._client.client import Client
     from .._wire.operation import Call, Operation
+    from ..files._files import Files
     from ..htcsession import HtcSession
 
 
@@ -32,6 +33,8 @@ class StorageOperations:
     token_for_region: Operation[models.StorageAccessToken]
     tokens: Operation[models.StorageAccessTokens]
     presigned_url: Operation[models.PresignedPutUrlResponse]
+    address_field: str
+    """The field of a token that has the address of the folder."""
 
 
 PROJECT_STORAGE = StorageOperations(
@@ -39,12 +42,14 @@ PROJECT_STORAGE = StorageOperations(
     token_for_region=operations.GET_PROJECT_STORAGE_TOKEN_FOR_REGION,
     tokens=operations.GET_PROJECT_STORAGE_TOKENS,
     presigned_url=operations.GET_PROJECT_PRESIGNED_URL,
+    address_field="project_shared_storage_path",
 )
 TASK_STORAGE = StorageOperations(
     token=operations.GET_TASK_STORAGE_TOKEN,
     token_for_region=operations.GET_TASK_STORAGE_TOKEN_FOR_REGION,
     tokens=operations.GET_TASK_STORAGE_TOKENS,
     presigned_url=operations.GET_TASK_PRESIGNED_URL,
+    address_field="storage_path",
 )
 
 
@@ -56,6 +61,11 @@ class StoredObject(JsonObject[JsonT, RecordT]):
     def _ids(self) -> dict[str, Any]:
         """The object's path parameters."""
         raise NotImplementedError
+
+    def _token_call(self, region: str | None) -> Call:
+        if region is None:
+            return self._storage.token.call(self._ids())
+        return self._storage.token_for_region.call({**self._ids(), "region": region})
 
     def get_storage_token(
         self, rescale: HtcSession, region: str | None = None
@@ -69,11 +79,7 @@ class StoredObject(JsonObject[JsonT, RecordT]):
             rescale: The session.
             region: One of the project's regions, or None for the default one.
         """
-        if region is None:
-            call = self._storage.token.call(self._ids())
-        else:
-            call = self._storage.token_for_region.call({**self._ids(), "region": region})
-        return self._storage.token.to_record(rescale.send(call))
+        return self._storage.token.to_record(rescale.send(self._token_call(region)))
 
     def get_storage_tokens(self, rescale: HtcSession) -> models.StorageAccessTokens:
         """Fetch credentials for the storage in all regions.
@@ -99,6 +105,35 @@ class StoredObject(JsonObject[JsonT, RecordT]):
         """
         call = self._storage.presigned_url.call(self._ids(), query={"filePath": file_path})
         return self._storage.presigned_url.to_record(rescale.send(call))
+
+    def files(self, rescale: HtcSession, region: str | None = None) -> Files:
+        """Fetch credentials for the storage, and return its files.
+
+            task.files(rescale).upload("cases", "in")
+
+        It needs the extra packages of `pip install "rescalehtc[storage]>=2"`.
+
+        Operation getProjectStorageToken or getTaskStorageToken, with a region
+        getProjectStorageTokenForRegion or getTaskStorageTokenForRegion; again before the
+        credentials expire.
+
+        Args:
+            rescale: The session; an asynchronous one must not have a `transport` of your own.
+            region: One of the project's regions, or None for the default one.
+
+        Raises:
+            HtcFileError: Files of such a storage can't be reached.
+            ModuleNotFoundError: The extra packages are not installed.
+        """
+        from ..files import _files  # pyright: ignore[reportPrivateUsage] - ours
+        from ..files._storage import Storage, require_extra
+
+        require_extra("obstore")
+        token = self.get_storage_token(rescale, region)
+        call = self._token_call(region)
+        address = getattr(token, self._storage.address_field, None)
+        storage = Storage(rescale, self._storage.token, call, token, address)
+        return _files.Files(rescale, storage)
 
     def upload_file(
         self, rescale: HtcSession, source_path: str | PathLike[str], file_path: str

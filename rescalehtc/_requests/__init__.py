@@ -1,1 +1,1 @@
-"""Building and validating what is sent. No I/O."""
+"""Build and validate requests. No I/O."""

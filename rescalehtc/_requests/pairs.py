@@ -1,4 +1,4 @@
-"""Variables, claims and labels given as plain dictionaries, in place of lists of pairs."""
+"""Variables, claims and labels as plain dictionaries instead of lists of pairs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def inspect_request(
     value: object,
 ) -> tuple[models.HTCJobSubmitRequest | None, list[tuple[Location, str]]]:
-    """Return the submit request as a model or, if it breaks rules, None and the problems.
+    """Return the submit request as a model or, if it is invalid, None and the problems.
 
-    A problem of an entry of a plain dictionary has the entry's name in its place.
+    The location of a problem in a plain dictionary contains the name of the entry.
     """
     if not is_object(value):
         return inspect(models.HTCJobSubmitRequest, value)
@@ -44,7 +44,7 @@ def inspect_request(
 def _not_pairs(given: Mapping[Any, Any], first: str) -> str | None:
     if not all(isinstance(name, str) for name in given):
         return "must have strings as its keys"
-    if set(given) == {first, "value"}:  # as if it were one variable named `name`
+    if set(given) == {first, "value"}:  # probably a pair, not variables named `name` and `value`
         return f"must be {{name: value}}, or a list of such dictionaries with {first!r} and 'value'"
     return None
 

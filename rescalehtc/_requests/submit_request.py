@@ -1,4 +1,4 @@
-"""All that is checked of a submission before it is sent."""
+"""Validate a submission before it is sent."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
     Found = list[tuple[Location, str]]
     Positioned = tuple[int, models.HTCJobSubmitRequest]
-    """A submit request, and its position among those given."""
+    """A submit request, and its position in the caller's list."""
 
 MAX_SPLIT_BATCH_SIZE = 10_000_000
 SUBJECT = "the payload"
 
 _MODEL = models.HTCJobSubmitRequest.__name__
-# A batch has these fields too. With its mark, `inspect` leaves out all that requests don't have.
+# A batch has these fields too. `inspect` removes all other fields that requests don't have.
 _LEFT_OUT = SET_BY_SERVICE[_MODEL] - {ANSWER_MARKS[_MODEL]}
 
 
 def from_arguments(
     arguments: Mapping[str, Any], region: Any, project: Mapping[str, Any]
 ) -> models.HTCJobSubmitRequest:
-    """Make a submit request of create_job_batch's arguments.
+    """Make a submit request from the arguments of create_job_batch.
 
     Raises:
-        HtcValidationError: Arguments break rules; all of them are listed.
+        HtcValidationError: Arguments are invalid. The exception lists all problems.
     """
     regions = _project_regions(project)
     if region is None and regions and len(regions) == 1:
@@ -51,7 +51,7 @@ def from_arguments(
         for name, value in arguments.items()
         if value is not None or name not in OPTIONAL_ARGUMENTS
     }
-    # In a request, None would stand for "not given".
+    # In a request, None would mean "not given".
     nones = [ARGUMENTS[_MODEL][name] for name, value in given.items() if value is None]
     found: Found = [
         (location, f"must be {expected(models.HTCJobSubmitRequest, location)}, got None")
@@ -79,24 +79,24 @@ def from_arguments(
 
 
 def from_payload(payload: object, project: Mapping[str, Any]) -> list[Positioned]:
-    """Make submit requests of create_job_batch_raw's payload, each with its position.
+    """Make submit requests from the payload of create_job_batch_raw, each with its position.
 
     Raises:
-        HtcValidationError: The payload breaks rules; all of them are listed.
+        HtcValidationError: The payload is invalid. The exception lists all problems.
     """
     items = _items(payload)
     found: Found = []
     if not 1 <= len(items) <= MAX_REQUESTS:
-        message = f"must hold 1 to {MAX_REQUESTS} submit requests, has {len(items)}"
+        message = f"must contain 1 to {MAX_REQUESTS} submit requests, got {len(items)}"
         found.append(((), message))
     return list(enumerate(_checked(items, project, found)))
 
 
 def from_any_number(payload: object, project: Mapping[str, Any]) -> list[Positioned]:
-    """Make submit requests of any number, each of any size. Large ones are split.
+    """Make any number of submit requests of any size. Large ones are split.
 
     Raises:
-        HtcValidationError: The payload breaks rules; all of them are listed.
+        HtcValidationError: The payload is invalid. The exception lists all problems.
     """
     items = _items(payload)
     checked = list(_first_parts(items, project))
@@ -108,10 +108,10 @@ def from_any_number(payload: object, project: Mapping[str, Any]) -> list[Positio
 
 
 def check_any_number(payload: object, project: Mapping[str, Any]) -> None:
-    """Check submit requests as `from_any_number` does, without keeping any.
+    """Validate submit requests like `from_any_number`, without keeping them.
 
     Raises:
-        HtcValidationError: The payload breaks rules; all of them are listed.
+        HtcValidationError: The payload is invalid. The exception lists all problems.
     """
     for _ in _first_parts(_items(payload), project):
         pass
@@ -120,8 +120,8 @@ def check_any_number(payload: object, project: Mapping[str, Any]) -> None:
 def _first_parts(
     items: list[Any], project: Mapping[str, Any]
 ) -> Iterator[models.HTCJobSubmitRequest]:
-    """The requests, of each that is too large for one batch the first part."""
-    found: Found = [] if items else [((), "must hold at least one submit request")]
+    """The requests. Requests that are too large are replaced by their first batch."""
+    found: Found = [] if items else [((), "must contain at least one submit request")]
     firsts = (
         {**item, "batchSize": sizes[0]} if (sizes := _part_sizes(item)) else item for item in items
     )
@@ -135,7 +135,7 @@ def _parts(
 
 
 def _part_sizes(item: object) -> list[int]:
-    """The sizes of the batches that a larger one is sent as; nothing if it is not larger."""
+    """The batch sizes into which a large request is split. Empty if it is not too large."""
     size = item.get("batchSize") if is_object(item) else None
     if not isinstance(size, int) or not MAX_BATCH_SIZE < size <= MAX_SPLIT_BATCH_SIZE:
         return []
@@ -156,11 +156,11 @@ def _checked(
     """Yield the requests, as models.
 
     Raises:
-        HtcValidationError: Some break rules; it lists the first MAX_PROBLEMS, in their order.
+        HtcValidationError: Requests are invalid. Lists the first MAX_PROBLEMS problems, in order.
     """
     regions = _project_regions(project)
     for index, item in enumerate(items):
-        if is_object(item):  # the answer to a submission may be submitted again
+        if is_object(item):  # it may be the service's response to another submission
             item = {name: value for name, value in item.items() if name not in _LEFT_OUT}
         model, problems = inspect_request(item)
         if model is not None:
@@ -169,26 +169,27 @@ def _checked(
         problems += _region_problems(item, regions)
         if regions and len(regions) > 1 and not _regions_given(item):
             names = ", ".join(regions)
-            problems.append((("regions",), f"must be given, one or more of the project's: {names}"))
+            message = f"must have at least one of the project's regions: {names}"
+            problems.append((("regions",), message))
         found += [((index, *location), message) for location, message in problems]
         if len(found) > MAX_PROBLEMS:
-            found[MAX_PROBLEMS:] = [((), f"has more problems than the first {MAX_PROBLEMS:,}")]
+            found[MAX_PROBLEMS:] = [((), f"has more problems than these {MAX_PROBLEMS:,}")]
             break
     if found:
         raise HtcValidationError(SUBJECT, rename(found, {}))
 
 
 def _project_regions(project: Mapping[str, Any]) -> list[str] | None:
-    """The project's regions; None if its record does not carry them."""
+    """The project's regions. None if its record does not have them."""
     regions = project.get("regions")
     return [one for one in regions if isinstance(one, str)] if is_list(regions) else None
 
 
 def _region_needed(regions: list[str] | None) -> str:
     if regions is None:
-        return "must be given: the project's record does not carry its regions"
+        return "is missing; the project's record has no regions to choose a default from"
     if not regions:
-        return "can't be given: the project has no regions"
+        return "can't be set, because the project has no regions"
     return f"must be one of the project's regions: {', '.join(regions)}; got None"
 
 
@@ -198,7 +199,7 @@ def _regions_given(request: object) -> list[Any]:
 
 
 def _region_problems(request: object, regions: list[str] | None) -> Found:
-    """Regions that the project does not have. What is no region at all is found elsewhere."""
+    """Problems with regions that the project does not have. Invalid names are found elsewhere."""
     if regions is None:
         return []
     allowed = ", ".join(regions) or "it has none"

@@ -1,4 +1,4 @@
-"""Checking what is about to be sent, and saying what would be right."""
+"""Validate requests, and describe their problems."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def check(model: str, value: object, subject: str, start: str = "") -> dict[str,
 
     Args:
         model: The name of the request's class in `models`.
-        value: A dictionary, or a model.
+        value: A dictionary or a model.
         subject: The call, for the message.
-        start: The argument that the request was given as.
+        start: The name of the argument that contains the request.
 
     Raises:
-        HtcValidationError: It breaks rules; all of them are listed.
+        HtcValidationError: The request is invalid. The exception lists all problems.
     """
     request, problems = inspect(_request_class(model), value)
     if request is None:
@@ -36,19 +36,19 @@ def check(model: str, value: object, subject: str, start: str = "") -> dict[str,
 
 
 def check_arguments(model: str, subject: str, arguments: Mapping[str, object]) -> dict[str, Any]:
-    """Validate the request that a function's arguments make, and return it as JSON.
+    """Validate the request that is made from a function's arguments, and return it as JSON.
 
     Raises:
-        HtcValidationError: It breaks rules; all of them are listed.
+        HtcValidationError: Arguments are invalid. The exception lists all problems.
     """
     return check(model, fill_in(model, arguments), subject)
 
 
 def retention_payload(archive_after_hours: int, delete_after_hours: int) -> dict[str, Any]:
-    """Check a retention policy and return what to send.
+    """Validate a retention policy, and return the JSON to send.
 
     Raises:
-        HtcValidationError: A number can't be right.
+        HtcValidationError: A number is invalid.
     """
     arguments = {
         "archive_after_hours": archive_after_hours,
@@ -58,7 +58,7 @@ def retention_payload(archive_after_hours: int, delete_after_hours: int) -> dict
 
 
 def fill_in(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Put each argument into the field of the request that it sets."""
+    """Set the fields of a request from the arguments."""
     request: dict[str, Any] = {}
     for argument, value in arguments.items():
         *parents, field = ARGUMENTS[model][argument]
@@ -70,7 +70,7 @@ def fill_in(model: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def argument_names(model: str) -> dict[Location, str]:
-    """The arguments that set fields of a request, by the fields' places."""
+    """The arguments that set fields of a request, by the fields' locations."""
     return {location: argument for argument, location in ARGUMENTS.get(model, {}).items()}
 
 
@@ -84,9 +84,9 @@ def _request_class(name: str) -> type[Request]:
 def inspect(
     model: type[RequestT], value: object
 ) -> tuple[RequestT | None, list[tuple[Location, str]]]:
-    """Return the request as a model or, if it breaks rules, None and the problems.
+    """Return the request as a model or, if it is invalid, None and the problems.
 
-    Of an object that the service answered, fields that a request does not have are left out.
+    Fields that a request does not have are removed from an object that the service sent.
     """
     from pydantic import ValidationError
 
@@ -99,13 +99,13 @@ def inspect(
     except ValidationError as error:
         return None, problems_of(model, error)
     except RecursionError:
-        return None, [((), "must not be nested so deeply")]
+        return None, [((), "is nested too deeply")]
 
 
 def rename(
     problems: list[tuple[Location, str]], names: Mapping[Location, str], root: str = "payload"
 ) -> list[Problem]:
-    """Say each problem's place by the longest name there is for its beginning."""
+    """Replace the start of each problem's location by its longest name."""
     renamed: list[Problem] = []
     for location, message in problems:
         length = next((n for n in range(len(location), -1, -1) if location[:n] in names), 0)

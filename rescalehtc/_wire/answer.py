@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin
 
+from .._collector import without_collections
 from .._interrupts import is_from_signal_handler, suppressed
 from .._raw import is_list, is_object
 from .._secret import redact
@@ -94,14 +94,7 @@ def read_page(
         HtcStatusError: The status is an error.
         HtcResponseError: This is not a page, or its next page is not where the service is.
     """
-    # A decoder makes no cycles, so garbage collections while it runs would only cost time.
-    is_enabled = gc.isenabled()
-    try:
-        gc.disable()
-        return _read_page(call, response, base_url, secrets)
-    finally:
-        if is_enabled:
-            gc.enable()
+    return without_collections(_read_page, call, response, base_url, secrets)
 
 
 def _read_page(

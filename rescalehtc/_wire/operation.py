@@ -1,4 +1,4 @@
-"""An operation as a value, and a call of one: what to send. No I/O."""
+"""An operation as a value, and a call of an operation. No I/O."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Operation(Generic[RecordT]):
     Attributes:
         id: Its operationId.
         method: The HTTP method.
-        path: The path, with `{name}` for a parameter of one segment, `{name:path}` for one
-            that may have several, and `{name:int}` for a number.
-        answer: What comes back when all went well: a JSON object, a JSON array, any JSON, a
-            page `{items, next}` of a listing, such a page or an array that is the whole
-            listing, text, or nothing.
+        path: The path, with `{name}` for a parameter of one segment, `{name:path}` for one or more
+            segments, and `{name:int}` for a number.
+        answer: The kind of a successful response: a JSON object, a JSON array, any JSON, a page
+            `{items, next}` of a listing, a page or an array with the whole listing, text, or
+            nothing.
         authorization: A bearer token, the session's credential itself, a header that the
-            caller gives, or none.
-        item_id: The field that names an item of a listing; empty where items have none.
-        idempotent: Whether repeating it is harmless although its method does not say so.
-        record: The name of the model of its answer, or of each item; empty if there is none.
+            caller passes, or none.
+        item_id: The field with the id of an item in a listing. Empty if items have none.
+        idempotent: Whether the operation is idempotent although its method is not.
+        record: The name of the model of its response, or of each item. Empty if there is none.
     """
 
     id: str
@@ -52,7 +52,7 @@ class Operation(Generic[RecordT]):
     record: str = ""
 
     def to_record(self, json: object) -> RecordT:
-        """Validate the answer, or an item of it.
+        """Validate the response, or an item of it.
 
         Raises:
             HtcResponseError: A field has an unexpected type.
@@ -66,17 +66,17 @@ class Operation(Generic[RecordT]):
 
     @property
     def is_idempotent(self) -> bool:
-        """Whether sending it twice does what sending it once does."""
+        """Whether the operation is idempotent."""
         return self.idempotent or self.method in ("GET", "PUT", "DELETE")
 
     @property
     def needs_token(self) -> bool:
-        """Whether it is sent with a bearer token."""
+        """Whether the operation needs a bearer token."""
         return self.authorization == "bearer"
 
     @property
     def is_listing(self) -> bool:
-        """Whether the answer comes in pages."""
+        """Whether the response has pages."""
         return self.answer in ("page", "page_or_array")
 
     def call(
@@ -91,13 +91,13 @@ class Operation(Generic[RecordT]):
         """Fill in the parameters; see `Call` for `item_text`.
 
         Raises:
-            HtcValidationError: A path parameter is empty, not a string, or would leave
-                the operation's path; or the body is not JSON.
+            HtcValidationError: A path parameter is empty, is not a string, or would change the
+                operation's path. Or the body is not JSON.
         """
         target = self.path
         names = re.findall(r"{(\w+)", self.path)
         for name in {*names} ^ {*(path or {})}:
-            raise _wrong_parameter(self, name, "given" if name in names else "left out")
+            raise _wrong_parameter(self, name, "given" if name in names else "omitted")
         for name, value in (path or {}).items():
             for suffix, quoted in (("", _segment), (":path", _segments), (":int", _number)):
                 placeholder = f"{{{name}{suffix}}}"
@@ -106,8 +106,8 @@ class Operation(Generic[RecordT]):
         given = {name: value for name, value in (query or {}).items() if value is not None}
         if given:
             for name in [name for name, text in given.items() if text == ""]:
-                # To the service it might mean everything.
-                raise _wrong_parameter(self, name, "a text that is not empty, if it is given")
+                # The service could treat an empty value as "all".
+                raise _wrong_parameter(self, name, "None or a non-empty string")
             try:
                 target += "?" + urlencode(
                     {name: _query_value(value) for name, value in given.items()}, doseq=True
@@ -119,7 +119,7 @@ class Operation(Generic[RecordT]):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An operation with its parameters: all that is needed to send it.
+    """An operation with its parameters.
 
     Attributes:
         operation: The operation.
@@ -137,22 +137,22 @@ class Call:
     item_text: str = ""
 
     def url(self, base_url: str) -> str:
-        """The address to send to."""
+        """The URL of the request."""
         return base_url + self.target if self.target.startswith("/") else self.target
 
     @property
     def page_size(self) -> int | None:
-        """The number of items asked for in a page; None if the service decides."""
+        """The requested number of items per page. None for the service's default."""
         found = _PAGE_SIZE.search(self.target)
         return int(found[0]) if found else None
 
     @property
     def is_first_page(self) -> bool:
-        """Whether this is not the call for a later page of a listing."""
+        """Whether this is the call for the first page of a listing."""
         return self.target.startswith("/")
 
     def with_page_size(self, page_size: int) -> Call:
-        """The same call, for pages of another size."""
+        """The same call with another page size."""
         if self.page_size is None:
             separator = "&" if "?" in self.target else "?"
             return replace(self, target=f"{self.target}{separator}pageSize={page_size}")
@@ -164,13 +164,13 @@ _PAGE_SIZE = re.compile(r"(?<=[?&]pageSize=)\d+")
 
 def _segment(operation: Operation[Any], name: str, value: object) -> str:
     if not isinstance(value, str) or value in ("", ".", ".."):
-        raise _wrong_parameter(operation, name, "a string, not empty and not '.' or '..'")
+        raise _wrong_parameter(operation, name, "a non-empty string other than '.' and '..'")
     return _quoted(operation, name, value, ":")
 
 
 def _segments(operation: Operation[Any], name: str, value: object) -> str:
     if not isinstance(value, str) or {"", ".", ".."} & set(value.split("/")):
-        raise _wrong_parameter(operation, name, "a name, or several with '/' between them")
+        raise _wrong_parameter(operation, name, "one or more names separated by '/'")
     return _quoted(operation, name, value, ":/")
 
 
@@ -186,7 +186,7 @@ def _quoted(operation: Operation[Any], name: str, value: str, safe: str) -> str:
     try:
         return quote(value, safe=safe)
     except UnicodeEncodeError:
-        raise _wrong_parameter(operation, name, "text that has a UTF-8 form") from None
+        raise _wrong_parameter(operation, name, "text that UTF-8 can encode") from None
 
 
 def _wrong_parameter(operation: Operation[Any], name: str, expected: str) -> HtcValidationError:

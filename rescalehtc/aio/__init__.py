@@ -1,7 +1,7 @@
 """Asynchronous sessions: the facade's modules with `await`.
 
-A call that takes the session is awaited; an iterator that takes it is used with `async for`. Names,
-parameters, results and exceptions are those of the modules of `rescalehtc`.
+Await every call that takes the session, and use `async for` with every iterator that takes the
+session. Names, parameters, results and exceptions are the same as in the modules of `rescalehtc`.
 
     from rescalehtc.aio import AsyncHtcSession, htcjobs
 

@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 
 
 class AsyncHtcSession(BaseSession):
-    """A session for an event loop: asyncio, or trio. The modules of `rescalehtc.aio` take it.
+    """A session for an event loop (asyncio or trio). Pass it to the modules of `rescalehtc.aio`.
 
         async with AsyncHtcSession() as rescale:
             projects = await htcprojects.get_projects(rescale)
 
-    Arguments, attributes and exceptions are those of `HtcSession`, but a `transport` is an
-    `httpx.AsyncBaseTransport`. It can be pickled in the same way. Any number of tasks of one event loop may use it; they share up to 100 connections.
-    Waiting takes no thread. A call that is cancelled ends at once, and its connection is closed.
-    If a submission is cancelled, the `CancelledError` has a note that says which jobs exist and
-    which may exist, and a `SubmissionIncompleteError` as its cause.
+    It has the same arguments, attributes and exceptions as `HtcSession`, except that `transport`
+    is an `httpx.AsyncBaseTransport`. You can pickle it in the same way. Any number of tasks of one
+    event loop may use it. They share up to 100 connections. Waiting uses no thread.
+
+    When you cancel a call, it ends immediately and its connection is closed. If you cancel a
+    submission, the `CancelledError` has a note that lists the jobs that exist and the jobs that
+    may exist, and a `SubmissionIncompleteError` as its cause.
     """
 
     is_async = True
@@ -47,87 +49,87 @@ class AsyncHtcSession(BaseSession):
         self.close()
 
     async def aclose(self) -> None:
-        """Close the connections; a later call opens new ones."""
+        """Close the connections. A later call opens new ones."""
         self.close()
 
     async def get_bearer_token(self) -> BearerToken:
-        """Return the bearer token in use, renewed if it expires soon.
+        """Return the bearer token in use. Renews it if it expires soon.
 
-        Operation getToken, if the token has to be renewed.
+        Operation getToken, if the token must be renewed.
         """
         return token_from_str(await self.run(self.client.tokens.get()))
 
     async def do_authenticate(self) -> None:
-        """Fetch a new bearer token. Calls do this themselves when it is needed.
+        """Fetch a new bearer token. Calls do this automatically when needed.
 
         Operation getToken.
 
         Raises:
-            HtcCredentialsError: The service refuses the credential.
+            HtcCredentialsError: The service rejected the credential.
         """
         await self.run(self.client.tokens.renew())
 
     async def reauthenticate_if_needed(self) -> None:
-        """Renew the bearer token if it expires soon. Calls do this themselves.
+        """Renew the bearer token if it expires soon. Calls do this automatically.
 
         Operation getToken.
         """
         await self.run(self.client.tokens.get())
 
     async def send(self, call: Call, max_items: int | None = None) -> Any:
-        """Send a call and return the decoded JSON; of a listing, the items of all pages.
+        """Send a call and return the decoded JSON. For a listing, return the items of all pages.
 
         Args:
             call: An operation of rescalehtc.api with its parameters.
-            max_items: At most this many items of a listing, or None for all of them.
+            max_items: The maximum number of items of a listing. None for all items.
 
         Raises:
-            HtcConnectionError, HtcStatusError, HtcResponseError: see rescalehtc.exceptions.
-            HtcCredentialsError: The service refuses the credential.
+            HtcConnectionError, HtcStatusError, HtcResponseError: See rescalehtc.exceptions.
+            HtcCredentialsError: The service rejected the credential.
         """
         if call.operation.is_listing:
             return await self.run(self.client.items(call, max_items))
         return await self.run(self.client.send(call))
 
     def pages(self, call: Call) -> AsyncGenerator[list[Any]]:
-        """Send a listing's call and yield the items of one page after the other.
+        """Send the call of a listing, and yield its pages as lists of items.
 
         Args:
             call: An operation of rescalehtc.api with its parameters.
 
         Raises:
-            The same as `send`; HtcResponseError also if the listing has no end.
+            The same as `send`. Also HtcResponseError if the listing has no end.
         """
         return self.iterate(self.client.pages(call))
 
     async def upload(self, url: str, file: BinaryIO) -> None:
-        """Send a file to a presigned address, which need not be the service's.
+        """Upload a file to a presigned URL, which may be on another host.
 
         Args:
-            url: The address. No credential of the session is sent there.
-            file: A regular file opened in binary mode, sent from its position to its end. It is
-                read in a thread.
+            url: The URL. The request contains no credential of the session.
+            file: A regular file, opened in binary mode. It is sent from its current position to
+                its end, and read in a thread.
 
         Raises:
-            HtcConnectionError, HtcStatusError: see rescalehtc.exceptions.
+            HtcConnectionError, HtcStatusError: See rescalehtc.exceptions.
             HtcFileError: The file can't be read, or changes during the upload.
         """
         await self.run(self.client.upload(url, file))
 
     async def run(self, flow: Coroutine[Any, Any, T]) -> T:
-        """Run a flow over this session's client to its end.
+        """Run a flow to its end.
 
         Args:
-            flow: A coroutine over `client`.
+            flow: A coroutine that uses this session's `client`.
         """
         with leaving():
             return await flow
 
     async def iterate(self, flow: AsyncGenerator[T]) -> AsyncGenerator[T]:
-        """Iterate over a flow over this session's client.
+        """Iterate over the results of a flow.
 
         Args:
-            flow: An asynchronous generator over `client`.
+            flow: An asynchronous generator that uses this session's `client`.
         """
         with leaving():
             async with aclosing(flow):

@@ -192,7 +192,7 @@ __all__ = [
 
 
 async def get_well_known_jwks(rescale: AsyncHtcSession) -> types.JsonWebKeySetDict:
-    """Get the public keys that bearer tokens are signed with.
+    """Get the public keys that verify the signatures of bearer tokens.
 
     Operation getJsonWebKeys: `GET /.well-known/jwks.json`.
 
@@ -257,7 +257,7 @@ async def get_auth_token_whoami(rescale: AsyncHtcSession) -> Any:
 
 
 async def get_auth_whoami(rescale: AsyncHtcSession, authorization_header: str) -> types.WhoAmIDict:
-    """Tell which user and workspace an API key belongs to.
+    """Get the user and the workspace of an API key.
 
     Operation getUser: `GET /auth/whoami`.
 
@@ -324,8 +324,8 @@ async def get_htc_regions(
 
     Args:
         rescale: The session.
-        cloud_provider: Only regions of this cloud.
-        enabled: Only regions that are enabled, or only those that are not.
+        cloud_provider: Only regions of this cloud provider.
+        enabled: Only enabled regions (true), or only disabled regions (false).
         region: The region's name.
 
     Returns:
@@ -399,7 +399,7 @@ async def get_htc_storage_region(
 async def get_htc_workspaces_dimensions(
     rescale: AsyncHtcSession, workspace_id: str
 ) -> list[types.HTCComputeEnvironmentDict]:
-    """List the computing environments that a workspace has.
+    """List the computing environments of a workspace.
 
     Operation getWorkspaceDimensions: `GET /htc/workspaces/{workspaceId}/dimensions`.
 
@@ -511,8 +511,8 @@ async def get_htc_projects(
 
     Args:
         rescale: The session.
-        only_my_projects: Leave out projects that other people created.
-        page_size: Items a page, at least 1.
+        only_my_projects: Exclude projects that other users created.
+        page_size: Items per page, at least 1.
         project_id: The project's id.
 
     Returns:
@@ -551,7 +551,7 @@ async def patch_htc_projects(
     project_id: str,
     payload: types.HTCProjectUpdateDict | Mapping[str, Any],
 ) -> types.HTCProjectDict:
-    """Change the regions that the project's jobs may run in.
+    """Change the regions in which the project's jobs may run.
 
     Operation updateProject: `PATCH /htc/projects/{projectId}`.
 
@@ -589,10 +589,10 @@ async def get_htc_projects_container_registry_images(
 
     Operation listImages: `GET /htc/projects/{projectId}/container-registry/images`.
 
-    Tell whether an image can be run yet.
+    Get the status of an image.
 
-    READY once every cloud of the project holds the image, PENDING while it is being copied.
-    An image that was never pushed answers 404.
+    The status is READY when every cloud provider of the project has the image, and PENDING
+    while the image is being copied. If the image was never pushed, the response is 404.
 
     Operation getImageStatus: `GET /htc/projects/{projectId}/container-registry/images/{imageName}`.
 
@@ -619,7 +619,7 @@ async def get_htc_projects_container_registry_images(
 async def post_htc_projects_container_registry_repo(
     rescale: AsyncHtcSession, project_id: str, repo_name: str
 ) -> types.HTCRepositoryDict:
-    """Create a repository for images; harmless if there is one of this name.
+    """Create a repository for images. Idempotent.
 
     Operation createRepository: `POST /htc/projects/{projectId}/container-registry/repo/{repoName}`.
 
@@ -641,7 +641,7 @@ async def post_htc_projects_container_registry_repo(
 async def get_htc_projects_container_registry_token(
     rescale: AsyncHtcSession, project_id: str
 ) -> str:
-    """Get a password for the project's container registry; the user is AWS.
+    """Get a password for the project's container registry. The user name is AWS.
 
     Operation getRegistryToken: `GET /htc/projects/{projectId}/container-registry/token`.
 
@@ -659,7 +659,7 @@ async def get_htc_projects_container_registry_token(
 async def get_htc_projects_dimensions(
     rescale: AsyncHtcSession, project_id: str
 ) -> list[types.HTCComputeEnvironmentDict]:
-    """List the computing environments that the project's jobs may run in.
+    """List the computing environments in which the project's jobs may run.
 
     Operation getProjectDimensions: `GET /htc/projects/{projectId}/dimensions`.
 
@@ -681,9 +681,9 @@ async def put_htc_projects_dimensions(
     project_id: str,
     payload: Sequence[types.HTCComputeEnvironmentUpdateDict | Mapping[str, Any]],
 ) -> list[types.HTCComputeEnvironmentDict]:
-    """Replace the computing environments that the project's jobs may run in.
+    """Replace the computing environments in which the project's jobs may run.
 
-    An empty list lifts all restrictions. Only administrators may do this.
+    An empty list removes all restrictions. Requires the role of an administrator.
 
     Operation setProjectDimensions: `PUT /htc/projects/{projectId}/dimensions`.
 
@@ -747,10 +747,10 @@ async def get_htc_projects_limits(
 async def post_htc_projects_limits(
     rescale: AsyncHtcSession, project_id: str, payload: types.HTCLimitCreateDict | Mapping[str, Any]
 ) -> types.HTCProjectLimitDict:
-    """Set the limit of a role, in place of the one it has.
+    """Set the limit of a role. Replaces an existing limit.
 
-    Jobs of the project wait in SUBMITTED_TO_RESCALE while more virtual CPUs than the lowest
-    of its and the workspace's limits would run.
+    A job stays in SUBMITTED_TO_RESCALE while it would exceed the lowest limit of its project
+    and workspace.
 
     Operation createProjectLimit: `POST /htc/projects/{projectId}/limits`.
 
@@ -831,14 +831,14 @@ async def delete_htc_projects_limits(
 async def get_htc_projects_storage_presigned_url(
     rescale: AsyncHtcSession, project_id: str, *, file_path: str | None = None
 ) -> types.PresignedPutUrlResponseDict:
-    """Get an address that one file can be uploaded to, in the storage of the project.
+    """Get a presigned URL to upload one file to the storage of the project.
 
     Operation getProjectPresignedUrl: `GET /htc/projects/{projectId}/storage/presigned-url`.
 
     Args:
         rescale: The session.
         project_id: The project's id.
-        file_path: Where the file is to be stored, below the folder of the project or task.
+        file_path: The path of the file, relative to the folder of the project or task.
 
     Returns:
         A `PresignedPutUrlResponse` object.
@@ -916,7 +916,8 @@ async def get_htc_projects_task_retention_policy(
 ) -> types.TaskRetentionPolicyDict:
     """Get the retention policy of a project.
 
-    A project without one answers 404; the policy of its workspace applies.
+    If the project has no policy, the response is 404, and the policy of its workspace
+    applies.
 
     Operation getProjectRetentionPolicy: `GET /htc/projects/{projectId}/task-retention-policy`.
 
@@ -960,7 +961,7 @@ async def put_htc_projects_task_retention_policy(
 async def delete_htc_projects_task_retention_policy(
     rescale: AsyncHtcSession, project_id: str
 ) -> None:
-    """Delete the retention policy of a project; that of its workspace applies.
+    """Delete the retention policy of a project. Then the policy of its workspace applies.
 
     Operation deleteProjectRetentionPolicy: `DELETE /htc/projects/{projectId}/task-retention-policy`.
 
@@ -993,7 +994,7 @@ async def get_htc_projects_tasks(
     *,
     page_size: int | None = None,
 ) -> list[types.HTCTaskDict] | types.HTCTaskDict:
-    """List the tasks of a project, of every lifecycle status.
+    """List the tasks of a project, with any lifecycle status.
 
     Operation listTasks: `GET /htc/projects/{projectId}/tasks`.
 
@@ -1004,7 +1005,7 @@ async def get_htc_projects_tasks(
     Args:
         rescale: The session.
         project_id: The project's id.
-        page_size: Items a page, at least 1.
+        page_size: Items per page, at least 1.
         task_id: The task's id.
 
     Returns:
@@ -1024,7 +1025,7 @@ async def get_htc_projects_tasks(
 async def post_htc_projects_tasks(
     rescale: AsyncHtcSession, project_id: str, payload: types.HTCTaskCreateDict | Mapping[str, Any]
 ) -> types.HTCTaskDict:
-    """Create a task. Names need not be unique.
+    """Create a task. Names do not have to be unique.
 
     Operation createTask: `POST /htc/projects/{projectId}/tasks`.
 
@@ -1049,10 +1050,10 @@ async def patch_htc_projects_tasks(
     task_id: str,
     payload: types.HTCTaskUpdateDict | Mapping[str, Any],
 ) -> types.HTCTaskDict:
-    """Archive a task, or make an archived one active again.
+    """Archive or unarchive a task.
 
-    Only an active task with no running jobs can be archived. An archived task keeps its
-    storage and takes no jobs.
+    Only an active task without running jobs can be archived. An archived task keeps its
+    storage and rejects new jobs.
 
     Operation updateTask: `PATCH /htc/projects/{projectId}/tasks/{taskId}`.
 
@@ -1075,7 +1076,7 @@ async def patch_htc_projects_tasks(
 async def delete_htc_projects_tasks(
     rescale: AsyncHtcSession, project_id: str, task_id: str
 ) -> types.HTCTaskDict:
-    """Delete a task with its jobs and storage. This can't be undone.
+    """Delete a task with its jobs and storage. You can't undo this.
 
     Operation deleteTask: `DELETE /htc/projects/{projectId}/tasks/{taskId}`.
 
@@ -1109,8 +1110,8 @@ async def get_htc_projects_tasks_group_summary_statistics(
         rescale: The session.
         project_id: The project's id.
         task_id: The task's id.
-        groups: Only these groups; may be given many times.
-        page_size: Items a page, at least 1.
+        groups: Only these groups. You can repeat the parameter.
+        page_size: Items per page, at least 1.
 
     Returns:
         The items of all pages: `JobStatusSummary` objects.
@@ -1135,7 +1136,7 @@ async def get_htc_projects_tasks_groups(
         rescale: The session.
         project_id: The project's id.
         task_id: The task's id.
-        page_size: Items a page, at least 1.
+        page_size: Items per page, at least 1.
 
     Returns:
         The items of all pages: strings.
@@ -1194,10 +1195,10 @@ async def get_htc_projects_tasks_jobs(
         project_id: The project's id.
         task_id: The task's id.
         group: The name of a group of jobs in the task.
-        job_ids: Only these jobs; may be given many times.
-        page_size: Items a page, at least 1.
+        job_ids: Only these jobs. You can repeat the parameter.
+        page_size: Items per page, at least 1.
         status: Only jobs with this status.
-        view_type: FULL records, or SIMPLE ones with fewer fields.
+        view_type: FULL for complete records, SIMPLE for fewer fields.
         job_id: The job's id, `<parent job id>:<index>`.
 
     Returns:
@@ -1233,8 +1234,8 @@ async def post_htc_projects_tasks_jobs_batch(
 ) -> list[types.HTCJobBatchDict]:
     """Submit one or more batches of jobs to a task.
 
-    The answer repeats the submit requests with the fields that the service sets. There is no
-    idempotency key: the same submission sent twice runs twice.
+    The response repeats the submit requests with the fields that the service sets. The
+    service has no idempotency key, so a submission that is sent twice runs twice.
 
     Operation submitJobs: `POST /htc/projects/{projectId}/tasks/{taskId}/jobs/batch`.
 
@@ -1260,10 +1261,10 @@ async def post_htc_projects_tasks_jobs_batch(
 async def post_htc_projects_tasks_jobs_cancel(
     rescale: AsyncHtcSession, project_id: str, task_id: str, *, group: str | None = None
 ) -> None:
-    """Ask for the jobs of a task, or of one group, to be cancelled.
+    """Cancel the jobs of a task, or of one group in it.
 
-    Success means that the request was taken, not that every job was cancelled. A job that was
-    cancelled ends as FAILED.
+    Success means that the service accepted the request, not that every job was cancelled. A
+    cancelled job ends as FAILED.
 
     Operation cancelJobs: `POST /htc/projects/{projectId}/tasks/{taskId}/jobs/cancel`.
 
@@ -1298,7 +1299,7 @@ async def get_htc_projects_tasks_jobs_events(
         project_id: The project's id.
         task_id: The task's id.
         job_id: The job's id, `<parent job id>:<index>`.
-        page_size: Items a page, at least 1.
+        page_size: Items per page, at least 1.
 
     Returns:
         The items of all pages: `RescaleJobStatusEvent` objects.
@@ -1322,7 +1323,7 @@ async def get_htc_projects_tasks_jobs_logs(
     *,
     sort: str | None = None,
 ) -> list[types.HTCLogEventDict]:
-    """List what a job wrote to its standard output and error.
+    """List the lines that a job wrote to standard output and standard error.
 
     Operation listJobLogs: `GET /htc/projects/{projectId}/tasks/{taskId}/jobs/{jobId}/logs`.
 
@@ -1331,9 +1332,9 @@ async def get_htc_projects_tasks_jobs_logs(
         project_id: The project's id.
         task_id: The task's id.
         job_id: The job's id, `<parent job id>:<index>`.
-        page_size: Lines a page, 1 to 10000.
-        sort: Newest line first (desc) or oldest line first (asc).
-        max_items: At most this many items, or None for all of them.
+        page_size: Lines per page, 1 to 10000.
+        sort: The newest line first (desc), or the oldest line first (asc).
+        max_items: The maximum number of items. None for all items.
 
     Returns:
         The items of all pages: `HTCLogEvent` objects.
@@ -1351,7 +1352,7 @@ async def get_htc_projects_tasks_jobs_logs(
 async def get_htc_projects_tasks_storage_presigned_url(
     rescale: AsyncHtcSession, project_id: str, task_id: str, *, file_path: str | None = None
 ) -> types.PresignedPutUrlResponseDict:
-    """Get an address that one file can be uploaded to, in the storage of the task.
+    """Get a presigned URL to upload one file to the storage of the task.
 
     Operation getTaskPresignedUrl: `GET /htc/projects/{projectId}/tasks/{taskId}/storage/presigned-url`.
 
@@ -1359,7 +1360,7 @@ async def get_htc_projects_tasks_storage_presigned_url(
         rescale: The session.
         project_id: The project's id.
         task_id: The task's id.
-        file_path: Where the file is to be stored, below the folder of the project or task.
+        file_path: The path of the file, relative to the folder of the project or task.
 
     Returns:
         A `PresignedPutUrlResponse` object.

@@ -1,4 +1,4 @@
-"""The command `rescalehtc`. It needs what `pip install 'rescalehtc[cli]'` installs."""
+"""The command `rescalehtc`. It needs what `pip install 'rescalehtc[cli]>=2'` installs."""
 
 import os
 import re
@@ -7,16 +7,16 @@ from importlib.util import find_spec
 
 from .._console import INTERRUPTED, console
 
-INSTALL = "pip install 'rescalehtc[cli]'"
+INSTALL = "pip install 'rescalehtc[cli]>=2'"
 NEEDED = ("typer", "rich", "yaml", "tomlkit")
 
 
 def main() -> None:
-    """Run the command line of this process, and end the process with its exit status."""
+    """Run the command line of this process, and exit with its status."""
     with console():
         try:
             _run()
-        except KeyboardInterrupt:  # while modules are loaded
+        except KeyboardInterrupt:  # during imports
             sys.exit(INTERRUPTED)
 
 
@@ -25,12 +25,12 @@ def _run() -> None:
         sys.stderr.write(f"rescalehtc: error: the command needs {INSTALL}\n")
         sys.exit(2)
     for name in ("COLUMNS", "LINES"):
-        # The libraries that read them believe 10**12 too, and fail on "²".
+        # The libraries that read these variables accept 10**12 too, and fail on "²".
         if not re.fullmatch("[1-9][0-9]{0,3}", os.environ.get(name, "")):
             os.environ.pop(name, None)
     try:
         from ._app import app
-    except ImportError as error:  # another version, or part of it is missing
+    except ImportError as error:  # a dependency is missing or has a wrong version
         sys.stderr.write(f"rescalehtc: error: the command needs {INSTALL}: {error}\n")
         sys.exit(2)
     app(prog_name="rescalehtc")

@@ -18,8 +18,8 @@ from ._session import open_session
 
 config = typer.Typer(
     no_args_is_help=True,
-    help=f"Profiles: a workspace and an address under one name. They are in "
-    f"~/.config/rescalehtc/{_profiles.FILE}; API keys are not.",
+    help="Manage profiles. A profile gives a workspace and a base URL one name. Profiles are in "
+    f"~/.config/rescalehtc/{_profiles.FILE}, without API keys.",
 )
 
 
@@ -37,13 +37,13 @@ def login(
         typer.Option(
             metavar="NAME",
             callback=_options.text,
-            help="Keep the key under this name; else under that of the profile, or of the "
-            "workspace that it belongs to, which becomes the default one.",
+            help="Store the key under this name. By default, use the workspace of the profile, or "
+            "the key's workspace, which becomes the default workspace.",
         ),
     ] = None,
     profile: _options.Profile = None,
 ) -> None:
-    """Ask for an API key, try it, and keep it where sessions find it.
+    """Prompt for an API key, check it, and store it for sessions.
 
     From a pipe, the first line is the key. `rauthenticate` does the same.
 
@@ -138,12 +138,12 @@ def set_profile(
     workspace: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", callback=_options.text, help="Workspace whose API key is used."
+            metavar="NAME", callback=_options.text, help="Workspace whose API key to use."
         ),
     ] = None,
     base_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", callback=_options.text, help="Address of the service."),
+        typer.Option(metavar="URL", callback=_options.text, help="Base URL of the service."),
     ] = None,
     project: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""The commands, put together."""
+"""The application with all commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from . import _accounts, _jobs, _resources, _submit, _tasks
+from . import _accounts, _files, _images, _jobs, _resources, _runs, _submit, _tasks, _top, _try
 from ._errors import EXIT_STATUS, exit_status
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class _Commands(TyperGroup):
         prog_name: str | None = None,
         **_: Any,
     ) -> NoReturn:
-        """Run a command, and exit with its status. Typer's own drops what an exception says."""
+        """Run a command, and exit with its status. Typer's own method drops error messages."""
 
         def run() -> None:
             self._main_shell_completion({}, prog_name or "rescalehtc")
@@ -60,9 +60,9 @@ def prepare(
 ) -> None:
     """Run container jobs on Rescale's high-throughput computing service (HTC).
 
-    Results go to the standard output, everything else to the error stream.
+    Results go to standard output, all other messages to standard error.
     """
 
 
-for module in (_accounts, _submit, _tasks, _jobs, _resources):
+for module in (_accounts, _submit, _try, _tasks, _jobs, _top, _runs, _files, _images, _resources):
     module.add_to(app)

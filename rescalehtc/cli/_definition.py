@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import enum
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .._raw import is_object
+from ..exceptions import HtcException
 from . import _options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ..exceptions import Problem
+
+
+class OnExit(enum.StrEnum):
+    """What becomes of jobs if waiting for them ends early."""
+
+    LEAVE = "leave"
+    CANCEL = "cancel"
+
 
 Image = Annotated[
     str | None,
@@ -148,3 +160,37 @@ def _pair(option: str, text: str, keys: tuple[str, str]) -> dict[str, Any]:
             message = f"must be {keys[0].upper()}=VALUE"  # the text may hold a secret
         raise typer.BadParameter(message, param_hint=option)
     return {keys[0]: name, keys[1]: value}
+
+
+def read_variables(file: str) -> dict[str, str]:
+    """Return the variables of a file. Empty lines, and those that begin with #, are comments.
+
+    Raises:
+        HtcException: The file can't be read, or a line is not NAME=VALUE.
+    """
+    try:
+        lines = Path(file).read_text("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise HtcException(f"{file}: {reason}") from None
+    variables: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            name, separator, value = line.partition("=")
+            if not separator or not name.strip():
+                raise HtcException(f"{file}:{number}: must be NAME=VALUE; its text is not shown")
+            variables[name.strip()] = value
+    return variables
+
+
+def with_variables(request: dict[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
+    """Return a request with more variables for its jobs. They override its own."""
+    if not variables:
+        return request
+    definition: dict[str, Any] = request["htcJobDefinition"]
+    envs: Any = definition.get("envs") or []
+    if is_object(envs):  # a plain dictionary in place of pairs
+        return {**request, "htcJobDefinition": {**definition, "envs": {**envs, **variables}}}
+    kept = [pair for pair in envs if pair.get("name") not in variables]
+    added = [{"name": name, "value": value} for name, value in variables.items()]
+    return {**request, "htcJobDefinition": {**definition, "envs": [*kept, *added]}}

@@ -1,4 +1,4 @@
-"""From what went wrong to a message on one screen and an exit status."""
+"""Convert exceptions to short error messages and exit statuses."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ NO_SERVICE = 3
 NOT_IN_TIME = 4
 INCOMPLETE = 5
 DEFECT = 70
-SIGNALLED = 128  # and the signal's number, as shells report it
+SIGNALLED = 128  # plus the signal's number, like in shells
 OUTPUT_CLOSED = SIGNALLED + 13  # SIGPIPE
 
 EXIT_STATUS = f"""\
 Exit status:
 
 \b
-  {SUCCESS}    success; if you waited for jobs: all of them succeeded
+  {SUCCESS}    success; if you waited for jobs, all of them succeeded
   {JOBS_FAILED}    jobs failed
   {BAD_INPUT}    invalid input: arguments, files, or names that do not exist
   {NO_SERVICE}    the service can't be reached, rejects the credentials, or failed
   {NOT_IN_TIME}    timed out while waiting
-  {INCOMPLETE}    a submission is incomplete or uncertain; the message says what exists
+  {INCOMPLETE}    a submission is incomplete or uncertain; the message lists its jobs
   {DEFECT}   internal error, with traceback
   {INTERRUPTED}  interrupted with Ctrl-C
 """
@@ -57,7 +57,7 @@ class UnreportedError(HtcException):
 
 
 def exit_status(command: Callable[[], object]) -> int:
-    """Run a command, report what goes wrong on the error stream, and return the exit status."""
+    """Run a command, report errors on standard error, and return the exit status."""
     status = _attempt(command)
     unwritten = _attempt(_output.flush)
     return status or unwritten
@@ -70,7 +70,7 @@ def _attempt(action: Callable[[], object]) -> int:
         except OSError as error:
             if error.filename is not None or isinstance(error, HtcException):
                 raise
-            raise _output.failed(error) from None  # of help, which Typer prints
+            raise _output.failed(error) from None  # while Typer prints help
     except typer.Exit as error:
         return error.exit_code
     except typer.TyperException as error:
@@ -94,14 +94,14 @@ def _attempt(action: Callable[[], object]) -> int:
     except OSError as error:
         _report(error, f"{error.filename}: {error.strerror}")
         return BAD_INPUT
-    except Exception as error:  # noqa: BLE001 - an internal error, not hidden
+    except Exception as error:  # noqa: BLE001 - an internal error, reported with a traceback
         _output.say("".join(traceback.format_exception(error)).rstrip("\n"))
         return DEFECT
     return SUCCESS
 
 
 def _usage(error: typer.TyperException) -> str:
-    """What Typer would show of an error."""
+    """The message that Typer would show for an error."""
     show: Callable[[TextIO], None] | None = getattr(error, "show", None)
     if show is None:
         return str(error)
@@ -117,10 +117,10 @@ def _report(error: BaseException, message: str) -> None:
 
 @contextlib.contextmanager
 def note_uncertain_change(change: str) -> Generator[None]:
-    """Add a note to an exception that leaves it unknown whether something was changed.
+    """Add a note to an exception with an unknown outcome.
 
     Args:
-        change: What the service may have done, such as "task 'x' may have been created".
+        change: The possible change, such as "task 'x' may have been created".
     """
     try:
         yield

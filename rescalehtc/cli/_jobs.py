@@ -74,7 +74,7 @@ def jobs(
             metavar="STATUS",
             callback=_options.status,
             autocompletion=_options.job_statuses,
-            help="Only jobs with this status, such as FAILED.",
+            help="List only jobs with this status, such as FAILED.",
         ),
     ] = None,
     group: _options.Group = None,
@@ -129,10 +129,10 @@ def watch(
     timeout: Annotated[
         float | None,
         typer.Option(
-            min=0, metavar="SECONDS", callback=_options.seconds, help="Wait no longer than this."
+            min=0, metavar="SECONDS", callback=_options.seconds, help="Maximum time to wait."
         ),
     ] = None,
-    interval: _options.Interval = 30.0,
+    interval: _options.Interval = None,
     profile: _options.Profile = None,
     output: _options.Output = Format.TABLE,
 ) -> None:
@@ -146,7 +146,8 @@ def watch(
     named = named_task(task, profile)
     with open_session(profile, interval) as rescale:
         found = find_task(rescale, project, named)
-        counts = _watch.watch_task(rescale, found, timeout)
+        with _watch.noting_that_jobs_go_on():
+            counts = _watch.watch_task(rescale, found, timeout)
     by_status = {status: count for status, count in counts.by_status.items() if count}
     _output.show_item(by_status, _output.Form(output))
     _watch.exit_with_status_of(counts, found)
@@ -161,12 +162,11 @@ def logs(
         typer.Option(
             "--follow",
             "-f",
-            help="Print lines as they come, until the job has ended; exit with status 1 if it "
-            "failed.",
+            help="Print new lines until the job has ended. Exit with status 1 if the job failed.",
         ),
     ] = False,
     tail: Annotated[
-        int | None, typer.Option(min=0, metavar="LINES", help="Only the last lines.")
+        int | None, typer.Option(min=0, metavar="LINES", help="Print only the last LINES lines.")
     ] = None,
     since: Annotated[
         str | None,
@@ -179,7 +179,7 @@ def logs(
     timestamps: Annotated[
         bool, typer.Option("--timestamps", help="Print each line's time in front of it.")
     ] = False,
-    interval: _options.Interval = 30.0,
+    interval: _options.Interval = None,
     profile: _options.Profile = None,
 ) -> None:
     """Print what a job wrote, oldest line first.
@@ -261,7 +261,7 @@ def _timed_lines(
     """The lines of a log with their times in front."""
     ids = {name: id_of(job, name) for name in ("projectId", "taskId")}
     ids["jobId"] = id_of(job, "jobUUID")
-    query = {"pageSize": MAX_LOG_PAGE_SIZE, "sort": "asc"}
+    query: dict[str, int | str] = {"pageSize": MAX_LOG_PAGE_SIZE, "sort": "asc"}
     lines = (
         f"{line.get('timestamp')} {line.get('message')}"
         for page in rescale.pages(LIST_JOB_LOGS.call(ids, query=query))
@@ -297,11 +297,11 @@ def _exit_code(item: Mapping[str, Any]) -> object:
 
 
 def _run_time(job: Mapping[str, Any]) -> str:
-    """How long the job ran, as hours:minutes:seconds."""
+    """The run time of the job, as hours:minutes:seconds."""
     try:
         started, completed = (
             datetime.fromisoformat(job[name]) for name in ("startedAt", "completedAt")
         )
         return str(completed - started).split(".")[0]
-    except (KeyError, TypeError, ValueError):  # not yet, or not known
+    except (KeyError, TypeError, ValueError):  # not started, or unknown
         return ""

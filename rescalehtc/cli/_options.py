@@ -27,12 +27,12 @@ def profile_names() -> list[str]:
     """The names of the profiles, for completion."""
     try:
         return list(_profiles.read())
-    except HtcException:  # completion has no place for messages
+    except HtcException:  # completion can't show messages
         return []
 
 
 def job_statuses() -> list[str]:
-    """The statuses that a job can have, for completion."""
+    """The statuses of jobs, for completion."""
     return sorted((*RUNNING_STATUSES, *SUCCEEDED_STATUSES, *FAILED_STATUSES))
 
 
@@ -40,7 +40,7 @@ def text(value: str | None) -> str | None:
     """Return the value of an option or argument.
 
     Raises:
-        typer.BadParameter: It is empty, or not text.
+        typer.BadParameter: The value is empty, or not UTF-8.
     """
     if value is not None and not value.strip():
         raise typer.BadParameter("must not be empty")
@@ -134,7 +134,7 @@ def seconds(value: float | None) -> float | None:
     """Return the value of an option.
 
     Raises:
-        typer.BadParameter: It is infinite or not a number.
+        typer.BadParameter: The value is infinite or not a number.
     """
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter("must be a number of seconds")
@@ -215,12 +215,22 @@ Yes = Annotated[
 JobId = Annotated[
     str, typer.Argument(metavar="JOB", callback=text, help="Job id.", show_default=False)
 ]
+File = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        show_default=False,
+        help="JSON or YAML file with one submit request or a list of them; - for the "
+        "standard input.",
+    ),
+]
 Interval = Annotated[
-    float,
+    float | None,
     typer.Option(
         min=0.1,
         metavar="SECONDS",
         callback=seconds,
-        help="Seconds between two questions. The service itself looks every 30 seconds.",
+        show_default="30, or RESCALEHTC_STATUS_REFRESH_SECONDS",
+        help="Polling interval. The service itself refreshes statuses every 30 seconds.",
     ),
 ]

@@ -1,7 +1,7 @@
-"""What the commands print: tables, JSON and log lines, to a terminal or to a pipe.
+"""Print tables, JSON and log lines to a terminal or a pipe.
 
-A pipe or file gets the service's texts as they are. On a terminal nothing in them can move
-the cursor, change colours or do anything else but be read.
+A pipe or file gets the service's strings unchanged. On a terminal, control characters are replaced,
+so that they can't move the cursor or change colors.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class OutputError(HtcException):
     """The output can't be written.
 
     Attributes:
-        is_closed_pipe: Whether its reader has closed it, which is not worth a message.
+        is_closed_pipe: Whether the reader has closed the pipe, which needs no message.
     """
 
     def __init__(self, error: OSError | ValueError) -> None:
@@ -61,7 +61,7 @@ class OutputError(HtcException):
 
 
 class Format(enum.StrEnum):
-    """How results are printed."""
+    """The output formats."""
 
     TABLE = "table"
     JSON = "json"
@@ -88,9 +88,10 @@ class Column:
     """A column of a table.
 
     Attributes:
-        title: Its head.
-        value: The text in it, of an item.
-        may_be_cut: Whether it may be cut on a narrow terminal. Ids may not: people copy them.
+        title: The title.
+        value: A function that returns the string for an item.
+        may_be_cut: Whether it may be truncated on a narrow terminal. Ids may not, so that users
+            can copy them.
     """
 
     title: str
@@ -148,39 +149,39 @@ def show_line(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Tell people something on the error stream, where no program reads it as a result."""
+    """Print a message to standard error."""
     sys.stderr.write(f"{_escape_controls(text, sys.stderr, breaks=True)}\n")
     sys.stderr.flush()
 
 
 def say_error(text: str) -> None:
-    """Tell on the error stream what went wrong."""
+    """Print an error message to standard error."""
     say(f"rescalehtc: error: {text}")
 
 
 def flush() -> None:
-    """Write what is still buffered.
+    """Flush the output.
 
     Raises:
-        OutputError: It can't be written.
+        OutputError: The output can't be written.
     """
     with _output_errors():
         sys.stdout.flush()
 
 
 def failed(error: OSError | ValueError) -> OutputError:
-    """Discard what can't be written, and return the exception to raise."""
+    """Discard the unwritten output, and return the exception to raise."""
     discard(sys.stdout)
     return OutputError(error)
 
 
 def is_live(stream: TextIO) -> bool:
-    """Whether lines that are there can be written again: not in a pipe, not everywhere."""
+    """Whether the output is a terminal that can update lines."""
     return is_terminal(stream) and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def time_text(value: object) -> str:
-    """A time as the service writes it, to the second and without its letters."""
+    """A time of the service without fractions of a second, "T" and "Z"."""
     return str(value)[:19].replace("T", " ") if value else ""
 
 
@@ -205,7 +206,7 @@ def _emit_json(value: object, indent: int | None) -> None:
         text = json.dumps(_json_value(value), indent=indent, ensure_ascii=not _is_unicode())
     except RecursionError:
         raise HtcResponseError("the service sent data that is nested too deeply") from None
-    # An escape sequence is the same JSON, so that it is exact and harmless everywhere.
+    # Escape sequences do not change the meaning of JSON, and are safe on a terminal.
     _emit("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n")
 
 
@@ -232,7 +233,7 @@ def _emit_csv(columns: Sequence[Column], items: Iterable[Mapping[str, Any]]) -> 
 
 
 def _json_value(value: object) -> object:
-    """The value with null for numbers that JSON does not have: infinite or not a number."""
+    """The value with infinite numbers and NaN, which JSON does not have, replaced by null."""
     match value:
         case float():
             return value if math.isfinite(value) else None
@@ -246,7 +247,7 @@ def _json_value(value: object) -> object:
 
 
 def _is_unicode() -> bool:
-    """Whether the output can hold every character."""
+    """Whether the encoding of the output supports all characters."""
     encoding = cast("str | None", sys.stdout.encoding)  # a StringIO has none
     return encoding is None or codecs.lookup(encoding).name.startswith("utf-")
 
@@ -263,7 +264,7 @@ def _emit_table(columns: Sequence[Column], items: Sequence[Mapping[str, Any]]) -
 
 
 def _shrink_columns(widths: list[int], columns: Sequence[Column]) -> None:
-    """Make columns narrower that may be cut, the widest first, until the terminal holds all."""
+    """Truncate columns, the widest first, until the table fits the terminal."""
     excess = sum(widths) + len(GAP) * (len(widths) - 1) - shutil.get_terminal_size().columns
     for index in sorted(range(len(widths)), key=lambda index: -widths[index]):
         if excess > 0 and columns[index].may_be_cut:
@@ -286,7 +287,7 @@ def _style(text: str, *, fg: str | None = None, bold: bool | None = None) -> str
 
 
 def _text(value: object) -> str:
-    """What a table shows of a value; whatever is in it, it is one line."""
+    """A value as a single line of text, for a table."""
     match value:
         case None:
             return ""

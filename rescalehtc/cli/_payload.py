@@ -1,4 +1,4 @@
-"""Submit requests in JSON and YAML files, and where in the file each of their fields is."""
+"""Read submit requests from JSON and YAML files, with the location of each field."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _INDEX = re.compile(r"\[(\d{1,9})\]")
 
 
 class Place(NamedTuple):
-    """A place in a file: line and column from 1."""
+    """A location in a file: line and column, starting at 1."""
 
     line: int
     column: int
@@ -59,7 +59,7 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class Payload:
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
         requests: The submit requests; nothing of them is checked yet.
@@ -104,11 +104,11 @@ def read(name: str) -> Payload:
     """Read submit requests from a file.
 
     Args:
-        name: The file; `-` for the standard input. A name that ends in `.json`, `.yaml` or
-            `.yml`, in any case, tells the format; any other file may be either.
+        name: The path of the file, or `-` for standard input. The suffix determines the format:
+            `.json`, `.yaml` or `.yml`, in upper or lower case. Any other file may be either.
 
     Raises:
-        UnreadableError: It can't be read, or is not JSON or YAML.
+        UnreadableError: The file can't be read, or is not JSON or YAML.
     """
     text = _decode(name, _bytes(name))
     readers = {
@@ -147,7 +147,7 @@ def _standard_input() -> bytes:
     if not sys.stdin:
         raise ValueError("the standard input is closed")
     buffer: BinaryIO | None = getattr(sys.stdin, "buffer", None)
-    if buffer is None:  # a program has put a StringIO there
+    if buffer is None:  # sys.stdin is a StringIO
         return sys.stdin.read().encode(errors="surrogatepass")
     return _read_limited(buffer)
 
@@ -156,7 +156,7 @@ def _read_limited(file: BinaryIO) -> bytes:
     pieces = iter(functools.partial(file.read, _MIB), b"")
     raw = b"".join(itertools.islice(pieces, MAX_MIB))
     if len(raw) >= MAX_MIB * _MIB:
-        raise ValueError(f"it has {MAX_MIB} MiB or more; write several files")
+        raise ValueError(f"it has {MAX_MIB} MiB or more; split it into several files")
     return raw
 
 
@@ -185,9 +185,9 @@ def _unreadable_error(file: str, text: str, error: _document.DocumentError) -> U
 
 
 def _find(document: Document, where: str) -> tuple[int, Node | None]:
-    """The offset of the item or key that a path such as `[0].envs[1].name` leads to; its node.
+    """The offset and the node of the item or key at a path such as `[0].envs[1].name`.
 
-    Where the path goes on to what the file does not have, the offset of the last that it has.
+    If the file does not have the path, the offset of its longest existing prefix.
     """
     node = document.root
     offset = node.offset
@@ -201,7 +201,7 @@ def _find(document: Document, where: str) -> tuple[int, Node | None]:
 
 
 def _find_child(document: Document, node: Node, where: str) -> tuple[int, Node, int] | None:
-    """The offset of what the path's beginning names, its node, and that beginning's length."""
+    """The offset and the node of the first step of a path, and the length of this step."""
     children = document.children(node)
     if isinstance(children, list):
         match = _INDEX.match(where)
@@ -213,7 +213,7 @@ def _find_child(document: Document, node: Node, where: str) -> tuple[int, Node, 
         entry = children.get(where[:length])
         if entry and where[length : length + 1] in ("", ".", "["):
             return entry.offset, entry.node, length
-    match = _WORD.match(where)  # a field may be given by its Python name, too
+    match = _WORD.match(where)  # the file may use a field's Python name
     entry = children.get(_python_names().get(match[0], "")) if match else None
     return (entry.offset, entry.node, len(match[0])) if match and entry else None
 
@@ -236,5 +236,5 @@ def _python_names() -> dict[str, str]:
 
 @functools.lru_cache(maxsize=8)
 def _name_lengths(node: Node) -> list[int]:
-    """The lengths of a mapping's names, longest first: names may have dots and brackets."""
+    """The lengths of a mapping's keys, longest first, because keys may contain dots."""
     return sorted({len(cast("str", name)) for name in node.children or ()}, reverse=True)

@@ -27,7 +27,7 @@ SETTINGS = ("workspace", "base_url", "project", "task")
 
 @dataclass(frozen=True)
 class Profile:
-    """What a session is made with.
+    """The settings of a session.
 
     Attributes:
         workspace: The workspace whose key file is used; None for the default one.
@@ -43,7 +43,7 @@ class Profile:
 
     @property
     def address(self) -> str:
-        """The service's address that a session of this profile uses."""
+        """The service's base URL for a session with this profile."""
         given = self.base_url or variable(os.environ, BASE_URL_VARIABLE) or SERVICE_URL
         return given.strip()
 
@@ -57,7 +57,7 @@ class Profile:
 
 
 def path() -> Path:
-    """The file that profiles are in.
+    """The path of the file with the profiles.
 
     Raises:
         HtcFileError: The home folder is unknown.
@@ -70,7 +70,7 @@ def path() -> Path:
 
 
 def read() -> dict[str, Profile]:
-    """Return all profiles by name; none if there is no file.
+    """Return all profiles by name. Empty if there is no file.
 
     Raises:
         HtcFileError: The file can't be read, or is invalid.
@@ -83,20 +83,20 @@ def read() -> dict[str, Profile]:
 
 
 def find(name: str | None) -> Profile:
-    """Return the profile with this name; without a name, one that leaves all to the session.
+    """Return the profile with this name. Without a name, return a profile without settings.
 
     Raises:
-        HtcException: There is none.
+        HtcException: The profile does not exist.
         HtcFileError: The file can't be read, or is invalid.
     """
     if not name:
         return Profile()
     profiles = read()
     if name not in profiles:
-        known = ", ".join(profiles) or "none"
+        known = f"its profiles are {', '.join(profiles)}" if profiles else "no profiles exist yet"
         raise HtcException(
-            f"there is no profile {name!r} in {path()}, which has: {known}; "
-            f"`rescalehtc config set {name}` makes one"
+            f"there is no profile {name!r} in {path()}; {known}; "
+            f"run `rescalehtc config set {name}` to create it"
         )
     return profiles[name]
 
@@ -107,8 +107,8 @@ def write(name: str, settings: Mapping[str, str | None]) -> None:
     The rest of the file stays as it is.
 
     Raises:
-        HtcException: The workspace's name can't be one.
-        HtcValidationError: The address can't be one.
+        HtcException: The workspace's name is invalid.
+        HtcValidationError: The base URL is invalid.
         HtcFileError: The file can't be read or written.
     """
     import tomlkit

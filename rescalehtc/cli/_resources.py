@@ -1,22 +1,21 @@
-"""Commands about what jobs run with: images, limits, and the emulator in the service's place."""
+"""Commands about limits, and the emulator in the service's place."""
 
 from __future__ import annotations
 
 import os
 import sys
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import typer  # noqa: TC002 - it reads the annotations
 from typer.core import TyperCommand
 
-from .. import container_registry, htcworkspaces
+from .. import htcworkspaces
 from ..exceptions import HtcException
 from . import _options, _output
 from ._output import Column, Format
 from ._session import find_project, open_session
 
-IMAGES = (Column("IMAGE", lambda item: item["image"]),)
 LIMITS = (
     Column("LIMIT OF", lambda item: item["of"]),
     Column("ID", lambda item: item.get("id")),
@@ -26,7 +25,7 @@ LIMITS = (
 
 
 class _PassingOn(TyperCommand):
-    """A command that leaves its arguments, `--help` and `--` among them, to a program."""
+    """A command that passes its arguments, including `--help` and `--`, to a program."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.args = args
@@ -35,40 +34,8 @@ class _PassingOn(TyperCommand):
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(images)
     app.command()(limits)
     app.command(cls=_PassingOn, options_metavar="[OPTIONS] [-- COMMAND...]")(emulator)
-
-
-def images(
-    image: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[IMAGE]",
-            callback=_options.text,
-            show_default=False,
-            help="Only this one, with its status.",
-        ),
-    ] = None,
-    project: _options.Project = None,
-    profile: _options.Profile = None,
-    output: _options.Output = Format.TABLE,
-) -> None:
-    """List the container images of a project.
-
-    Of one image, show whether it is READY for jobs, or PENDING while it is being copied.
-
-    Example: rescalehtc images solver:1
-    """
-    form = _output.Form(output)
-    with open_session(profile) as rescale:
-        owner = find_project(rescale, project)
-        registry = container_registry.get_container_registry(rescale, owner)
-        if image is None:
-            names = registry.get_images(rescale)
-            _output.show_items(({"image": name} for name in names), IMAGES, form)
-        else:
-            _output.show_item(registry.get_image(rescale, image), form)
 
 
 def limits(
@@ -76,7 +43,7 @@ def limits(
     profile: _options.Profile = None,
     output: _options.Output = Format.TABLE,
 ) -> None:
-    """List the limits on virtual CPUs in use at once.
+    """List the limits on virtual CPUs in use.
 
     The workspace's and the project's; the lowest one counts.
 
@@ -98,6 +65,6 @@ def emulator(ctx: typer.Context) -> None:
     Example: rescalehtc emulator -- python hello.py
     """
     if not all(find_spec(name) for name in ("uvicorn", "starlette", "jwt")):
-        raise HtcException("the emulator needs pip install 'rescalehtc[emulator]'")
+        raise HtcException("the emulator needs pip install 'rescalehtc[emulator]>=2'")
     command = [sys.executable, "-m", "rescalehtc.emulator", *ctx.args]
-    os.execv(sys.executable, command)  # noqa: S606 - signals and its status reach it directly
+    os.execv(sys.executable, command)  # noqa: S606 - the program gets signals directly

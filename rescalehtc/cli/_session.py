@@ -1,11 +1,13 @@
-"""The session of a command, and what its arguments name."""
+"""The session of a command, and the project, task and job of its arguments."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 import uuid
+from importlib.util import find_spec
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -13,7 +15,7 @@ import typer
 
 from .. import htcjobs, htcprojects, htctasks
 from .._client.credentials import DEFAULT_WORKSPACE, SERVICE_URL, expand_home, write_private
-from .._environment import TASK_VARIABLE
+from .._environment import TASK_VARIABLE, variable
 from .._problems import suggestion
 from .._session import CONFIG_FOLDER
 from ..exceptions import HtcConfigurationError, HtcConnectionError, HtcException
@@ -83,7 +85,7 @@ def open_session(
 
     Args:
         profile_name: The profile; None for the session that HtcSession() makes.
-        interval: The session's `status_refresh_seconds`, if not its default.
+        interval: The session's `status_refresh_seconds`; None for its default.
         is_quiet: Whether to say nothing, and to give up soon.
     """
     profile = _profiles.find(profile_name)
@@ -91,16 +93,26 @@ def open_session(
     rescale = CommandSession(
         profile.workspace or DEFAULT_WORKSPACE,
         base_url=profile.base_url,
-        status_refresh_seconds=30.0 if interval is None else interval,
+        status_refresh_seconds=interval,
         backoff_seconds=BACKOFF_SECONDS,
-        on_request=notices and notices.on_request,
-        on_response=notices and notices.on_response,
+        on_request=notices.on_request if notices else None,
+        on_response=notices.on_response if notices else None,
         deadline_seconds=SECONDS_TO_COMPLETE if is_quiet else 900.0,
     )
     rescale.profile, rescale.is_quiet = profile, is_quiet
     if rescale.base_url != SERVICE_URL and not is_quiet:
         _output.say(f"rescalehtc: using the service at {rescale.base_url}")
     return rescale
+
+
+def require_storage() -> None:
+    """Refuse to begin what needs the extra packages for files.
+
+    Raises:
+        HtcException: They are not installed.
+    """
+    if not find_spec("obstore"):
+        raise HtcException("files need pip install 'rescalehtc[storage]>=2'")
 
 
 def find_project(rescale: CommandSession, given: str | None) -> htcprojects.HtcProject:
@@ -111,7 +123,7 @@ def find_project(rescale: CommandSession, given: str | None) -> htcprojects.HtcP
     Operation listProjects.
 
     Raises:
-        HtcException: There is no such project, or there are several.
+        HtcException: No project or several projects match.
     """
     given = given or rescale.profile.project
     projects = htcprojects.iter_projects(rescale)
@@ -120,12 +132,12 @@ def find_project(rescale: CommandSession, given: str | None) -> htcprojects.HtcP
 
 
 def named_task(given: str | None, profile_name: str | None) -> str:
-    """Return the name or id of a task; without one, the profile's.
+    """Return the name or id of a task; without one, the environment's or the profile's.
 
     Raises:
         typer.BadParameter: There is none.
     """
-    named = given or _profiles.find(profile_name).task
+    named = given or variable(os.environ, TASK_VARIABLE) or _profiles.find(profile_name).task
     if named is None:
         message = f"name a task here, in {TASK_VARIABLE} or with `rescalehtc config set`"
         raise typer.BadParameter(message, param_hint="--task")
@@ -138,7 +150,7 @@ def find_task(rescale: CommandSession, project: str | None, given: str) -> htcta
     Operations listProjects, and getTask or listTasks.
 
     Raises:
-        HtcException: There is no such task, or there are several.
+        HtcException: No task or several tasks match.
     """
     if given == LAST_TASK:
         project, given = _last_task(rescale)
@@ -193,7 +205,7 @@ def find_job(
     Operations listProjects, getTask or listTasks, and getJob.
 
     Raises:
-        HtcException: There is no such job.
+        HtcException: The job does not exist.
     """
     task = find_task(rescale, project, task_given)
     job = htcjobs.get_job_with_id(rescale, task, job_id)
@@ -227,16 +239,18 @@ def _only_one(found: Iterable[FoundT], noun: str, given: str | None, within: str
     several = list(found)
     if len(several) == 1:
         return several[0]
-    what = f"{noun} with the name or id {given!r}" if given else noun
+    named = f" with the name or id {given!r}" if given else ""
     if not several:
-        raise HtcException(f"{within} has no {what}")
+        raise HtcException(f"{within} has no {noun}{named}")
     lines = [
         f"  {_names(one, noun)[0]}  {_names(one, noun)[1]}" for one in islice(several, MAX_NAMED)
     ]
     if len(several) > MAX_NAMED:
         lines.append(f"  and {len(several) - MAX_NAMED} more")
     listed = "\n".join(lines)
-    raise HtcException(f"{within} has {len(several)} such: {what}; name one by its id:\n{listed}")
+    raise HtcException(
+        f"{within} has {len(several)} {noun}s{named}; choose one by its id:\n{listed}"
+    )
 
 
 def _is_id(text: str) -> bool:

@@ -1,18 +1,27 @@
-"""Commands that take submit requests: validate, submit."""
+"""Commands about submit requests: validate, schema, submit."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from .. import htcjobs, htctasks, types
-from .._environment import TASK_VARIABLE
 from ..exceptions import HtcException, Problem, SubmissionIncompleteError
 from . import _definition, _errors, _options, _output, _payload
-from ._session import find_project, find_task, named_task, note_last_task, open_session
-from ._watch import exit_with_status_of, watch_batch
+from ._planning import show_plan
+from ._session import (
+    find_project,
+    find_task,
+    named_task,
+    note_last_task,
+    open_session,
+    require_storage,
+)
+from ._watch import exit_with_status_of, noting_that_jobs_go_on, watch_batch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
     from ..htcprojects import HtcProject
     from ..htcsession import HtcSession
     from ..htctasks import HtcTask
+
 
 Payload = _payload.Payload | _definition.OptionsPayload
 BATCHES = (
@@ -33,6 +43,7 @@ BATCHES = (
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(validate)
+    app.command()(schema)
     app.command()(submit)
 
 
@@ -42,11 +53,11 @@ def validate(
         typer.Argument(
             metavar="FILE...",
             show_default=False,
-            help="JSON or YAML files; - for the standard input.",
+            help="JSON or YAML files, or - for standard input.",
         ),
     ],
 ) -> None:
-    """Check files with submit requests. Needs no account.
+    """Validate files with submit requests. You need no account.
 
     Prints every problem as FILE:LINE:COLUMN: FIELD: MESSAGE, and exits with status 2 if there
     is any. A file holds one submit request or a list of them. Nothing is sent, so that it can
@@ -59,6 +70,18 @@ def validate(
         _output.show_line(line)
     if lines:
         raise typer.Exit(_errors.BAD_INPUT)
+
+
+def schema() -> None:
+    """Print the JSON Schema of submit files, for editors.
+
+    Editors complete and check your files with it. Save it beside your files, and begin each with
+    this line:
+    # yaml-language-server: $schema=submit.schema.json
+    """
+    file = resources.files("rescalehtc.cli").joinpath("submit.schema.json")
+    text = file.read_text(encoding="utf-8")
+    _output.show_item(json.loads(text), _output.Form(_output.Format.JSON))
 
 
 def submit(
@@ -78,8 +101,6 @@ def submit(
             "-t",
             metavar="NAME|ID",
             callback=_options.text,
-            envvar=TASK_VARIABLE,
-            show_envvar=True,
             autocompletion=_options.complete_tasks,
             help="Task for the jobs; - is the last one that a command used.",
         ),
@@ -101,12 +122,28 @@ def submit(
             metavar="NAME",
             callback=_options.text,
             show_default=False,
-            help="A new group for the jobs. If the answer gets lost, it tells what became of them.",
+            help="New group for the jobs, searched for the jobs if the response is lost.",
+        ),
+    ] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            callback=_options.text,
+            help="Upload this folder first; jobs find it in $TASK_SHARED_FOLDER/$RESCALEHTC_INPUTS.",
+        ),
+    ] = None,
+    env_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            callback=_options.text,
+            help="File with a variable for all jobs in each line: NAME=VALUE.",
         ),
     ] = None,
     watch: Annotated[
         bool,
-        typer.Option("--watch", "-w", help="Then wait as `rescalehtc watch` does, for these jobs."),
+        typer.Option("--watch", "-w", help="Wait for the jobs, like `rescalehtc watch`."),
     ] = False,
     wait_timeout: Annotated[
         float | None,
@@ -117,9 +154,20 @@ def submit(
             help="With --watch, wait no longer than this.",
         ),
     ] = None,
+    on_exit: Annotated[
+        _definition.OnExit,
+        typer.Option(
+            "--on-exit",
+            help="With --watch, what to do with the jobs if waiting ends early. cancel also takes "
+            "over the jobs that --group already has, as when you repeat the command.",
+        ),
+    ] = _definition.OnExit.LEAVE,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Check everything against the project; submit nothing."),
+        typer.Option(
+            "--dry-run",
+            help="Check the jobs against the project, and print `rescalehtc plan`; submit nothing.",
+        ),
     ] = False,
     image: _definition.Image = None,
     command: _definition.Command = None,
@@ -133,7 +181,7 @@ def submit(
     timeout: _definition.Timeout = None,
     env: _definition.Env = None,
     tag: _definition.Tag = None,
-    interval: _options.Interval = 30.0,
+    interval: _options.Interval = None,
     profile: _options.Profile = None,
     output: _options.Output = _output.Format.TABLE,
     fields: _options.Fields = None,
@@ -147,6 +195,10 @@ def submit(
     """
     if task is not None and new_task is not None:
         raise typer.BadParameter("excludes --task", param_hint="--new-task")
+    if inputs is not None:
+        require_storage()
+        if on_exit is _definition.OnExit.CANCEL:
+            raise typer.BadParameter("excludes --inputs", param_hint="--on-exit")
     form = _options.form(output, fields, types.HTCJobBatchDict.__annotations__)
     options = {
         "--image": image,
@@ -163,26 +215,63 @@ def submit(
         "--tag": tag or None,
     }
     named = named_task(task, profile) if new_task is None else ""
-    payload = _read(file, _definition.from_options(options))
-    _refuse(_lines(payload, None))
+    variables = _definition.read_variables(env_file) if env_file else {}
+    payload = read_valid(file, _definition.from_options(options))
     with open_session(profile, interval) as rescale:
         found = find_task(rescale, project, named) if new_task is None else None
         owner = found.project if found else find_project(rescale, project)
-        _refuse(_lines(payload, owner))
+        check(payload, owner)
         if dry_run:
-            _output.say(f"{_count(payload)} can be submitted; nothing was sent")
+            requests = cast("Sequence[dict[str, Any]]", payload.requests)
+            show_plan(rescale, owner, requests, form)
             return
         target = found or _new_task(rescale, owner, new_task or "")
         note_last_task(rescale, target)
         task_line = f"task {target.json.get('taskName')} has the id {target.json.get('taskId')}"
-        try:
-            batch = _submit_and_show(rescale, target, payload, group, form)
-        except BaseException as error:
-            error.add_note(task_line)
-            raise
-        _output.say(task_line)
-        if watch:
-            exit_with_status_of(watch_batch(rescale, batch, wait_timeout), target)
+        with contextlib.ExitStack() as stack:
+            try:
+                is_run = watch and on_exit is _definition.OnExit.CANCEL
+                batch = _submit_and_show(
+                    rescale,
+                    target,
+                    payload,
+                    variables,
+                    form,
+                    group=group,
+                    inputs=inputs,
+                    run_stack=stack if is_run else None,
+                )
+            except BaseException as error:
+                error.add_note(task_line)
+                raise
+            _output.say(task_line)
+            if not watch:
+                return
+            if not is_run:
+                stack.enter_context(noting_that_jobs_go_on())
+            counts = watch_batch(rescale, batch, wait_timeout)
+        exit_with_status_of(counts, target)
+
+
+def read_valid(file: str | None, given: _definition.OptionsPayload | None = None) -> Payload:
+    """Return the submit requests that a file holds, or options give.
+
+    Raises:
+        typer.BadParameter: Neither or both are given.
+        HtcException: The file can't be read, or there are problems, which the message lists.
+    """
+    payload = _read(file, given)
+    check(payload, None)
+    return payload
+
+
+def check(payload: Payload, project: HtcProject | None) -> None:
+    """Refuse a payload that has problems.
+
+    Raises:
+        HtcException: It has.
+    """
+    _refuse(_lines(payload, project))
 
 
 def _new_task(rescale: HtcSession, project: HtcProject, name: str) -> HtcTask:
@@ -194,25 +283,37 @@ def _submit_and_show(
     rescale: HtcSession,
     task: HtcTask,
     payload: Payload,
-    group: str | None,
+    variables: Mapping[str, str],
     form: _output.Form,
+    *,
+    group: str | None,
+    inputs: str | None,
+    run_stack: contextlib.ExitStack | None,
 ) -> HtcJobBatch:
-    """Submit the jobs and print the batches.
+    """Submit the jobs, as a run if there is a stack for it, and print the batches.
 
-    What exists, and what may exist, is in the notes of the exception that ends it.
+    If it raises an exception, the notes list the jobs that exist and those that may exist.
     """
-    requests = cast("Sequence[dict[str, Any]]", payload.requests)
+    requests = [
+        _definition.with_variables(request, variables)
+        for request in cast("Sequence[dict[str, Any]]", payload.requests)
+    ]
     try:
-        batch = htcjobs.submit(rescale, task, requests, group=group)
+        if run_stack is None:
+            batch = htcjobs.submit(rescale, task, requests, group=group, inputs=inputs)
+        else:
+            run = htcjobs.run(rescale, task, requests, group=group)
+            batch = run_stack.enter_context(run).batch
     except BaseException as error:
         incomplete = error if isinstance(error, SubmissionIncompleteError) else error.__cause__
         if isinstance(incomplete, SubmissionIncompleteError):
-            error.__notes__ = _describe_requests(payload, incomplete)
+            of_run = getattr(error, "__notes__", []) if run_stack else []
+            error.__notes__ = [*_describe_requests(payload, incomplete), *of_run]
             with contextlib.suppress(_output.OutputError):  # the notes list them
-                _show(incomplete.submitted, form)
+                show(incomplete.submitted, form)
         raise
     try:
-        _show([part.json for part in batch.batches], form)
+        show([part.json for part in batch.batches], form)
     except BaseException as error:  # noqa: BLE001 - raised again, perhaps as another one
         failure = error
         if isinstance(error, _output.OutputError):
@@ -223,7 +324,8 @@ def _submit_and_show(
     return batch
 
 
-def _show(batches: Sequence[Mapping[str, Any]], form: _output.Form) -> None:
+def show(batches: Sequence[Mapping[str, Any]], form: _output.Form) -> None:
+    """Print batches that were submitted."""
     _output.show_items(batches, BATCHES, form)
     _output.flush()
 
@@ -284,13 +386,6 @@ def _lines(payload: Payload, project: HtcProject | None) -> list[str]:
     requests = cast("Sequence[dict[str, Any]]", payload.requests)
     problems = htcjobs.validate(requests, project)
     return payload.sorted_lines(problems)
-
-
-def _count(payload: Payload) -> str:
-    requests = cast("Sequence[dict[str, Any]]", payload.requests)
-    jobs = sum(request.get("batchSize") or 1 for request in requests)
-    noun = "job" if jobs == 1 else "jobs"
-    return f"{jobs} {noun}"
 
 
 def _refuse(lines: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Waiting for jobs while people look on: a bar on a terminal, lines in a pipe."""
+"""Wait for jobs with a progress bar on a terminal, or lines in a pipe."""
 
 from __future__ import annotations
 
@@ -62,16 +62,16 @@ def exit_with_status_of(counts: JobCounts, task: HtcTask) -> None:
 @contextlib.contextmanager
 def _shown() -> Generator[Callable[[JobCounts], None]]:
     """A function that shows counts on the error stream."""
-    with _noting_that_jobs_go_on():
-        if _output.is_live(sys.stderr):
-            with _bar() as show:
-                yield show
-        else:
-            yield _show_in_lines()
+    if _output.is_live(sys.stderr):
+        with _bar() as show:
+            yield show
+    else:
+        yield _show_in_lines()
 
 
 @contextlib.contextmanager
-def _noting_that_jobs_go_on() -> Generator[None]:
+def noting_that_jobs_go_on() -> Generator[None]:
+    """Say that the jobs go on if waiting for them ends early."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, HtcWaitTimeoutError) as error:
@@ -108,7 +108,7 @@ def _bar() -> Generator[Callable[[JobCounts], None]]:
                 bar,
                 total=counts.total,
                 completed=counts.ended,
-                counts=_coloured(counts),
+                counts=markup_of(counts),
                 left=estimate.left(counts),
             )
 
@@ -134,8 +134,8 @@ class Estimate:
         return f"about {left} left, {ended / seconds * 60:.3g} jobs a minute"
 
 
-def _coloured(counts: JobCounts) -> str:
-    """The counts by status, in the colours that tables use."""
+def markup_of(counts: JobCounts) -> str:
+    """Return the counts by status, in the colours that tables use."""
     parts: list[str] = []
     for status, count in sorted(counts.by_status.items()):
         colour = _output.STATUS_COLOURS.get(status)
@@ -158,7 +158,7 @@ def _show_in_lines() -> Callable[[JobCounts], None]:
 
 
 def exit_with_status_of_job(job: HtcJob) -> None:
-    """Tell how a job ended, and end the program with the status for jobs that failed if it did."""
+    """Print the job's status, and exit with the status for failed jobs if it failed."""
     status = str(job.json.get("status"))
     _output.say(f"job {job.json.get('jobUUID')} is {status}")
     if status not in SUCCEEDED_STATUSES:

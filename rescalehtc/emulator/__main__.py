@@ -1,4 +1,4 @@
-"""Run the emulator: `python -m rescalehtc.emulator`, alone or for as long as a command runs."""
+"""Run the emulator: `python -m rescalehtc.emulator`, alone or while a command runs."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from ..exceptions import HtcException
 from . import Emulator, Fault
 from .faults import KINDS, parse_fault
 from .job_log import DEFAULT_MAX_LOG_BYTES
+from .runners import RUNNERS
 
 WAIT_SECONDS: Final = 0.1
 
 
 def main() -> int:
     """Serve until a signal to end, or until the command that was given ends."""
-    arguments = _parser().parse_args()
+    arguments = parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     signals: SimpleQueue[int] = SimpleQueue()  # unlike an Event, safe in a signal handler
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # nohup ignores SIGHUP, and a shell SIGINT for what it starts in the background.
+        # nohup ignores SIGHUP, and shells ignore SIGINT for background processes.
         if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda number, _frame: signals.put(number))
     try:
@@ -38,17 +39,20 @@ def main() -> int:
             data=arguments.data,
             slots=arguments.slots,
             max_log_bytes=arguments.max_log_bytes,
+            runner=arguments.runner,
+            any_architecture=arguments.any_architecture,
         ) as emulator:
             for fault in arguments.fault:
                 emulator.fault(fault.operation, fault.kind, **fault.options)
             if arguments.command:
                 return _run(arguments.command, emulator, signals)
             variables = variables_for(emulator.url, emulator.api_key)
+            removed = " ".join(name for name, value in variables.items() if value is None)
+            print(f"unset {removed}  # The emulator runs until Ctrl-C or SIGTERM.")
             for name, value in variables.items():
                 if value is not None:
                     print(f"export {name}={shlex.quote(value)}")
-            removed = " ".join(name for name, value in variables.items() if value is None)
-            print(f"unset {removed}  # The emulator runs until Ctrl-C or SIGTERM.", flush=True)
+            sys.stdout.flush()
             # A signal that comes just before a wait without end would not be noticed during it.
             while signals.empty():
                 time.sleep(WAIT_SECONDS)
@@ -59,9 +63,9 @@ def main() -> int:
 
 
 def _run(command: list[str], emulator: Emulator, signals: SimpleQueue[int]) -> int:
-    """Run a command whose sessions are with the emulator, and return its exit status."""
+    """Run a command whose sessions connect to the emulator, and return its exit status."""
     try:
-        process = subprocess.Popen(command, env=emulator.environment())  # noqa: S603 - what it is for
+        process = subprocess.Popen(command, env=emulator.environment())  # noqa: S603 - the user's
     except OSError as error:
         raise HtcException(f"can't run {command[0]}: {error.strerror}") from error
     interrupted = False
@@ -73,57 +77,71 @@ def _run(command: list[str], emulator: Emulator, signals: SimpleQueue[int]) -> i
             except subprocess.TimeoutExpired:
                 while not signals.empty():
                     number = signals.get()
-                    # The first Ctrl-C reaches the command from the terminal as well.
+                    # The terminal also sends the first Ctrl-C to the command.
                     if number != signal.SIGINT or interrupted:
                         process.send_signal(number)
                     interrupted = interrupted or number == signal.SIGINT
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the emulator's options."""
+    made = argparse.ArgumentParser(
         prog="python -m rescalehtc.emulator",
-        description="Emulate the service: jobs run as processes on this machine. Not a sandbox.",
+        description="Emulate the service: jobs run on this machine, as processes or in containers."
+        " Not a sandbox.",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=_port, default=0, help="port to listen on (any free one)")
-    parser.add_argument("--data", type=Path, help="folder to keep everything in (a temporary one)")
-    parser.add_argument("--slots", type=_count, help="jobs that run at once (one a processor)")
-    parser.add_argument(
+    made.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    made.add_argument("--port", type=_port, default=0, help="port to listen on (any free one)")
+    made.add_argument("--data", type=Path, help="folder to keep everything in (a temporary one)")
+    made.add_argument("--slots", type=_count, help="jobs that run at once (one a processor)")
+    made.add_argument(
         "--max-log-bytes",
         type=_count,
         default=DEFAULT_MAX_LOG_BYTES,
         metavar="BYTES",
-        help="how large a job's log may become (1 GiB)",
+        help="maximum size of a job's log (1 GiB)",
     )
-    parser.add_argument(
+    made.add_argument(
+        "--runner",
+        choices=RUNNERS,
+        default="process",
+        help="run jobs as processes (%(default)s), or in containers of their images, which needs"
+        " docker or podman; images are then pushed to the emulator",
+    )
+    made.add_argument(
+        "--any-architecture",
+        action="store_true",
+        help="in containers, run images for another kind of processor than jobs ask for too",
+    )
+    made.add_argument(
         "--fault",
         type=_fault,
         action="append",
         default=[],
         metavar="OPERATION:KIND[:OPTION=VALUE]...",
-        help="make requests fail, such as submitJobs:reset_after:times=2 or '*:delay:seconds=0.5'; may be"
-        f" repeated. Kinds: {', '.join(KINDS)}. Emulator.fault explains them and their options",
+        help="inject a fault, such as submitJobs:reset_after:times=2 or '*:delay:seconds=0.5'; "
+        f"repeatable. Kinds: {', '.join(KINDS)}. See Emulator.fault for the kinds and options",
     )
-    parser.add_argument(
+    made.add_argument(
         "command",
         nargs="*",
         metavar="-- COMMAND",
-        help="run this with the address and the key in its environment, then stop",
+        help="run this command with the emulator's variables in its environment, then stop",
     )
-    return parser
+    return made
 
 
 def _port(text: str) -> int:
     number = int(text) if text.isdecimal() else -1
     if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError("a port is 0 to 65535")
+        raise argparse.ArgumentTypeError("must be a port from 0 to 65535")
     return number
 
 
 def _count(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
+        raise argparse.ArgumentTypeError("must be at least 1")
     return number
 
 

@@ -1,4 +1,4 @@
-"""The HTTP application: routes operations to handlers, checks callers, answers errors."""
+"""The HTTP application: routes operations to handlers, authenticates, and returns errors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -15,14 +16,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
+from .clouds import STORAGE_PREFIX
 from .descriptors import is_out_of_descriptors
 from .faults.effects import answer_with_faults
-from .faults.requested import UPLOAD
+from .faults.requested import STORAGE, UPLOAD
 from .folders import is_full
 from .handlers import authentication, images, jobs, projects, storage, tasks, workspaces
 from .handlers.answers import drop_nulls
 from .handlers.errors import ApiError, api_error, oauth_error
 from .handlers.request import ApiRequest
+from .registry.http import PATH as REGISTRY_PATH
+from .registry.http import answer as answer_registry
+from .storage.s3 import S3
 from .tokens import InvalidTokenError
 
 if TYPE_CHECKING:
@@ -52,8 +57,15 @@ HANDLERS: Final[Mapping[Operation[Any], Handler]] = {
 }
 
 
+class _AnyPath(PathConvertor):
+    regex = "(?s:.*)"  # with line ends
+
+
+register_url_convertor("any_path", _AnyPath())
+
+
 def create_app(service: Service, host: str, faults: Faults) -> Starlette:
-    """Make the application, for a server that listens on this host."""
+    """Make the application for a server that listens on this host."""
 
     def endpoint(name: str, answer: Answer) -> Answer:
         carry_out = _answer_errors(name, answer)
@@ -65,7 +77,7 @@ def create_app(service: Service, host: str, faults: Faults) -> Starlette:
 
     operations = [
         Route(
-            # A number is read by its handler: the router's own reading fails for long ones.
+            # The handler parses numbers, because the router's converter fails for long numbers.
             operation.path.replace(":int}", "}"),
             endpoint(operation.id, _answer_operation(service, operation, handler)),
             methods=[operation.method],
@@ -76,13 +88,29 @@ def create_app(service: Service, host: str, faults: Faults) -> Starlette:
     async def upload(request: Request) -> Response:
         return await storage.receive_upload(service, request)
 
+    async def registry(request: Request) -> Response:
+        assert service.images is not None
+        return await answer_registry(service.images.registry, service.tokens, request)
+
+    s3 = S3(service.tokens, service.folders)
+    routes = [
+        Mount(BASE_PATH, Router(operations, redirect_slashes=False)),
+        Route(storage.UPLOAD_PATH + "{path:path}", endpoint(UPLOAD, upload), methods=["PUT"]),
+        # The names of its buckets are none of the others.
+        Route(
+            f"/{STORAGE_PREFIX}{{path:any_path}}",
+            endpoint(STORAGE, s3.answer),
+            methods=["GET", "HEAD", "PUT", "POST", "DELETE"],
+        ),
+    ]
+    if service.images is not None:
+        methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+        registry_answer = _answer_errors("the registry", registry)
+        routes.append(Route(REGISTRY_PATH + "{path:path}", registry_answer, methods=methods))
     # A web page must not reach a loopback server by a name that it had resolved to it.
     hosts = ["127.0.0.1", "localhost", "[::1]", host] if _is_loopback(host) else ["*"]
     return Starlette(
-        routes=[
-            Mount(BASE_PATH, Router(operations, redirect_slashes=False)),
-            Route(storage.UPLOAD_PATH + "{path:path}", endpoint(UPLOAD, upload), methods=["PUT"]),
-        ],
+        routes=routes,
         middleware=[
             Middleware(_RequestIds),
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
@@ -100,7 +128,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class _RequestIds:
-    """Gives each answer an id, under the name that API gateways of AWS use."""
+    """Adds a request id to each response, in the header that AWS API gateways use."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -117,7 +145,7 @@ class _RequestIds:
 
 
 class _OwnOrigin:
-    """Refuses requests that a browser sends for pages of other origins."""
+    """Rejects requests that a browser sends for pages of other origins."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -128,7 +156,7 @@ class _OwnOrigin:
         if all(origin == own for origin in request.headers.getlist("Origin")):
             await self._app(scope, receive, send)
             return
-        error = api_error(403, "Forbidden", "requests from pages of other origins are refused")
+        error = api_error(403, "Forbidden", "requests from other origins are not allowed")
         await error.response()(scope, receive, send)
 
 
@@ -161,8 +189,8 @@ def _answer_errors(name: str, answer: Answer) -> Answer:
         except ApiError as error:
             return error.response()
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody reads it
-        except Exception as error:  # noqa: BLE001 - a request that goes wrong is answered too
+            return Response(status_code=400)  # the client has disconnected
+        except Exception as error:  # noqa: BLE001 - every request gets a response
             if is_full(error):
                 return api_error(
                     507, "InsufficientStorage", "the emulator's disk is full"
@@ -182,6 +210,6 @@ async def _read_body(request: Request) -> bytes:
     async for chunk in request.stream():
         size += len(chunk)
         if size > MAX_BODY_BYTES:
-            raise api_error(413, "TooLarge", f"a body has at most {MAX_BODY_BYTES} bytes")
+            raise api_error(413, "TooLarge", f"the body must have at most {MAX_BODY_BYTES} bytes")
         chunks.append(chunk)
     return b"".join(chunks)

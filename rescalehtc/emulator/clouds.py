@@ -1,4 +1,4 @@
-"""The emulated clouds: regions, machines and storages."""
+"""The emulated cloud providers: regions, instances and storages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_REGION: Final = Region.AWS_US_EAST_1.value
+# How the names of storages begin.
+STORAGE_PREFIX: Final = "emulator-"
 # A project's images are below this address. No account has this number.
 REGISTRY: Final = "000000000000.dkr.ecr.us-east-1.amazonaws.com/rescale"
-# UNASSIGNED is a region by name only.
+# UNASSIGNED is not a real region.
 ENABLED_REGIONS: Final = tuple(region.value for region in Region if region != Region.UNASSIGNED)
 
 
 class Machine(NamedTuple):
-    """A kind of machine."""
+    """A machine type."""
 
     cloud: str
     architecture: Architecture
@@ -35,7 +37,7 @@ MACHINES: Final[Mapping[str, Machine]] = {
 
 
 def cloud_provider(region: str) -> str:
-    """The cloud that a region belongs to: its name begins with the cloud's."""
+    """The cloud provider of a region, which is the prefix of its name."""
     return region.partition("_")[0]
 
 
@@ -55,7 +57,7 @@ def region_settings(region: str, updated_at: str) -> dict[str, Any]:
 
 def storage_name(region: str) -> str:
     """The name of a region's storage."""
-    return f"emulator-{region.lower().replace('_', '-')}"
+    return f"{STORAGE_PREFIX}{region.lower().replace('_', '-')}"
 
 
 def storage_option(region: str) -> dict[str, Any]:
@@ -81,7 +83,7 @@ def describe_environment(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def all_environments() -> list[dict[str, Any]]:
-    """Every kind of machine at every price in every region of its cloud."""
+    """All machine types with all priorities in all regions of their cloud provider."""
     return [
         describe_environment({"machineType": name, "priority": priority, "region": region})
         for name, machine in MACHINES.items()
@@ -92,7 +94,7 @@ def all_environments() -> list[dict[str, Any]]:
 
 
 def gcp_clusters() -> dict[str, Any]:
-    """The record of the Google Cloud clusters: one in each enabled region."""
+    """The record of the Google Cloud clusters, one per enabled region."""
     return {
         "gcpProjectId": "emulator",
         "clusters": [

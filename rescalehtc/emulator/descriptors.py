@@ -1,4 +1,4 @@
-"""Noticing early that file descriptors run out, and retrying until some are free again."""
+"""Detect a shortage of file descriptors early, and retry until some are free."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Kept free of connections, for jobs and uploads.
+# The number of descriptors that are reserved for jobs and uploads.
 _RESERVE: Final = 64
 _RETRY_SECONDS: Final = 30.0
 _PAUSE_SECONDS: Final = 0.1
 
 
 def is_out_of_descriptors(error: BaseException | None) -> bool:
-    """Whether something failed because the process or the system has no descriptor left."""
+    """Whether an error means that the process or the system has no free descriptor."""
     return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def descriptor_limit() -> int:
-    """Return how many descriptors the process may have; -1 for any number."""
+    """Return the maximum number of descriptors of the process. -1 if it is unlimited."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def are_descriptors_scarce() -> bool:
-    """Whether so few are free that idle connections should be closed."""
+    """Whether too few descriptors are free, so that idle connections should be closed."""
     try:
         lowest_free = os.open(os.devnull, os.O_RDONLY)
     except OSError as error:
@@ -43,7 +43,7 @@ def are_descriptors_scarce() -> bool:
 
 
 def retry_if_out_of_descriptors(action: Callable[[], T]) -> T:
-    """Call a function; while it runs out of descriptors, retry for half a minute."""
+    """Call a function. If there is no free descriptor, retry for half a minute."""
     until = time.monotonic() + _RETRY_SECONDS
     while True:
         try:

@@ -1,35 +1,32 @@
-"""Runs jobs: each command as a process group of its own, its output kept as the job's log."""
+"""Runs jobs with a runner, and keeps their output as their logs."""
 
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import sqlite3
-import subprocess
 import threading
 import time
 from collections import Counter
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from ..exceptions import HtcFileError
 from . import lifecycle
 from .descriptors import retry_if_out_of_descriptors
-from .folders import is_full, remove
+from .folders import end_leftovers, is_full
 from .job_log import DEFAULT_MAX_LOG_BYTES, LogWriter
-from .processes import end_strays_below, end_strays_of, signal_group, start
+from .runners import StartError
 from .tokens import CLAIM_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
     from typing import IO
 
     from .faults import Fault, Faults
     from .folders import Folders
     from .lifecycle import Ending
+    from .runners import Runner, RunningJob
     from .store import Job, Store
     from .tokens import Tokens
 
@@ -47,12 +44,10 @@ FAULT_PAUSE_SECONDS: Final = 1.0
 FREED_LINES: Final = 1000
 FREED_PAGES: Final = 1000
 
-_INHERITED: Final = ("PATH", "LANG", "TZ")
-
 CLOSED: Final = "the emulator stopped while the job ran"
 
 # Why a running job is made to end.
-Stop = Literal["cancelled", "timeout", "closing", "preempted"]
+Stop = Literal["cancelled", "timeout", "closing", "preempted", "out_of_memory"]
 
 
 class _Run:
@@ -70,7 +65,8 @@ class Executor:
     Args:
         store: Where the jobs are.
         tokens: Issues the jobs' own tokens.
-        folders: Where working directories and shared folders are made.
+        folders: Where shared folders are.
+        runner: Starts the jobs.
         faults: Decide which jobs are preempted.
         slots: How many jobs run at once.
         clock_rate: How many emulated seconds pass in a second.
@@ -83,6 +79,7 @@ class Executor:
         store: Store,
         tokens: Tokens,
         folders: Folders,
+        runner: Runner,
         faults: Faults,
         slots: int,
         clock_rate: float,
@@ -92,6 +89,7 @@ class Executor:
         self._store = store
         self._tokens = tokens
         self._folders = folders
+        self._runner = runner
         self._faults = faults
         self._clock_rate = clock_rate
         self._base_url = base_url
@@ -112,12 +110,12 @@ class Executor:
         )
 
     def __enter__(self) -> Self:
-        end_strays_below(self._folders.jobs)
+        end_leftovers(self._folders.root)
         self._folders.clear()
         try:
             self._store.fail_started(CLOSED)
             self._discarded.update(self._store.deleted_tasks())
-            self._jobs_path = self._stack.enter_context(self._folders.short_jobs())
+            self._stack.enter_context(self._runner)
         except (OSError, sqlite3.OperationalError) as error:
             raise HtcFileError(f"can't keep data in {self._folders.root}: {error}") from error
         for worker in self._workers:
@@ -132,7 +130,7 @@ class Executor:
             self._changed.notify_all()
         for worker in self._workers:
             worker.join()
-        end_strays_below(self._folders.jobs)
+        end_leftovers(self._folders.root)
         self._stack.close()
 
     def wake(self) -> None:
@@ -268,43 +266,31 @@ class Executor:
 
     def _attempt(self, run: _Run, log: LogWriter, number: int) -> Ending:
         job = run.job
+        with self._changed:
+            self._changed.wait_for(lambda: run.stop is not None, self._faults.start_delay())
         if run.stop is not None:
             return _stop_ending(run.stop, job)
-        definition: Mapping[str, Any] = job.request["htcJobDefinition"]
-        commands: list[str] | None = definition.get("commands")
-        if not commands:
-            return lifecycle.not_started(
-                "the job has no commands, and the emulator has no image whose own it could run"
-            )
-        folder = self._folders.jobs / job.id.replace(":", "-")
-        environment = self._environment(job, folder, number)
         try:
-            process = retry_if_out_of_descriptors(
-                lambda: start(commands, folder, definition.get("workingDir", ""), environment)
+            started = self._runner.start(
+                job, number, self._variables(job, number), lambda: run.stop is not None
             )
-        except (OSError, ValueError) as error:  # ValueError: a NUL among the commands or envs
-            retry_if_out_of_descriptors(partial(remove, folder))
-            reason = (isinstance(error, OSError) and error.strerror) or str(error)
-            return lifecycle.not_started(f"can't start {commands[0][:200]!r}: {reason}")
-        try:
-            with process:
-                run.output = process.stdout
-                log.attach(process)
-                try:
-                    self._store.job_runs(job.number)
-                    stop = self._watch(run, process, log)
-                finally:
-                    signal_group(process, signal.SIGKILL)
-                    end_strays_of(folder)
-                log.drain(DRAIN_SECONDS)
-                log.end()
-        finally:
-            retry_if_out_of_descriptors(partial(remove, folder))
-        if stop is not None:
-            return _stop_ending(stop, job, process.returncode)
-        return lifecycle.exited(process.returncode)
+        except StartError as error:
+            return _stop_ending(run.stop, job) if run.stop else lifecycle.not_started(str(error))
+        with started:
+            run.output = started.output
+            log.attach(started.output)
+            try:
+                self._store.job_runs(job.number)
+                stop = self._watch(run, started, log)
+            finally:
+                started.finish()
+            log.drain(DRAIN_SECONDS)
+            log.end()
+            if stop is not None:
+                return _stop_ending(stop, job, started.returncode)
+            return started.ending()
 
-    def _environment(self, job: Job, folder: Path, attempt: int) -> dict[str, str]:
+    def _variables(self, job: Job, attempt: int) -> dict[str, str]:
         definition = job.request["htcJobDefinition"]
         claims = {
             "jobId": job.id,
@@ -312,16 +298,7 @@ class Executor:
             "projectId": job.project_id,
             **{CLAIM_PREFIX + c["name"]: c["value"] for c in definition.get("claims", [])},
         }
-        host = {
-            name: value
-            for name, value in os.environ.items()
-            if name in _INHERITED or name.startswith("LC_")
-        }
         return {
-            "PATH": os.defpath,
-            **host,
-            "HOME": str(folder),
-            "TMPDIR": str(self._jobs_path / folder.name),
             "AWS_BATCH_JOB_ARRAY_INDEX": str(job.position),
             "AWS_BATCH_JOB_ATTEMPT": str(attempt),
             "RESCALE_HTC_PROJECT_ID": job.project_id,
@@ -330,40 +307,34 @@ class Executor:
             "RESCALE_HTC_BEARER_TOKEN": self._tokens.issue(claims),
             "RESCALE_HTC_REFRESH_TOKEN": self._tokens.issue(claims, "refresh"),
             "RESCALE_API_BASE_URL": self._base_url,
-            "PROJECT_SHARED_FOLDER": str(self._folders.project(job.project_id)),
-            "TASK_SHARED_FOLDER": str(self._folders.task(job.task_id)),
             **{pair["name"]: pair["value"] for pair in definition.get("envs", [])},
         }
 
-    def _watch(self, run: _Run, process: subprocess.Popen[bytes], log: LogWriter) -> Stop | None:
-        """Keep the log until the command ends, and return why it was made to end, if it was."""
+    def _watch(self, run: _Run, started: RunningJob, log: LogWriter) -> Stop | None:
+        """Keep the log until the job ends, and return why it was made to end, if it was."""
         seconds = run.job.request["htcJobDefinition"].get("execTimeoutSeconds", float("inf"))
+        memory = run.job.request["htcJobDefinition"].get("maxMemory", 0)
         deadline = time.monotonic() + seconds / self._clock_rate
         stop: Stop | None = None
         kill_at = 0.0
-        started = time.monotonic()
+        started_at = time.monotonic()
         spared: set[Fault] = set()
-        while process.poll() is None:
+        while not started.wait(0):
             at = time.monotonic()
             if stop is None:
                 stop = run.stop or ("timeout" if at >= deadline else None)
-                if stop is None and self._preempts(at - started, spared):
-                    stop = "preempted"
+                stop = stop or self._faults.ends_job(at - started_at, memory, spared)
+                if stop == "out_of_memory":
+                    started.kill()
+                elif stop is not None:
+                    started.terminate()
                 if stop is not None:
-                    signal_group(process, signal.SIGTERM)
                     kill_at = at + GRACE_SECONDS
             elif at >= kill_at:
-                signal_group(process, signal.SIGKILL)
-            if not log.read(TICK_SECONDS):  # the command closed its output and goes on
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(TICK_SECONDS)
+                started.kill()
+            if not log.read(TICK_SECONDS):  # it closed its output and goes on
+                started.wait(TICK_SECONDS)
         return stop
-
-    def _preempts(self, seconds: float, spared: set[Fault]) -> bool:
-        """Whether a job that has run so long is preempted; faults decide once an attempt."""
-        due = {fault for fault in self._faults.preemptions() if fault.seconds <= seconds} - spared
-        spared |= due
-        return any(fault.strikes() for fault in due)
 
 
 def _stop_ending(stop: Stop, job: Job, returncode: int | None = None) -> Ending:
@@ -375,5 +346,8 @@ def _stop_ending(stop: Stop, job: Job, returncode: int | None = None) -> Ending:
             return lifecycle.timed_out(seconds, returncode)
         case "preempted":
             return lifecycle.preempted(returncode)
+        case "out_of_memory":
+            memory = job.request["htcJobDefinition"].get("maxMemory")
+            return lifecycle.out_of_memory(memory, returncode)
         case "closing":
             return lifecycle.interrupted(CLOSED, returncode)

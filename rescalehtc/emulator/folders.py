@@ -1,4 +1,4 @@
-"""The folders that the emulator keeps files in."""
+"""The folders of the emulator."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..exceptions import HtcFileError
 from .descriptors import is_out_of_descriptors
+from .engine import remove_containers_of
 from .processes import end_strays_below
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ _LOCK_FILE: Final = "lock"
 _JOBS: Final = "jobs"
 _TEMPORARY: Final = "rescalehtc-emulator-"
 
-# Sockets have paths of at most 103 bytes on macOS, 107 on Linux; a program that makes one in its
-# TMPDIR adds some 35 of them.
+# The path of a socket has at most 103 bytes on macOS and 107 on Linux. A program that creates a
+# socket in its TMPDIR adds about 35 bytes.
 _SHORT_FOLDER: Final = Path("/tmp")  # noqa: S108 - only mkdtemp makes something there
 _SHORT_PREFIX: Final = "htc-"
 _LINK: Final = "jobs"
@@ -39,13 +40,13 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Folders:
-    """Where everything is, below one folder.
+    """The subfolders of the emulator's folder.
 
     Attributes:
-        root: That folder.
-        jobs: Has a folder for each running job.
-        tasks: Has a folder for each task, which its jobs share.
-        uploads: Has files that are still being received.
+        root: The emulator's folder.
+        jobs: Contains one folder per running job.
+        tasks: Contains one folder per task, which its jobs share.
+        uploads: Contains incomplete uploads.
     """
 
     def __init__(self, root: Path) -> None:
@@ -61,13 +62,13 @@ class Folders:
 
     @contextmanager
     def short_jobs(self) -> Generator[Path]:
-        """Another path of the folder of running jobs, short wherever that folder is."""
+        """A short path to the folder of running jobs, wherever the folder is."""
         self.jobs.mkdir(exist_ok=True)
         for left in _SHORT_FOLDER.glob(f"{_SHORT_PREFIX}*"):
-            with suppress(OSError):  # it is not an emulator's
+            with suppress(OSError):  # not a link of an emulator
                 linked = (left / _LINK).readlink()
                 is_own = left.lstat().st_uid == os.getuid()
-                if is_own and (linked == self.jobs or not linked.exists()):  # it was killed
+                if is_own and (linked == self.jobs or not linked.exists()):  # of a killed one
                     remove(left)
         in_folder = _SHORT_FOLDER if os.access(_SHORT_FOLDER, os.W_OK) else None
         made = Path(tempfile.mkdtemp(prefix=_SHORT_PREFIX, dir=in_folder))
@@ -78,11 +79,11 @@ class Folders:
             remove(made)
 
     def project(self, project_id: str) -> Path:
-        """The folder that a project's jobs share, made if it is not there."""
+        """The folder that a project's jobs share. Created if it does not exist."""
         return _make_folder(self.root / "projects" / project_id)
 
     def task(self, task_id: str) -> Path:
-        """The folder that a task's jobs share, made if it is not there."""
+        """The folder that a task's jobs share. Created if it does not exist."""
         return _make_folder(self.tasks / task_id)
 
     def remove_task(self, task_id: str) -> None:
@@ -90,17 +91,17 @@ class Folders:
         remove(self.tasks / task_id)
 
 
-# ---- the folder above them: who uses it, and what becomes of it
+# ---- the emulator's folder: locking and removing it
 
 
 def open_data(data: str | Path) -> tuple[Path, IO[str]]:
-    """Make a folder to keep data in, or use that of an emulator that has ended.
+    """Create a folder for persistent state, or open the folder of an emulator that has ended.
 
     Returns:
-        The folder, and the file whose lock shows as long as it is open that the folder is in use.
+        The folder, and an open file with a lock, which marks the folder as in use.
 
     Raises:
-        HtcFileError: It can't be used, holds something else, or another emulator uses it.
+        HtcFileError: The folder can't be used, contains other files, or another emulator uses it.
     """
     folder = Path(data).resolve()
     try:
@@ -112,52 +113,58 @@ def open_data(data: str | Path) -> tuple[Path, IO[str]]:
     except BlockingIOError as error:
         raise HtcFileError(f"another emulator uses {folder}") from error
     except OSError as error:
-        raise HtcFileError(f"can't keep data in {folder}: {error.strerror}") from error
+        raise HtcFileError(f"can't store data in {folder}: {error.strerror}") from error
 
 
 def open_temporary() -> tuple[Path, IO[str]]:
-    """Make a folder that is removed in the end, by the next emulator if need be.
+    """Create a folder that is removed at the end, or by the next emulator after a kill.
 
     Returns, raises:
         The same as `open_data`.
     """
     try:
         folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY)).resolve()
-        # Under its name it is locked from the first moment, or it would seem to be abandoned.
+        # Lock it before it gets its name. Otherwise it would look abandoned.
         unnamed = folder / "new-lock"
         lock = _lock_file(unnamed.open("a"))
         unnamed.rename(folder / _LOCK_FILE)
     except OSError as error:
-        raise HtcFileError(f"can't make a temporary folder: {error.strerror}") from error
+        raise HtcFileError(f"can't create a temporary folder: {error.strerror}") from error
     return folder, lock
 
 
 def remove_abandoned() -> None:
-    """Remove the temporary folders of this user's emulators that were killed, and their jobs.
+    """Remove the temporary folders and jobs of this user's killed emulators.
 
-    An emulator that runs holds the lock of its folder, and no other process does.
+    Only a running emulator holds the lock of its folder.
     """
     try:
         parent = Path(tempfile.gettempdir()).resolve()
     except FileNotFoundError:
-        return  # no folder can be written to, so there is none
+        return  # there is no writable folder
     for folder in parent.glob(f"{_TEMPORARY}*"):
-        # It is in use, is gone by now, or is not an emulator's.
+        # It is in use, was removed, or does not belong to an emulator.
         with suppress(OSError):
             found = folder.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
                 continue
             with _lock_file((folder / _LOCK_FILE).open("r+")):
                 _check_own(folder)
-                end_strays_below(folder / _JOBS)
+                end_leftovers(folder)
                 remove(folder)
 
 
+def end_leftovers(folder: Path) -> None:
+    """End the processes and containers that jobs of the emulator with this folder left behind."""
+    end_strays_below(folder / _JOBS)
+    remove_containers_of(folder)
+
+
 def _lock_file(file: IO[str]) -> IO[str]:
-    """A file with a lock, until it is closed.
+    """Open a file and hold its lock until the file is closed.
 
     Raises:
-        BlockingIOError: Another process has it.
+        BlockingIOError: Another process holds the lock.
     """
     with ExitStack() as stack:
         stack.enter_context(file)
@@ -167,13 +174,13 @@ def _lock_file(file: IO[str]) -> IO[str]:
 
 
 def _check_own(folder: Path) -> None:
-    """Refuse a folder with other things in it: some would be taken for the emulator's."""
+    """Reject a folder with other files, because the emulator could confuse them with its own."""
     found = {
         path.name for path in folder.iterdir() if path.stat().st_size or path.name != _LOCK_FILE
     }
     if found and STATE_FILE not in found:
         raise HtcFileError(
-            f"{folder} holds something else: name a new folder, or one of an emulator"
+            f"{folder} contains other files; choose a new folder or the folder of an emulator"
         )
 
 
@@ -181,9 +188,9 @@ def _check_own(folder: Path) -> None:
 
 
 def is_full(error: Exception) -> bool:
-    """Whether something could not be written for want of room.
+    """Whether an error means that there is no space left.
 
-    The disk has none left, or a quota or a limit of the process does not let it have any.
+    The disk is full, or a quota or a limit of the process was reached.
     """
     if isinstance(error, sqlite3.OperationalError):
         return error.sqlite_errorname in ("SQLITE_FULL", "SQLITE_IOERR_WRITE")
@@ -191,10 +198,10 @@ def is_full(error: Exception) -> bool:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder with all that is in it, if it is there and as far as possible.
+    """Remove a folder with its content, as far as possible.
 
     Raises:
-        OSError: There is no file descriptor to read the folder with.
+        OSError: There is no free file descriptor.
     """
     try:
         try:
@@ -211,11 +218,19 @@ def remove(folder: Path) -> None:
 
 
 def _make_writable(folder: Path) -> None:
-    """Make folders writable so that they can be removed; a job may have made read-only ones."""
+    """Make folders writable, so that read-only folders of a job can be removed."""
     folder.chmod(0o700)
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             _make_writable(path)
+
+
+def make_shared_folder(folder: Path) -> None:
+    """Make a folder in which every user can write, as a job may have another one in a container."""
+    if not folder.is_dir():
+        make_shared_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o777)
 
 
 def _make_folder(folder: Path) -> Path:

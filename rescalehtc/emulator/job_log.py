@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from .store import now
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
+    from typing import IO
 
     from .store import Store
 
@@ -40,10 +40,9 @@ class LogWriter:
         self._rest = b""
         self._encode = JSONEncoder(ensure_ascii=False).encode
 
-    def attach(self, process: subprocess.Popen[bytes]) -> None:
-        """Read from this process from now on."""
-        assert process.stdout is not None
-        self._output = process.stdout.fileno()
+    def attach(self, output: IO[bytes]) -> None:
+        """Read this output from now on."""
+        self._output = output.fileno()
         self._poll = select.poll()
         self._poll.register(self._output, select.POLLIN)
         self._is_open = True

@@ -1,4 +1,4 @@
-"""Job statuses, the steps between them, and the endings of jobs. No I/O."""
+"""Job statuses, their transitions, and the endings of jobs. No I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEPS: Final[Mapping[Status, frozenset[Status]]] = {
     Status.SUBMITTED_TO_RESCALE: frozenset({Status.SUBMITTED_TO_PROVIDER, Status.FAILED}),
     Status.SUBMITTED_TO_PROVIDER: frozenset({Status.RUNNABLE, Status.FAILED}),
     Status.RUNNABLE: frozenset({Status.STARTING, Status.FAILED}),
-    # Back to RUNNABLE: the job is tried again.
+    # Back to RUNNABLE: the job is retried.
     Status.STARTING: frozenset({Status.RUNNING, Status.RUNNABLE, Status.FAILED}),
     Status.RUNNING: frozenset({Status.SUCCEEDED, Status.RUNNABLE, Status.FAILED}),
     Status.SUCCEEDED: frozenset(),
@@ -32,7 +32,7 @@ COUNTED: Final = tuple(STEPS)
 
 
 class Container(NamedTuple):
-    """How a command ended."""
+    """The result of a command."""
 
     exit_code: int
     reason: str | None
@@ -43,7 +43,7 @@ class Container(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """How a job, or one attempt at it, ended."""
+    """The result of a job, or of one attempt of a job."""
 
     status: Status
     reason: str | None = None
@@ -54,17 +54,17 @@ class Ending(NamedTuple):
 
 
 def check_step(before: Status, after: Status) -> None:
-    """Refuse a step that no job takes.
+    """Check a transition between statuses.
 
     Raises:
-        ValueError: A job does not get from one status to the other in one step.
+        ValueError: The transition is not allowed.
     """
     if after not in STEPS[before]:
         raise ValueError(f"a job can't go from {before} to {after}")
 
 
 def exited(returncode: int) -> Ending:
-    """The command ended by itself. A negative code is that of a signal."""
+    """The command ended. A negative code is the number of a signal."""
     container = _container(returncode)
     if returncode == 0:
         return Ending(Status.SUCCEEDED, container=container)
@@ -73,14 +73,21 @@ def exited(returncode: int) -> Ending:
     return Ending(Status.FAILED, reason, code, container, may_retry=True)
 
 
+def out_of_memory(memory_mib: int | None, returncode: int | None) -> Ending:
+    """The container was killed because it needed more memory than it may have."""
+    reason = f"the container needed more than its memory, maxMemory {memory_mib} MiB"
+    code = FailureCode.ERROR_NOT_ENOUGH_MEMORY
+    return Ending(Status.FAILED, reason, code, _container(returncode), may_retry=True)
+
+
 def timed_out(seconds: float, returncode: int | None) -> Ending:
-    """The command was ended because it ran too long."""
-    reason = f"ended after execTimeoutSeconds, {seconds:g} s"
+    """The command was stopped by its timeout."""
+    reason = f"stopped after execTimeoutSeconds, {seconds:g} s"
     return Ending(Status.FAILED, reason, FailureCode.ERROR_TIMEOUT, _container(returncode))
 
 
 def cancelled(returncode: int | None = None) -> Ending:
-    """A user cancelled the job, before it was started or while it ran."""
+    """A user cancelled the job, before it started or while it was running."""
     container = _container(returncode)
     return Ending(Status.FAILED, "cancelled by user", container=container, cancelled=True)
 
@@ -92,13 +99,13 @@ def not_started(reason: str) -> Ending:
 
 def preempted(returncode: int | None) -> Ending:
     """The job lost its instance."""
-    reason = "the instance was terminated while the job ran"
+    reason = "the instance was terminated while the job was running"
     code = FailureCode.ERROR_INSTANCE_TERMINATION
     return Ending(Status.FAILED, reason, code, _container(returncode), may_retry=True)
 
 
 def interrupted(reason: str, returncode: int | None = None) -> Ending:
-    """The emulator stopped, or failed, while the job ran."""
+    """The emulator stopped or failed while the job was running."""
     code = FailureCode.ERROR_INFRASTRUCTURE_FAULT
     return Ending(Status.FAILED, reason, code, _container(returncode))
 

@@ -1,4 +1,4 @@
-"""Processes of jobs: starting them, ending groups, and finding what left its group."""
+"""Start the processes of jobs, kill process groups, and find processes that left their group."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-# In the environment of every process of a job: the folder that the job starts in. It is how
-# strays are found: those that left their job's process group, or outlived a killed emulator.
+# This variable is in the environment of every process of a job. Its value is the job's initial
+# folder. It identifies processes that left their process group or survived a killed emulator.
 MARKER: Final = "RESCALE_EMULATOR_JOB"
 
-# What strays start while they are killed is found in the next round.
+# Processes that are started during a round are found in the next round.
 _STRAY_ROUNDS: Final = 20
 _ROUND_SECONDS: Final = 0.05
 
@@ -27,18 +27,18 @@ _ROUND_SECONDS: Final = 0.05
 def start(
     commands: list[str], folder: Path, working_folder: str, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Start a job's command in a process group of its own.
+    """Start a job's command in a new process group.
 
     Raises:
-        OSError: It can't be started.
-        ValueError: There is a NUL among the commands or variables.
+        OSError: The command can't be started.
+        ValueError: The command or the variables contain NUL.
     """
-    # An absolute path begins at the job's own folder, and none leads out of it.
+    # Absolute paths are relative to the job's folder too, and no path may leave it.
     inside = os.path.normpath(f"/{working_folder}").lstrip("/")
     cwd = folder / inside
     cwd.mkdir(parents=True, exist_ok=True)
-    # With DEVNULL a descriptor is lost when there is none for the pipe.
-    with open(os.devnull, "rb") as null:  # noqa: PTH123 - quicker
+    # DEVNULL would leak a descriptor if there is none for the pipe.
+    with open(os.devnull, "rb") as null:  # noqa: PTH123 - faster
         return subprocess.Popen(  # noqa: S603 - running what users submit is the purpose
             commands,
             cwd=cwd,
@@ -58,17 +58,17 @@ def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> No
 
 
 def end_strays_of(folder: Path) -> None:
-    """Kill every process of the job that was started in this folder."""
+    """Kill all processes of the job with this initial folder."""
     _end_strays(f"{MARKER}={folder}\0")
 
 
 def end_strays_below(folder: Path) -> None:
-    """Kill every process of every job that was started below this folder."""
+    """Kill all processes of all jobs with an initial folder below this one."""
     _end_strays(f"{MARKER}={folder}{os.sep}")
 
 
 def _end_strays(wanted: str) -> None:
-    """Kill every process with this in its environment. It needs /proc; elsewhere they go on."""
+    """Kill all processes with this string in their environment. Does nothing without /proc."""
     searched = os.fsencode(f"\0{wanted}")
     for _ in range(_STRAY_ROUNDS):
         found = retry_if_out_of_descriptors(lambda: _processes_with(searched))
@@ -86,14 +86,14 @@ def _processes_with(searched: bytes) -> list[str]:
 
 def _processes() -> list[str]:
     try:
-        return [name for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - quicker
+        return [name for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - faster
     except FileNotFoundError:
         return []
 
 
 def _environment(pid: str) -> bytes:
     try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 - quicker
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 - faster
             return file.read()
     except (ProcessLookupError, FileNotFoundError, PermissionError):
-        return b""  # it has ended, or is another user's
+        return b""  # the process has ended, or belongs to another user

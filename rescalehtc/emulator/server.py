@@ -1,4 +1,4 @@
-"""The HTTP server: its address, its start and end, and the connections that it keeps."""
+"""The HTTP server: its address, its start and stop, and its connections."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("rescalehtc.emulator")
 
 KEEP_ALIVE_SECONDS: Final = 60
-# A connection that has waited for a request this long may be closed if descriptors are few.
+# A connection that has been idle for this time may be closed if few descriptors are free.
 IDLE_SECONDS: Final = 1.0
 
 
@@ -33,7 +33,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Listen on an address.
 
     Raises:
-        HtcException: The address can't be listened on.
+        HtcException: The server can't listen on the address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -41,22 +41,22 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise HtcException(f"can't listen on {host}, port {port}: {reason}") from error
-    # Without this an answer's body waits 40 ms for its header to be acknowledged.
+    # Without this, the body of a response waits 40 ms until its header is acknowledged.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def origin(listener: socket.socket) -> str:
-    """The URL that leads to a listening socket."""
+    """The URL of a listening socket."""
     address, port = listener.getsockname()[:2]
     host = ipaddress.ip_address(address)
-    if host.is_unspecified:  # every address of this machine, the loopback one among them
+    if host.is_unspecified:  # all addresses of this machine, including the loopback address
         host = ipaddress.ip_address("127.0.0.1" if host.version == 4 else "::1")
     return f"http://[{host}]:{port}" if host.version == 6 else f"http://{host}:{port}"
 
 
 class Server(uvicorn.Server):
-    """Serves an application on a listening socket in a `with` block, in a thread of its own."""
+    """Serves an application on a listening socket, in a thread, during a `with` block."""
 
     def __init__(self, app: Starlette, listener: socket.socket) -> None:
         super().__init__(
@@ -78,7 +78,7 @@ class Server(uvicorn.Server):
         self._has_warned = False
 
     def __enter__(self) -> Self:
-        """Start, and wait until requests are answered.
+        """Start, and wait until the server is ready.
 
         Raises:
             HtcException: The server did not start.
@@ -109,10 +109,10 @@ class Server(uvicorn.Server):
 
     def _run(self) -> None:
         try:
-            with self._listener:  # nobody waits for an answer of a server that has ended
+            with self._listener:  # new connections fail when the server has ended
                 self.run(sockets=[self._listener])
-            error: BaseException = RuntimeError("it ended at once")
-        except BaseException as raised:  # noqa: BLE001 - a server that ends takes SystemExit
+            error: BaseException = RuntimeError("it ended immediately")
+        except BaseException as raised:  # noqa: BLE001 - the server may raise SystemExit
             error = raised
             if self._ready.done():
                 _log.exception("the emulator's server failed")
@@ -120,14 +120,14 @@ class Server(uvicorn.Server):
             self._ready.set_exception(error)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to serve, and let it be known."""
+        """Start to serve, and signal that the server is ready."""
         asyncio.get_running_loop().set_exception_handler(self._loop_failed)
         await super().startup(sockets)
         if self.started:
             self._ready.set_result(None)
 
     async def on_tick(self, counter: int) -> bool:
-        """Close idle connections while descriptors are few. Called every 0.1 s."""
+        """Close idle connections while few descriptors are free. Called every 0.1 s."""
         if are_descriptors_scarce():
             self._warn()
             for connection in cast("list[_Connection]", list(self.server_state.connections)):
@@ -137,7 +137,7 @@ class Server(uvicorn.Server):
 
     def _loop_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if is_out_of_descriptors(context.get("exception")):
-            self._warn()  # asyncio tries again in a second, maybe when the socket is closed
+            self._warn()  # asyncio retries after a second, possibly when the socket is closed
         elif not self.should_exit:
             loop.default_exception_handler(context)
 
@@ -145,14 +145,14 @@ class Server(uvicorn.Server):
         if not self._has_warned:
             self._has_warned = True
             _log.warning(
-                "file descriptors run out: idle connections are closed, and jobs may wait. The "
-                "limit is %s; raise it with `ulimit -n`",
+                "few file descriptors are free: idle connections are closed, and jobs may wait. "
+                "The limit is %s; increase it with `ulimit -n`",
                 descriptor_limit(),
             )
 
 
 class _Connection(H11Protocol):
-    """A connection, which the answers that go through it can reach."""
+    """A connection that is accessible from its responses."""
 
     def connection_made(self, transport: Any) -> None:
         self.app_state: dict[str, Any] = {**self.app_state, TRANSPORT: transport}
@@ -164,7 +164,7 @@ class _Connection(H11Protocol):
         super().on_response_complete()
 
     def is_idle(self) -> bool:
-        """Whether it has waited for a request for so long that it may not be about to get one."""
-        cycle: Any = self.cycle  # None before the first request, whatever its type says
+        """Whether the connection has been idle for long enough to be closed."""
+        cycle: Any = self.cycle  # None before the first request, unlike its type
         waits = cycle is None or cycle.response_complete
         return waits and self.loop.time() - self._used_at >= IDLE_SECONDS

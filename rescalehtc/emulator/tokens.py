@@ -1,10 +1,12 @@
-"""The tokens that the emulator issues, and the check that one is its own."""
+"""Issue and verify the emulator's tokens."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
+import secrets
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -25,14 +27,16 @@ from cryptography.hazmat.primitives.serialization import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Use = Literal["bearer", "refresh", "upload"]
+Use = Literal["bearer", "refresh", "upload", "registry", "storage"]
 
 BEARER_SECONDS: Final = 21600
-# Longer than any job can run.
+# Longer than the maximum timeout of a job.
 REFRESH_SECONDS: Final = 30 * 24 * 3600
-# As long as the clouds' own usually live.
+# The usual lifetime of cloud credentials.
 STORAGE_SECONDS: Final = 3600
 REGISTRY_SECONDS: Final = 12 * 3600
+
+REGISTRY_USER: Final = "AWS"
 
 ALGORITHM: Final = "RS256"
 CLAIM_PREFIX: Final = "userDefined_"
@@ -51,24 +55,29 @@ GROUPS: Final = ("WORKSPACE_ADMIN",)
 
 
 class InvalidTokenError(Exception):
-    """The token is not one of the emulator's, or has expired, or is for another use."""
+    """The token is from another issuer, has expired, or is for another use."""
+
+
+class ExpiredTokenError(InvalidTokenError):
+    """The token has expired."""
 
 
 class Tokens:
-    """Issues tokens and reads them.
+    """Issues and reads tokens.
 
     Args:
-        signing_key: A private key as made by `new_signing_key`.
-        clock_rate: How many emulated seconds pass in a second.
+        signing_key: A private key from `new_signing_key`.
+        clock_rate: Emulated seconds per real second.
     """
 
     def __init__(self, signing_key: str, clock_rate: float) -> None:
-        # The emulator made the key itself. Validating it takes longer than all else at the start.
+        # The emulator created the key itself. Validating it would take most of the start time.
         key = load_pem_private_key(
             signing_key.encode(), password=None, unsafe_skip_rsa_key_validation=True
         )
         assert isinstance(key, RSAPrivateKey)
         self._private = key
+        self._secret = hashlib.sha256(signing_key.encode()).digest()
         self._public = key.public_key()
         self._expired: set[str] = set()
         self._clock_rate = clock_rate
@@ -77,31 +86,72 @@ class Tokens:
             "bearer": self.lifetime(BEARER_SECONDS),
             "refresh": self.lifetime(REFRESH_SECONDS),
             "upload": self.lifetime(STORAGE_SECONDS),
+            "registry": self.lifetime(REGISTRY_SECONDS),
+            "storage": self.lifetime(STORAGE_SECONDS),
         }
 
     @property
     def bearer_seconds(self) -> int:
-        """Seconds that a bearer token is valid for."""
+        """The lifetime of a bearer token in seconds."""
         return self._seconds["bearer"]
 
     @property
     def key_set(self) -> dict[str, list[dict[str, str]]]:
-        """The public key that tokens are signed with, as a JSON Web Key Set."""
+        """The public key for verifying tokens, as a JSON Web Key Set."""
         return {"keys": [self._jwk]}
 
     def lifetime(self, seconds: int) -> int:
-        """Turn emulated seconds into real ones, at least one."""
+        """Convert emulated seconds to real seconds, at least one."""
         return max(1, round(seconds / self._clock_rate))
 
     def issue(self, claims: Mapping[str, Any], use: Use = "bearer") -> str:
-        """Make a token with the user's claims and these."""
+        """Make a token with the user's claims and additional claims."""
         return self._sign({**USER, "groups": GROUPS, **claims}, use, int(time.time()))
 
     def issue_for_upload(self, path: str) -> tuple[str, int]:
-        """Make a token to upload one file with, and tell when it expires."""
+        """Make a token to upload one file, and return it with its expiration time."""
         issued_at = int(time.time())
         token = self._sign({"path": path}, "upload", issued_at)
         return token, issued_at + self._seconds["upload"]
+
+    def issue_registry_password(self) -> str:
+        """Make a password that says when it expires, as those of AWS do."""
+        issued_at = int(time.time())
+        token = self._sign({}, "registry", issued_at)
+        said = {"payload": token, "expiration": issued_at + self._seconds["registry"]}
+        return base64.b64encode(json.dumps(said).encode()).decode()
+
+    def check_registry_password(self, password: str) -> None:
+        """Refuse what is not a valid password.
+
+        Raises:
+            InvalidTokenError: It is not the emulator's, or has expired.
+        """
+        try:
+            said = json.loads(base64.b64decode(password, validate=True))
+        except (ValueError, RecursionError) as error:
+            raise InvalidTokenError from error
+        match said:
+            case {"payload": str(token)}:
+                self.read(token, "registry")
+            case _:
+                raise InvalidTokenError
+
+    def issue_for_storage(self, claims: Mapping[str, Any]) -> tuple[dict[str, str], int]:
+        """Make credentials for a storage, as the variables of AWS, and tell when they expire."""
+        issued_at = int(time.time())
+        key_id = f"ASIA{secrets.token_hex(8).upper()}"
+        token = self._sign({**claims, "keyId": key_id}, "storage", issued_at)
+        credentials = {
+            "AWS_ACCESS_KEY_ID": key_id,
+            "AWS_SECRET_ACCESS_KEY": self.storage_secret(key_id),
+            "AWS_SESSION_TOKEN": token,
+        }
+        return credentials, issued_at + self._seconds["storage"]
+
+    def storage_secret(self, key_id: str) -> str:
+        """The secret key that belongs to a key id."""
+        return hmac.new(self._secret, key_id.encode(), "sha256").hexdigest()[:40]
 
     def _sign(self, claims: Mapping[str, Any], use: Use, issued_at: int) -> str:
         payload = {
@@ -109,24 +159,25 @@ class Tokens:
             "tokenUse": use,
             "iat": issued_at,
             "exp": issued_at + self._seconds[use],
-            # No two tokens are the same, even if they are issued within a second.
+            # Make each token unique, even if several are issued within a second.
             "jti": str(uuid.uuid4()),
         }
         headers = {"kid": self._key_id}
         return jwt.encode(payload, self._private, algorithm=ALGORITHM, headers=headers)
 
     def expire(self, token: str) -> None:
-        """Make a token invalid before its time."""
+        """Invalidate a token before it expires."""
         self._expired.add(token)
 
     def read(self, token: str, use: Use = "bearer") -> dict[str, Any]:
         """Return a token's claims.
 
         Raises:
+            ExpiredTokenError: The token has expired.
             InvalidTokenError: The token is not valid for this use.
         """
         if token in self._expired:
-            raise InvalidTokenError
+            raise ExpiredTokenError
         try:
             payload: dict[str, Any] = jwt.decode(
                 token,
@@ -134,6 +185,8 @@ class Tokens:
                 algorithms=[ALGORITHM],
                 options={"require": ["exp", "iat", "tokenUse"]},
             )
+        except jwt.ExpiredSignatureError as error:
+            raise ExpiredTokenError from error
         except jwt.PyJWTError as error:
             raise InvalidTokenError from error
         if payload["tokenUse"] != use:
@@ -148,7 +201,7 @@ def read_authorization(header: str) -> tuple[str, str]:
 
 
 def new_signing_key() -> str:
-    """Make a private key in PEM form."""
+    """Make a private key in PEM format."""
     key = generate_private_key(public_exponent=65537, key_size=2048)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 

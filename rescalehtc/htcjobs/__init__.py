@@ -1,4 +1,4 @@
-"""Jobs and batches of jobs: submitting, watching, and reading what they wrote."""
+"""Submit jobs and batches of jobs, wait for them, and read their logs."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,8 @@ from .. import _lazy, api
 from .._counts import JobCounts
 from ..exceptions import HtcException
 from ..htctasks import HtcTask
-from ._batch import FailedJob, HtcJobBatch, Resubmission, submit
+from ._batch import HtcJobBatch, Resubmission, submit
+from ._failed_job import FailedJob
 from ._job import HtcJob
 from ._listings import (
     as_completed,
@@ -16,6 +17,7 @@ from ._listings import (
     refresh,
     to_dataframe,
 )
+from ._results import BatchResults
 from ._submit import (
     create_job_batch,
     create_job_batch_raw,
@@ -25,31 +27,74 @@ from ._submit import (
 )
 
 if TYPE_CHECKING:
+    from .._jobs.causes import Cause
+    from .._jobs.planning import Amount, Plan, Usage
+    from .._jobs.policy import JobFailure, RetryDecision, RetryPolicy
+    from .._jobs.report import JobAttempt, RunReport
     from ..htcsession import HtcSession
+    from ._batches import get_batch, get_batches, get_or_submit
+    from ._plan import plan, usage
+    from ._run import Run, run
 else:
-    __getattr__ = _lazy.importer(__name__, HtcSession="htcsession")
+    __getattr__ = _lazy.importer(
+        __name__,
+        HtcSession="htcsession",
+        Amount="_jobs.planning",
+        Cause="_jobs.causes",
+        JobAttempt="_jobs.report",
+        JobFailure="_jobs.policy",
+        Plan="_jobs.planning",
+        RetryDecision="_jobs.policy",
+        RetryPolicy="_jobs.policy",
+        Run="htcjobs._run",
+        RunReport="_jobs.report",
+        Usage="_jobs.planning",
+        get_batch="htcjobs._batches",
+        get_batches="htcjobs._batches",
+        get_or_submit="htcjobs._batches",
+        plan="htcjobs._plan",
+        run="htcjobs._run",
+        usage="htcjobs._plan",
+    )
 
 __all__ = [
+    "Amount",
+    "BatchResults",
+    "Cause",
     "FailedJob",
     "HtcException",
     "HtcJob",
     "HtcJobBatch",
     "HtcSession",
     "HtcTask",
+    "JobAttempt",
     "JobCounts",
+    "JobFailure",
+    "Plan",
     "Resubmission",
+    "RetryDecision",
+    "RetryPolicy",
+    "Run",
+    "RunReport",
+    "Usage",
     "api",
     "as_completed",
     "create_job_batch",
     "create_job_batch_raw",
     "create_single_job",
+    "get_batch",
+    "get_batches",
     "get_job_with_id",
     "get_jobs",
+    "get_or_submit",
     "iter_jobs",
+    "plan",
     "recheck",
     "refresh",
+    "run",
     "submit",
     "to_dataframe",
+    "usage",
     "validate",
 ]
 

@@ -1,35 +1,43 @@
-"""HtcJobBatch: jobs that were submitted together; which of them failed; submitting them again."""
+"""HtcJobBatch: jobs that were submitted together, their failures, and resubmitting them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .._collector import without_collections
 from .._jobs import failures
 from .._jobs.progress import Progress
 from .._jobs.records import parent_and_index
 from .._jobs.submission import Submission, SubmissionSettings, submits
 from .._jobs.waiting import Interval
-from .._jobs.watching import BatchCounter, SeenStatuses
-from .._objects.json_object import JsonObject, id_of, require_instance
+from .._jobs.watching import BatchCounter, SeenStatuses, fetch_ended
+from .._objects.json_object import JsonObject, Listing, id_of, require_instance
 from .._objects.session_methods import SessionMethods
 from .._tracebacks import trimmed
 from .._wire.operations import SUBMIT_JOBS
 from ..exceptions import HtcValidationError, Problem
 from ..htctasks import HtcTask
+from . import _results  # pyright: ignore[reportPrivateUsage] - ours
+from ._failed_job import FailedJob, describe_failed
 from ._job import HtcJob, JobTemplate, check_last_n_lines, checked_group, job_key
+from ._results import BatchResults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from os import PathLike
 
     from .. import models, types
     from .._counts import JobCounts
+    from .._jobs.policy import RetryPolicy
+    from .._jobs.rerunning import Rerunner
+    from ..files._files import Files
     from ..htcsession import HtcSession
     from ..records import JobStatusSummaryRecord
 
 
 class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
-    """A batch: a number of jobs made from one definition."""
+    """A batch of jobs with the same definition."""
 
     _operation = SUBMIT_JOBS
 
@@ -41,27 +49,29 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
         | list[dict[str, Any]],
         task: HtcTask,
     ) -> None:
-        """Make a batch of the service's answer to submit requests.
+        """Make a batch from the service's response to submit requests.
 
         Args:
-            json: The dictionary, an `HTCJobBatch` object with the service's names; or a list of
-                them for a payload with several submit requests, of which the first becomes `json`.
-            task: The task it belongs to.
+            json: The dictionary, an `HTCJobBatch` object with the service's names. For a payload
+                with several submit requests, a list of dictionaries; the first becomes `json`.
+            task: The task of the batch.
 
         Raises:
-            HtcValidationError: `task` is not an HtcTask, or there is no dictionary.
+            HtcValidationError: `task` is not an HtcTask, or the list is empty.
         """
         require_instance(task, HtcTask, "task", "HtcJobBatch")
         parts: Sequence[Any] = json if isinstance(json, list) else [json]
         if not parts:
-            problem = Problem("json", "must hold at least one dictionary")
+            problem = Problem("json", "must contain at least one dictionary")
             raise HtcValidationError("HtcJobBatch", [problem])
         super().__init__(parts[0])
         self.task: HtcTask = task
-        """The task it belongs to."""
+        """The task of the batch."""
         self._seen = SeenStatuses()
+        self.may_have_reruns: bool = False
+        """Whether jobs of the batch may have been run again already, by another wait."""
         self.batches: list[HtcJobBatch] = [self, *(type(self)(part, task) for part in parts[1:])]
-        """The batch itself; of a payload with several submit requests, one for each."""
+        """One batch per submit request. The first one is this batch itself."""
 
     def __repr__(self) -> str:
         described = [
@@ -86,7 +96,7 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
         return self.task.get_task_summary(rescale)
 
     def is_still_running(self, rescale: HtcSession) -> bool:
-        """Whether any job of the whole task, not only of this batch, has not ended yet.
+        """Return True until all jobs of the whole task, not only of this batch, have ended.
 
         Operation getTaskSummary.
 
@@ -100,60 +110,72 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
         rescale: HtcSession,
         timeout: float | None = None,
         progress: bool | Callable[[JobCounts], None] = False,
+        *,
+        policy: RetryPolicy | None = None,
     ) -> JobCounts:
         """Wait until all jobs of the batch have ended, and count them by status.
 
         Operation listJobs or listGroupSummaries, every `rescale.status_refresh_seconds` (30 by
-        default). Up to 100 jobs that have not ended are listed by their ids. For more, group
-        summaries are polled, as long as they count no more jobs than the batch has. If they
-        count more, the groups have other jobs too, and all jobs of the group are listed, one page
-        per poll.
+        default). With up to 100 unfinished jobs, each poll lists them by id. With more, each poll
+        fetches the group summaries. If the groups contain other jobs too, each poll lists one
+        page of all jobs of the group instead.
 
-        Afterwards the jobs of `to_jobs` have the `status` that was seen. Group summaries only
-        count: with them, jobs have a status if all of them have the same.
+        Afterwards, the jobs of `to_jobs` have their final `status`. If the wait used group
+        summaries, the jobs have a status only if all of them have the same one.
 
-        Jobs that the service does not list yet count as not ended. So do jobs with a status
-        that this release does not know, unless their records say when they completed.
+        A job that the service does not list yet counts as not ended. A status that this release
+        does not know counts as final only if the job's record has the time of completion.
 
         Args:
             rescale: The session.
-            timeout: Seconds to wait at most, at least 0; None to wait without a limit. An
+            timeout: The maximum wait in seconds, at least 0. None waits without a limit. An
                 outage of the service does not end the wait.
-            progress: Whether to write the counts to standard error when they change: on a
-                terminal in one line, elsewhere one line for each change. Or a function to call
-                with the counts after each poll.
+            progress: Whether to write the counts to standard error when they change. Or a
+                function that is called with the counts after each poll.
+            policy: Which failed jobs to submit again to the batch's group. They find the index of
+                the first job in RESCALEHTC_INDEX. They are then counted by their last attempt,
+                and jobs are listed, not counted by group summaries.
 
         Raises:
-            HtcValidationError: `timeout` is not such a number.
-            HtcWaitTimeoutError: Not all jobs ended in time. It has the counts.
-            HtcNotFoundError: There is no such task.
-            HtcResponseError: The service has not listed the remaining jobs for 300 s, because
-                they were deleted; or it did not say which jobs it made.
+            HtcValidationError: `timeout` is invalid, or the batch can't have a policy.
+            HtcWaitTimeoutError: Not all jobs ended in time. The exception has the counts.
+            RunStoppedError: More jobs failed than the policy allows, and the group was cancelled.
+            HtcNotFoundError: The task does not exist.
+            HtcResponseError: The service has not listed the remaining jobs for 300 s. Or its
+                response to the submission had no job ids.
         """
-        keys = [job_key(job) for job in self.to_jobs()]
         interval = Interval(rescale.client.io, rescale.status_refresh_seconds, timeout, "wait")
-        counter = BatchCounter(rescale.client, keys, interval)
+        keys = [job_key(job) for job in self.to_jobs()]
+        waiter: BatchCounter | Rerunner
+        if policy is None:
+            waiter = BatchCounter(rescale.client, keys, interval)
+        else:
+            from ._rerunner import rerunner_of
+
+            parts = [part.json for part in self.batches]
+            waiter = rerunner_of(rescale, self.task, parts, policy, interval, self.may_have_reruns)
+            self.may_have_reruns = True
         with Progress(progress) as show:
-            counts = rescale.run(counter.wait(show))
+            counts = rescale.run(waiter.wait(show))
         for part in self.batches:
-            part._seen.by_id, part._seen.of_all = counter.seen.by_id, counter.seen.of_all
+            part._seen.by_id, part._seen.of_all = waiter.seen.by_id, waiter.seen.of_all
         return counts
 
     def failed(self, rescale: HtcSession, last_n_lines: int = 0) -> list[FailedJob]:
-        """Return the jobs of the batch that have failed so far, in their order.
+        """Return the jobs of the batch that have failed so far, in order.
 
-        Operation listJobs, for each status that is a failure; with `last_n_lines` also
-        listJobLogs for each job that failed.
+        Operation listJobs, once per failure status. With `last_n_lines`, also listJobLogs for
+        each failed job.
 
         Args:
             rescale: The session.
-            last_n_lines: Read this many lines from the end of each log, at least 0.
+            last_n_lines: The number of lines to read from the end of each log, at least 0.
 
         Returns:
-            For each job its index, failure code, exit code, reason and last lines.
+            The index, failure code, exit code, reason and last lines of each job.
 
         Raises:
-            HtcValidationError: `last_n_lines` is not such a number.
+            HtcValidationError: `last_n_lines` is not an integer of at least 0.
         """
         check_last_n_lines(last_n_lines, "failed")
         parents = [str(part.json.get("parentJobId")) for part in self.batches]
@@ -162,41 +184,37 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
         ids = {name: id_of(self.task, name) for name in ("projectId", "taskId")}
         records = rescale.run(failures.fetch_failed(rescale.client, ids, parents, group))
         jobs = [HtcJob({**ids, **record}, self.task) for record in records]
-        return [_describe(rescale, job, last_n_lines) for job in jobs]
+        return Listing([describe_failed(rescale, job, last_n_lines) for job in jobs])
 
     def resubmit_failed(
         self, rescale: HtcSession, index_variable: str | None = None
     ) -> Resubmission:
-        """Build, and check, a submission of the jobs that have failed so far. Submits nothing.
+        """Build and validate a submission of the jobs that have failed so far. Submits nothing.
 
-        The requests are those of the batch as the service answered them, for fewer jobs. The
-        jobs of a batch find their index in AWS_BATCH_JOB_ARRAY_INDEX, and this can't be set:
-        the failed jobs 3 and 7 of a batch become jobs 0 and 1 of a batch of two. A program
-        that takes its part of the work from the index would do parts 0 and 1 again. With
-        `index_variable` each failed job becomes a batch of one, with its old index in this
-        variable; the program has to look there first, as `${PART:-$AWS_BATCH_JOB_ARRAY_INDEX}`
-        does in a shell for a variable named PART. A job that was resubmitted this way, and
-        failed again, keeps the index that it had first.
+        The requests are those of the batch, as the service returned them, with fewer jobs. Jobs
+        get new indices in AWS_BATCH_JOB_ARRAY_INDEX, which you can't set: the failed jobs 3 and 7
+        become the jobs 0 and 1 of a new batch.
 
-        Where the service does not repeat the regions, the regions of the failed jobs are taken.
+        With `index_variable`, each failed job becomes a batch of one job, with its old index in
+        this variable. Read this variable first in your program. In a shell, with a variable named
+        PART, write `${PART:-$AWS_BATCH_JOB_ARRAY_INDEX}`. If a resubmitted job fails again, the
+        next resubmission still has the original index.
+
+        If the service does not return the regions of the batch, the requests have the regions of
+        the failed jobs.
 
         Operation listJobs.
 
-            batch.wait(rescale)
-            again = batch.resubmit_failed(rescale, index_variable="PART")
-            if again.requests:
-                again.submit(rescale).wait(rescale)
-
         Args:
             rescale: The session.
-            index_variable: Name of an environment variable, or None.
+            index_variable: The name of an environment variable, or None.
 
         Returns:
-            The requests, and which new job does which old one again.
+            The requests, and the id of the failed job for each new job.
 
         Raises:
-            HtcValidationError: The batch's record makes no valid request, or `index_variable`
-                can't be set.
+            HtcValidationError: The batch's record does not make a valid request, or
+                `index_variable` is a reserved or invalid name.
         """
         with trimmed():
             failed = [failure.job.json for failure in self.failed(rescale)]
@@ -206,54 +224,86 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
             )
             return Resubmission(self.task, requests, old_ids)
 
-    def to_jobs(self) -> list[HtcJob]:
-        """Return the batch's jobs, those of all submit requests, without asking the service.
+    def download_results(
+        self,
+        rescale: HtcSession,
+        target: str | PathLike[str],
+        pattern: str = "{index}/**",
+        *,
+        timeout: float | None = None,
+    ) -> BatchResults:
+        """Download the files that each job left, as soon as it has ended, failed or not.
 
-        Their `json` has `group`, `projectId`, `taskId` and `jobUUID`. When `wait` has returned,
-        it also has the final `status` that was seen, whether you called this before or after.
-        `HtcJob.get_update` fetches the rest.
+        Jobs leave them in `$TASK_SHARED_FOLDER/$RESCALEHTC_RESULTS/$AWS_BATCH_JOB_ARRAY_INDEX`.
+        `htcjobs.submit(..., inputs=...)` sets the variable RESCALEHTC_RESULTS; otherwise set it
+        yourself. If you call this again, only what is missing or changed is downloaded.
+
+        Operations listJobs, every `rescale.status_refresh_seconds`, and getTaskStorageToken or
+        getTaskStorageTokenForRegion.
+
+        Args:
+            rescale: The session.
+            target: A folder. It gets a folder per index, below one per batch if there are several.
+            pattern: The files to download, relative to the folder of the results. `{index}` is the
+                job's index.
+            timeout: The maximum wait in seconds, at least 0. None waits without a limit.
+
+        Returns:
+            The files of each job. `without_files` has the jobs that left none.
 
         Raises:
-            HtcResponseError: The service did not say which jobs it made.
+            HtcValidationError: An argument is invalid, or the batch has no RESCALEHTC_RESULTS.
+            HtcFileError: A file can't be downloaded.
+            HtcWaitTimeoutError: Not all jobs ended in time.
+        """
+        _results.check_pattern(pattern)
+        folders = _results.results_folders([part.json for part in self.batches])
+        keys = [job_key(job) for job in self.to_jobs()]
+        interval = Interval(rescale.client.io, rescale.status_refresh_seconds, timeout, "results")
+        stores: dict[str | None, Files] = {}
+        results = BatchResults({})
+        for page in rescale.iterate(fetch_ended(rescale.client, keys, interval)):
+            for key, record in page:
+                region = record.get("region")
+                if region not in stores:
+                    stores[region] = self.task.files(rescale, region)
+                io, storage = rescale.client.io, stores[region].storage
+                flow = _results.fetch_results(io, storage, folders, key.job_id, pattern, target)
+                results.files[key.job_id] = rescale.run(flow)
+        return results
+
+    def to_jobs(self) -> list[HtcJob]:
+        """Return the batch's jobs, of all its submit requests, without sending a request.
+
+        Their `json` has `group`, `projectId`, `taskId` and `jobUUID`. When `wait` has returned, it
+        also has the final `status`, even for jobs that you got before `wait`.
+        `HtcJob.get_update` fetches the other fields.
+
+        Raises:
+            HtcResponseError: The service's response to the submission had no job ids.
         """
         templates = [JobTemplate.from_answer(part.json, part._seen) for part in self.batches]
-        return [job for template in templates for job in template.jobs(HtcJob, self.task)]
-
-
-@dataclass(frozen=True, slots=True)
-class FailedJob:
-    """A job that failed, and why."""
-
-    job: HtcJob
-    """The job, with its whole record."""
-    index: int
-    """Its index in its batch, from 0."""
-    failure_code: models.HTCJobErrorCodeName | str | None
-    """The service's code, such as ErrorTimeout, if it gave one."""
-    exit_code: int | None
-    """The container's exit code, if it ran to an end."""
-    reason: str | None
-    """The service's words, if it gave any."""
-    last_lines: list[str] = field(repr=False)
-    """The last lines of its log, as many as were asked for, oldest first."""
+        return without_collections(
+            lambda: [job for template in templates for job in template.jobs(HtcJob, self.task)]
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Resubmission(SessionMethods):
-    """A submission of jobs that failed. Nothing is sent before `submit`."""
+    """A submission of failed jobs. Call `submit` to send it."""
 
     task: HtcTask
     """The task."""
     requests: list[models.HTCJobSubmitRequest]
-    """The submit requests; none if no job failed. They may be changed."""
+    """The submit requests. Empty if no job failed. You may change them."""
     old_job_ids: list[str]
-    """The ids of the jobs that failed, in the order of the new ones: the job that `to_jobs()[i]`
-    of the new batch does again is `old_job_ids[i]`.
+    """The ids of the failed jobs, in the order of the new jobs: `to_jobs()[i]` of the new batch
+    repeats the job `old_job_ids[i]`.
     """
 
     @property
     def old_indices(self) -> list[int]:
-        """The indices, each in its old batch, of the jobs in `old_job_ids`."""
+        """The indices of the jobs in `old_job_ids`, in their old batches."""
         return [parent_and_index(job_id)[1] for job_id in self.old_job_ids]
 
     def submit(self, rescale: HtcSession) -> HtcJobBatch:
@@ -271,20 +321,6 @@ class Resubmission(SessionMethods):
             return submit(rescale, self.task, self.requests)
 
 
-def _describe(rescale: HtcSession, job: HtcJob, last_n_lines: int) -> FailedJob:
-    # A field that the service left out counts as null here.
-    container = getattr(job.record, "container", None)
-    reason = getattr(job.record, "status_reason", None) or getattr(container, "reason", None)
-    return FailedJob(
-        job=job,
-        index=parent_and_index(job.json["jobUUID"])[1],
-        failure_code=getattr(job.record, "failure_code", None),
-        exit_code=getattr(container, "exit_code", None),
-        reason=reason,
-        last_lines=list(job.get_logs(rescale, last_n_lines)) if last_n_lines else [],
-    )
-
-
 @submits
 def submit(
     _submission: Submission,
@@ -295,40 +331,51 @@ def submit(
     ],
     *,
     group: str | None = None,
+    inputs: str | PathLike[str] | None = None,
 ) -> HtcJobBatch:
     """Submit any number of batches of any size.
 
-    All of them are checked before the first one is sent. A dictionary with a `batchSize` above
-    1000 becomes several batches; in each of them AWS_BATCH_JOB_ARRAY_INDEX begins at 0. They
-    are sent 100 batches a call, several calls at once.
+    All requests are validated before the first one is sent. A dictionary with a `batchSize` above
+    1000 becomes several batches. AWS_BATCH_JOB_ARRAY_INDEX starts at 0 in each batch. One call
+    sends up to 100 batches, and several calls run in parallel.
 
-    Operations getImageStatus, until the images are ready, and submitJobs; listJobs if an
-    answer is lost.
+    Operations getImageStatus, until the images are ready, and submitJobs. Also listJobs if a
+    response is lost.
 
     Args:
         rescale: The session.
-        task: The task that the jobs are to belong to.
+        task: The task of the new jobs.
         requests: Submit requests as in `create_job_batch_raw`, at least one.
-        group: A name for these jobs within the task; see `create_job_batch`.
+        group: The name of a group for these jobs in the task; see `create_job_batch`.
+        inputs: A folder to upload first, to each region. Jobs find its files in
+            `$TASK_SHARED_FOLDER/$RESCALEHTC_INPUTS`. Needs `pip install "rescalehtc[storage]>=2"`.
 
     Returns:
-        The batch; `batches` has one for each request or part of it, in order, and `to_jobs`
-        gives the jobs of them all.
+        The batch. `batches` has one batch per request, or several if a request was split, in
+        order. `to_jobs` returns the jobs of all of them.
 
     Raises:
-        HtcValidationError: The requests break rules. All of them are listed with their place;
-            nothing was sent.
-        HtcNotFoundError: The project has no such image; nothing was sent.
-        HtcImagePendingError: An image was not ready within `rescale.image_wait_seconds`;
-            nothing was sent.
-        SubmissionIncompleteError: A call failed after others were sent, or its answer was lost
-            and not all of its jobs were found. It lists the batches that were submitted, the
-            calls that are uncertain, and the requests that were not submitted.
+        HtcValidationError: Requests are invalid. The exception lists all problems with their
+            location. Nothing was sent.
+        HtcFileError: The inputs can't be uploaded. Nothing was submitted.
+        HtcNotFoundError: The project does not have the image. Nothing was sent.
+        HtcImagePendingError: An image was not ready within `rescale.image_wait_seconds`.
+            Nothing was sent.
+        SubmissionIncompleteError: A call failed after others succeeded, or its response was lost
+            and not all of its jobs were found. The exception lists what was and was not sent.
     """
     require_instance(task, HtcTask, "task", "submit")
     from .._requests import submit_request
 
+    name = _results.new_name()
     checked = submit_request.from_any_number(requests, task.project.json)
+    checked = _results.with_variables(checked, name, has_inputs=inputs is not None)
+    if inputs is not None:
+        _results.check_inputs(inputs)
+        owner: Any = task  # of either kind of session
+        for region in _results.regions_of(checked):
+            files = owner.files(rescale, region)
+            rescale.run(_results.send_inputs(rescale.client.io, files.storage, inputs, name))
     return submit_requests(_submission, rescale, task, checked, group)
 
 
@@ -339,17 +386,15 @@ def submit_requests(
     requests: Sequence[tuple[int, models.HTCJobSubmitRequest]],
     group: str | None,
 ) -> HtcJobBatch:
-    """Submit requests that were validated, each with its position.
+    """Submit validated requests, each with its position.
 
     Raises:
-        HtcNotFoundError: The project has no such image.
-        HtcImagePendingError: An image did not become ready in time.
-        SubmissionIncompleteError: A call failed when others had been sent, or is uncertain.
+        HtcNotFoundError: The project does not have the image.
+        HtcImagePendingError: An image was not ready in time.
+        SubmissionIncompleteError: A call failed after others succeeded, or is uncertain.
     """
     ids = {name: id_of(task, name) for name in ("projectId", "taskId")}
     checked = [(position, request.to_json_dict()) for position, request in requests]
-    settings = SubmissionSettings(
-        rescale.mark_submissions, rescale.image_wait_seconds, rescale.settle_seconds
-    )
+    settings = SubmissionSettings.of(rescale)
     flow = submission.submit(rescale.client, settings, ids, checked, checked_group(group))
     return HtcJobBatch(rescale.run(flow), task)

@@ -1,4 +1,4 @@
-"""HtcJob: a job, its status, log and events."""
+"""HtcJob: a job with its status, log and events."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .._jobs.progress import Progress
 from .._jobs.records import is_running
 from .._jobs.waiting import Interval
 from .._jobs.watching import JobKey
+from .._objects.explained import Explained
 from .._objects.json_object import JsonObject, id_of, require_instance
 from .._tracebacks import trimmed
 from .._wire.operations import GET_JOB, LIST_JOB_EVENTS
@@ -30,28 +31,28 @@ if TYPE_CHECKING:
 _INDICES = tuple(range(MAX_BATCH_SIZE))
 
 
-class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"]):
+class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"], Explained):
     """A job.
 
-    A job made by `HtcJobBatch.to_jobs` has `group`, `projectId`, `taskId` and `jobUUID` only, and
-    `status` after `HtcJobBatch.wait`, until `get_update` fetches the rest.
+    The `json` of a job from `HtcJobBatch.to_jobs` has only `group`, `projectId`, `taskId` and
+    `jobUUID`, and also `status` after `HtcJobBatch.wait`. `get_update` fetches the other fields.
     """
 
     _operation = GET_JOB
     _not_pickled = ("_validated", "_fetched_at", "_log")
-    # There may be a million jobs: what few of them need is not stored in each one.
+    # Class attributes save memory: there may be a million jobs, and few of them set these.
     _json: types.HTCJobDict | None = None
     _fetched_at: float | None = None
     _log: tuple[float, int | None, list[str]] | None = None
-    _template: JobTemplate | None = None  # of the dictionary of a job that was not fetched
+    _template: JobTemplate | None = None  # builds the dictionary of a job that was not fetched
     _index: int
 
     def __init__(self, json: types.HTCJobDict | dict[str, Any], task: HtcTask) -> None:
-        """Make a job of its dictionary.
+        """Make a job from its dictionary.
 
         Args:
             json: The dictionary, an `HTCJob` object with the service's names.
-            task: The task it belongs to.
+            task: The task of the job.
 
         Raises:
             HtcValidationError: `task` is not an HtcTask.
@@ -59,7 +60,7 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"]):
         require_instance(task, HtcTask, "task", "HtcJob")
         self._json = cast("types.HTCJobDict", json)
         self.task: HtcTask = task
-        """The task it belongs to."""
+        """The task of the job."""
 
     @property
     def json(self) -> types.HTCJobDict:
@@ -77,7 +78,7 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"]):
         self._json, self._template = cast("types.HTCJobDict", json), None
 
     def _note_status(self, status: str | None) -> None:
-        """Note the final status that a wait for the whole batch has seen."""
+        """Store the final status that `HtcJobBatch.wait` has seen."""
         json, self._template = self._json, None
         if json is not None and status is not None and json.get("status") not in FINAL_STATUSES:
             self._json, self._fetched_at = {**json, "status": status}, None
@@ -95,11 +96,11 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"]):
         return _html.job(self.json)
 
     def get_update(self, rescale: HtcSession) -> types.HTCJobDict:
-        """Fetch the job's record and return it as the new `json`.
+        """Fetch the job's record, store it as `json`, and return it.
 
-        Operation getJob; within `rescale.status_refresh_seconds` (30 by default, as often as
-        the service itself looks) of the last time nothing is sent and `json` is returned.
-        To watch many jobs, ask for the task's summary instead.
+        Operation getJob. If the last fetch is less than `rescale.status_refresh_seconds` ago (30
+        by default, the refresh interval of the service), this sends nothing and returns `json`.
+        To watch many jobs, use `htcjobs.refresh` or the task's summary instead.
 
         Args:
             rescale: The session.
@@ -110,18 +111,18 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"]):
                 fetched = rescale.send(GET_JOB.call(self._ids()))
                 if fetched.get("jobUUID") != self.json["jobUUID"]:
                     raise HtcResponseError(
-                        f"getJob: the answer is not about job {self.json['jobUUID']}"
+                        f"getJob: the response is not about job {self.json['jobUUID']}"
                     )
                 store_record(self, fetched, rescale)
         return self.json
 
     def is_still_running(self, rescale: HtcSession) -> bool:
-        """Fetch the job's record with `get_update`; return whether the job has not ended.
+        """Fetch the job's record with `get_update`, and return True until the job has ended.
 
         Operation getJob.
 
         SUCCEEDED, FAILED, POD_SUCCEEDED and POD_FAILED are final. A status that this release
-        does not know is final if the record says when the job completed.
+        does not know is final if the record has the time of completion.
 
         Args:
             rescale: The session.
@@ -137,26 +138,26 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"]):
         timeout: float | None = None,
         progress: bool | Callable[[JobCounts], None] = False,
     ) -> JobCounts:
-        """Wait until the job has ended; `json` and `record` then have its final status.
+        """Wait until the job has ended. Then `json` and `record` have the final status.
 
-        Operation getJob, every `rescale.status_refresh_seconds` (30 by default). For many
-        jobs, `HtcJobBatch.wait` or `as_completed` send no more than this does for one.
+        Operation getJob, every `rescale.status_refresh_seconds` (30 by default). To wait for many
+        jobs with the same number of requests, use `HtcJobBatch.wait` or `as_completed`.
 
         Args:
             rescale: The session.
-            timeout: Seconds to wait at most, at least 0; None to wait without a limit. An
+            timeout: The maximum wait in seconds, at least 0. None waits without a limit. An
                 outage of the service does not end the wait.
-            progress: Whether to write the status to standard error when it changes: on a
-                terminal in one line, elsewhere one line for each change. Or a function to call
-                with the counts after each poll.
+            progress: Whether to write the status to standard error when it changes, in one
+                updating line on a terminal, elsewhere in one line per change. Or a function that
+                is called with the counts after each poll.
 
         Returns:
-            The counts of one job.
+            The counts, of one job.
 
         Raises:
-            HtcValidationError: `timeout` is not such a number.
-            HtcWaitTimeoutError: The job did not end in time. It has the counts.
-            HtcNotFoundError: There is no such job.
+            HtcValidationError: `timeout` is not a number of at least 0.
+            HtcWaitTimeoutError: The job did not end in time. The exception has the counts.
+            HtcNotFoundError: The job does not exist.
         """
         client = rescale.client
         interval = Interval(client.io, rescale.status_refresh_seconds, timeout, "wait")
@@ -174,16 +175,17 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"]):
     def get_logs(self, rescale: HtcSession, last_n_lines: int | None = None) -> Iterable[str]:
         """Return an iterator over the job's log, oldest line first.
 
-        The lines are kept in memory; `get_logs_to_file` does not do so. Operation
-        listJobLogs; within `rescale.status_refresh_seconds` of the last time the same
-        question is answered without sending anything.
+        This holds all lines in memory. For a long log, use `get_logs_to_file`.
+
+        Operation listJobLogs. A call with the same arguments within
+        `rescale.status_refresh_seconds` sends nothing and returns the same lines.
 
         Args:
             rescale: The session.
-            last_n_lines: Return only this many lines from the end, at least 0; None for all.
+            last_n_lines: Return only the last N lines, at least 0. None returns all lines.
 
         Raises:
-            HtcValidationError: `last_n_lines` is not such a number.
+            HtcValidationError: `last_n_lines` is not an integer of at least 0.
         """
         check_last_n_lines(last_n_lines, "get_logs")
         fresh = (
@@ -202,18 +204,18 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"]):
         destination_file_path: str | bytes | PathLike[str],
         last_n_lines: int | None = None,
     ) -> None:
-        """Write the job's log to a file, oldest line first, in UTF-8, each line ended by LF.
+        """Write the job's log to a file, oldest line first, in UTF-8, with LF line ends.
 
-        The file appears, or is replaced, when the log is complete; if anything fails it stays
-        as it was. One page of lines is held in memory. Operation listJobLogs.
+        The file is created or replaced when the log is complete. If the call fails, an existing
+        file does not change. This holds one page of lines in memory. Operation listJobLogs.
 
         Args:
             rescale: The session.
-            destination_file_path: The file; its folder must exist.
-            last_n_lines: Return only this many lines from the end, at least 0; None for all.
+            destination_file_path: The path of the file. Its folder must exist.
+            last_n_lines: Return only the last N lines, at least 0. None returns all lines.
 
         Raises:
-            HtcValidationError: `last_n_lines` is not such a number.
+            HtcValidationError: `last_n_lines` is not an integer of at least 0.
             HtcFileError: The file can't be written.
         """
         check_last_n_lines(last_n_lines, "get_logs_to_file")
@@ -222,24 +224,24 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"]):
         )
 
     def follow_logs(self, rescale: HtcSession, last_n_lines: int | None = None) -> Iterator[str]:
-        """Yield the lines of the job's log as they come, oldest first, each one once.
+        """Yield the lines of the job's log as they arrive, oldest first, each line once.
 
-        The iterator ends when the job has ended and all lines have been read: `json` then has
-        the final status. Lines may come in the minute after the end, so the log of a job that has
-        just ended is read again, an interval later each time, until that brings nothing new. You
-        can start at any time, also when the job is queued or has ended. An outage of the service
-        does not end the iterator.
+        The iterator ends when the job has ended and all lines have been read. Then `json` has the
+        final status. Lines can arrive within a minute after the job has ended, so the iterator keeps
+        polling until a poll returns no new lines. You can call this while the job is queued, running
+        or ended. An outage of the service does not end the iterator.
 
         Operations getJob and listJobLogs, every `rescale.status_refresh_seconds` (30 by
-        default). One page of lines is held in memory. New lines are taken to come at the end.
+        default). This holds one page of lines in memory. It assumes that the service appends new
+        lines at the end of the log.
 
         Args:
             rescale: The session.
-            last_n_lines: Of the lines that are there at the start, yield only this many, at
-                least 0; None for all.
+            last_n_lines: Begin with this many of the lines that exist already, at least 0; None
+                for all of them.
 
         Raises:
-            HtcNotFoundError: There is no such job.
+            HtcNotFoundError: The job does not exist.
             HtcValidationError: `last_n_lines` is not such a number.
         """
         check_last_n_lines(last_n_lines, "follow_logs")
@@ -255,7 +257,7 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"]):
                 yield from lines
 
     def iter_events(self, rescale: HtcSession) -> Iterator[models.RescaleJobStatusEvent]:
-        """Yield the changes of the job's status, in the order the service has them.
+        """Yield the job's status changes, in the service's order.
 
         Operation listJobEvents.
 
@@ -268,7 +270,7 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"]):
                 yield LIST_JOB_EVENTS.to_record(event)
 
     def events(self, rescale: HtcSession) -> list[models.RescaleJobStatusEvent]:
-        """Return the changes of the job's status, in the order the service has them.
+        """Return the job's status changes, in the service's order.
 
         Operation listJobEvents.
 
@@ -289,7 +291,7 @@ JobT = TypeVar("JobT", bound=HtcJob)
 
 
 class JobTemplate(NamedTuple):
-    """The jobs of a submit request: what they share, their parent's id and their number."""
+    """The jobs of a submit request: their shared fields, parent id and number."""
 
     shared: dict[str, Any]
     parent_id: str
@@ -298,14 +300,14 @@ class JobTemplate(NamedTuple):
 
     @classmethod
     def from_answer(cls, answer: Mapping[str, Any], seen: SeenStatuses) -> JobTemplate:
-        """Read which jobs the service made.
+        """Read the ids of the submitted jobs.
 
         Args:
-            answer: The service's answer to the submit request.
-            seen: Filled in when a wait has seen how the jobs ended.
+            answer: The service's response to the submit request.
+            seen: The final statuses; a wait adds them later.
 
         Raises:
-            HtcResponseError: The answer does not say.
+            HtcResponseError: The response has no ids.
         """
         with trimmed():
             match answer:
@@ -320,8 +322,8 @@ class JobTemplate(NamedTuple):
                     return cls(shared, parent, size, seen)
                 case _:
                     raise HtcResponseError(
-                        "submitJobs: the answer lacks projectId, taskId, parentJobId or "
-                        "batchSize, so it does not say which jobs it made"
+                        "submitJobs: the response has no projectId, taskId, parentJobId or "
+                        "batchSize, so the ids of the jobs are unknown"
                     )
 
     def json_of(self, index: int) -> types.HTCJobDict:
@@ -330,7 +332,7 @@ class JobTemplate(NamedTuple):
         return cast("types.HTCJobDict", {**self.shared, "jobUUID": job_id})
 
     def jobs(self, kind: type[JobT], task: HtcTask) -> Iterator[JobT]:
-        """Yield the jobs. Each makes its dictionary when it is first used."""
+        """Yield the jobs. Each job builds its dictionary on first use."""
         # They share their indices: a number takes as much memory as three references.
         is_shared = self.size <= MAX_BATCH_SIZE
         for index in _INDICES[: self.size] if is_shared else range(self.size):
@@ -341,13 +343,13 @@ class JobTemplate(NamedTuple):
 
 
 def job_key(job: HtcJob) -> JobKey:
-    """Where a job is."""
+    """The ids and the group of a job."""
     ids = [id_of(job, name) for name in ("projectId", "taskId", "jobUUID")]
     return JobKey(ids[0], ids[1], ids[2], job.json.get("group") or None)
 
 
 def store_record(job: HtcJob, record: dict[str, Any], rescale: BaseSession) -> None:
-    """Let a record that was just fetched be the new `json` of a job."""
+    """Store a fetched record as the `json` of a job."""
     ids = {name: id_of(job, name) for name in ("projectId", "taskId")}
     template = job._template  # pyright: ignore[reportPrivateUsage] - ours
     job.json = {**ids, **record}
@@ -356,7 +358,7 @@ def store_record(job: HtcJob, record: dict[str, Any], rescale: BaseSession) -> N
 
 
 def check_last_n_lines(last_n_lines: object, subject: str) -> None:
-    """Refuse a number of lines that is not one."""
+    """Raise an error unless `last_n_lines` is None or an integer of at least 0."""
     if last_n_lines is None:
         return
     if isinstance(last_n_lines, bool) or not isinstance(last_n_lines, int) or last_n_lines < 0:
@@ -365,8 +367,8 @@ def check_last_n_lines(last_n_lines: object, subject: str) -> None:
 
 
 def checked_group(group: object) -> str | None:
-    """Refuse a group that is not a name."""
+    """Return the group, or raise an error if it is not None or a non-empty string."""
     if group is None or (isinstance(group, str) and group):
         return group
-    problem = Problem("group", "must be None or a string that is not empty")
+    problem = Problem("group", "must be None or a non-empty string")
     raise HtcValidationError("the arguments", [problem])

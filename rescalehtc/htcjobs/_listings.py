@@ -1,4 +1,4 @@
-"""Finding jobs, and fetching or awaiting many at once."""
+"""List jobs, and fetch or await many jobs at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .._counts import ANY
 from .._facts import PAGE_SIZE
 from .._jobs import watching
 from .._jobs.waiting import Interval
-from .._objects.json_object import id_of, require_instance
+from .._objects.json_object import Listing, id_of, require_instance
 from .._tracebacks import trimmed
 from .._wire.operations import GET_JOB, LIST_JOBS
 from ..exceptions import HtcNotFoundError, HtcResponseError
@@ -33,18 +33,18 @@ def iter_jobs(
     *,
     group: str | None = None,
 ) -> Iterator[HtcJob]:
-    """Yield the jobs of a task, holding one page of them at a time.
+    """Yield the jobs of a task, holding one page at a time in memory.
 
-    Operation listJobs. The service leaves out jobs with another status or group.
+    Operation listJobs. The service filters by status and group.
 
     Args:
         rescale: The session.
         task: The task.
-        job_status: A status such as SUCCEEDED; `any`, `all` or None for every status.
-        group: The group that the jobs were submitted with; None for the whole task.
+        job_status: A status such as SUCCEEDED. `any`, `all` or None for every status.
+        group: The group of the jobs. None for the whole task.
 
     Raises:
-        HtcValidationError: `task` is not an HtcTask, or `group` not a name.
+        HtcValidationError: `task` is not an HtcTask, or `group` is not a non-empty string.
     """
     require_instance(task, HtcTask, "task", "iter_jobs")
     call = LIST_JOBS.call(
@@ -78,23 +78,23 @@ def get_jobs(
     Args:
         rescale: The session.
         task: The task.
-        job_status: A status such as SUCCEEDED; `any`, `all` or None for every status.
-        group: The group that the jobs were submitted with; None for the whole task.
+        job_status: A status such as SUCCEEDED. `any`, `all` or None for every status.
+        group: The group of the jobs. None for the whole task.
     """
-    return list(iter_jobs(rescale, task, job_status, group=group))
+    return Listing(list(iter_jobs(rescale, task, job_status, group=group)))
 
 
 def refresh(rescale: HtcSession, jobs: Sequence[HtcJob]) -> None:
-    """Fetch the records of many jobs, and set each one's `json`.
+    """Fetch the records of many jobs, and store each record as the job's `json`.
 
-    Operation listJobs, once for a hundred jobs of a task.
+    Operation listJobs, once per 100 jobs of a task.
 
     Args:
         rescale: The session.
         jobs: The jobs, of one or several tasks.
 
     Raises:
-        HtcResponseError: Jobs do not exist any more; the others are up to date.
+        HtcResponseError: Some jobs do not exist anymore. The other jobs are up to date.
     """
     with trimmed():
         flow = watching.fetch_records(rescale.client, [job_key(job) for job in jobs])
@@ -108,11 +108,13 @@ def refresh(rescale: HtcSession, jobs: Sequence[HtcJob]) -> None:
                 missing.append(job_id)
         if missing:
             shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-            raise HtcResponseError(f"listJobs: {len(missing)} jobs are not in their tasks: {shown}")
+            raise HtcResponseError(
+                f"listJobs: {len(missing)} jobs do not exist in their tasks: {shown}"
+            )
 
 
 def get_job_with_id(rescale: HtcSession, task: HtcTask, job_id: str) -> HtcJob | None:
-    """Return the job with this id, or None if the task has none.
+    """Return the job with this id, or None if it does not exist in the task.
 
     Operation getJob.
 
@@ -122,7 +124,7 @@ def get_job_with_id(rescale: HtcSession, task: HtcTask, job_id: str) -> HtcJob |
         job_id: The job's id, `<parent job id>:<index>`.
 
     Raises:
-        HtcValidationError: `task` is not an HtcTask, or `job_id` not a string.
+        HtcValidationError: `task` is not an HtcTask, or `job_id` is not a string.
     """
     require_instance(task, HtcTask, "task", "get_job_with_id")
     require_instance(job_id, str, "job_id", "get_job_with_id")
@@ -137,24 +139,25 @@ def get_job_with_id(rescale: HtcSession, task: HtcTask, job_id: str) -> HtcJob |
 def as_completed(
     rescale: HtcSession, jobs: Iterable[HtcJob], timeout: float | None = None
 ) -> Iterator[HtcJob]:
-    """Yield jobs as they end, each one once, with the record that it then has as its `json`.
+    """Yield each job when it has ended, with its final record as `json`.
 
     Operation listJobs: one listing every `rescale.status_refresh_seconds` (30 by default),
-    however many jobs there are. Up to 100 jobs that have not ended are listed by their ids; for
-    more, all pages of their task are read, or of their group if all have the same. Jobs of
-    several tasks take turns. An outage of the service does not end the iterator.
+    regardless of the number of jobs. With up to 100 unfinished jobs, a poll lists them by id. With
+    more, it reads all pages of their task, or of their group if all have the same group. Jobs of
+    several tasks are polled in turn. An outage of the service does not end the iterator.
 
     Args:
         rescale: The session.
-        jobs: The jobs, of one or several tasks: `batch.to_jobs()` or a list. Of jobs with the
-            same id the first one is yielded.
-        timeout: Seconds to wait at most for all of them, at least 0; None to wait without a
-            limit. The time that you spend with each job counts.
+        jobs: The jobs, of one or several tasks, such as `batch.to_jobs()`. If several jobs have
+            the same id, only the first one is yielded.
+        timeout: The maximum wait for all jobs in seconds, at least 0. None waits without a limit.
+            The time that you spend in the loop counts too.
 
     Raises:
-        HtcValidationError: `jobs` contains something else, or `timeout` is not such a number.
-        HtcWaitTimeoutError: Not all jobs ended in time. It has the counts.
-        HtcNotFoundError: There is no such task.
+        HtcValidationError: `jobs` contains an object that is not an HtcJob, or `timeout` is not a
+            number of at least 0.
+        HtcWaitTimeoutError: Not all jobs ended in time. The exception has the counts.
+        HtcNotFoundError: The task does not exist.
         HtcResponseError: The service has not listed the remaining jobs for 300 s, because they
             were deleted.
     """
@@ -179,20 +182,21 @@ def _ended(
 
 
 def to_dataframe(jobs: Iterable[HtcJob]) -> pd.DataFrame:
-    """Make a table of jobs, a row each, from what was fetched of them. Sends nothing.
+    """Make a pandas DataFrame with one row per job, from the fetched records. Sends nothing.
 
     The columns are always the same: job_uuid, index, status, status_reason, failure_code,
     exit_code, created_at, started_at, completed_at, updated_at, region, group, image_name,
     architecture, max_vcpus, max_memory (MiB), max_disk_gib, exec_timeout_seconds, instance_id,
-    task_id and project_id. Texts are of type `string`, numbers `Int64` and times
-    `datetime64[us, UTC]`. What was not fetched, or is null, is missing. Variables, commands
-    and labels, which may hold secrets, are not there.
+    task_id, project_id and duration, the time from the start to the end. Strings have the type
+    `string`, numbers `Int64`, times `datetime64[us, UTC]` and durations `timedelta64[us]`. Fields that
+    were not fetched or are null are missing values. Variables, commands and labels are excluded,
+    because they may contain secrets.
 
     Args:
         jobs: The jobs, such as those of `get_jobs`.
 
     Raises:
-        HtcException: pandas is not installed; `pip install "rescalehtc[pandas]"` does so.
+        HtcException: pandas is not installed. Run `pip install "rescalehtc[pandas]>=2"`.
         HtcResponseError: A field has a value that does not fit its column.
     """
     given = list(jobs)

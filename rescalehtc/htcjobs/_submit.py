@@ -1,4 +1,4 @@
-"""Submitting jobs, and validating what would be submitted."""
+"""Submit jobs, and validate submit requests."""
 
 from __future__ import annotations
 
@@ -62,38 +62,37 @@ def create_single_job(
 ) -> HtcJob:
     """Submit one job and fetch its record.
 
-    Operations getImageStatus, submitJobs and getJob. If the record can't be fetched, the job
-    is returned all the same, with the fields that a job of `HtcJobBatch.to_jobs` has.
+    Operations getImageStatus, submitJobs and getJob. If the record can't be fetched, this still
+    returns the job, with the fields of a job from `HtcJobBatch.to_jobs`.
 
     Args:
         rescale: The session.
-        task: The task that the job is to belong to.
+        task: The task of the new job.
         priority: ON_DEMAND_ECONOMY (cheaper, may be interrupted) or ON_DEMAND_PRIORITY.
         image_name: The container image in the project's registry, `[path/]name[:tag]`.
-        exec_timeout_seconds: Seconds that a container may run before it is stopped, 60 to
-            1209600 (14 days).
-        job_name: A name for people.
+        exec_timeout_seconds: The timeout of a container in seconds, 60 to 1209600 (14 days).
+        job_name: A display name.
         max_vcpus: Virtual CPUs for a container, 1 to 64.
         max_memory_mib: Memory for a container in MiB, 4 to 235520.
-        max_swap_mib: Deprecated; the service ignores it. At least 0.
+        max_swap_mib: Deprecated. The service ignores it. At least 0.
         max_disk_gib: Disk for a container in GiB, 0 to 64000. Only Google Cloud uses it.
-        job_tags: Labels of each job, name to value.
+        job_tags: Labels of each job, as names and values.
         batch_tags: Labels of the batch: `{"study": "wing"}` or
             `[{"key": "study", "value": "wing"}]`.
-        commands: The program and its arguments, one string each: `["python", "solve.py"]`.
-            No shell splits them.
+        commands: The program and its arguments, one string per argument:
+            `["python", "solve.py"]`. No shell interprets them.
         envs: Environment variables: `{"CASE": "7"}` or `[{"name": "CASE", "value": "7"}]`.
-            Names that the service sets itself are refused.
-        claims: Claims for the jobs' own bearer tokens, like `envs`; there their names begin
-            with `userDefined_`, see `BearerToken.get_user_claims`.
+            Names that the service reserves are invalid.
+        claims: Claims for the jobs' bearer tokens, in the same form as `envs`. In the token, their
+            names have the prefix `userDefined_`; see `BearerToken.get_user_claims`.
         architecture: AARCH64, X86 or A100.
-        region: One of the project's regions; may be None if it has only one.
-        group: A name for these jobs within the task; by default a unique one. If the answer to
-            the submission is lost, the session looks for its jobs in the group.
-        max_retries: How often the service runs a job that failed again, 0 to 10. None leaves it
-            to the service.
-        working_dir: The directory in the container that the command starts in. None for the
-            image's own.
+        region: One of the project's regions. May be None if the project has only one.
+        group: The name of a group for these jobs in the task, unique by default. If the response
+            to the submission is lost, the session searches for the jobs in this group.
+        max_retries: The maximum number of retries of a failed job, 0 to 10. None for the
+            service's default.
+        working_dir: The working directory of the command, in the container. None for the image's
+            default.
 
     Raises:
         The same as `create_job_batch`.
@@ -124,7 +123,7 @@ def create_single_job(
         job.get_update(rescale)
     except HtcException as error:  # the job exists and costs money: its id must not be lost
         _logger.warning(
-            "job %s was submitted, but its record was not fetched: %s",
+            "job %s was submitted, but its record could not be fetched: %s",
             job.json["jobUUID"],
             error,
         )
@@ -157,55 +156,55 @@ def create_job_batch(
     max_retries: int | None = None,
     working_dir: str | None = None,
 ) -> HtcJobBatch:
-    """Submit a batch of jobs made from one definition.
+    """Submit a batch of jobs with the same definition.
 
-    Each job finds its index, from 0, in the variable AWS_BATCH_JOB_ARRAY_INDEX. Its tags include
-    `rescalehtc-submission`, which identifies the submit request, unless the session was made
-    with `mark_submissions=False`.
+    Each job gets its index, starting at 0, in the variable AWS_BATCH_JOB_ARRAY_INDEX. It also gets
+    a tag `rescalehtc-submission`, which identifies the submit request, unless the session has
+    `mark_submissions=False`.
 
-    Operations getImageStatus, until the image is ready, and submitJobs; listJobs if the answer
-    is lost.
+    Operations getImageStatus, until the image is ready, and submitJobs. Also listJobs if the
+    response is lost.
 
     Args:
         rescale: The session.
-        task: The task that the jobs are to belong to.
-        batch_size: Number of jobs, 1 to 1000.
+        task: The task of the new jobs.
+        batch_size: The number of jobs, 1 to 1000.
         priority: ON_DEMAND_ECONOMY (cheaper, may be interrupted) or ON_DEMAND_PRIORITY.
         image_name: The container image in the project's registry, `[path/]name[:tag]`.
-        exec_timeout_seconds: Seconds that a container may run before it is stopped, 60 to
-            1209600 (14 days).
-        job_name: A name for people.
+        exec_timeout_seconds: The timeout of a container in seconds, 60 to 1209600 (14 days).
+        job_name: A display name.
         max_vcpus: Virtual CPUs for a container, 1 to 64.
         max_memory_mib: Memory for a container in MiB, 4 to 235520.
-        max_swap_mib: Deprecated; the service ignores it. At least 0.
+        max_swap_mib: Deprecated. The service ignores it. At least 0.
         max_disk_gib: Disk for a container in GiB, 0 to 64000. Only Google Cloud uses it.
-        job_tags: Labels of each job, name to value.
+        job_tags: Labels of each job, as names and values.
         batch_tags: Labels of the batch: `{"study": "wing"}` or
             `[{"key": "study", "value": "wing"}]`.
-        commands: The program and its arguments, one string each: `["python", "solve.py"]`.
-            No shell splits them.
+        commands: The program and its arguments, one string per argument:
+            `["python", "solve.py"]`. No shell interprets them.
         envs: Environment variables: `{"CASE": "7"}` or `[{"name": "CASE", "value": "7"}]`.
-            Names that the service sets itself are refused.
-        claims: Claims for the jobs' own bearer tokens, like `envs`; there their names begin
-            with `userDefined_`, see `BearerToken.get_user_claims`.
+            Names that the service reserves are invalid.
+        claims: Claims for the jobs' bearer tokens, in the same form as `envs`. In the token, their
+            names have the prefix `userDefined_`; see `BearerToken.get_user_claims`.
         architecture: AARCH64, X86 or A100.
-        region: One of the project's regions; may be None if it has only one.
-        group: A name for these jobs within the task; by default a unique one. If the answer to
-            the submission is lost, the session looks for its jobs in the group.
-        max_retries: How often the service runs a job that failed again, 0 to 10. None leaves it
-            to the service.
-        working_dir: The directory in the container that the command starts in. None for the
-            image's own.
+        region: One of the project's regions. May be None if the project has only one.
+        group: The name of a group for these jobs in the task, unique by default. If the response
+            to the submission is lost, the session searches for the jobs in this group.
+        max_retries: The maximum number of retries of a failed job, 0 to 10. None for the
+            service's default.
+        working_dir: The working directory of the command, in the container. None for the image's
+            default.
 
     Returns:
-        The batch; `to_jobs` gives its jobs.
+        The batch. `to_jobs` returns its jobs.
 
     Raises:
-        HtcValidationError: Arguments break rules. All of them are listed; nothing was sent.
-        HtcNotFoundError: The project has no such image.
+        HtcValidationError: Arguments are invalid. The exception lists all problems. Nothing was
+            sent.
+        HtcNotFoundError: The project does not have the image.
         HtcImagePendingError: The image was not ready within `rescale.image_wait_seconds`.
-        SubmissionUncertainError: The answer was lost, and not all jobs were found in the group.
-            Nothing is sent again; `recheck` looks for them again.
+        SubmissionUncertainError: The response was lost, and not all jobs were found in the group.
+            Use `recheck` to search for the jobs again. Do not submit again before that.
     """
     require_instance(task, HtcTask, "task", "create_job_batch")
     arguments: dict[str, object] = {
@@ -243,28 +242,28 @@ def create_job_batch_raw(
 ) -> HtcJobBatch:
     """Submit the batches of a payload.
 
-    Operations getImageStatus, until the images are ready, and submitJobs; listJobs if an
-    answer is lost.
+    Operations getImageStatus, until the images are ready, and submitJobs. Also listJobs if a
+    response is lost.
 
     Args:
         rescale: The session.
-        task: The task that the jobs are to belong to.
+        task: The task of the new jobs.
         payload: 1 to 100 submit requests: dictionaries with the service's names, models, or
-            a mix of both. `regions` may be left out if the project has only one.
-            What only the service sets, as in the `json` of a batch, is left out.
-        group: A name for these jobs within the task; see `create_job_batch`.
+            a mix of both. You may omit `regions` if the project has only one. Fields that only
+            the service sets, such as those in the `json` of a batch, are removed.
+        group: The name of a group for these jobs in the task; see `create_job_batch`.
 
     Returns:
-        The batch; of several submit requests, `batches` has one for each, and `to_jobs` gives
-        the jobs of them all.
+        The batch. `batches` has one batch per submit request, and `to_jobs` returns the jobs of
+        all of them.
 
     Raises:
-        HtcValidationError: The payload breaks rules. All of them are listed with their place
-            in it; nothing was sent.
-        HtcNotFoundError: The project has no such image.
+        HtcValidationError: The payload is invalid. The exception lists all problems with their
+            location. Nothing was sent.
+        HtcNotFoundError: The project does not have the image.
         HtcImagePendingError: An image was not ready within `rescale.image_wait_seconds`.
-        SubmissionUncertainError: The answer was lost, and not all jobs were found in the group.
-            Nothing is sent again; `recheck` looks for them again.
+        SubmissionUncertainError: The response was lost, and not all jobs were found in the group.
+            Use `recheck` to search for the jobs again. Do not submit again before that.
     """
     require_instance(task, HtcTask, "task", "create_job_batch_raw")
     from .._requests import submit_request
@@ -308,25 +307,26 @@ def validate(
     project: HtcProject | None = None,
     rescale: HtcSession | None = None,
 ) -> list[Problem]:
-    """Return all problems of a payload, without submitting anything.
+    """Return all problems of a payload, without submitting it.
 
-    Without a project, the types, ranges and names are checked; with one, also that it has the
-    regions. With a session too, the service is asked whether the images are there and ready,
-    and whether the project's computing environments, if it is restricted to some, fit.
+    Without a project, this checks types, ranges and names. With a project, it also checks the
+    regions. With a session, it also checks that the images exist and are ready, and that the
+    requests fit the computing environments to which the project is restricted.
 
-    Operations, with a session only: getProjectDimensions, and getImageStatus for each image.
+    Operations, only with a session: getProjectDimensions, and getImageStatus for each image.
 
     Args:
         payload: Submit requests, as for `submit`.
-        project: The project that the jobs are meant for, or None.
-        rescale: A session, or None to send nothing.
+        project: The project of the jobs, or None.
+        rescale: A session, or None to send no requests.
 
     Returns:
-        Each problem with its place, such as `[0].htcJobDefinition.maxVCpus`; none if
+        All problems with their location, such as `[0].htcJobDefinition.maxVCpus`. Empty if
         `submit` would send the payload.
 
     Raises:
-        HtcValidationError: `project` is not an HtcProject, or there is a session and no project.
+        HtcValidationError: `project` is not an HtcProject, or you passed a session without a
+            project.
     """
     with trimmed():
         if project is not None or rescale is not None:
@@ -343,21 +343,21 @@ def validate(
 
 
 def recheck(rescale: HtcSession, error: SubmissionUncertainError) -> HtcJobBatch:
-    """Look again for the jobs of a submission whose answer was lost. Submits nothing.
+    """Search again for the jobs of a submission whose response was lost. Submits nothing.
 
     Operation listJobs.
 
     Args:
-        rescale: The session; it need not be the one that submitted.
-        error: The exception. It may come from a pickle.
+        rescale: Any session, not only the one that submitted the jobs.
+        error: The exception. You can load it from a pickle.
 
     Returns:
         The batch, if the group has all jobs of the submission. Its `json` has `projectId`,
         `taskId`, `group`, `parentJobId` and `batchSize`.
 
     Raises:
-        SubmissionUncertainError: Not all jobs were found: `error`, with the jobs that were seen
-            this time.
+        SubmissionUncertainError: Not all jobs were found. This is `error` itself, updated with the
+            jobs that were seen this time.
     """
     with trimmed():
         require_instance(error, SubmissionUncertainError, "error", "recheck")

@@ -1,4 +1,4 @@
-"""Fixtures for tests of asynchronous sessions: a loop of each kind, a server of raw bytes."""
+"""Fixtures for tests of asynchronous sessions: event loops and a server of raw bytes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def wire() -> Iterator[Wire]:
 
 @pytest.fixture
 def wire_task() -> HtcTask:
-    """A task of the server of raw bytes."""
+    """A task on the server of raw bytes."""
     project = HtcProject({"projectId": "p", "regions": ["AWS_EU_WEST_1"]})
     return HtcTask({"projectId": "p", "taskId": "t"}, project)
 
@@ -71,5 +71,5 @@ async def until_on_loop(condition: Callable[[], bool]) -> None:
 
 
 def open_descriptors() -> int:
-    """How many files and sockets this process has open."""
+    """The number of open files and sockets of this process."""
     return len(os.listdir("/dev/fd"))  # noqa: PTH208

@@ -1,4 +1,4 @@
-"""Cancelling: it is prompt, leaks nothing, and says which jobs may exist."""
+"""Cancellation is immediate, leaks nothing, and reports the jobs that may exist."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CANCELLED_TASKS = 300
 
 
 class Submitter:
-    """Submits a batch that the service takes, and whose answer does not come."""
+    """Submits a batch that the service accepts without a response."""
 
     def __init__(self, wire: Wire, task: HtcTask) -> None:
         self.books = Books(wire)
@@ -52,7 +52,7 @@ class Submitter:
         await until_on_loop(lambda: bool(self._wire.asked_for(SUBMIT)))
 
     async def check(self, rescale: AsyncHtcSession, caplog: pytest.LogCaptureFixture) -> None:
-        """What is known of the submission is on the exception and in the log; recheck finds it."""
+        """The exception and the log describe the submission, and recheck finds it."""
         [error] = self.seen
         [sent] = self._wire.asked_for(SUBMIT)
         group = sent.query["group"][0]
@@ -157,7 +157,7 @@ def test_a_submission_that_a_cancel_scope_cancels(
 def test_a_submission_in_many_calls(
     wire: Wire, wire_task: HtcTask, on_loop: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Some calls were answered, some are under way, some were not sent."""
+    """Some calls have a response, some are in progress, some were not sent."""
     books = Books(wire)
     gate = threading.Event()
     taken = books.taken()
@@ -215,7 +215,7 @@ def test_a_submission_in_many_calls(
 def test_a_submission_cancelled_before_it_is_sent(
     wire: Wire, wire_task: HtcTask, on_loop: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """There is nothing to tell."""
+    """There is nothing to report."""
     books = Books(wire)
     gate = threading.Event()
     image = "GET /htc/projects/p/container-registry/images/image"
@@ -252,7 +252,7 @@ def test_a_storm_of_cancellations(
     on_loop: Run,
     until: Callable[[Callable[[], bool]], None],
 ) -> None:
-    """No connection is leaked and none wedged; the session works afterwards."""
+    """No connection is leaked or blocked, and the session still works."""
     Books(wire)
     chance = random.Random(12)
     before = open_descriptors()
@@ -277,7 +277,7 @@ def test_a_storm_of_cancellations(
                 for number in range(CANCELLED_TASKS):
                     group.start_soon(cancelled_at_random, rescale, number)
             async with anyio.create_task_group() as group:
-                for _ in range(150):  # more than there are connections: none is held
+                for _ in range(150):  # more than the number of connections
                     group.start_soon(api.get_htc_projects, rescale, "p")
 
     async def cancelled_at_random(rescale: AsyncHtcSession, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Ways to the service that the shared tests do not take: TLS in TLS, SOCKS, several addresses."""
+"""Connections that the shared tests do not use: TLS in TLS, SOCKS, several addresses."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_through_a_proxy(
     monkeypatch: pytest.MonkeyPatch,
     is_tls_in_tls: bool,
 ) -> None:
-    """A submission takes a fresh connection; what follows an answer is never part of the next."""
+    """A submission uses a new connection. Extra bytes are never part of the next response."""
     books = Books(behind)
     large = {"projectId": "p", "padding": "x" * 300_000}
     behind.on(PROJECT, answer(large), followed(answer({"projectId": "p"}), b"HTTP/1.1 200 OK\r\n"))
@@ -122,7 +122,7 @@ def test_a_certificate_that_nobody_trusts(
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """The port of an address that answers nothing to who wants to connect: its queue is full."""
+    """A port that does not respond to new connections, because its queue is full."""
     with socket.create_server(("127.0.0.2", 0), backlog=0) as listener:
         port = listener.getsockname()[1]
         waiting: list[socket.socket] = []
@@ -139,7 +139,7 @@ def silent() -> Iterator[int]:
 def test_the_next_address_is_tried(
     wire: Wire, on_loop: Run, silent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a host with several addresses, one that does not answer has its share of the time."""
+    """If a host has several addresses, an unresponsive address uses only its share of the time."""
     monkeypatch.setattr(async_deadline, "CONNECT_TIMEOUT_SECONDS", 0.05)
 
     async def addresses(*_: Any, **__: Any) -> list[Any]:
@@ -156,7 +156,7 @@ def test_the_next_address_is_tried(
 
 
 def test_a_silent_service(wire: Wire, on_loop: Run) -> None:
-    """The deadline also holds for an answer that drips."""
+    """The deadline also applies to a slow response."""
     gate = threading.Event()
 
     def drip(connection: socket.socket, asked: Any) -> None:

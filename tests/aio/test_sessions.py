@@ -1,4 +1,4 @@
-"""Asynchronous sessions: the main job, objects of either kind, loops, pickles, forks."""
+"""Asynchronous sessions: main features, objects of both kinds, loops, pickles, forks."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_objects_of_a_blocking_session_on_a_loop(emulator: Emulator, on_loop: Ru
                 assert await projects_task.get_limits(rescale) == project.get_limits(blocking)
 
         on_loop(main)
-        # What the loop fetched is in the same objects.
+        # The same objects have the data that was fetched on the loop.
         assert batch.to_jobs()[0].json["jobUUID"]
         assert {job.json["status"] for job in htcjobs.get_jobs(blocking, task, "FAILED")} == {
             "FAILED"
@@ -140,7 +140,7 @@ def test_objects_of_a_loop_in_a_blocking_session(emulator: Emulator, on_loop: Ru
 
 
 def test_one_session_on_one_loop_after_another(wire: Wire) -> None:
-    """It is made outside of any loop; connections that a loop left are of no use to the next."""
+    """It is created outside of any loop. A new loop can't use connections of another loop."""
     rescale = async_session(wire.url)
 
     async def main() -> None:
@@ -192,7 +192,7 @@ def test_a_session_is_pickled(wire: Wire, on_loop: Run) -> None:
 
 
 def test_a_session_is_used_after_a_fork(wire: Wire) -> None:
-    """A child makes connections of its own."""
+    """A child opens its own connections."""
     program = f"""
 import asyncio, os, sys
 from rescalehtc.aio import AsyncHtcSession, api
@@ -236,7 +236,7 @@ def test_an_iterator_that_is_abandoned_leaves_nothing_open(wire: Wire, on_loop: 
 
 
 def test_an_iterator_that_is_only_dropped(wire: Wire) -> None:
-    """`break` without closing it is what most programs do."""
+    """Most programs use `break` without closing the iterator."""
     items = [{"projectId": f"p{number}"} for number in range(3)]
     wire.on("GET /htc/projects", answer({"items": items, "next": f"{wire.url}/htc/projects?p=2"}))
 
@@ -265,7 +265,7 @@ def test_waiting_for_a_free_connection_counts_as_time_of_the_request(
                 for _ in range(100):
                     group.start_soon(aio_api.get_htc_projects, rescale, "p")
                 await until_on_loop(lambda: len(wire.asked) == 101)
-                with pytest.raises(HtcTimeoutError, match="100 requests under way") as info:
+                with pytest.raises(HtcTimeoutError, match="100 requests in progress") as info:
                     await aio_api.get_htc_projects(quick, "q")
                 assert not info.value.request_sent
                 gate.set()
@@ -315,7 +315,7 @@ def test_tasks_that_sleep_between_polls_hold_no_connection(
                     group.start_soon(job.wait, rescale)
                 await until_on_loop(lambda: len(wire.asked) == 201)
                 while open_descriptors() > before:
-                    rescale.close()  # connections that are not in use
+                    rescale.close()  # idle connections
                     await anyio.sleep(0.005)
                 group.cancel_scope.cancel()
 
@@ -323,7 +323,7 @@ def test_tasks_that_sleep_between_polls_hold_no_connection(
 
 
 def test_a_progress_function_must_not_be_asynchronous(wire: Wire, wire_task: HtcTask) -> None:
-    """Nobody would await it."""
+    """The session would not await it."""
     job = aio_htcjobs.HtcJob({"jobUUID": "j", "projectId": "p", "taskId": "t"}, wire_task)  # type: ignore[arg-type]
 
     async def show(counts: htcjobs.JobCounts) -> None: ...
@@ -338,7 +338,7 @@ def test_a_progress_function_must_not_be_asynchronous(wire: Wire, wire_task: Htc
     assert not wire.asked
 
 
-def test_a_transport_of_the_other_kind_is_refused(wire: Wire) -> None:
+def test_a_transport_of_the_other_kind_is_rejected(wire: Wire) -> None:
     with pytest.raises(HtcValidationError, match="AsyncBaseTransport"):
         async_session(wire.url, transport=httpx.HTTPTransport())
     with pytest.raises(HtcValidationError, match="BaseTransport"):

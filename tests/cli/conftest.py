@@ -1,4 +1,4 @@
-"""The command as a process of its own: through a pipe, and under a terminal."""
+"""The command in its own process, with pipes or a terminal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COMMAND = [sys.executable, "-m", "rescalehtc.cli"]
 
 
 def said(errors: str) -> tuple[str, str]:
-    """The address that a command says it uses, and what else it says."""
+    """The base URL that a command prints, and its other messages."""
     found = re.match(r"rescalehtc: using the service at (\S+)\n", errors)
     return (found[1], errors[found.end() :]) if found else ("", errors)
 
@@ -55,7 +55,7 @@ class Done:
 
     @property
     def rows(self) -> list[list[str]]:
-        """The words of a table's lines, without its head."""
+        """The words of a table's lines, without the header."""
         return [line.split() for line in self.output.splitlines()[1:]]
 
 
@@ -78,7 +78,7 @@ class Command:
         stderr: Stream = PIPE,
         **variables: str,
     ) -> Done:
-        """Run it, through pipes unless other streams are given."""
+        """Run it, with pipes by default."""
         text, stdin = (stdin, PIPE) if isinstance(stdin, str) else ("", stdin)
         with self.start(
             *arguments, stdin=stdin, stdout=stdout, stderr=stderr, **variables
@@ -108,7 +108,7 @@ class Command:
         )
 
     def refused(self, *arguments: str, status: int, **given: Any) -> str:
-        """Run it, and return what it says went wrong."""
+        """Run it, and return its error message."""
         done = self(*arguments, **given)
         assert (done.status, done.output) == (status, ""), done
         assert done.errors.startswith(("rescalehtc: error: ", "Usage: ", "Error: "))
@@ -123,7 +123,7 @@ class Command:
         program: list[str] | None = None,
         **variables: str,
     ) -> Done:
-        """Run it under a terminal; where it has shown a key of `typed`, type the value."""
+        """Run it on a terminal. When it shows a key of `typed`, enter the value."""
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         with Process(
@@ -144,7 +144,7 @@ class Command:
         return Done(status, output, "", address)
 
     def _shown(self, process: Process, master: int, waiting: dict[str, str]) -> Iterator[bytes]:
-        """What the terminal shows; where it has shown a key of `waiting`, type the value."""
+        """The output of the terminal. When it shows a key of `waiting`, enter the value."""
         shown = ""
         deadline = time.monotonic() + HANG_SECONDS
         while time.monotonic() < deadline:
@@ -171,7 +171,7 @@ def command(tmp_path: Path) -> Command:
 
 @pytest.fixture
 def htc(command: Command, emulator: Emulator) -> Command:
-    """The command with the emulator."""
+    """The command, connected to the emulator."""
     command.variables = {
         "RESCALE_API_BASE_URL": emulator.url,
         "RESCALE_API_KEY": emulator.api_key,
@@ -181,7 +181,7 @@ def htc(command: Command, emulator: Emulator) -> Command:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
-    """Run the command in this process; return its status, and its output and error stream."""
+    """Run the command in this process. Return its status, output and error output."""
 
     def run(*arguments: str, stdout: Any = ..., stderr: Any = ...) -> tuple[int, str]:
         output, errors = io.StringIO(), io.StringIO()

@@ -1,4 +1,4 @@
-"""Keys and profiles on the command line, and what there is without the extra."""
+"""Keys and profiles on the command line, and the command without the extra."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CLAIMS = {
 
 @pytest.fixture
 def known(service: Service) -> Service:
-    """The service knows the user, whose workspace is acme."""
+    """A service with a user in the workspace acme."""
     service.on("GET /auth/whoami", Answer({"user": {"workspace": {"name": "acme"}}}))
     service.on("GET /auth/token/whoami", Answer(CLAIMS))
     return service
@@ -57,7 +57,7 @@ def test_a_key_from_a_pipe_is_kept_as_rauthenticate_keeps_it(
 
 def test_a_terminal_does_not_show_the_key(command: Command, known: Service, config: Path) -> None:
     command.variables = {"RESCALE_API_BASE_URL": known.url}
-    done = command.under_terminal("login", typed={"not shown):": f"{KEY}\n"})
+    done = command.under_terminal("login", typed={"is hidden):": f"{KEY}\n"})
     assert done.status == 0
     assert KEY not in done.output
     assert (config / "acme" / "rescale_api_token.txt").read_text() == KEY
@@ -65,16 +65,16 @@ def test_a_terminal_does_not_show_the_key(command: Command, known: Service, conf
 
 def test_ctrl_c_at_the_prompt_keeps_nothing(command: Command, known: Service, config: Path) -> None:
     command.variables = {"RESCALE_API_BASE_URL": known.url}
-    done = command.under_terminal("login", typed={"not shown):": "\x03"})
+    done = command.under_terminal("login", typed={"is hidden):": "\x03"})
     assert done.status == 130
     assert not config.exists()
 
 
-def test_a_key_that_is_refused_is_not_kept(command: Command, known: Service, config: Path) -> None:
+def test_a_key_that_is_rejected_is_not_kept(command: Command, known: Service, config: Path) -> None:
     known.on("GET /auth/whoami", Answer(status=401))
     command.variables = {"RESCALE_API_BASE_URL": known.url}
     error = command.refused("login", status=3, stdin=f"{KEY}\n")
-    assert "refuses the API key" in error
+    assert "rejected the API key" in error
     assert KEY not in error
     assert not config.exists()
 
@@ -141,7 +141,7 @@ def test_profiles_are_listed_changed_and_shown_and_the_rest_of_the_file_stays(
         ("\0", "profiles.toml"),
     ],
 )
-def test_a_file_of_profiles_that_is_not_right_is_told_and_left_alone(
+def test_a_file_of_profiles_that_is_not_right_is_reported_and_not_changed(
     command: Command, config: Path, content: str, reason: str
 ) -> None:
     config.mkdir(parents=True)
@@ -151,7 +151,7 @@ def test_a_file_of_profiles_that_is_not_right_is_told_and_left_alone(
     assert (config / "profiles.toml").read_text() == content
 
 
-def test_what_can_be_no_profile_is_refused(command: Command, config: Path) -> None:
+def test_an_invalid_profile_is_rejected(command: Command, config: Path) -> None:
     assert "base_url" in command.refused("config", "set", "x", "--base-url", "x", status=2)
     command.refused("config", "set", "x", "--workspace", "a/b", status=2)
     assert "no profile 'x'" in command.refused("projects", "--profile", "x", status=2)
@@ -176,18 +176,18 @@ def test_without_the_extra_one_line_says_what_to_install(missing: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
-    assert "pip install 'rescalehtc[cli]'" in done.stderr
+    assert "pip install 'rescalehtc[cli]>=2'" in done.stderr
 
 
 def test_an_extra_of_another_version_is_one_line_too() -> None:
     code = "import typer.core; del typer.core.TyperGroup; from rescalehtc.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "pip install 'rescalehtc[cli]'" in done.stderr
+    assert "pip install 'rescalehtc[cli]>=2'" in done.stderr
 
 
-def test_a_defect_is_not_hidden_and_not_taken_for_jobs_that_failed() -> None:
-    """A traceback, and a status of its own: here the module that reads profiles is broken."""
+def test_a_defect_is_not_hidden_and_not_mistaken_for_jobs_that_failed() -> None:
+    """A traceback and a separate status: here, the module that reads profiles is broken."""
     code = (
         "from rescalehtc.cli import _profiles, main; _profiles.SETTINGS = None; "
         "import sys; sys.argv = ['rescalehtc', 'config', 'list']; _profiles.read = None; main()"

@@ -1,4 +1,4 @@
-"""The command under bad conditions: closed and full streams, signals, odd environments."""
+"""The command under bad conditions: closed and full streams, signals, unusual environments."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TASK = {"taskId": "t", "taskName": "sweep", "projectId": "p", "lifecycleStatus":
 
 
 def taken(asked: Asked) -> Answer:
-    """Take a submission; the batches are named after the jobs."""
+    """Accept a submission. The batches have the names of the jobs."""
     return Answer(
         [
             {**one, "parentJobId": f"batch-{one['jobName']}", "projectId": "p", "taskId": "t"}
@@ -80,7 +80,7 @@ def closed() -> io.StringIO:
     return stream
 
 
-# ---- what was submitted is never lost
+# ---- submitted jobs are never lost
 
 
 SUBMITTED = ("batch-a", "batch-b", "batch-c")
@@ -184,10 +184,10 @@ def test_a_split_request_has_the_place_of_its_whole(
     assert [told.count(f": [{i}]: may have been submitted") for i in (0, 1)] == [1, 3]
 
 
-def test_ctrl_c_during_a_submission_says_what_may_exist(
+def test_ctrl_c_during_a_submission_lists_the_jobs_that_may_exist(
     account: Service, command: Command, jobs: str, until: Callable[..., None]
 ) -> None:
-    """Also of SIGTERM. The answer never comes, and is not waited for."""
+    """Also with SIGTERM. The command does not wait for the missing response."""
     import threading
 
     over = threading.Event()
@@ -322,7 +322,7 @@ def test_help_ends_like_any_output_that_cannot_be_written(
 def test_a_closed_pipe_ends_a_command_quietly_on_every_stream(
     account: Service, command: Command
 ) -> None:
-    """Also when it is noticed only at the end, and when the error stream is closed too."""
+    """Even if the error occurs only at the end, and if standard error is closed too."""
     account.on(SUMMARY, Answer({"jobStatuses": {"FAILED": 1}}))
     with unwritable("pipe") as pipe:
         done = command("projects", stdout=pipe)
@@ -344,7 +344,7 @@ def test_the_cursor_is_visible_again_after_a_signal(
     account: Service, command: Command, number: signal.Signals, status: int
 ) -> None:
     account.on(SUMMARY, Answer({"jobStatuses": {"RUNNING": 1}}))
-    # It sends itself the signal where it would sleep between two requests: the bar is shown then.
+    # It sends the signal to itself instead of sleeping between requests, while the bar is shown.
     program = (
         "import os, time; wait = time.sleep; "
         f"time.sleep = lambda seconds: os.kill(os.getpid(), {int(number)}) or wait(seconds); "
@@ -473,7 +473,7 @@ def test_blanks_and_line_ends_around_an_address_are_stripped(
         ["submit", "f", "--new-task", ""],
         ["submit", "f", "--new-task", "\udcff"],
         ["submit", "f", "--task", "t", "--group", ""],
-        ["images", ""],
+        ["images", "show", ""],
         ["config", "set", "", "--workspace", "w"],
         ["config", "set", "x", "--workspace", ""],
         ["config", "set", "x", "--base-url", ""],
@@ -484,7 +484,7 @@ def test_blanks_and_line_ends_around_an_address_are_stripped(
         ["watch", "--task", "t", "--interval", "-1"],
     ],
 )
-def test_what_cannot_be_right_is_refused_by_its_option(
+def test_what_is_invalid_is_rejected_by_its_option(
     account: Service, run: Callable[..., tuple[int, str]], arguments: list[str]
 ) -> None:
     status, told = run(*arguments)
@@ -493,13 +493,13 @@ def test_what_cannot_be_right_is_refused_by_its_option(
     assert not account.asked
 
 
-# ---- no foreign traceback
+# ---- no tracebacks of other libraries
 
 
 @pytest.mark.parametrize(
     "content", [b"\xff\xfe", b"a=" + b"[" * 5000, b"[a]\n[a]\n", b"a = " + b"9" * 5000, b"\0", None]
 )
-def test_a_file_of_profiles_that_cannot_be_read_is_told(
+def test_a_file_of_profiles_that_cannot_be_read_is_reported(
     run: Callable[..., tuple[int, str]], config: Path, content: bytes | None
 ) -> None:
     if content is None:
@@ -511,7 +511,7 @@ def test_a_file_of_profiles_that_cannot_be_read_is_told(
         assert (status, "profiles.toml: " in told) == (2, True), told
 
 
-def test_a_config_folder_that_is_a_file_is_told(
+def test_a_config_folder_that_is_a_file_is_reported(
     run: Callable[..., tuple[int, str]], empty_home: Path
 ) -> None:
     (empty_home / ".config").write_text("")
@@ -555,7 +555,7 @@ def test_odd_records_of_jobs_are_listed(
         assert (status, "j:0" in told) == (0, True)
 
 
-def test_limits_that_are_not_objects_are_told(
+def test_limits_that_are_not_objects_are_reported(
     account: Service, run: Callable[..., tuple[int, str]]
 ) -> None:
     account.on("GET /auth/token/whoami", Answer({"workspaceId": "w"}))
@@ -578,7 +578,7 @@ def test_ctrl_c_while_modules_are_loaded_is_status_130(
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """The command leaves the handlers of its process as they were."""
+    """The command restores the signal handlers of its process."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     yield

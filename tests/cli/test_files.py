@@ -1,4 +1,4 @@
-"""Any file whatsoever: each problem has its place and says what to write, within bounds."""
+"""For any file, each problem has its location and the solution, within bounds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEFINITION = "htcJobDefinition: {imageName: a}\n"
 
 
 def run(*arguments: str, stdin: bytes | None = None) -> tuple[int, list[str]]:
-    """The exit status and the output's lines of the command, without a process of its own."""
+    """The exit status and the output lines of the command, without a new process."""
     done = CliRunner().invoke(app, list(arguments), input=stdin)
     assert done.exit_code in (0, 2), done.output
     assert done.stderr == ""
@@ -37,7 +37,7 @@ def run(*arguments: str, stdin: bytes | None = None) -> tuple[int, list[str]]:
 
 @pytest.fixture
 def validate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Validate:
-    """The problems of a file of this content, without its name."""
+    """The problems of a file with this content, without the file name."""
     monkeypatch.chdir(tmp_path)
 
     def validate(name: str, content: str | bytes) -> list[str]:
@@ -106,7 +106,7 @@ PROBLEMS = [
     ("a.yaml", in_tags("k" * 1100 + ": v"), ["3:1110: syntax: "]),
     ("a.json", '{"htcJobDefinition": {"imageName": "a", "tags": {"' + "k" * 1100 + '": 1}}}', ["1:50: htcJobDefinition.tags.kkk"]),
     ("a.json", '{"htcJobDefinition": {"imageName": "a", "tags": {"[key]": 1, "a.b": 2, "a[0]\\n": 3}}}', ["1:50: htcJobDefinition.tags.[key]: must be a string", "1:62: htcJobDefinition.tags.a.b: ", "1:72: htcJobDefinition.tags.a[0]\\n: "]),
-    ("a.json", '{"htcJobDefinition": {"imageName": "a"}, "\\ud800": 1}', ["1:1: request: must have no text without a UTF-8 form"]),
+    ("a.json", '{"htcJobDefinition": {"imageName": "a"}, "\\ud800": 1}', ["1:1: request: must not contain text that UTF-8 can't encode"]),
     ("a.json", '{"htcJobDefinition": {"imageName": "a", "max_vcpus": 99}}', ["1:41: htcJobDefinition.maxVCpus: "]),
     # values
     ("a.yaml", in_commands("yes, 10, 1.5"), [f"3:{column}: htcJobDefinition.commands[{index}]: must be a string, got {kind}; put it in quotes" for index, (column, kind) in enumerate([(14, "bool"), (19, "int"), (23, "float")])]),
@@ -117,7 +117,7 @@ PROBLEMS = [
     ("a.json", '{"htcJobDefinition": {"imageName": "a", "maxVCpus": ' + "9" * 5000 + "}}", ["1:53: htcJobDefinition.maxVCpus: must have at most 100 digits"]),
     ("a.json", '{"htcJobDefinition": {"imageName": "a", "maxVCpus": NaN, "maxMemory": -Infinity}}', ["1:53: htcJobDefinition.maxVCpus: NaN is not JSON", "1:71: htcJobDefinition.maxMemory: -Infinity is not JSON"]),
     ("a.json", '{"htcJobDefinition": {"imageName": "a", "maxVCpus": 1e999}}', ["1:41: htcJobDefinition.maxVCpus: must be an integer"]),
-    ("a.json", '{"htcJobDefinition": {"imageName": "a", "commands": ["\\ud800"]}}', ["1:41: htcJobDefinition.commands: must be text that has a UTF-8 form"]),
+    ("a.json", '{"htcJobDefinition": {"imageName": "a", "commands": ["\\ud800"]}}', ["1:41: htcJobDefinition.commands: must be text that UTF-8 can encode"]),
     ("a.json", '{"htcJobDefinition": {"imageName": "a"}, "batchSize": 100000000000000}', ["1:42: batchSize: must be an integer"]),
     # anchors, merges and tags
     ("a.yaml", in_commands("*a"), ["3:14: htcJobDefinition.commands[0]: *a needs an anchor, &a, before it"]),
@@ -160,7 +160,7 @@ PROBLEMS = [
 
 
 @pytest.mark.parametrize(("name", "content", "expected"), PROBLEMS)
-def test_each_problem_has_its_place_and_says_what_to_write(
+def test_each_problem_has_its_place_and_has_a_solution(
     validate: Validate, name: str, content: str | bytes, expected: list[str]
 ) -> None:
     found = validate(name, content)
@@ -270,7 +270,7 @@ BOMBS = {
 
 
 def test_time_memory_and_output_are_bounded(tmp_path: Path) -> None:
-    """All of these in 500 MiB of address space, which the interpreter's own share is part of."""
+    """All of these with 500 MiB of address space, including the interpreter's own memory."""
     for name, content in BOMBS.items():
         (tmp_path / name).write_text(content)
     done = subprocess.run(

@@ -33,13 +33,13 @@ ODD = "\x1b[31mred\x1b[0m\ta\rb\x07 \x9b2J \u202eK\u00f6ln [bold]"
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """A task's name that no other test has."""
+    """A unique name for a task."""
     return f"cli {os.getpid()} {request.node.name}"
 
 
 @pytest.fixture
 def sent(rescale: HtcSession, project: htcprojects.HtcProject, name: str) -> htcjobs.HtcJob:
-    """A job that has ended, with a log of odd characters, in the task with the name."""
+    """An ended job, with a log of unusual characters, in the task with the name."""
     task = htctasks.create_task_with_name(rescale, project, name)
     request = request_for("printf", "%s", f"{ODD}\nend\n")
     job = htcjobs.create_job_batch_raw(rescale, task, [request]).to_jobs()[0]
@@ -50,7 +50,7 @@ def sent(rescale: HtcSession, project: htcprojects.HtcProject, name: str) -> htc
 def test_from_a_file_to_the_log_of_a_job(
     htc: Command, write: Callable[..., str], name: str
 ) -> None:
-    """What a user does first."""
+    """The first steps of a user."""
     file = write("sh", "-c", "echo this is $AWS_BATCH_JOB_ARRAY_INDEX", batchSize=3)
     done = htc("submit", file, "--new-task", name)
     assert done.status == 0
@@ -165,7 +165,7 @@ def test_projects_and_json(htc: Command, project: htcprojects.HtcProject) -> Non
         assert htc("tasks", "-p", given).status == 0
 
 
-def test_archived_tasks_are_listed_when_asked_for(
+def test_archived_tasks_are_listed_when_requested(
     htc: Command, rescale: HtcSession, task: htctasks.HtcTask
 ) -> None:
     task.archive(rescale)
@@ -177,14 +177,14 @@ def test_archived_tasks_are_listed_when_asked_for(
 def test_images_and_limits(
     htc: Command, rescale: HtcSession, project: htcprojects.HtcProject
 ) -> None:
-    assert htc("images", "python:3", "-o", "json").json["status"] == "READY"
+    assert htc("images", "show", "python:3", "-o", "json").json["status"] == "READY"
     limit = project.set_vcpu_limit(rescale, "PROJECT_ADMIN", 999)
     (row,) = [row for row in htc("limits").rows if row[1] == str(limit["id"])]
     assert row == ["project", str(limit["id"]), "999", "PROJECT_ADMIN"]
     project.delete_limit(rescale, limit["id"])
 
 
-# ---- what the service sends, exactly
+# ---- exact output of the service's data
 
 
 def test_a_log_reaches_a_pipe_as_it_is(htc: Command, sent: htcjobs.HtcJob, name: str) -> None:
@@ -196,7 +196,7 @@ def test_a_log_reaches_a_pipe_as_it_is(htc: Command, sent: htcjobs.HtcJob, name:
 def test_names_reach_a_pipe_as_they_are(
     htc: Command, rescale: HtcSession, project: htcprojects.HtcProject
 ) -> None:
-    """In a table, what would end a line is a blank; in JSON, everything is exact."""
+    """In a table, line ends become spaces. In JSON, everything is exact."""
     odd = f"{ODD}\nnext \u2028 line \U0001f600"
     task_id = htctasks.create_task_with_name(rescale, project, odd).json["taskId"]
     (listed,) = [t for t in htc("tasks", "-o", "json").json if t["taskId"] == task_id]
@@ -207,10 +207,10 @@ def test_names_reach_a_pipe_as_they_are(
     assert line.endswith(re.sub("[\t\r\n\u2028]", " ", odd))
 
 
-# ---- what goes wrong
+# ---- errors
 
 
-def test_what_is_wrong_with_a_file_is_told_with_its_place_and_nothing_is_sent(
+def test_what_is_wrong_with_a_file_is_reported_with_its_place_and_nothing_is_sent(
     service: Service, command: Command, write: Callable[..., str]
 ) -> None:
     command.variables = {"RESCALE_API_KEY": "key", "RESCALE_API_BASE_URL": service.url}
@@ -225,7 +225,7 @@ def test_what_is_wrong_with_a_file_is_told_with_its_place_and_nothing_is_sent(
     assert not service.asked
 
 
-def test_a_region_that_the_project_does_not_have_is_told_with_its_place(
+def test_a_region_that_the_project_does_not_have_is_reported_with_its_place(
     htc: Command, write: Callable[..., str], name: str
 ) -> None:
     file = write(regions=["AWS_EU_WEST_1"])
@@ -279,7 +279,7 @@ def test_wrong_arguments_are_status_2(command: Command, arguments: list[str]) ->
     assert "Error: " in command.refused(*arguments, status=2)
 
 
-def test_a_service_that_refuses_is_status_3(htc: Command, service: Service) -> None:
+def test_a_service_that_rejects_is_status_3(htc: Command, service: Service) -> None:
     htc.refused("projects", status=3, RESCALE_API_KEY="wrong")
     for status in (403, 429, 500, 503):
         at_once = {"Retry-After": "0"}
@@ -321,7 +321,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(
         assert process.wait(HANG_SECONDS) == 141
 
 
-def test_output_that_cannot_be_written_is_told(htc: Command) -> None:
+def test_output_that_cannot_be_written_is_reported(htc: Command) -> None:
     with Path("/dev/full").open("wb") as full:
         process = htc.start("projects", stdout=full)
     errors = process.communicate()[1]
@@ -341,7 +341,7 @@ def test_an_address_that_is_not_the_usual_one_is_said_once_and_apart_from_the_re
 
 
 def test_the_usual_address_is_not_said(htc: Command) -> None:
-    """No request is sent: the address is known before."""
+    """No request is sent, because the base URL is known before."""
     proxy = {"HTTPS_PROXY": "http://:1", "RESCALE_API_BASE_URL": " "}
     errors = htc.refused("projects", status=3, **proxy)
     assert errors.startswith("rescalehtc: error: ")
@@ -365,10 +365,10 @@ def test_the_emulator_gets_its_options_and_returns_the_status_of_its_command(
     assert command("emulator", "--slots", "0").status == 2
 
 
-# ---- the README
+# ---- the page
 
 
-def test_the_readme_and_help_tell_the_same_exit_statuses(command: Command) -> None:
-    readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+def test_the_page_and_help_list_the_same_exit_statuses(command: Command) -> None:
+    page = Path(__file__).parents[2].joinpath("docs/command-line.md").read_text(encoding="utf-8")
     told = re.findall(r"^ +(\d+) +(.+)$", command("--help").output, re.MULTILINE)
-    assert [f"| {status} | {meaning} |" in readme for status, meaning in told] == [True] * 8
+    assert [f"| {status} | {meaning} |" in page for status, meaning in told] == [True] * 8

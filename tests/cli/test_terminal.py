@@ -1,4 +1,4 @@
-"""What differs under a terminal: colours, widths, the bar, and what could harm a terminal."""
+"""Output on a terminal: colors, widths, the progress bar, and control characters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def plain(done: Done) -> str:
 
 @pytest.fixture
 def failed(rescale: HtcSession, project: htcprojects.HtcProject) -> htcjobs.HtcJob:
-    """A job that failed, of a long name and with a harmful log, in a task of its own."""
+    """A failed job with a long name and control characters in its log, in its own task."""
     task = htctasks.create_task_with_name(rescale, project, f"{HARM} {'long ' * 30}")
     request = request_for("sh", "-c", f"printf '%s\\n' '{HARM}'; exit 3")
     job = htcjobs.create_job_batch_raw(rescale, task, [request]).to_jobs()[0]

@@ -1,4 +1,4 @@
-"""Checking files with submit requests."""
+"""Validating files with submit requests."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ htcJobDefinition: &definition
 
 
 def places(output: str) -> list[tuple[str, str]]:
-    """Line and column, and the field, of each problem printed."""
+    """The line, column and field of each printed problem."""
     parts = [line.split(":", 4) for line in output.splitlines()]
     return [(f"{line}:{column}", where.strip()) for _, line, column, where, _ in parts]
 
@@ -138,7 +138,7 @@ def test_all_files_are_checked_also_after_one_that_is_not_there(command: Command
         ("a.json", b"3", ":1:1: "),
     ],
 )
-def test_what_is_no_submit_request_is_one_problem(
+def test_an_invalid_submit_request_is_one_problem(
     command: Command, name: str, content: bytes, place: str
 ) -> None:
     (command.folder / name).write_bytes(content)
@@ -163,7 +163,7 @@ TREES = st.recursive(
 
 
 def places_in(tree: Any, start: str = "") -> list[tuple[str, str]]:
-    """Every place in a tree, with the name that stands there; none in a list."""
+    """Every location in a tree, with its key. List items have no key."""
     if isinstance(tree, dict):
         steps = [(f"{start}.{name}" if start else name, name, tree[name]) for name in tree]
     elif isinstance(tree, list):
@@ -194,6 +194,6 @@ def test_any_json_is_read_as_json_and_its_names_are_found(
     for path, name in places_in(payload.requests):
         found = payload.find_place(Problem(path, ""))
         assert found
-        if name.isascii() and name.isalnum():  # others may be written in several ways
+        if name.isascii() and name.isalnum():  # other names have several spellings
             shown = lines[found.place.line - 1][found.place.column - 1 :]
             assert shown.startswith(json.dumps(name)), (path, shown)

@@ -1,8 +1,8 @@
-"""The drift command shows every kind of difference, and leaves out what is recorded.
+"""The drift command shows every kind of difference, and omits recorded differences.
 
-The pair in tests/data/drift is made up: `published.json` is written as services publish (one
-component both ways, pages inline), `ours.yaml` as htc.yaml is, and `record.md` explains all
-that differs between the two.
+The files in tests/data/drift are fictitious: `published.json` is like published descriptions (one
+component for both directions, pages inline), `ours.yaml` is like htc.yaml, and `record.md` lists
+all differences between them.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def unexplained(raw: dict[str, Any]) -> list[str]:
     return [str(one) for one in found if not any(line.explains(one) for line in record)]
 
 
-# What is done to the published description, and the lines that must come of it: all, no more.
+# Changes of the published description, with all lines that they must produce.
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], list[str]]] = {
     "an operation is new": (
         lambda raw: raw["paths"].update({"/carts": {"head": {"responses": {"200": {}}}}}),
@@ -362,7 +362,7 @@ def test_a_structure_written_in_another_way_is_the_same() -> None:
 
 
 def test_null_that_is_not_recorded_is_shown() -> None:
-    """In an answer as in a request: records that take null everywhere don't hide it."""
+    """In responses and in requests, even though records accept null everywhere."""
     raw = yaml.safe_load((DATA / "ours.yaml").read_text(encoding="utf-8"))
     fields(raw, "Parcel")["label"]["type"] = ["string", "null"]
     fields(raw, "ParcelCreate")["label"]["type"] = ["string", "null"]
@@ -384,7 +384,7 @@ def test_a_line_of_the_record_explains_nothing_else() -> None:
     assert not dots.explains(Difference("Depot-name", "new there (string)"))
 
 
-def test_a_line_that_explains_nothing_is_told_apart_and_changes_no_status(
+def test_a_line_that_explains_nothing_is_distinguished_and_changes_no_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = tmp_path / "record.md"
@@ -392,7 +392,7 @@ def test_a_line_that_explains_nothing_is_told_apart_and_changes_no_status(
     text = (DATA / "record.md").read_text(encoding="utf-8")
     record.write_text(f"{text}\nIt had one. (S)\n\n```drift\n{stale}\n```\n", encoding="utf-8")
     assert main([str(DATA / "published.json"), *PAIR, "--record", str(record)]) == 0
-    assert capsys.readouterr().err == f"explains nothing: {stale}\n"
+    assert capsys.readouterr().err == f"matches no difference: {stale}\n"
 
 
 def test_the_order_is_by_path_then_component_whatever_the_order_of_the_description() -> None:
@@ -455,7 +455,7 @@ def test_json_and_yaml_are_read_from_files_and_urls(
         (b'{"swagger": "2.0", "paths": {}}', "is not a description in OpenAPI 3"),
         (
             b'{"openapi": "3.0.3", "paths": {"/depots": {"get": []}}}',
-            "is broken inside: AttributeError: 'list' object has no attribute 'get'",
+            "is malformed: AttributeError: 'list' object has no attribute 'get'",
         ),
     ],
 )
@@ -473,7 +473,7 @@ def test_a_url_that_does_not_answer_is_one_clear_line(
     service: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([f"{service.url}/nowhere", *PAIR]) == 2
-    said = f"drift: {service.url}/nowhere: can't be read: the server answers 404\n"
+    said = f"drift: {service.url}/nowhere: can't be read: the server returned status 404\n"
     assert capsys.readouterr() == ("", said)
     with Service() as gone:
         pass
@@ -488,12 +488,12 @@ def test_a_url_that_does_not_answer_is_one_clear_line(
     [
         (
             "Because.\n\n```drift\nX: y\n```\n",
-            "line 3: no reason, with its letter, above the block",
+            "line 3: the block needs a reason with its letter above it",
         ),
         ("Because. (S)\n\n```drift\nX: y\n", "the last block has no end"),
     ],
 )
-def test_a_record_without_reasons_is_refused(
+def test_a_record_without_reasons_is_rejected(
     text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = tmp_path / "record.md"

@@ -1,4 +1,4 @@
-"""An emulator for each test module, and a user of it who speaks plain HTTP."""
+"""An emulator for each test module, and a user with a plain HTTP client."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COMMAND = [sys.executable, "-m", "rescalehtc.emulator"]
 
 
 def alive(pid: int | str) -> bool:
-    """Whether a process runs; one that has ended and was not yet collected does not."""
+    """Whether a process is running, and not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -39,7 +39,7 @@ def running(
     make_user: Callable[[str, str], User],
     in_process: Callable[[], None] | None = None,
 ) -> Iterator[tuple[Process | subprocess.Popen[str], User, str]]:
-    """An emulator's own process, a user of it that knows only what it printed, and that."""
+    """An emulator's process, a user with the printed credentials, and the printed text."""
     command = [*COMMAND, *map(str, arguments)]
     with (
         subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True, preexec_fn=in_process)
@@ -48,7 +48,7 @@ def running(
     ) as process:
         try:
             assert process.stdout is not None
-            shown = "".join(process.stdout.readline() for _ in range(3))
+            shown = "".join(process.stdout.readline() for _ in range(5))
             url, key = re.findall(r"^export RESCALE_API_(?:BASE_URL|KEY)=(\S+)$", shown, re.M)
             yield process, make_user(url, key), shown
         finally:
@@ -57,7 +57,7 @@ def running(
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    """Wait for a condition to hold and return what it returned."""
+    """Wait until a condition returns a true value, and return this value."""
     deadline = time.monotonic() + HANG_SECONDS
     while time.monotonic() < deadline:
         if result := condition():
@@ -67,18 +67,18 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 
 
 def plain_client(**options: Any) -> httpx.Client:
-    """A client for http addresses, that does not read the certificates, which takes 30 ms."""
+    """A client for http URLs that does not load certificates, which would take 30 ms."""
     return httpx.Client(verify=False, timeout=HANG_SECONDS, **options)
 
 
 def put(url: str, content: Any, **options: Any) -> httpx.Response:
-    """Upload to an address without any credential."""
+    """Upload to a URL without a credential."""
     with plain_client(**options) as nobody:
         return nobody.put(url, content=content)
 
 
 class User:
-    """Calls an emulator. A task is its path here."""
+    """Calls an emulator. Tasks are given by their paths."""
 
     def __init__(self, url: str, api_key: str) -> None:
         self.url = url
@@ -89,7 +89,7 @@ class User:
         self.http.headers["Authorization"] = f"Bearer {self.token}"
 
     def get(self, path: str, **query: Any) -> Any:
-        """The JSON of an answer that is no error."""
+        """The JSON of a successful response."""
         answer = self.http.get(path, params=query or None)
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -98,7 +98,7 @@ class User:
         return self.get("/htc/projects")["items"][0]
 
     def new_project(self, *regions: str) -> str:
-        """Make a project and return its path."""
+        """Create a project, and return its path."""
         body = {"projectName": "test", "projectDescription": "", "regions": regions}
         answer = self.http.post("/htc/projects", json=body)
         assert answer.status_code == 200, answer.text
@@ -152,7 +152,7 @@ class User:
         return counts()
 
     def run(self, commands: Sequence[str] | None, **arguments: Any) -> tuple[dict[str, Any], str]:
-        """Run one job in a new task; return its record, and its path."""
+        """Run one job in a new task. Return its record and its path."""
         task = self.new_task()
         (job_id,) = self.submit(task, commands, **arguments)
         return self.wait(task, job_id), f"{task}/jobs/{job_id}"
@@ -168,7 +168,7 @@ class User:
         return [item for page in self.pages(path, **query) for item in page]
 
     def log(self, job: str, **query: Any) -> list[str]:
-        """The messages of a log, oldest first unless asked otherwise."""
+        """The messages of a log, oldest first by default."""
         query = {"sort": "asc", "pageSize": 10000, **query}
         return [line["message"] for line in self.items(f"{job}/logs", **query)]
 

@@ -41,7 +41,7 @@ def refresh(emulator):
 
 @pytest.mark.parametrize("operation", BEARER, ids=lambda operation: operation.id)
 def test_without_a_valid_bearer_token_the_answer_is_401(emulator, user, refresh, operation):
-    """It is empty, as most of the service's are, but for those of `/auth/*`."""
+    """It is empty, like most error bodies of the service, except for `/auth/*`."""
     with plain_client(base_url=emulator.url) as http:
         for header in (
             None,
@@ -109,7 +109,7 @@ def test_a_jobs_tokens_carry_its_claims_and_the_refresh_token_renews_them(user):
     assert whoami.status_code == 401
 
 
-def test_a_foreign_host_name_is_refused(user):
+def test_a_foreign_host_name_is_rejected(user):
     for host in ("127.0.0.1:1", "localhost", "[::1]:80"):
         assert user.http.get("/htc/projects", headers={"Host": host}).status_code == 200
     for host in ("example.com", "127.0.0.1.example.com", ""):
@@ -260,7 +260,7 @@ def test_a_body_that_is_too_large_is_413(user):
     assert user.http.post(path, content=b" " * (MAX_BODY_BYTES + 1)).status_code == 413
 
 
-def test_all_problems_of_a_submission_are_told_and_no_environment_value(user):
+def test_all_problems_of_a_submission_are_reported_and_no_environment_value(user):
     wrong = {
         "batchSize": 1001,
         "htcJobDefinition": {
@@ -288,7 +288,7 @@ def test_all_problems_of_a_submission_are_told_and_no_environment_value(user):
 
 
 def test_fields_that_the_service_does_not_have_are_ignored(user):
-    """1.1.0 sends `region`, and Python names are not the service's."""
+    """1.1.0 sends `region`, and Python names differ from the service's."""
     definition = {**REQUEST["htcJobDefinition"], "max_vcpus": 2}
     request = {"region": "AWS_MOON_1", "htcJobDefinition": definition}
     task = user.new_task()
@@ -297,7 +297,7 @@ def test_fields_that_the_service_does_not_have_are_ignored(user):
     assert "maxVCpus" not in user.job(task, f"{batch['parentJobId']}:0")
 
 
-def test_more_than_a_hundred_requests_are_refused(user):
+def test_more_than_a_hundred_requests_are_rejected(user):
     task = user.new_task()
     assert user.send_batch(task, *[REQUEST] * 101).status_code == 400
     assert user.send_batch(task).status_code == 400
@@ -344,7 +344,7 @@ def test_a_project_has_the_regions_it_was_made_with(user, asked, regions):
     assert project in user.items("/htc/projects", pageSize=1)
 
 
-def test_a_project_of_an_unknown_region_is_refused(user):
+def test_a_project_of_an_unknown_region_is_rejected(user):
     body = {"projectName": "p", "projectDescription": "d", "regions": ["AWS_MOON_1"]}
     answer = user.http.post("/htc/projects", json=body)
     assert answer.status_code == 400
@@ -375,7 +375,7 @@ def test_deleting_a_task_cancels_its_jobs_and_removes_its_folder(user, until):
     assert not Path(folder).exists()
 
 
-def test_images_are_ready_unless_told_otherwise(emulator, user):
+def test_images_are_ready_by_default(emulator, user):
     images = f"/htc/projects/{user.project()['projectId']}/container-registry/images"
     assert user.get(f"{images}/solvers/cfd:2.4") == {"status": "READY"}
     assert user.http.get(f"{images}/Not%20an%20image").status_code == 400
@@ -509,7 +509,7 @@ def test_pages_hold_everything_once_in_order_and_the_last_has_no_next(user, size
 
 
 def test_jobs_that_arrive_and_end_while_a_listing_is_read_do_not_shift_it(user):
-    """The place in a listing is a cursor, not an offset."""
+    """The position in a listing is a cursor, not an offset."""
     task = user.new_task()
     first = user.submit(task, ["false"], size=2)
     user.wait_for_all(task)
@@ -546,7 +546,7 @@ def test_the_next_address_uses_the_name_that_the_caller_used(user):
     assert answer.json()["next"].startswith(f"http://localhost:{port}/api/v1{task}/jobs?")
 
 
-def test_a_page_has_100_jobs_unless_asked_and_1000_at_most(user):
+def test_a_page_has_100_jobs_by_default_and_1000_at_most(user):
     task = user.new_task()
     user.submit(task, size=1000)
     user.submit(task, size=1)

@@ -1,4 +1,4 @@
-"""A server that does not start, forks, ignored signals, kills, and what runs out."""
+"""Start failures, forks, ignored signals, kills, and exhausted resources."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def temporary(tmp_path, monkeypatch):
-    """Where temporary folders are made, by emulators of this process and of others."""
+    """The folder for temporary folders of all emulators."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     return tmp_path
@@ -58,7 +58,7 @@ async def give_up(server, *_, **__):
     [
         (uvicorn.Config, {"load": missing}, "ImportError: No module named 'missing'"),
         (uvicorn.Server, {"startup": fail}, "SystemExit: 3"),
-        (uvicorn.Server, {"startup": give_up}, "ended at once"),
+        (uvicorn.Server, {"startup": give_up}, "ended immediately"),
         (asyncio.Runner, {"run": missing}, "missing"),
     ],
 )
@@ -94,7 +94,7 @@ def test_an_emulator_can_be_made_and_left_in_a_running_event_loop():
 
 @contextlib.contextmanager
 def forked_after_an_answer(client):
-    """A child process that lives on until the end of the block."""
+    """A child process that runs until the end of the block."""
     client.settimeout(60)
     client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert client.recv(1000).startswith(b"HTTP/1.1 404")
@@ -123,7 +123,7 @@ def test_a_forked_child_holds_neither_folder_nor_port_nor_connections(tmp_path):
         with client, forked_after_an_answer(client):
             stack.close()
             while client.recv(1000):
-                pass  # what is left of the answer, until the emulator has closed
+                pass  # the rest of the response, until the emulator has closed
             with socket.socket() as again:
                 assert again.connect_ex((address.host, address.port)) != 0
             with Emulator(data=tmp_path, port=address.port or 0, slots=1):
@@ -151,7 +151,7 @@ with Emulator(slots=1) as emulator, emulator.session() as rescale:
     next(job.follow_logs(rescale))
     child = os.fork()
     if child == 0:
-        sys.exit(0)  # ends the `with` block, and runs all that is run at an exit
+        sys.exit(0)  # exits the `with` block, and runs the exit handlers
     assert os.waitpid(child, 0)[1] == 0
     process = multiprocessing.get_context("fork").Process(target=emulator_of_its_own)
     process.start()
@@ -253,7 +253,7 @@ def test_only_folders_that_a_killed_emulator_of_the_same_user_left_are_removed(
 
 
 @pytest.mark.parametrize("line", ["echo", "echo 0123456789", "printf '\\303\\266\\001'"])
-def test_a_log_ends_where_it_is_as_large_as_it_may_be_and_the_job_goes_on(make_user, line):
+def test_a_log_ends_where_it_is_as_large_as_it_may_be_and_the_job_continues(make_user, line):
     most = 5_000
     with Emulator(slots=1, max_log_bytes=most) as emulator:
         user = make_user(emulator.url, emulator.api_key)
@@ -271,7 +271,7 @@ def test_a_log_ends_where_it_is_as_large_as_it_may_be_and_the_job_goes_on(make_u
         assert user.log(path) == ["short"]
 
 
-def test_max_log_bytes_that_can_not_be_right_is_refused():
+def test_max_log_bytes_that_is_invalid_is_rejected():
     with pytest.raises(ValueError, match="max_log_bytes must be at least 1"):
         Emulator(max_log_bytes=0)
 
@@ -286,7 +286,7 @@ def test_a_deleted_task_gives_its_space_back(tmp_path, make_user, until):
         kept, deleted = user.new_task(), user.new_task()
         (job_id,) = user.submit(kept, ["echo", "kept"])
         user.wait(kept, job_id)
-        # It ends late, and what it makes until then is removed too.
+        # It ends late, and files that it creates until then are removed too.
         code = (
             "trap 'mkdir -p \"$TASK_SHARED_FOLDER\"; seq 100; exit' TERM; "
             "yes 0123456789012345678901234567890123456789 | head -n 60000; echo done; "
@@ -317,7 +317,7 @@ def test_what_could_not_be_freed_before_a_kill_is_freed_after_it(tmp_path, make_
 # ---- file descriptors
 
 
-def test_without_file_descriptors_it_closes_idle_connections_says_so_once_and_goes_on(make_user):
+def test_without_file_descriptors_it_closes_idle_connections_says_so_once_and_continues(make_user):
     def few():
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 
@@ -333,7 +333,7 @@ def test_without_file_descriptors_it_closes_idle_connections_says_so_once_and_go
         process.terminate()
         said = process.communicate()[1]
     assert said.count("\n") == 1, said
-    assert "file descriptors run out: idle connections are closed" in said
+    assert "few file descriptors are free: idle connections are closed" in said
     assert "The limit is 64" in said
 
 
@@ -355,11 +355,11 @@ def test_without_file_descriptors_jobs_wait_and_do_not_fail(tmp_path, make_user,
                 while True:
                     os.kill(int(pid), 0)
                     time.sleep(0.02)
-            until(lambda: "file descriptors run out" in caplog.text, "it was noticed")
+            until(lambda: "few file descriptors are free" in caplog.text, "it was noticed")
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         user = make_user(emulator.url, emulator.api_key)
         for job_id in (first, second):
             assert user.wait(task, job_id)["status"] == "SUCCEEDED"
-    # Once for each emulator of this process: other tests may share one.
-    assert caplog.text.count("file descriptors run out") <= 2
+    # Once per emulator of this process, because other tests may share one.
+    assert caplog.text.count("few file descriptors are free") <= 2

@@ -1,4 +1,4 @@
-"""What an emulator that was killed, refused or ran out of room has promised, and kept."""
+"""The emulator keeps its acknowledged data after kills, rejections and a full disk."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from .conftest import COMMAND, alive, plain_client, put, running
 
 ROOM = 1 << 20
 REQUEST = {"htcJobDefinition": {"imageName": "image", "commands": ["true"]}}
-# Writes down that it ran, in a folder that outlives it. Its own folder is named after it.
+# Records its run in a persistent folder. The job's folder has its name.
 MARK = 'echo "${HOME##*/}" >> "$TASK_SHARED_FOLDER/ran"; '
 
 
@@ -36,7 +36,7 @@ def kill(process):
 
 
 class Submitter(threading.Thread):
-    """Submits batches for as long as the emulator answers, and remembers which it took."""
+    """Submits batches while the emulator responds, and records the accepted ones."""
 
     def __init__(self, user, task, seed):
         super().__init__()
@@ -169,7 +169,7 @@ def test_a_full_disk_takes_no_submission_and_keeps_what_was_taken(tmp_path, make
         limit = {
             "vCPUs": 1,
             "modifierRole": "PROJECT_ADMIN",
-        }  # nothing runs: what is seen is what was taken
+        }  # no job runs, so all accepted jobs are here
         assert user.http.post(f"{task.rpartition('/tasks/')[0]}/limits", json=limit).is_success
         while (answer := user.send_batch(task, request)).status_code == 200:
             taken[answer.json()[0]["parentJobId"]] = 50
@@ -190,15 +190,14 @@ def test_when_a_full_disk_has_room_again_jobs_end_and_are_taken_again(make_user,
     with Emulator(slots=1) as emulator:
         user = make_user(emulator.url, emulator.api_key)
         task = user.new_task()
-        code = 'echo on; until test -e "$TASK_SHARED_FOLDER/go"; do sleep 0.05; done; seq 200000'
+        code = 'echo "$TASK_SHARED_FOLDER"; until test -e "$TASK_SHARED_FOLDER/go"; do sleep 0.05; done; seq 200000'
         (running_job,) = user.submit(task, ["sh", "-c", code + "; sleep 600"])
-        until(lambda: user.log(f"{task}/jobs/{running_job}"), "the job ran")
+        [folder] = until(lambda: user.log(f"{task}/jobs/{running_job}"), "the job ran")
         emulator._store._one("PRAGMA max_page_count = 1")  # it can't be less than there are
         while user.send_batch(task, REQUEST).status_code == 200:
             pass
         taken = {job["jobUUID"] for job in user.items(f"{task}/jobs")}
-        store = user.get(f"{task}/storage/regional-storage")["regionalStores"][0]
-        Path(urlsplit(store["taskPath"]).path, "go").touch()
+        Path(folder, "go").touch()
         assert user.send_batch(task, REQUEST).status_code == 507
         until(lambda: not alive_jobs(emulator), "the job whose log has no room was ended")
         assert user.send_batch(task, REQUEST).status_code == 507
@@ -216,19 +215,18 @@ def test_the_end_of_a_job_is_written_as_soon_as_it_can_be(make_user, until, capl
     with Emulator(slots=1) as emulator:
         user = make_user(emulator.url, emulator.api_key)
         task = user.new_task()
-        code = 'echo on; until test -e "$TASK_SHARED_FOLDER/go"; do sleep 0.05; done'
+        code = 'echo "$TASK_SHARED_FOLDER"; until test -e "$TASK_SHARED_FOLDER/go"; do sleep 0.05; done'
         (job_id,) = user.submit(task, ["sh", "-c", code])
-        until(lambda: user.log(f"{task}/jobs/{job_id}"), "the job ran")
-        store = user.get(f"{task}/storage/regional-storage")["regionalStores"][0]
+        [folder] = until(lambda: user.log(f"{task}/jobs/{job_id}"), "the job ran")
         emulator._store._one("PRAGMA query_only = 1")
-        Path(urlsplit(store["taskPath"]).path, "go").touch()
+        Path(folder, "go").touch()
         until(lambda: caplog.text.count("can't be written") >= 3, "it tried again")
         emulator._store._one("PRAGMA query_only = 0")
         assert user.wait(task, job_id)["status"] == "SUCCEEDED"
 
 
 def alive_jobs(emulator):
-    """The ids of processes that run in a folder of this emulator's jobs."""
+    """The ids of processes in the folders of this emulator's jobs."""
     found = []
     for folder in Path("/proc").glob("[0-9]*/cwd"):
         try:
@@ -256,12 +254,12 @@ def test_an_emulator_without_room_to_start_says_so_in_one_line(tmp_path, make_us
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert f"can't keep data in {tmp_path}" in done.stderr
+    assert f"can't store data in {tmp_path}" in done.stderr
     with Emulator(data=tmp_path, slots=1):
-        pass  # it ends the job that the killed one left
+        pass  # it ends the job of the killed emulator
 
 
-# ---- requests that are refused
+# ---- rejected requests
 
 
 @pytest.fixture
@@ -287,7 +285,7 @@ def foreign_token():
         (401, {"Authorization": "Bearer foreign"}),
     ],
 )
-def test_a_request_from_elsewhere_is_refused_and_takes_nothing(user, task, status, headers):
+def test_a_request_from_elsewhere_is_rejected_and_takes_nothing(user, task, status, headers):
     if headers.get("Authorization") == "Bearer foreign":
         headers = {"Authorization": f"Bearer {foreign_token()}"}
     answer = user.http.post(f"{task}/jobs/batch", json=[REQUEST], headers=headers)
@@ -310,14 +308,14 @@ def test_a_page_elsewhere_can_not_upload_nor_ask_whether_it_may(user, task):
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_an_oversized_submission_is_refused_and_takes_nothing(user, task, chunked):
+def test_an_oversized_submission_is_rejected_and_takes_nothing(user, task, chunked):
     body = json.dumps([REQUEST]).encode() + b" " * (33 << 20)
     content = iter([body]) if chunked else body
     try:
         answer = user.http.post(f"{task}/jobs/batch", content=content)
         assert answer.status_code == 413
     except httpx.TransportError:
-        pass  # the emulator does not read on until the end
+        pass  # the emulator stops reading
     assert not user.items(f"{task}/jobs")
 
 
@@ -325,6 +323,6 @@ def test_an_oversized_submission_is_refused_and_takes_nothing(user, task, chunke
 
 
 @pytest.mark.parametrize("status", ["FOO", "ready", "", None])
-def test_a_status_that_no_image_has_is_refused_with_those_that_are(emulator, status):
+def test_a_status_that_no_image_has_is_rejected_with_those_that_are(emulator, status):
     with pytest.raises(ValueError, match="READY, PENDING, UNKNOWN"):
         emulator.set_image_status("durable", status)

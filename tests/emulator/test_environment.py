@@ -1,4 +1,4 @@
-"""No way into the emulator leads to another service, whatever variables are set."""
+"""Programs that use the emulator never reach another service, regardless of variables."""
 
 import os
 import subprocess
@@ -13,13 +13,16 @@ from rescalehtc.emulator import Emulator
 from .. import programs
 from .conftest import COMMAND, running
 
-# Where sessions and commands look, each with what would lead them to the real service.
+# All sources of settings, each with a value that selects the real service.
 ELSEWHERE = {
     "RESCALE_API_BASE_URL": "https://htc.rescale.com/api/v1",
     "RESCALE_API_KEY": "real-key",
+    "AWS_ENDPOINT_URL_S3": "https://s3.eu-west-1.amazonaws.com",
     "RESCALE_API_TOKEN": "real-key",
     "RESCALE_HTC_REFRESH_TOKEN": "real-token",
     "RESCALEHTC_PROFILE": "prod",
+    "RESCALEHTC_PROJECT": "theirs",
+    "RESCALEHTC_TASK": "theirs",
 }
 SHOW = "; ".join(f'echo "${{{name}-unset}}"' for name in ELSEWHERE)
 WHOAMI = [sys.executable, "-m", "rescalehtc.cli", "whoami"]
@@ -27,7 +30,7 @@ WHOAMI = [sys.executable, "-m", "rescalehtc.cli", "whoami"]
 
 @pytest.fixture
 def elsewhere(monkeypatch, empty_home):
-    """An environment, and a profile, that lead to the real service."""
+    """An environment and a profile that select the real service."""
     for name, value in ELSEWHERE.items():
         monkeypatch.setenv(name, value)
     folder = empty_home / ".config/rescalehtc"
@@ -37,11 +40,13 @@ def elsewhere(monkeypatch, empty_home):
 
 
 def test_the_list_has_every_variable_that_chooses_a_service_or_a_credential():
-    variables = variables_for("url", "key")
-    assert variables.keys() == ELSEWHERE.keys()
+    variables = variables_for("http://host/api/v1", "key")
+    assert variables.keys() == {*ELSEWHERE, "RESCALEHTC_STATUS_REFRESH_SECONDS"}
     assert {n: v for n, v in variables.items() if v} == {
-        "RESCALE_API_BASE_URL": "url",
+        "RESCALE_API_BASE_URL": "http://host/api/v1",
         "RESCALE_API_KEY": "key",
+        "RESCALEHTC_STATUS_REFRESH_SECONDS": "0.2",
+        "AWS_ENDPOINT_URL_S3": "http://host",
     }
 
 
@@ -55,6 +60,7 @@ def test_the_environment_of_an_emulator_leads_to_it(elsewhere, monkeypatch):
         done = programs.run(WHOAMI, env=environment)
         assert done.returncode == 0, done.stderr
         assert emulator.url in done.stdout
+        assert environment["RESCALEHTC_STATUS_REFRESH_SECONDS"] == "0.2"
         with emulator.session() as rescale:  # also in this process, whose variables are as before
             assert rescale.base_url == emulator.url
             assert rescale.get_bearer_token()
@@ -65,7 +71,8 @@ def test_what_it_prints_leads_a_shell_to_it(elsewhere, make_user):
     with running(make_user=make_user) as (_, user, shown):
         script = f"set -eu\n{shown}\n{SHOW}"
         done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
-        assert done.stdout.split() == [user.url, user.api_key, "unset", "unset", "unset"]
+        endpoint = user.url.removesuffix("/api/v1")
+        assert done.stdout.split() == [user.url, user.api_key, endpoint, *["unset"] * 5]
         assert done.stderr == ""
 
 
@@ -73,16 +80,17 @@ def test_what_it_prints_leads_a_shell_to_it(elsewhere, make_user):
 def test_a_command_that_it_runs_is_led_to_it(elsewhere, command):
     done = programs.run([*command, "--", "sh", "-c", f'{SHOW}; exec "$@"', "-", *WHOAMI])
     assert done.returncode == 0, done.stderr
-    url, key, *removed = done.stdout.split("\n")[:5]
+    url, key, endpoint, *removed = done.stdout.split("\n")[:8]
+    assert url == f"{endpoint}/api/v1"
     assert url.startswith("http://127.0.0.1:")
     assert key not in ("unset", "real-key")
-    assert removed == ["unset"] * 3
+    assert removed == ["unset"] * 5
     assert f"service       {url}" in done.stdout
     assert done.stderr == f"rescalehtc: using the service at {url}\n"
 
 
 def test_a_job_is_led_to_it(elsewhere):
-    """Jobs see nothing of the variables of whoever runs the emulator."""
+    """Jobs do not get the variables of the emulator's user."""
     from rescalehtc import htcjobs, htcprojects, htctasks
 
     with Emulator() as emulator, emulator.session() as rescale:
@@ -91,8 +99,8 @@ def test_a_job_is_led_to_it(elsewhere):
             *(rescale, task, "ON_DEMAND_ECONOMY", "image", 60), commands=["sh", "-c", SHOW]
         )
         assert job.wait(rescale).succeeded == 1
-        url, key, token, refresh, profile = job.get_logs(rescale)
-    assert (url, key, token, profile) == (emulator.url, "unset", "unset", "unset")
+        url, key, endpoint, token, refresh, *others = job.get_logs(rescale)
+    assert [url, key, endpoint, token, *others] == [emulator.url, *["unset"] * 6]
     assert refresh not in ("unset", "real-token")
 
 

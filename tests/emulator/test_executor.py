@@ -25,7 +25,7 @@ PATH_OF_A_JOB = [
 
 @pytest.fixture
 def time_out(user, until, monkeypatch):
-    """Run a job, and let its time be over when it has written so many lines."""
+    """Run a job, and trigger its timeout when it has written some lines."""
     clock = Clock()
     monkeypatch.setattr(executor, "time", clock)
 
@@ -158,7 +158,7 @@ def test_a_failed_job_is_run_again_until_it_succeeds(user):
     )
     assert job["status"] == "SUCCEEDED"
     assert (job["statusReason"], job["container"]["exitCode"]) == (None, 0)
-    # Each attempt starts in an empty folder; the log goes on.
+    # Each attempt starts in an empty folder. All attempts share the log.
     assert [line.strip() for line in user.log(path)] == ["1", "2", "3"]
     again = ["RUNNABLE", "STARTING", "RUNNING"]
     events = user.items(f"{path}/events")
@@ -179,7 +179,7 @@ def test_a_job_is_run_again_so_often_and_no_more(user):
 
 
 def test_a_job_that_runs_too_long_is_ended(make_user):
-    """A second of the emulator's clock is a thousandth of a real one here."""
+    """Here, an emulated second is a millisecond."""
     limit = 2 * HANG_SECONDS
     with Emulator(slots=1, clock_rate=1000) as emulator:
         user = make_user(emulator.url, emulator.api_key)
@@ -256,7 +256,7 @@ DAEMON = (
 
 @pytest.mark.parametrize("closes", ["", "os.close(1); os.close(2); "], ids=["holds", "closes"])
 def test_a_process_that_left_the_group_ends_with_its_job(user, closes):
-    """Whether it holds the job's output or not, and whatever the job's own variables are."""
+    """Even if it does not hold the job's output, with any variables of the job."""
     code = f"{sys.executable} -c '{DAEMON.format(closes)}' & until [ -e ready ]; do sleep 0.02; done; echo done"
     envs = [{"name": "RESCALE_EMULATOR_JOB", "value": "/"}]
     with subprocess.Popen(["sleep", "600"], env={"RESCALE_EMULATOR_JOB": "/"}) as other:
@@ -295,7 +295,7 @@ def test_a_daemon_that_ignores_term_ends_with_its_job_however_that_ends(
     assert not any(alive(int(pid)) for pid in user.log(path))
 
 
-def test_a_job_that_closes_its_output_goes_on(user):
+def test_a_job_that_closes_its_output_continues(user):
     job, path = user.run(["sh", "-c", "echo on; exec >&- 2>&-; sleep 0.3; exit 3"])
     assert job["container"]["exitCode"] == 3
     assert user.log(path) == ["on"]
@@ -314,7 +314,7 @@ def test_closing_the_emulator_ends_its_jobs(make_user, until):
     assert not Path(folder).parent.parent.exists()
 
 
-# ---- what a job finds
+# ---- the environment of a job
 
 
 def test_a_job_knows_which_attempt_at_it_this_is(user):
@@ -466,7 +466,7 @@ def test_lines_can_be_read_while_the_job_runs(user, until):
     user.wait(task, job_id)
 
 
-def test_a_log_comes_newest_first_unless_asked(user):
+def test_a_log_comes_newest_first_by_default(user):
     _, job = user.run(["seq", "150"])
     page = user.get(f"{job}/logs")
     assert [line["message"] for line in page["items"]] == [str(n) for n in range(150, 50, -1)]

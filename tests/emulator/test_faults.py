@@ -1,4 +1,4 @@
-"""Faults of the emulator, seen by a user who speaks plain HTTP."""
+"""Faults of the emulator, with a plain HTTP client."""
 
 import gzip
 import json
@@ -43,7 +43,7 @@ def request_head(user, method, path):
 
 
 def raw(user, path):
-    """All bytes of the answer to a GET, as they came, and whether the connection was reset."""
+    """All bytes of the response to a GET, and whether the connection was reset."""
     head = request_head(user, "GET", path)
     received = b""
     with connected(user) as connection:
@@ -102,7 +102,7 @@ def test_a_reset_connection_does_not_disturb_others(emulator, user):
 
 
 @pytest.mark.parametrize("retry_after", [7, "Wed, 21 Oct 2015 07:28:00 GMT", None])
-def test_a_status_comes_with_the_retry_after_that_was_asked_for(emulator, user, retry_after):
+def test_a_status_comes_with_the_retry_after_that_was_requested(emulator, user, retry_after):
     given = {} if retry_after is None else {"retry_after": retry_after}
     header = None if retry_after is None else str(retry_after)
     with emulator.fault("listProjects", "status_before", status=429, **given):
@@ -161,7 +161,7 @@ def test_a_delayed_answer_is_late_and_its_request_was_carried_out(emulator, user
         assert user.http.get("/htc/projects").status_code == 200
 
 
-def test_an_expired_token_is_refused_until_it_is_renewed(emulator, user):
+def test_an_expired_token_is_rejected_until_it_is_renewed(emulator, user):
     with emulator.fault("listProjects", "expire_token", times=1) as fault:
         for path in ("/htc/projects", "/htc/projects", "/auth/token/whoami"):
             assert user.http.get(path).status_code == 401
@@ -254,6 +254,38 @@ def test_a_preempted_job_with_retries_is_run_again(emulator, user, task, until):
     assert statuses.count("RUNNING") == 2
 
 
+# ---- jobs out of memory, and jobs that start slowly
+
+
+def test_a_job_with_less_memory_than_it_needs_is_killed(emulator, user, task, until):
+    with emulator.fault("*", "out_of_memory", seconds=0, memory_mib=2000) as fault:
+        (small,) = user.submit(task, ["sleep", "600"], maxMemory=1999)
+        (enough,) = user.submit(task, ["true"], maxMemory=2000)
+        job = user.wait(task, small)
+        assert (job["status"], job["failureCode"]) == ("FAILED", "ErrorNotEnoughMemory")
+        assert job["container"]["exitCode"] == 137
+        assert user.wait(task, enough)["status"] == "SUCCEEDED"
+        assert fault.count == 1
+
+
+def test_a_job_out_of_memory_with_retries_is_run_again(emulator, user, task, until):
+    with emulator.fault("*", "out_of_memory", seconds=0, times=1):
+        code = 'test "$AWS_BATCH_JOB_ATTEMPT" = 2 || sleep 600'
+        (job_id,) = user.submit(task, ["sh", "-c", code], retries=1, maxMemory=4)
+        assert user.wait(task, job_id)["status"] == "SUCCEEDED"
+
+
+def test_a_slow_start_keeps_a_job_starting_until_it_is_cancelled(emulator, user, task, until):
+    with emulator.fault("*", "slow_start", seconds=HANG_SECONDS, times=1) as fault:
+        (slow,) = user.submit(task, ["true"])
+        until(lambda: fault.count == 1, "it was struck")
+        assert user.job(task, slow)["status"] == "STARTING"
+        (next_one,) = user.submit(task, ["true"])
+        assert user.wait(task, next_one)["status"] == "SUCCEEDED"
+        user.http.post(f"{task}/jobs/cancel")
+        assert user.wait(task, slow)["statusReason"] == "cancelled by user"
+
+
 # ---- which requests are struck
 
 
@@ -274,7 +306,7 @@ def test_uploads_can_be_struck(emulator, user, task):
     assert put(url, b"x").status_code == 200
 
 
-def test_the_fault_that_was_asked_for_first_comes_first(emulator, user):
+def test_the_fault_that_was_requested_first_comes_first(emulator, user):
     with (
         emulator.fault("listProjects", "status_before", status=500, times=1) as first,
         emulator.fault("*", "status_before", status=502, times=1) as second,
@@ -314,7 +346,7 @@ def test_threads_that_meet_a_fault_are_struck_exactly_as_often_as_it_says(emulat
     assert statuses.count(200) == 50
 
 
-def test_a_fault_may_be_asked_for_before_the_emulator_runs(make_user):
+def test_a_fault_may_be_requested_before_the_emulator_runs(make_user):
     emulator = Emulator(slots=1)
     fault = emulator.fault("listProjects", "status_before", times=1)
     with emulator:
@@ -323,7 +355,7 @@ def test_a_fault_may_be_asked_for_before_the_emulator_runs(make_user):
         assert fault.count == 1
 
 
-def test_a_session_tells_of_a_reset_in_the_exception_tree(emulator):
+def test_a_session_reports_a_reset_in_the_exception_tree(emulator):
     with (
         emulator.session() as rescale,
         emulator.fault("*", "reset_before"),
@@ -332,7 +364,7 @@ def test_a_session_tells_of_a_reset_in_the_exception_tree(emulator):
         htcprojects.get_projects(rescale)
 
 
-# ---- what is asked for wrongly
+# ---- invalid arguments
 
 
 @pytest.mark.parametrize(
@@ -345,20 +377,23 @@ def test_a_session_tells_of_a_reset_in_the_exception_tree(emulator):
         ("submitJobs", "delay", {"probability": 0}, "probability must be above 0"),
         ("submitJobs", "delay", {"probability": 1.5}, "at most 1"),
         ("submitJobs", "delay", {"probability": float("nan")}, "probability"),
-        ("submitJobs", "delay", {"seconds": -1}, "seconds must be a number, at least 0"),
+        ("submitJobs", "delay", {"seconds": -1}, "seconds must be a number of at least 0"),
         ("submitJobs", "delay", {"seconds": float("nan")}, "seconds"),
         ("submitJobs", "delay", {"status": 500}, "status is for status_before"),
         ("submitJobs", "status_after", {"status": 200}, "400 to 599"),
         ("submitJobs", "status_after", {"retry_after": "1\r\nX: y"}, "retry_after must be"),
         ("submitJobs", "status_after", {"field": "x"}, "field is for nulls and unknown"),
         ("submitJobs", "preempt", {}, "write '*'"),
+        ("submitJobs", "slow_start", {}, "write '*'"),
+        ("*", "preempt", {"memory_mib": 5}, "memory_mib is for out_of_memory"),
+        ("*", "out_of_memory", {"memory_mib": 0}, "memory_mib must be at least 1"),
         ("submitJobs", "repeat_next", {}, "operations that list, not submitJobs"),
         ("getToken", "expire_token", {}, "take a bearer token, not getToken"),
         ("upload", "expire_token", {}, "take a bearer token, not upload"),
-        ("submitJobs", "delay", {"tims": 1}, "there is no 'tims': options are times"),
+        ("submitJobs", "delay", {"tims": 1}, "unknown option 'tims': options are times"),
     ],
 )
-def test_a_fault_that_makes_no_sense_is_refused_with_what_would(
+def test_a_fault_that_makes_no_sense_is_rejected_with_what_would(
     emulator, operation, kind, options, said
 ):
     with pytest.raises(ValueError) as refused:
@@ -381,6 +416,11 @@ def test_a_fault_that_makes_no_sense_is_refused_with_what_would(
             *("*", "preempt"),
             {"seconds": 0.5, "probability": 0.1},
         ),
+        (
+            "*:out_of_memory:seconds=0:memory_mib=2000",
+            *("*", "out_of_memory"),
+            {"seconds": 0.0, "memory_mib": 2000},
+        ),
         ("*:status_after:retry_after=4", "*", "status_after", {"retry_after": 4}),
     ],
 )
@@ -401,7 +441,7 @@ def test_every_kind_has_its_line_in_the_docstring():
         *("submitJobs:delay:times=0", "submitJob:delay", "*:delay:color=red", "*:delay:seconds="),
     ],
 )
-def test_a_bad_text_is_told_on_one_screen_with_status_2(text, monkeypatch, capsys):
+def test_a_bad_text_is_reported_on_one_screen_with_status_2(text, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["rescalehtc.emulator", "--fault", text, "--", "true"])
     with pytest.raises(SystemExit) as info:
         main()
@@ -411,7 +451,7 @@ def test_a_bad_text_is_told_on_one_screen_with_status_2(text, monkeypatch, capsy
     assert len(shown.splitlines()) < 24
 
 
-def test_faults_are_asked_for_on_the_command_line():
+def test_faults_are_requested_on_the_command_line():
     code = (
         "import httpx, os, json; key = {'Authorization': 'Token ' + os.environ['RESCALE_API_KEY']};"
         "url = os.environ['RESCALE_API_BASE_URL'] + '/auth/whoami';"

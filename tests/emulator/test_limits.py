@@ -1,4 +1,4 @@
-"""Limits of projects and of the workspace, and the jobs that they hold back."""
+"""Limits of projects and of the workspace, and the jobs that wait because of them."""
 
 import time
 
@@ -23,7 +23,7 @@ def project(user):
 
 @pytest.fixture
 def make_task(user, project):
-    """Make tasks whose jobs are cancelled in the end."""
+    """Create tasks whose jobs are cancelled at the end."""
     tasks = []
 
     def make(in_project=project):
@@ -58,7 +58,7 @@ def stays(condition):
     return True
 
 
-# ---- setting them
+# ---- setting limits
 
 
 def test_a_limit_is_set_by_role_changed_and_deleted(user, project):
@@ -135,7 +135,7 @@ def test_the_workspace_has_a_limit_when_it_was_given_one(emulator, user):
         emulator.set_workspace_limit(-1)
 
 
-# ---- what they do
+# ---- effects of limits
 
 
 def test_jobs_wait_for_virtual_cpus_and_start_when_others_end(user, project, make_task, until):
@@ -179,7 +179,7 @@ def test_the_lowest_limit_counts(user, project, make_task, until):
     assert stays(lambda: running(user, task) == 1)
 
 
-def test_a_job_above_the_limit_waits_and_blocks_nobody(user, project, make_task, until):
+def test_a_job_above_the_limit_waits_and_does_not_block_others(user, project, make_task, until):
     task = make_task()
     set_limit(user, project, 4)
     (big,) = user.submit(task, HOLD, maxVCpus=5)

@@ -1,4 +1,4 @@
-"""`python -m rescalehtc.emulator`, in a process of its own."""
+"""`python -m rescalehtc.emulator`, in its own process."""
 
 import os
 import signal
@@ -82,7 +82,7 @@ def failure(*arguments):
     return done.returncode, done.stderr
 
 
-def test_a_port_that_is_taken_is_told_in_one_line():
+def test_a_port_that_is_taken_is_reported_in_one_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, said = failure("--port", taken.getsockname()[1])
     assert code == 1
@@ -90,7 +90,7 @@ def test_a_port_that_is_taken_is_told_in_one_line():
     assert "can't listen on 127.0.0.1" in said
 
 
-def test_a_folder_in_use_or_unusable_is_told_in_one_line(tmp_path, make_user):
+def test_a_folder_in_use_or_unusable_is_reported_in_one_line(tmp_path, make_user):
     with running("--data", tmp_path / "data", make_user=make_user):
         code, said = failure("--data", tmp_path / "data")
         assert code == 1
@@ -100,7 +100,7 @@ def test_a_folder_in_use_or_unusable_is_told_in_one_line(tmp_path, make_user):
     code, said = failure("--data", tmp_path / "file" / "below")
     assert code == 1
     assert said.count("\n") == 1
-    assert "can't keep data in" in said
+    assert "can't store data in" in said
 
 
 def test_a_command_runs_with_the_address_and_the_key_and_its_status_is_returned(monkeypatch):
@@ -131,25 +131,25 @@ def test_a_signal_ends_the_command_too():
 
 
 @pytest.mark.parametrize("arguments", [["--slots", "0"], ["--port", "x"], ["--port", "65536"]])
-def test_an_argument_that_cannot_be_right_is_refused(arguments):
+def test_an_argument_that_is_invalid_is_rejected(arguments):
     code, said = failure(*arguments)
     assert code == 2
     assert arguments[0] in said
 
 
-def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(tmp_path):
+def test_a_folder_with_something_else_in_it_is_rejected_and_not_changed(tmp_path):
     case = tmp_path / "project" / "jobs" / "case.txt"
     case.parent.mkdir(parents=True)
     case.write_text("mine")
     code, said = failure("--data", tmp_path / "project", "--", "true")
     assert code == 1
-    assert "holds something else" in said
+    assert "contains other files" in said
     assert case.read_text() == "mine"
     assert not (tmp_path / "project" / "lock").exists()
 
 
 @pytest.mark.parametrize("others", [(), ("other",)])
-def test_a_file_that_happens_to_be_called_lock_is_left_alone(tmp_path, others):
+def test_a_file_that_happens_to_be_called_lock_is_not_changed(tmp_path, others):
     for name in ("lock", *others):
         (tmp_path / name).write_text("mine")
     assert failure("--data", tmp_path, "--", "true")[0] == 1
@@ -160,7 +160,7 @@ def test_a_file_that_happens_to_be_called_lock_is_left_alone(tmp_path, others):
     ("option", "said"),
     [("--port=x", "0 to 65535"), ("--slots=0", "at least 1"), ("--max-log-bytes=0", "at least 1")],
 )
-def test_a_wrong_option_is_told_in_words(option, said):
+def test_a_wrong_option_is_reported_in_words(option, said):
     code, told = failure(option)
     assert code == 2
     assert said in told

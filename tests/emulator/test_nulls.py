@@ -1,4 +1,4 @@
-"""A field without a value is left out, unless the service sends null there."""
+"""A field without a value is omitted, unless the service sends null."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SCHEMAS: dict[str, Any] = SPEC.raw["components"]["schemas"]
 OPERATIONS = {operation.operation_id: operation for operation in SPEC.operations}
 
-# Where clients have met null, and nowhere else.
+# Exactly the fields in which clients have received null.
 NULLABLE = {
     "HTCJob": {
         *("completedAt", "startedAt", "statusReason", "failureCode", "container", "instanceId"),
@@ -77,7 +77,7 @@ ALL = {
 EMPTY_BUT_FOR_NAMES = {"projectName": "p", "projectDescription": ""}
 POLICY = {"archiveAfter": 0, "deleteAfter": 0}
 
-# What the operations that take one are given.
+# The bodies for operations that take one.
 BODIES: dict[str, list[Any]] = {
     "createProject": [
         EMPTY_BUT_FOR_NAMES,
@@ -105,7 +105,7 @@ LAST = (
 
 
 def problems(schema: dict[str, Any], value: Any, place: str) -> list[str]:
-    """Where a value is not what the description says, read as strictly as can be."""
+    """The location of a value that violates the description, checked strictly."""
     schema = SPEC.resolve(schema)
     if value is None:
         return [] if is_nullable(schema) else [f"{place} is null"]
@@ -127,7 +127,7 @@ def problems(schema: dict[str, Any], value: Any, place: str) -> list[str]:
 
 
 class Caller:
-    """Calls operations by their ids, and checks every answer."""
+    """Calls operations by their ids, and checks every response."""
 
     def __init__(self, user: User, **path: object) -> None:
         self.user = user
@@ -204,7 +204,7 @@ ENDINGS: dict[str, Ending | None] = {
 
 
 def advance(store: Store, task_id: str, state: str) -> None:
-    """Bring the only job that waits, which is this task's, into a state."""
+    """Bring the only waiting job, which belongs to this task, into a state."""
     ending = ENDINGS[state]
     if state == "submitted":
         return
@@ -226,7 +226,7 @@ def advance(store: Store, task_id: str, state: str) -> None:
 def test_in_every_state_of_a_job_null_is_only_where_the_service_sends_it(
     tmp_path: Path, make_user: Callable[[str, str], User], until: Callable[..., Any]
 ) -> None:
-    """The emulator's only slot is taken; its store is given the states one after the other."""
+    """The emulator's only slot is in use, and the test sets the states in its store."""
     with Emulator(slots=1, data=tmp_path) as emulator, Store(tmp_path / "state.sqlite3") as store:
         user = make_user(emulator.url, emulator.api_key)
         task = user.new_task()
@@ -235,7 +235,7 @@ def test_in_every_state_of_a_job_null_is_only_where_the_service_sends_it(
 
         caller = Caller(user, projectId=user.project()["projectId"])
         seen: set[str] = set()
-        for state in [*ENDINGS][::-1]:  # the job that goes on waiting comes last
+        for state in [*ENDINGS][::-1]:  # the job that keeps waiting comes last
             for request in (LITTLE, {**ALL, "regions": ["AWS_US_EAST_1"]}):
                 caller.path |= {
                     "taskId": caller.call("createTask", *BODIES["createTask"])["taskId"]

@@ -1,4 +1,4 @@
-"""Archived tasks, and policies that archive and delete tasks by themselves."""
+"""Archived tasks, and policies that archive and delete tasks automatically."""
 
 import json
 import sqlite3
@@ -53,7 +53,7 @@ def set_status(user, task, status):
 
 
 def change(data, table, key, name, alter):
-    """Change a record behind the emulator's back."""
+    """Change a record directly in the store."""
     connection = sqlite3.connect(data / "state.sqlite3")
     with connection:
         found = connection.execute(f"SELECT record FROM {table} WHERE {key} = ?", (name,))
@@ -69,12 +69,12 @@ def ago(**past):
 
 
 def used(data, task, **past):
-    """Let a task's last use be so long ago."""
+    """Set the time since a task's last use."""
     name = task.rpartition("/")[2]
     change(data, "tasks", "id", name, lambda record: record.update(lastActiveAt=ago(**past)))
 
 
-# ---- by hand
+# ---- manually
 
 
 def test_a_task_is_archived_and_made_active_again(user, task):
@@ -226,7 +226,7 @@ def test_hours_pass_as_fast_as_the_clock(make_user, until):
     with Emulator(slots=1, clock_rate=7200) as emulator:
 
         def ask(method, path, **arguments):
-            """Each time with a new token: they live for three seconds here, if that is enough."""
+            """With a new token each time, because tokens expire after three seconds here."""
 
             def accepted():
                 user = make_user(emulator.url, emulator.api_key)

@@ -1,4 +1,4 @@
-"""What outlives the emulator, with `data` given."""
+"""Persistent state with `data`."""
 
 import sqlite3
 
@@ -64,9 +64,9 @@ def test_the_keys_are_readable_by_their_owner_only(tmp_path):
     assert (tmp_path / "data").stat().st_mode & 0o077 == 0
 
 
-def test_a_folder_that_cannot_be_used_is_told(tmp_path):
+def test_a_folder_that_cannot_be_used_is_reported(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(HtcFileError, match="can't keep data in"):
+    with pytest.raises(HtcFileError, match="can't store data in"):
         Emulator(data=tmp_path / "file").__enter__()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "state.sqlite3").write_text("this is no database" * 100)
@@ -75,7 +75,7 @@ def test_a_folder_that_cannot_be_used_is_told(tmp_path):
 
 
 def test_a_submission_that_cannot_be_written_is_not_acknowledged(tmp_path, make_user):
-    """Half of a submission is none, and the emulator goes on."""
+    """A partial submission is discarded, and the emulator continues."""
     with Emulator(data=tmp_path, slots=1) as emulator:
         user = make_user(emulator.url, emulator.api_key)
         task = user.new_task()
@@ -93,7 +93,7 @@ def test_a_submission_that_cannot_be_written_is_not_acknowledged(tmp_path, make_
         assert user.wait(task, job_id)["status"] == "SUCCEEDED"
 
 
-# As an emulator wrote them that sent null for whatever had no value.
+# Records of an emulator that sent null for every missing value.
 OLDER_RECORDS = """
 UPDATE projects SET record = json_set(record,
     '$.containerRegistry', 'registry.emulator.invalid/' || id,
@@ -138,7 +138,7 @@ def test_records_of_an_older_emulator_are_answered_in_the_new_form(tmp_path, mak
 
 
 def test_what_an_older_emulator_kept_is_taken_over(tmp_path, make_user):
-    """The layout that had no limits and no groups."""
+    """The layout without limits and groups."""
     with Emulator(data=tmp_path, slots=1) as emulator:
         user = make_user(emulator.url, emulator.api_key)
         emulator.set_workspace_limit(0)

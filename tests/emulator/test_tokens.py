@@ -21,7 +21,7 @@ def test_a_token_gives_back_its_claims_and_the_users():
     assert claims["exp"] - claims["iat"] == BEARER_SECONDS == tokens.bearer_seconds
 
 
-def test_a_token_of_another_use_another_key_or_none_is_refused():
+def test_a_token_of_another_use_another_key_or_none_is_rejected():
     tokens = Tokens(KEY, 1.0)
     refresh = tokens.issue({}, "refresh")
     assert tokens.read(refresh, "refresh")["tokenUse"] == "refresh"

@@ -1,7 +1,7 @@
-"""The emulator answers what the vendor's command line sends, as strictly as that reads it.
+"""The emulator works with the vendor's command line, which parses responses strictly.
 
-It ends with an error at a null or another JSON type than it expects, skips fields that it does
-not know, and takes fields that are left out. The requests were recorded from it.
+It fails if a value is null or has an unexpected JSON type, ignores unknown fields, and accepts
+missing fields. The requests were recorded from it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from .conftest import User
 
-# ---- what it can read
+# ---- strict parsing
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
@@ -38,7 +39,7 @@ class Null:
 
 @dataclass(frozen=True)
 class Map:
-    """An object with any names."""
+    """An object with arbitrary names."""
 
     shape: Any
 
@@ -166,7 +167,7 @@ def page(item: Any) -> Any:
 
 
 def unreadable(shape: Any, value: Any, place: str = "") -> list[str]:
-    """What a strict reader can't read."""
+    """The values that a strict parser rejects."""
     match shape:
         case None:
             return []
@@ -200,7 +201,7 @@ def test_the_reader_is_strict(shape: Any, value: Any) -> None:
     assert unreadable(shape, value)
 
 
-# ---- what it sends
+# ---- recorded requests
 
 JOBS = [
     {
@@ -232,7 +233,7 @@ TASKS = "/htc/projects/{p}/tasks"
 PATH = TASKS + "/{t}"
 REGISTRY = "/htc/projects/{p}/container-registry"
 
-# Method, path with query as sent, body, status, and what is read of the answer.
+# Method, path with query, body, status, and the parsed part of the response.
 REQUESTS: list[tuple[str, str, object, int, Any]] = [
     ("GET", "/auth/token", None, 200, TOKEN),
     ("GET", "/auth/whoami", None, 200, WHOAMI),
@@ -294,7 +295,7 @@ REQUESTS: list[tuple[str, str, object, int, Any]] = [
 
 @pytest.fixture
 def ids(user: User) -> dict[str, str]:
-    """Of a project, its task, a job that ended, and the workspace."""
+    """A project, its task, an ended job, and the workspace."""
     task = user.new_task()
     user.send_batch(task, *JOBS)
     user.wait_for_all(task)
@@ -307,7 +308,7 @@ def ids(user: User) -> dict[str, str]:
 def test_every_request_of_it_is_answered_as_it_reads_it(
     user: User, ids: dict[str, str], emulator: Emulator
 ) -> None:
-    """One after the other through one connection, bytes as they were sent."""
+    """The recorded bytes, one request after the other on one connection."""
     address = urlsplit(emulator.url)
     with closing(HTTPConnection(address.netloc, timeout=60)) as connection:
         for method, target, body, status, shape in REQUESTS:
@@ -336,7 +337,7 @@ def test_every_request_of_it_is_answered_as_it_reads_it(
 
 
 @pytest.mark.parametrize("path", ["/auth/token", "/auth/whoami"])
-def test_a_wrong_key_is_refused_with_json(user: User, path: str) -> None:
+def test_a_wrong_key_is_rejected_with_json(user: User, path: str) -> None:
     answer = user.http.get(path, headers={"Authorization": "Token wrong"})
     assert answer.status_code == 401
     assert answer.headers["Content-Type"] == "application/json"
@@ -352,7 +353,7 @@ def test_its_features_are_an_object(user: User) -> None:
 def test_next_is_an_address_and_the_source_of_page_index(
     user: User, ids: dict[str, str], listing: str
 ) -> None:
-    """Followed either way, with its own parameters sent again, a listing is whole."""
+    """A listing is complete with both ways of paging, with the parameters repeated."""
     for _ in range(2):
         user.new_task()
     paths = {
@@ -382,7 +383,7 @@ def test_next_is_an_address_and_the_source_of_page_index(
     assert by_address == by_index == whole
 
 
-# ---- what its tutorial relies on
+# ---- requirements of its tutorial
 
 
 def test_a_tutorial_finds_the_tasks_folder_and_the_users_groups(user: User) -> None:
@@ -391,10 +392,13 @@ def test_a_tutorial_finds_the_tasks_folder_and_the_users_groups(user: User) -> N
     user.wait(task, job_id)
     (folder,) = user.log(f"{task}/jobs/{job_id}")
     token = user.get(f"{task}/storage/token/AWS_US_EAST_1")
-    assert token["storagePath"] == f"file://{folder}"
-    assert user.get(f"{task}/storage/token")["storagePath"] == f"file://{folder}"
+    bucket, _, key = token["storagePath"].removeprefix("s3://").partition("/")
+    assert bucket
+    assert key.endswith("/")
+    assert Path(folder).name in key
+    assert user.get(f"{task}/storage/token")["storagePath"] == token["storagePath"]
     (store,) = user.get(f"{task}/storage/tokens")["regionStores"]
-    assert store["storagePath"] == f"file://{folder}"
+    assert store["storagePath"] == token["storagePath"]
     project = task.partition("/tasks/")[0]
     assert "storagePath" not in user.get(f"{project}/storage/token")
     assert {*token["credentials"]} == {
@@ -426,7 +430,7 @@ def test_an_address_of_a_registry_and_a_name_are_an_image(user: User) -> None:
 def test_a_tutorial_follows_a_group_to_its_end(
     user: User, until: Callable[[Callable[[], Any], str], Any]
 ) -> None:
-    """The counts of a group have every status, also those of no job."""
+    """The counts of a group have every status, even without jobs."""
     task = user.new_task()
     path = f"{task}/group-summary-statistics?group=sweep"
 

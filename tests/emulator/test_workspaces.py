@@ -1,4 +1,4 @@
-"""What the clouds offer, computing environments, and changes of a project."""
+"""Regions, computing environments, and changes of a project."""
 
 import pytest
 
@@ -158,7 +158,7 @@ def test_a_projects_regions_are_changed_and_kept_ones_keep_their_storage(user):
 
 
 @pytest.mark.parametrize("place", ["computeSettings", "storageSettings"])
-def test_regions_that_are_not_there_are_refused_in_settings_too(user, place):
+def test_regions_that_are_not_there_are_rejected_in_settings_too(user, place):
     setting = {"computeSettings": {}, "storageSettings": {}}
     setting[place] = {f"{place.removesuffix('Settings')}Region": "AWS_MOON_1"}
     assert new_project(user, regionSettings=[setting]).status_code == 400

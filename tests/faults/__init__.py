@@ -1,1 +1,1 @@
-"""What the promises of docs/reliability.md are proved with; each test is a row of its table."""
+"""The tests of the guarantees in docs/reliability.md. Each test is a row of its tables."""

@@ -1,4 +1,4 @@
-"""What the scripted service keeps of submissions, whatever it answers."""
+"""The submissions that the scripted service stores, regardless of its response."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SUBMIT = "POST /htc/projects/p/tasks/t/jobs/batch"
 JOBS = "GET /htc/projects/p/tasks/t/jobs"
-# As arguments of create_job_batch, and as a submit request; secrets are in both.
+# The arguments of create_job_batch, and the same submit request. Both contain secrets.
 BATCH: dict[str, Any] = {
     "batch_size": 3,
     "priority": "ON_DEMAND_ECONOMY",
@@ -58,7 +58,7 @@ class Books:
         wire.on(JOBS, computed(self._listed))
 
     def take(self, asked: Asked, jobs_of_each: int | None = None) -> list[dict[str, Any]]:
-        """Make the jobs of a submission, or only some of each batch; return the answer."""
+        """Create the jobs of a submission, or only some of each batch. Return the response."""
         answered: list[dict[str, Any]] = []
         ids = {"projectId": "p", "taskId": "t", "group": asked.query.get("group", [None])[0]}
         for request in asked.json:
@@ -72,7 +72,7 @@ class Books:
         return answered
 
     def add(self, job_id: str, group: str | None, definition: dict[str, Any]) -> None:
-        """Make a job, in nobody's or somebody else's name."""
+        """Create a job without a mark, or with the mark of another submission."""
         traits = {
             name: definition[name]
             for name in ("imageName", "commands", "maxVCpus", "maxMemory", "architecture", "envs")
@@ -85,7 +85,7 @@ class Books:
             self.jobs.append({"jobUUID": job_id, "group": group, "status": "RUNNING", **traits})
 
     def taken(self, then: Step | None = None, jobs_of_each: int | None = None) -> Step:
-        """Take a submission, and answer as one should or do something else."""
+        """Accept a submission, and respond normally or run another step."""
 
         def step(connection: socket.socket, asked: Asked) -> object:
             answered = self.take(asked, jobs_of_each)
@@ -98,7 +98,7 @@ class Books:
 
     @property
     def submissions(self) -> int:
-        """How often something was submitted."""
+        """The number of submissions."""
         return len(self._wire.asked_for(SUBMIT))
 
     def _listed(self, asked: Asked) -> Step:

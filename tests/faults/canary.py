@@ -1,7 +1,7 @@
-"""Secrets that are planted wherever one can be, and a look at all that is told.
+"""Secrets in all possible places, and a search for them in all output.
 
-Each test of this folder runs with logging at DEBUG; whatever it catches with `caught`, and
-whatever was logged or warned of, is searched for them when it is over.
+Each test of this folder runs with logging at DEBUG. At its end, all exceptions that it caught with
+`caught`, all log records and all warnings are searched for the secrets.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ HERE = str(Path(__file__).parent.parent)
 PACKAGE = str(Path(__file__).parent.parent.parent / "rescalehtc")
 
 told: list[tuple[str, str | bytes]] = []
-"""What was told in the test that runs: where, and what."""
+"""The output of the current test: its source and its text."""
 
 
 @contextmanager
 def caught(kind: type[E], match: str | None = None) -> Iterator[ExceptionInfo[E]]:
-    """As pytest.raises; all that the exception tells is noted."""
+    """Like pytest.raises, but records all texts of the exception."""
     with pytest.raises(kind, match=match) as info:
         yield info
     note(info.value)
 
 
 def note(error: BaseException) -> None:
-    """Note all that an exception and those behind it tell."""
+    """Record all texts of an exception and its causes."""
     for one in _with_those_behind(error, set()):
         name = type(one).__name__
         told.extend((f"{name}: {what}", text) for what, text in _told_by(one))
 
 
 def leaks() -> list[str]:
-    """Where a secret was told, with some of what stands around it."""
+    """The places that contain a secret, with some context."""
     found: list[str] = []
     for where, text in told:
         text = text.decode("latin-1") if isinstance(text, bytes) else text
@@ -86,7 +86,7 @@ def _told_by(error: BaseException) -> Iterator[tuple[str, str | bytes]]:
         yield "pickle", pickle.dumps(error)
     summary = traceback.TracebackException.from_exception(error, capture_locals=True)
     for frame in summary.stack:
-        # An exception of ours leads through nobody else's frames but the caller's.
+        # The traceback of our exceptions contains only frames of the caller.
         ours = frame.filename.startswith(PACKAGE)
         theirs = not frame.filename.startswith(HERE) and isinstance(error, HtcException)
         if ours or theirs:

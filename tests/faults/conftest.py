@@ -1,4 +1,4 @@
-"""Fixtures: the server of raw bytes, a session with it, secrets in all of it."""
+"""Fixtures: the server of raw bytes, and a session connected to it, with secrets."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def no_secret_is_told(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> Iterator[None]:
-    """No secret is in what any test of this folder logs, prints or catches.
+    """No log record, output or exception in this folder's tests contains a secret.
 
     A warning is an exception in all tests.
     """
     canary.told.clear()
     caplog.set_level(logging.DEBUG)
     yield
-    # Hypothesis tells of the values that it tries, not of those of this package.
+    # Hypothesis logs the values that it tries, which do not come from this package.
     logged = [r for r in caplog.get_records("call") if not r.name.startswith("hypothesis")]
     canary.told.extend(("log", repr(vars(record)) + record.getMessage()) for record in logged)
     canary.told.extend(("output", text) for text in capfd.readouterr())
@@ -48,7 +48,7 @@ def no_secret_is_told(
 
 @pytest.fixture(autouse=True)
 def interruptible() -> Iterator[None]:
-    """Ctrl-C is heeded, also where the tests run in the background, which ignores it."""
+    """Handle Ctrl-C, even if the tests run in the background, where it is ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -63,7 +63,7 @@ def wire() -> Iterator[Wire]:
 
 @pytest.fixture
 def rescale(wire: Wire) -> Iterator[HtcSession]:
-    """A session that loses no time."""
+    """A session with short waits."""
     with session(wire.url) as rescale:
         yield rescale
 
@@ -86,13 +86,13 @@ def session(url: str, **settings: float) -> HtcSession:
 
 
 def note_hook(info: RequestInfo | ResponseInfo) -> None:
-    """Note all that a hook is told."""
+    """Record all arguments of hooks."""
     canary.told.append(("hook", repr(vars(info))))
     if isinstance(info, ResponseInfo) and info.error:
         canary.note(info.error)
 
 
 def limit_bodies(rescale: HtcSession, max_body_bytes: int) -> None:
-    """Let a session receive no larger bodies."""
+    """Limit the size of bodies that a session accepts."""
     rescale.close()
     rescale.client.io = BlockingIo(Transport(max_body_bytes))

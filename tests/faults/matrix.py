@@ -1,4 +1,4 @@
-"""The rows of the table in docs/reliability.md: tests, with what they are about."""
+"""The rows of the tables in docs/reliability.md, one per test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ F = TypeVar("F", bound="Callable[..., object]")
 
 
 class Row(NamedTuple):
-    """A fault, where it strikes, and what is to be expected."""
+    """A fault, the affected calls, and the expected result."""
 
     fault: str
     place: str
@@ -24,7 +24,7 @@ rows: list[Row] = []
 
 
 def row(fault: str, place: str, expected: str) -> Callable[[F], F]:
-    """Say what a test is a proof of."""
+    """Add the table row of a test."""
 
     def add(test: F) -> F:
         rows.append(Row(fault, place, expected, test.__module__, test.__name__))

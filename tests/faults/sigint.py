@@ -1,6 +1,6 @@
-"""A program that gets SIGINT at random moments, as from Ctrl-C: `python -m tests.faults.sigint`.
+"""A program that receives SIGINT at random moments: `python -m tests.faults.sigint`.
 
-It is a process of its own, because a KeyboardInterrupt that leaves a test ends pytest.
+It runs in its own process, because an uncaught KeyboardInterrupt would end pytest.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ LOG = "GET /htc/projects/p/tasks/t/jobs/j/logs"
 
 
 class Interrupts:
-    """Interrupts calls as SIGINT does, at a moment that a timer chooses.
+    """Interrupts calls with SIGINT, at a moment that a timer determines.
 
     Attributes:
-        figures: What became of the calls.
+        figures: The counts of the calls' outcomes.
     """
 
     def __init__(self, seed: int) -> None:
@@ -51,20 +51,20 @@ class Interrupts:
         self._chance = random.Random(seed)
         self._is_armed = self._is_second_left = False
         self._dropped: list[object] = []
-        # What is raised while an object is finalized, the interpreter drops.
+        # The interpreter drops exceptions that are raised while an object is finalized.
         sys.unraisablehook = self._dropped.append
 
     def during(self, call: Callable[[], object], seconds: float) -> object:
-        """Interrupt a call, once or twice, at a random moment of the time that it takes.
+        """Interrupt a call, once or twice, at a random moment.
 
         Returns:
-            What it returned; None if it was interrupted.
+            The return value of the call. None if it was interrupted.
         """
         self._dropped.clear()
         returned: object = None
         caught = 0
         self._is_second_left = self._chance.random() < 0.3
-        # Where there is no second one: the handler that SIGINT has in every program.
+        # Without a second one, use the default handler of SIGINT.
         handler = self._interrupt_twice if self._is_second_left else signal.default_int_handler
         signal.signal(signal.SIGALRM, handler)
         self._is_armed = True
@@ -87,7 +87,7 @@ class Interrupts:
         return returned
 
     def _stop(self) -> bool:
-        """Let none come after this; return whether one came that did not prevent this."""
+        """Stop interrupts. Return whether one was raised before."""
         left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
         was_armed, self._is_armed = self._is_armed, False
         return was_armed and left == 0
@@ -106,7 +106,7 @@ def scripted(wire: Wire) -> None:
 
 
 def calls_of(wire: Wire, rescale: HtcSession) -> dict[str, Callable[[str], object]]:
-    """Calls that return the name they are given."""
+    """Calls that return the name that they are passed."""
     task = HtcTask(
         {"projectId": "p", "taskId": "t"}, HtcProject({"projectId": "p", "regions": ["AWS"]})
     )
@@ -160,7 +160,7 @@ def calls_of(wire: Wire, rescale: HtcSession) -> dict[str, Callable[[str], objec
 
 
 def interrupt(count: int, seed: int, tls: ssl.SSLContext | None) -> Counter[str]:
-    """Interrupt calls of a session that another thread uses too; after each one it must work."""
+    """Interrupt calls of a session that another thread also uses. It must still work after each."""
     interrupts = Interrupts(seed)
     with Wire(tls) as wire, session(wire.url) as rescale:
         scripted(wire)

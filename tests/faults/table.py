@@ -1,4 +1,4 @@
-"""The rows as tables of docs/reliability.md: `python -m tests.faults.table` writes them."""
+"""The tables of docs/reliability.md: `python -m tests.faults.table` writes them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ SUBJECTS = {
     "input": "Hostile or broken input",
     "threads": "Threads and forks",
     "interrupts": "Interrupts",
+    "files": "Files",
     "secrets": "Secrets",
     "echoes": "Secrets that the service repeats",
 }
 
 
 def text() -> str:
-    """The tables, with a heading each."""
+    """The tables, each with a heading."""
     for subject in SUBJECTS:
         importlib.import_module(f"{__package__}.test_{subject}")
     unique = {(row.module.rpartition(".")[2], row.test): row for row in rows}
@@ -42,7 +43,7 @@ def text() -> str:
 
 
 def with_tables(page: str) -> str:
-    """The page with the tables of today."""
+    """The page with the current tables."""
     return MARKS.sub(lambda marks: f"{marks[1]}{text()}{marks[2]}", page)
 
 

@@ -1,4 +1,4 @@
-"""Connections never mix up answers, and what a proxy refuses was not sent."""
+"""Connections never mix up responses, and a request that a proxy refuses was not sent."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Wire]:
         yield server
 
 
-# ---- leftovers
+# ---- extra bytes
 
 STALE = {
     "429": answer(status=429).encoded(),
@@ -83,7 +83,9 @@ FRAMINGS = {
 }
 
 
-@row("bytes follow an answer, in the same piece", "every request", "never part of another answer")
+@row(
+    "extra bytes in the same chunk as a response", "every request", "never part of another response"
+)
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize("leftover", STALE.values(), ids=STALE.keys())
 def test_leftovers(server: Wire, task: HtcTask, leftover: bytes, framing: str) -> None:
@@ -104,7 +106,7 @@ def test_leftovers(server: Wire, task: HtcTask, leftover: bytes, framing: str) -
             spoiled.add(asked.connection)
 
 
-@row("bytes arrive on an idle connection", "every request", "never part of another answer")
+@row("bytes on an idle connection", "every request", "never part of another response")
 @pytest.mark.parametrize("leftover", STALE.values(), ids=STALE.keys())
 def test_late_leftovers(server: Wire, leftover: bytes) -> None:
     sent = threading.Event()
@@ -122,7 +124,7 @@ def test_late_leftovers(server: Wire, leftover: bytes) -> None:
         assert get(rescale, "q") == {"projectId": "q"}
 
 
-@row("a connection was used before", "submission", "a new one is made")
+@row("the connection was used before", "submission", "a new connection is opened")
 def test_a_submission_goes_out_on_a_fresh_connection(server: Wire, task: HtcTask) -> None:
     Books(server)
     with session(server.url) as rescale:
@@ -133,7 +135,7 @@ def test_a_submission_goes_out_on_a_fresh_connection(server: Wire, task: HtcTask
     assert submission.connection not in {asked.connection for asked in before}
 
 
-@row("data follow a compressed body, within its length", "every answer", "sent again")
+@row("extra data after a compressed body, within Content-Length", "every response", "retried")
 @pytest.mark.parametrize("more", [b"x", gzip.compress(b"{}", mtime=0)])
 def test_data_behind_a_compressed_body(wire: Wire, rescale: HtcSession, more: bytes) -> None:
     body = gzip.compress(b'{"projectId": "p"}') + more
@@ -142,7 +144,7 @@ def test_data_behind_a_compressed_body(wire: Wire, rescale: HtcSession, more: by
     assert get(rescale, "p") == {"projectId": "right"}
 
 
-@row("an upload to a storage", "every request after it", "not sent on the storage's connection")
+@row("an upload to the storage", "every request after it", "never uses the storage's connection")
 def test_the_connection_of_a_storage(
     wire: Wire, rescale: HtcSession, task: HtcTask, tmp_path: Path
 ) -> None:
@@ -174,8 +176,8 @@ def test_an_answer_of_many_records_is_cut(server: Wire, ending: Step) -> None:
     assert len(server.asked_for(PROJECT)) == 2
 
 
+@row("a TLS record comes in two pieces", "every request", "the next read continues there")
 def test_a_record_that_comes_in_two_pieces(tls: ssl.SSLContext) -> None:
-    """The first read ends within a record, and the next one goes on there."""
     body = {"projectId": "p", "padding": "x" * 40_000}
     with Wire(tls) as server, socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -205,7 +207,7 @@ def test_a_record_that_comes_in_two_pieces(tls: ssl.SSLContext) -> None:
 # ---- answers that are not final, and bodies where none may be
 
 
-@row("1xx before the answer", "every request", "passed over")
+@row("1xx before the response", "every request", "ignored")
 @pytest.mark.parametrize("status", [b"100 Continue", b"102 Processing", b"103 Early Hints"])
 def test_informational_answers(server: Wire, status: bytes) -> None:
     before = b"HTTP/1.1 %s\r\nLink: x\r\n\r\n" % status
@@ -230,7 +232,7 @@ def test_switching_protocols(server: Wire, task: HtcTask) -> None:
     assert len(server.asked_for(SUBMIT)) == 1
 
 
-@row("a body with 204 or 304", "every request", "not read; the connection is not used again")
+@row("a body with 204 or 304", "every request", "not read; the connection is closed")
 @pytest.mark.parametrize("body", [b"x", answer({"projectId": "stale"}).encoded()])
 def test_a_body_where_none_may_be(server: Wire, body: bytes) -> None:
     server.on(CANCEL, answer(body, status=204))
@@ -261,7 +263,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
 
 @pytest.fixture
 def behind(tls: ssl.SSLContext) -> Iterator[Wire]:
-    """The service to which the proxy opens tunnels."""
+    """The service behind the proxy."""
     with Wire(tls) as service:
         service.on(IMAGE, answer({"status": "READY"}))
         yield service
@@ -285,9 +287,11 @@ REFUSALS: dict[str, Step] = {
 }
 
 
-@row("a proxy refuses, resets, answers garbage", "submission", "was not sent: HtcConnectionError")
+@row(
+    "a proxy refuses, resets or sends garbage", "submission", "HtcConnectionError; it was not sent"
+)
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS.keys())
-def test_a_proxy_that_refuses(proxy: Wire, behind: Wire, task: HtcTask, refusal: Step) -> None:
+def test_a_proxy_that_rejects(proxy: Wire, behind: Wire, task: HtcTask, refusal: Step) -> None:
     books = Books(behind)
     proxy.on(CONNECT, tunnel(behind.port), refusal)
     with (
@@ -301,9 +305,9 @@ def test_a_proxy_that_refuses(proxy: Wire, behind: Wire, task: HtcTask, refusal:
     assert books.submissions == 0
 
 
-@row("a proxy refuses at first", "submission", "sent again, and taken once")
+@row("a proxy refuses only the first time", "submission", "retried, and accepted once")
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS.keys())
-def test_a_proxy_that_refuses_at_first(
+def test_a_proxy_that_rejects_at_first(
     proxy: Wire, behind: Wire, task: HtcTask, refusal: Step
 ) -> None:
     books = Books(behind)
@@ -313,7 +317,7 @@ def test_a_proxy_that_refuses_at_first(
     assert books.submissions == 1
 
 
-@row("a proxy does not answer", "change", "HtcTimeoutError; it was not sent")
+@row("a proxy does not respond", "change", "HtcTimeoutError; it was not sent")
 def test_a_silent_proxy(proxy: Wire) -> None:
     gate = threading.Event()
     proxy.on(CONNECT, held(gate, hang_up))
@@ -326,7 +330,7 @@ def test_a_silent_proxy(proxy: Wire) -> None:
     assert len(proxy.asked_for(CONNECT)) == 2
 
 
-@row("nobody listens at the proxy's address", "change", "HtcConnectionError; it was not sent")
+@row("nothing listens at the proxy's address", "change", "HtcConnectionError; it was not sent")
 def test_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     with Wire() as gone:
         monkeypatch.setenv("https_proxy", gone.origin)
@@ -335,7 +339,7 @@ def test_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not info.value.request_sent
 
 
-@row("a tunnel breaks after the request", "submission", "looked up, as a lost answer")
+@row("a tunnel breaks after the request", "submission", "recovered like a lost response")
 def test_a_tunnel_that_breaks(proxy: Wire, behind: Wire, task: HtcTask) -> None:
     books = Books(behind)
     behind.on(SUBMIT, books.taken(hang_up))
@@ -348,10 +352,14 @@ def test_a_tunnel_that_breaks(proxy: Wire, behind: Wire, task: HtcTask) -> None:
     assert books.submissions == 1
 
 
-@row("a proxy for http refuses or fails", "change", "407 was not carried out; 502 may have been")
+@row(
+    "an HTTP proxy refuses or fails",
+    "change",
+    "after 407 it was not carried out; after 502 it may have been",
+)
 @pytest.mark.parametrize(("status", "is_unknown"), [(407, False), (403, False), (502, True)])
 def test_a_forward_proxy(proxy: Wire, status: int, is_unknown: bool) -> None:
-    """It may repeat what it was sent to prove who asks."""
+    """Its error may repeat the credentials."""
 
     def refuse(asked: Asked) -> Step:
         given = asked.headers["proxy-authorization"].removeprefix("Basic ")
@@ -369,7 +377,7 @@ def test_a_forward_proxy(proxy: Wire, status: int, is_unknown: bool) -> None:
     assert len(proxy.asked_for("POST /oauth2/token")) == 1
 
 
-@row("a proxy for http resets", "change", "it may have been carried out")
+@row("an HTTP proxy resets the connection", "change", "it may have been carried out")
 def test_a_forward_proxy_that_resets(proxy: Wire) -> None:
     proxy.on("POST /oauth2/token", reset)
     with session("http://service.test/api/v1") as rescale, caught(HtcException) as info:
@@ -378,7 +386,7 @@ def test_a_forward_proxy_that_resets(proxy: Wire) -> None:
     assert len(proxy.asked_for("POST /oauth2/token")) == 1
 
 
-@row("a SOCKS proxy refuses, resets, answers garbage", "change", "was not sent")
+@row("a SOCKS proxy refuses, resets or sends garbage", "change", "it was not sent")
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize(
     "does",
@@ -406,7 +414,7 @@ def test_a_socks_proxy(monkeypatch: pytest.MonkeyPatch, scheme: str, does: Any) 
     assert not info.value.outcome_unknown
 
 
-@row("a SOCKS proxy", "every request", "sent through it, with leftovers as without")
+@row("a SOCKS proxy", "every request", "sent through the proxy, even with extra bytes")
 @pytest.mark.parametrize("login", ["", f"me:{PASSWORD}@"])
 def test_through_a_socks_proxy(
     server: Wire, task: HtcTask, monkeypatch: pytest.MonkeyPatch, login: str

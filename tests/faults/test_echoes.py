@@ -1,4 +1,4 @@
-"""A service that repeats every secret that it knows, in every form and in every place of an answer."""
+"""A service that repeats every secret, in every form and in every place of a response."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ENV = 'nV "7q\\Jx<3&é+%4/=zW9k>tR'
 BLANKS_AROUND = "  oQ2cH8bKpE5uF1iM \n"
 CLAIM = "cL'6;gXä|2sD0vB^8#jA5oU"
 SECRETS = (KEY, TOKEN, REFRESH_TOKEN, SIGNATURE, REGISTRY, PROXY, ENV, BLANKS_AROUND, CLAIM)
-# The secrets that calls send beside the session's.
+# The secrets of calls, in addition to those of the session.
 SENT = dict.fromkeys(
     ("submit", "create_job_batch", "create_single_job", "create_job_batch_raw"),
     (ENV, BLANKS_AROUND, CLAIM),
@@ -85,7 +85,7 @@ FORMS: dict[str, Callable[[str], str]] = {
 }
 
 
-# ---- places of an answer
+# ---- places of a response
 
 
 def head(status: str, *headers: str, body: str = "") -> bytes:
@@ -237,11 +237,11 @@ def calls_of(rescale: HtcSession, folder: Path) -> dict[str, Callable[[], object
     }
 
 
-# ---- looking for secrets in what was told, without the package's help
+# ---- searching the output for secrets, without code of the package
 
 
 class Leaks:
-    """Finds pieces of eight characters of the secrets, however they are encoded."""
+    """Finds parts of eight characters of the secrets, in any encoding."""
 
     def __init__(self) -> None:
         self._clean: set[str] = set()
@@ -290,7 +290,7 @@ LEAKS = Leaks()
 def told(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[[str], list[str]]]:
-    """Returns the secrets in all that was told since the last time, noted under a name."""
+    """Returns the secrets in all output since the last call, with a name for the source."""
 
     def found(name: str) -> list[str]:
         out, err = capfd.readouterr()
@@ -318,7 +318,7 @@ def text_of(form: str, *secrets: str) -> str:
 
 
 def attempt(call: Callable[[], object]) -> bool:
-    """Note what a call raises; return whether it did."""
+    """Record the exception of a call. Return whether there was one."""
     try:
         call()
     except HtcException as error:
@@ -339,7 +339,7 @@ def cases(number: int) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def echo(wire: Wire) -> Wire:
-    """A service that gives tokens and storage addresses as it should."""
+    """A service with valid tokens and storage URLs."""
     wire.on("GET /auth/token", answer({"tokenValue": TOKEN, "expiresIn": 21600}))
     url = f"{wire.origin}/bucket/file?X-Amz-Signature={SIGNATURE}&X-Amz-Security-Token={TOKEN}"
     wire.on("GET /htc/projects/p/tasks/t/storage/presigned-url", answer({"url": url}))
@@ -356,7 +356,11 @@ def echoed(echo: Wire) -> Iterator[HtcSession]:
         yield rescale
 
 
-@row("secrets in any form and place of an answer", "every request", "no exception or log has them")
+@row(
+    "secrets in any form and place of a response",
+    "every request",
+    "no exception or log contains them",
+)
 def test_an_echo(
     echo: Wire, echoed: HtcSession, tmp_path: Path, told: Callable[[str], list[str]]
 ) -> None:
@@ -371,7 +375,7 @@ def test_an_echo(
     assert raised > 300
 
 
-@row("secrets in any form and place of an answer", "getToken", "no exception or log has them")
+@row("secrets in any form and place of a response", "getToken", "no exception or log contains them")
 @pytest.mark.parametrize("variable", [None, "RESCALE_HTC_REFRESH_TOKEN", "RESCALE_API_KEY"])
 def test_an_echo_of_the_credential(
     wire: Wire,
@@ -394,7 +398,7 @@ def test_an_echo_of_the_credential(
     assert leaks == []
 
 
-@row("secrets in any form and place of an answer", "a proxy", "no exception or log has them")
+@row("secrets in any form and place of a response", "a proxy", "no exception or log contains them")
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_an_echo_of_a_proxy(
     wire: Wire, monkeypatch: pytest.MonkeyPatch, told: Callable[[str], list[str]], scheme: str
@@ -416,7 +420,7 @@ def test_an_echo_of_a_proxy(
     assert asked > 50
 
 
-@row("secrets in any form and place of an answer", "the command line", "no message has them")
+@row("secrets in any form and place of a response", "the command line", "no message contains them")
 def test_an_echo_on_the_command_line(
     echo: Wire,
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""Whatever is read of what others wrote, nothing but an HtcException escapes.
+"""Parsing any external input raises only HtcException.
 
 `make fuzz` runs the same with many more examples.
 """
@@ -27,10 +27,9 @@ from rescalehtc._client.credentials import (
     is_printable_ascii,
 )
 from rescalehtc._client.io import BlockingIo, run
-from rescalehtc._client.retry import MAX_RETRY_AFTER_SECONDS, RetryPolicy, parse_retry_after
+from rescalehtc._client.retry import MAX_RETRY_AFTER_SECONDS, RetrySettings, parse_retry_after
 from rescalehtc._client.tokens import TOKEN_FILE, TokenSource
 from rescalehtc._client.transport import Transport
-from rescalehtc._jobs.logs import _messages
 from rescalehtc._jobs.records import is_running
 from rescalehtc._model_base import validated
 from rescalehtc._secret import redact
@@ -162,7 +161,7 @@ DATES = st.datetimes().map(lambda date: date.strftime("%a, %d %b %Y %H:%M:%S GMT
 def test_retry_after(text: str, now: float) -> None:
     seconds = parse_retry_after(text, now)
     assert seconds is None or seconds >= 0
-    policy = RetryPolicy(5, 1.0, 900.0)
+    policy = RetrySettings(5, 1.0, 900.0)
     assert 0 <= policy.wait(0, seconds, 0.5) <= MAX_RETRY_AFTER_SECONDS
 
 
@@ -176,7 +175,7 @@ def test_bearer_tokens(text: Any) -> None:
 
 
 def token_of(credential: Credential, answer: object) -> str:
-    """The token of a session to which getToken answers this."""
+    """The token of a session with this response of getToken."""
 
     async def fetch(_: str) -> object:
         return answer
@@ -237,13 +236,13 @@ IMAGE_PARTS = st.sampled_from([*"aA0:/.-_@ é\0", "..", "latest", "localhost:500
 @given(st.lists(IMAGE_PARTS, max_size=12).map("".join) | st.text())
 def test_image_names(name: str) -> None:
     registry = container_registry.HtcContainerRegistry(TASK.project, "registry.example.com/p")
-    rescale: Any = None  # a name that is taken would be sent with it
+    rescale: Any = None  # a valid name would need a session
     for use in (registry.create_repo, registry.push_docker_image):
         try:
             use(rescale, name)
         except HtcException:
             continue
-        except AttributeError:  # it was taken
+        except AttributeError:  # the name was valid
             taken = (container_registry._LOCAL_IMAGE, container_registry._REPOSITORY)
             assert any(form.fullmatch(name) for form in taken)
     try:
@@ -269,7 +268,6 @@ def test_batches_and_lines(json_object: dict[str, Any]) -> None:
     for read in (
         lambda: htcjobs.HtcJobBatch(json_object, TASK),
         lambda: repr(htcjobs.HtcJob(json_object, TASK)),
-        lambda: _messages([json_object]),
         lambda: is_running(json_object),
     ):
         with contextlib.suppress(HtcException):
@@ -343,7 +341,7 @@ CORE = "cAnArY-0123456789"
 def test_a_secret_is_masked_in_every_form(
     before: str, after: str, encode: Callable[[str], str], around: str
 ) -> None:
-    """No eight characters of what can be recognised are left."""
+    """No eight characters of a recognisable secret are left."""
     core = CORE[:8] if encode(CORE) == CORE[:12] else CORE
     text = f"{around}{encode(before + CORE + after)} {around}"
     shown = redact(text, [before + CORE + after])

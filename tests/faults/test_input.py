@@ -1,4 +1,4 @@
-"""Hostile or broken input, of the service and of the caller, ends in one exception tree."""
+"""Hostile or broken input, from the service or the caller, raises HtcException."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def get(rescale: HtcSession) -> Any:
 # ---- ids and names
 
 
-@row("an id with /, .., ?, #, %, line ends", "every request", "quoted or refused")
+@row("an id with /, .., ?, #, %, line ends", "every request", "quoted or rejected")
 @pytest.mark.parametrize("given_id", IDS)
 def test_an_id_stays_in_its_place(wire: Wire, rescale: HtcSession, given_id: str) -> None:
     try:
@@ -70,7 +70,11 @@ def test_an_id_stays_in_its_place(wire: Wire, rescale: HtcSession, given_id: str
     assert ".." not in asked.path.split("/")
 
 
-@row("an image name that leaves the registry", "getImageStatus, submission", "HtcValidationError")
+@row(
+    "an image name that points outside the registry",
+    "getImageStatus, submission",
+    "HtcValidationError",
+)
 @pytest.mark.parametrize("name", ["../x", "a/../../b", "a//b", "/a", "a/", "..", ""])
 def test_an_image_name_stays_in_its_place(
     wire: Wire, rescale: HtcSession, task: HtcTask, name: str
@@ -83,7 +87,7 @@ def test_an_image_name_stays_in_its_place(
     assert all("images" not in asked.path for asked in wire.asked)
 
 
-@row("a repository's name that docker would not take", "create repository", "HtcValidationError")
+@row("a repository name that docker rejects", "create repository", "HtcValidationError")
 @pytest.mark.parametrize("name", ["../x", "A", "a:b", "a b", "-a", "a" * 5000])
 def test_a_repository_name(wire: Wire, rescale: HtcSession, task: HtcTask, name: str) -> None:
     wire.on(PROJECT, answer({"projectId": "p", "containerRegistry": "registry.example.com/p"}))
@@ -92,7 +96,11 @@ def test_a_repository_name(wire: Wire, rescale: HtcSession, task: HtcTask, name:
         registry.create_repo(rescale, name)
 
 
-@row("an empty group", "listings, cancel, submission", "HtcValidationError: it might mean all")
+@row(
+    "an empty group",
+    "listings, cancel, submission",
+    "HtcValidationError, because it could mean all groups",
+)
 def test_an_empty_group(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
     with caught(HtcValidationError):
         api.post_htc_projects_tasks_jobs_cancel(rescale, "p", "t", group="")
@@ -104,7 +112,11 @@ def test_an_empty_group(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
 # ---- sizes
 
 
-@row("a body of more than 256 MiB", "every answer", "HtcResponseError; it is not held in memory")
+@row(
+    "a body of more than 256 MiB",
+    "every response",
+    "HtcResponseError; the body is not held in memory",
+)
 @pytest.mark.parametrize("framing", ["length", "chunks", "close"])
 def test_an_oversized_body(wire: Wire, rescale: HtcSession, framing: str) -> None:
     rescale.do_authenticate()
@@ -127,7 +139,7 @@ def test_an_oversized_body(wire: Wire, rescale: HtcSession, framing: str) -> Non
         get(rescale)
 
 
-@row("a small body that decompresses to gigabytes", "every answer", "HtcResponseError")
+@row("a small body that decompresses to gigabytes", "every response", "HtcResponseError")
 def test_a_bomb(wire: Wire, rescale: HtcSession) -> None:
     rescale.do_authenticate()
     limit_bodies(rescale, 100_000)
@@ -137,7 +149,7 @@ def test_a_bomb(wire: Wire, rescale: HtcSession) -> None:
         get(rescale)
 
 
-@row("compressed in a way that was not asked for", "every answer", "HtcResponseError")
+@row("an encoding that was not requested", "every response", "HtcResponseError")
 @pytest.mark.parametrize("encoding", ["deflate", "br", "zstd", "gzip, gzip", "compress"])
 def test_an_unknown_encoding(wire: Wire, rescale: HtcSession, encoding: str) -> None:
     body = zlib.compress(b'{"projectId": "p"}')
@@ -146,7 +158,7 @@ def test_an_unknown_encoding(wire: Wire, rescale: HtcSession, encoding: str) -> 
         get(rescale)
 
 
-@row("headers without end", "every answer", "HtcConnectionError")
+@row("endless headers", "every response", "HtcConnectionError")
 def test_endless_headers(wire: Wire, rescale: HtcSession) -> None:
     wire.on(PROJECT, raw(b"HTTP/1.1 200 OK\r\n" + b"X-Filler: yyyyyyyyyyyyyyyy\r\n" * 20_000))
     with caught(HtcConnectionError):
@@ -174,7 +186,11 @@ NO_JSON = {
 }
 
 
-@row("HTML, no JSON, a wrong type, depth, encodings", "every answer", "HtcResponseError")
+@row(
+    "HTML, invalid JSON, wrong types, deep nesting, other encodings",
+    "every response",
+    "HtcResponseError",
+)
 @pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON.keys())
 def test_another_body(wire: Wire, rescale: HtcSession, body: bytes) -> None:
     wire.on(PROJECT, answer(body))
@@ -184,7 +200,9 @@ def test_another_body(wire: Wire, rescale: HtcSession, body: bytes) -> None:
     assert str(info.value).isprintable()
 
 
-@row("numbers of any size, unknown fields and values, nulls", "every answer", "taken as they are")
+@row(
+    "numbers of any size, unknown fields and values, nulls", "every response", "accepted unchanged"
+)
 def test_odd_values(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
     wire.on(
         "GET /htc/projects/p/tasks/t/jobs/j",
@@ -211,7 +229,7 @@ def test_a_wrong_type(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
         _ = found.record
 
 
-@row("an answer about something else", "getJob", "HtcResponseError")
+@row("a response about another object", "getJob", "HtcResponseError")
 def test_another_job(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
     wire.on("GET /htc/projects/p/tasks/t/jobs/j", answer({"jobUUID": "k", "status": "RUNNING"}))
     job = htcjobs.HtcJob({"projectId": "p", "taskId": "t", "jobUUID": "j"}, task)
@@ -230,17 +248,17 @@ ERRORS = {
 }
 
 
-@row("error bodies of any kind", "every answer", "its exception, with a short excerpt")
+@row("error bodies of any kind", "every response", "the exception, with a short excerpt")
 @pytest.mark.parametrize("step", ERRORS.values(), ids=ERRORS.keys())
 def test_error_bodies(wire: Wire, rescale: HtcSession, step: Step) -> None:
     wire.on(PROJECT, step)
-    with caught(HtcStatusError, "getProject was answered with HTTP") as info:
+    with caught(HtcStatusError, "getProject failed with HTTP") as info:
         get(rescale)
     assert len(str(info.value)) < 600
     assert str(info.value).isprintable()
 
 
-@row("a status that is no number, or none at all", "every answer", "HtcConnectionError")
+@row("a status that is missing or not a number", "every response", "HtcConnectionError")
 @pytest.mark.parametrize("line", [b"HTTP/1.1 abc No\r\n\r\n", b"HTTP/9.9 200 OK\r\n\r\n", b"\r\n"])
 def test_no_status(wire: Wire, rescale: HtcSession, line: bytes) -> None:
     wire.on(PROJECT, raw(line))

@@ -1,4 +1,4 @@
-"""What a signal handler raises passes through at once, unchanged, and the session works afterwards.
+"""Exceptions of signal handlers are raised immediately and unchanged, and the session still works.
 
 `make fuzz` interrupts more often.
 """
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Interrupt(BaseException):
-    """As KeyboardInterrupt, which would end pytest if one escaped; see sigint.py."""
+    """Like KeyboardInterrupt, which would end pytest if it escaped; see sigint.py."""
 
 
 KINDS: list[type[BaseException]] = [
@@ -55,7 +55,7 @@ ATTEMPTS = int(os.environ.get("FUZZ_EXAMPLES", "25")) * 8
 
 
 class Strikes:
-    """A signal handler that raises, and what it raised."""
+    """A signal handler that raises, and its exceptions."""
 
     def __init__(self) -> None:
         self.raised: list[BaseException] = []
@@ -73,7 +73,7 @@ class Strikes:
     def during(
         self, call: Callable[[], object], seconds: float, kind: type[BaseException], times: int = 1
     ) -> object:
-        """Strike while a call runs. What it raises then must be what the handler raised."""
+        """Interrupt a call. It must raise the exception of the handler."""
         self.raised.clear()
         self.kind = kind
         returned: object = None
@@ -89,7 +89,7 @@ class Strikes:
                 self.left = 0
                 if not self.has_raised(error):
                     raise
-        except tuple(KINDS) as error:  # the second one, while the first one was looked at
+        except tuple(KINDS) as error:  # the second one, while handling the first one
             self.left = 0
             if not self.has_raised(error):
                 raise
@@ -103,7 +103,7 @@ class Strikes:
 def strikes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Strikes]:
     strikes = Strikes()
     before = signal.signal(signal.SIGALRM, strikes)
-    # One that strikes where nothing can be raised is reported here, and may strike there again.
+    # Exceptions that can't be raised are reported here. It may happen again.
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     logging.disable()  # an exception can leave a lock of the module logging held
     yield strikes
@@ -167,7 +167,7 @@ def for_another_thread(wire: Wire, folder: Path, task: HtcTask) -> Iterator[Call
 @contextmanager
 def for_another_process(wire: Wire, folder: Path, task: HtcTask) -> Iterator[Callable[[], object]]:
     with (folder / "rescale_api_token.txt").open("r+") as key_file:
-        fcntl.flock(key_file, fcntl.LOCK_EX)  # as another process would
+        fcntl.flock(key_file, fcntl.LOCK_EX)  # like another process
         with HtcSession(base_url=wire.url) as rescale:
             yield rescale.reauthenticate_if_needed
             fcntl.flock(key_file, fcntl.LOCK_UN)
@@ -212,7 +212,7 @@ PLACES = [
 ]
 
 
-@row("a signal handler raises any exception", "every wait", "it passes through at once, unchanged")
+@row("a signal handler raises any exception", "every wait", "raised immediately and unchanged")
 @pytest.mark.parametrize("place", PLACES, ids=[place.__name__ for place in PLACES])
 @pytest.mark.parametrize("kind", [TimeoutError, OSError, ValueError, RuntimeError])
 def test_waiting(
@@ -250,7 +250,9 @@ def calls_of(rescale: HtcSession) -> list[Callable[[str], object]]:
 
 
 @row(
-    "a signal handler raises at any moment, once or twice", "every request", "the session works on"
+    "a signal handler raises at any moment, once or twice",
+    "every request",
+    "the session still works",
 )
 @pytest.mark.filterwarnings("ignore")  # of coroutines and sockets that an interrupt left behind
 @pytest.mark.parametrize("is_tls", [False, True])
@@ -261,7 +263,7 @@ def test_at_any_moment(
     monkeypatch: pytest.MonkeyPatch,
     is_tls: bool,
 ) -> None:
-    """Whatever the moment, an answer is that to its request, and no lock stays held."""
+    """At any moment, each request gets its own response, and no lock stays held."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
@@ -297,12 +299,12 @@ def test_at_any_moment(
         assert [call(name) for call in calls] == [name] * len(calls)
 
 
-@row("a signal handler raises while a host's name is encoded", "every request", "it can't")
+@row("a signal handler raises while a host name is encoded", "every request", "not possible")
 @pytest.mark.parametrize("is_tls", [False, True])
 def test_no_codec_is_interrupted(
     certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, is_tls: bool
 ) -> None:
-    """Python 3.11 replaces what a handler raises in the codec for names of hosts."""
+    """Python 3.11 replaces an exception that a handler raises in the codec for host names."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
@@ -317,7 +319,11 @@ def test_no_codec_is_interrupted(
     assert not {module for module in modules if module.startswith("encodings.")}
 
 
-@row("Ctrl-C at any moment, once or twice", "every request", "KeyboardInterrupt; the session works")
+@row(
+    "Ctrl-C at any moment, once or twice",
+    "every request",
+    "KeyboardInterrupt; the session still works",
+)
 @pytest.mark.parametrize("is_tls", [False, True])
 def test_keyboard_interrupts(
     certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, is_tls: bool

@@ -1,4 +1,4 @@
-"""Listings and logs are complete or an error, and files are replaced whole."""
+"""Listings and logs are complete or raise an error, and files are replaced atomically."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ WHOLE_LOG = "".join(f"line {p}-{n}\n" for p in range(PAGES) for n in range(JOBS_
 
 
 class Paged:
-    """A listing of four pages, one of which can be made to do something else."""
+    """A listing of four pages, one of which can be replaced."""
 
     def __init__(self, wire: Wire, operation: str, items: Callable[[int], list[Any]]) -> None:
         self._wire = wire
@@ -112,7 +112,7 @@ ALL = [job["jobUUID"] for page in range(PAGES) for job in jobs_on(page)]
 # ---- listings
 
 
-@row("a page is cut short, reset, damaged or a 5xx, once", "listing", "asked again; no item lost")
+@row("one page is truncated, reset, damaged or a 5xx", "listing", "retried; no item is lost")
 @pytest.mark.parametrize(
     "fault",
     [
@@ -129,7 +129,11 @@ def test_a_page_fails_once(rescale: HtcSession, task: HtcTask, listing: Paged, f
     assert listed(rescale, task) == ALL
 
 
-@row("a page fails for good", "listing", "its exception, after the pages before it")
+@row(
+    "a page fails on every attempt",
+    "listing",
+    "the exception, after the items of the previous pages",
+)
 def test_a_page_fails_for_good(rescale: HtcSession, task: HtcTask, listing: Paged) -> None:
     listing.instead = {2: [answer(status=500)] * 12}
     with caught(HtcServerError):
@@ -141,13 +145,17 @@ def test_a_page_fails_for_good(rescale: HtcSession, task: HtcTask, listing: Page
     assert got == ALL[:6]
 
 
-@row("whole pages come compressed", "listing", "read")
+@row("whole pages are compressed", "listing", "read")
 def test_compressed_pages(rescale: HtcSession, task: HtcTask, listing: Paged) -> None:
     listing.instead = {number: [compressed(listing.page(number))] for number in range(PAGES)}
     assert listed(rescale, task) == ALL
 
 
-@row("an item without its id, or no object", "listing", "HtcResponseError, not a short listing")
+@row(
+    "an item without an id, or not an object",
+    "listing",
+    "HtcResponseError, not an incomplete listing",
+)
 @pytest.mark.parametrize("item", [{}, {"jobUUID": None}, {"jobUUID": 7}, None, "j", []])
 def test_an_item_without_an_id(
     rescale: HtcSession, task: HtcTask, listing: Paged, item: Any
@@ -158,7 +166,7 @@ def test_an_item_without_an_id(
         listed(rescale, task)
 
 
-@row("items missing, null or no list", "listing", "HtcResponseError")
+@row("items is missing, null or not a list", "listing", "HtcResponseError")
 @pytest.mark.parametrize("items", [None, {}, "x", 3])
 def test_no_items(rescale: HtcSession, task: HtcTask, listing: Paged, items: Any) -> None:
     listing.instead = {1: [answer(listing.page(1, items=items))]}
@@ -166,7 +174,7 @@ def test_no_items(rescale: HtcSession, task: HtcTask, listing: Paged, items: Any
         listed(rescale, task)
 
 
-@row("next names the page itself or an earlier one", "listing", "HtcResponseError, no circle")
+@row("next points to the same page or an earlier one", "listing", "HtcResponseError, not a loop")
 @pytest.mark.parametrize("back_to", [0, 1, 2])
 def test_next_repeats(
     wire: Wire, rescale: HtcSession, task: HtcTask, listing: Paged, back_to: int
@@ -178,7 +186,11 @@ def test_next_repeats(
     assert len(wire.asked_for(JOBS)) <= PAGES + 1
 
 
-@row("next on another host, scheme or port", "listing", "HtcResponseError; nothing is sent there")
+@row(
+    "next on another host, scheme or port",
+    "listing",
+    "HtcResponseError; nothing is sent to that address",
+)
 @pytest.mark.parametrize("change", ["host", "scheme", "port", "user", "slashes"])
 def test_next_elsewhere(
     wire: Wire, rescale: HtcSession, task: HtcTask, listing: Paged, change: str
@@ -198,7 +210,7 @@ def test_next_elsewhere(
     assert len(wire.asked_for(JOBS)) == 2
 
 
-@row("next that is no text, or no address", "listing", "HtcResponseError, not a short listing")
+@row("next is not a string, or not a URL", "listing", "HtcResponseError, not an incomplete listing")
 @pytest.mark.parametrize("following", [7, True, {}, [], "http://[", "http://x:99999/", "ftp://a"])
 def test_next_that_is_none(
     rescale: HtcSession, task: HtcTask, listing: Paged, following: Any
@@ -227,13 +239,13 @@ def test_next_is_null(rescale: HtcSession, task: HtcTask, listing: Paged) -> Non
     assert listed(rescale, task) == ALL[:3]
 
 
-@row("some empty pages", "listing", "passed over")
+@row("a few empty pages", "listing", "ignored")
 def test_some_empty_pages(rescale: HtcSession, task: HtcTask, listing: Paged) -> None:
     listing.instead = {1: [answer(listing.page(1, items=[]))], 2: []}
     assert listed(rescale, task) == ALL[:3] + ALL[6:]
 
 
-@row("empty pages without end", "listing", "HtcResponseError after 1000")
+@row("endless empty pages", "listing", "HtcResponseError after 1000 pages")
 def test_empty_pages_without_end(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
     def empty(asked: Asked) -> Step:
         number = int(asked.query.get("page", ["0"])[0])
@@ -245,23 +257,23 @@ def test_empty_pages_without_end(wire: Wire, rescale: HtcSession, task: HtcTask)
     assert len(wire.asked_for(JOBS)) == MAX_PAGES_WITHOUT_NEWS + 1
 
 
-@row("an item moves to the next page meanwhile", "listing", "listed once")
+@row("an item moves to the next page during the listing", "listing", "listed once")
 def test_an_item_comes_again(rescale: HtcSession, task: HtcTask, listing: Paged) -> None:
     shifted = [*jobs_on(0)[-1:], *jobs_on(1)]
     listing.instead = {1: [answer(listing.page(1, items=shifted))]}
     assert listed(rescale, task) == ALL
 
 
-@row("a page repeats an earlier one", "listing", "its items are listed once; the listing goes on")
+@row("a page repeats an earlier one", "listing", "its items are listed once; the listing continues")
 def test_a_page_comes_again(rescale: HtcSession, task: HtcTask, listing: Paged) -> None:
     listing.instead = {2: [answer(listing.page(2, items=jobs_on(1)))]}
     assert listed(rescale, task) == ALL[:6] + ALL[9:]
 
 
 @row(
-    "items of any earlier page come again",
+    "items of earlier pages are repeated",
     "listing",
-    "each is listed once, and none is taken for another",
+    "each item is listed once, and different items are never confused",
 )
 @pytest.mark.parametrize("parents_kept", [50_000, 20])
 def test_items_of_the_first_page_come_again(
@@ -288,7 +300,11 @@ def test_items_of_the_first_page_come_again(
     assert listed(rescale, task) == [*names, "new:0", "new:1"]
 
 
-@row("more batches than are remembered", "listing", "the jobs of the last ones are listed once")
+@row(
+    "more batches than the session remembers",
+    "listing",
+    "the jobs of the remembered batches are listed once",
+)
 def test_ids_of_single_jobs_are_remembered_within_limits() -> None:
     seen = client_listing.SeenIds()
     for number in range(3 * client_listing._PARENTS_KEPT):
@@ -296,7 +312,7 @@ def test_ids_of_single_jobs_are_remembered_within_limits() -> None:
     assert seen.add([f"{2 * client_listing._PARENTS_KEPT}:0", "0:0"]) == {0}
 
 
-@row("pages in a circle whose addresses change", "listing, log", "HtcResponseError")
+@row("a loop of pages with changing URLs", "listing, log", "HtcResponseError")
 @pytest.mark.parametrize("length", [1, 2, 7])
 def test_a_circle(
     wire: Wire,
@@ -325,9 +341,13 @@ def test_a_circle(
     assert len(wire.asked_for(LOG)) == length + 50 + 1
 
 
-@row("jobs arrive and end while they are listed", "listing by cursor", "none that stayed is lost")
+@row(
+    "jobs start and end during the listing",
+    "listing by cursor",
+    "no job that exists all the time is lost",
+)
 def test_a_listing_shifts(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
-    """The newest come first; a page begins after the job that its address names."""
+    """The newest jobs come first. A page starts after the job in its URL."""
     jobs = [f"j:{number}" for number in range(100, 0, -1)]
     arrived = itertools.count(101)
 
@@ -347,9 +367,13 @@ def test_a_listing_shifts(wire: Wire, rescale: HtcSession, task: HtcTask) -> Non
     assert set(names) >= {name for name in jobs if int(name[2:]) <= 100}
 
 
-@row("a listing grows as fast as it is read", "listing by offset", "each job once, to the end")
+@row(
+    "a listing grows as fast as it is read",
+    "listing by offset",
+    "each job is listed once, to the end",
+)
 def test_a_listing_grows(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
-    """Two jobs arrive in front with each page, so that half of a page repeats the one before."""
+    """Two jobs are added in front with each page, so half of a page repeats the previous one."""
     jobs = [f"j:{number}" for number in range(60)]
     arrived = itertools.count(1000)
 
@@ -366,13 +390,15 @@ def test_a_listing_grows(wire: Wire, rescale: HtcSession, task: HtcTask) -> None
 
 
 @row(
-    "a page exceeds the size limit", "listing, log", "asked for in half the size, down to one item"
+    "a page exceeds the size limit",
+    "listing, log",
+    "requested with half as many items, down to one",
 )
 @pytest.mark.parametrize("fits", [1000, 300, 7, 1])
 def test_a_page_that_is_too_large(
     wire: Wire, rescale: HtcSession, task: HtcTask, job: HtcJob, fits: int
 ) -> None:
-    """Small items come first, so that a later page is the first one that is too large."""
+    """Small items come first, so that only a later page is too large."""
     rescale.do_authenticate()
     limit_bodies(rescale, 1000 * 100)
     items = [
@@ -392,7 +418,7 @@ def test_a_page_that_is_too_large(
     assert list(job.get_logs(rescale)) == [item["message"] for item in items]
 
 
-@row("one item alone exceeds the size limit", "listing, log", "HtcResponseError")
+@row("a single item exceeds the size limit", "listing, log", "HtcResponseError")
 def test_an_item_that_is_too_large(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
     rescale.do_authenticate()
     limit_bodies(rescale, 10_000)
@@ -403,7 +429,7 @@ def test_an_item_that_is_too_large(wire: Wire, rescale: HtcSession, task: HtcTas
     assert sizes == ["1000", "500", "250", "125", "62", "31", "15", "7", "3", "1"]
 
 
-@row("a page was too large", "the next listing", "begins with whole pages again")
+@row("a page was too large", "the next listing", "starts with full pages again")
 def test_the_next_listing_begins_with_whole_pages(
     wire: Wire, rescale: HtcSession, task: HtcTask
 ) -> None:
@@ -417,7 +443,7 @@ def test_the_next_listing_begins_with_whole_pages(
     assert sizes == ["1000", "500", "1000"]
 
 
-@row("many pages of the same line", "log", "all of them")
+@row("many pages of identical lines", "log", "all lines are returned")
 def test_a_log_that_repeats_itself(wire: Wire, rescale: HtcSession, job: HtcJob) -> None:
     same = [{"message": ""}] * 10
 
@@ -432,7 +458,7 @@ def test_a_log_that_repeats_itself(wire: Wire, rescale: HtcSession, job: HtcJob)
 # ---- logs
 
 
-@row("a page is cut short, reset or damaged, once", "log to a file", "asked again; no line lost")
+@row("one page is truncated, reset or damaged", "log to a file", "retried; no line is lost")
 def test_a_page_of_a_log_fails_once(
     rescale: HtcSession, job: HtcJob, log: Paged, tmp_path: Path
 ) -> None:
@@ -446,7 +472,7 @@ def test_a_page_of_a_log_fails_once(
     assert (tmp_path / "log").read_text() == WHOLE_LOG
 
 
-@row("a page fails for good", "log to a file", "its exception; the old file or none")
+@row("a page fails on every attempt", "log to a file", "the exception; the old file or none")
 @pytest.mark.parametrize("last_n_lines", [None, 10])
 @pytest.mark.parametrize("old", ["an older log\n", None])
 def test_a_page_of_a_log_fails_for_good(
@@ -465,7 +491,7 @@ def test_a_page_of_a_log_fails_for_good(
     unchanged(tmp_path, old)
 
 
-@row("a line without its message", "log", "HtcResponseError, not a shorter log")
+@row("a line without its message", "log", "HtcResponseError, not an incomplete log")
 @pytest.mark.parametrize("line", [{}, {"message": None}, {"message": 7}, None, "text"])
 def test_a_line_without_a_message(
     rescale: HtcSession, job: HtcJob, log: Paged, tmp_path: Path, line: Any
@@ -478,7 +504,7 @@ def test_a_line_without_a_message(
     unchanged(tmp_path, None)
 
 
-@row("terminal control characters", "log", "kept exactly in files and in memory")
+@row("terminal control characters", "log", "unchanged in files and in memory")
 def test_control_characters(wire: Wire, rescale: HtcSession, job: HtcJob, tmp_path: Path) -> None:
     line = "\x1b]0;title\x07\x1b[2J\x08\x00\x9b31m end"
     wire.on(LOG, answer({"items": [{"message": line}]}))
@@ -508,14 +534,14 @@ def test_a_full_disk(wire: Wire, log: Paged, tmp_path: Path, old: str | None) ->
     unchanged(tmp_path, old)
 
 
-@row("a device that takes no more", "log to a file", "HtcFileError")
+@row("a device without space", "log to a file", "HtcFileError")
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")  # noqa: PTH110
 def test_a_full_device(rescale: HtcSession, job: HtcJob, log: Paged) -> None:
     with caught(HtcFileError, "No space left"):
         job.get_logs_to_file(rescale, "/dev/full")
 
 
-@row("Ctrl-C", "log to a file", "the old file or none; the session goes on")
+@row("Ctrl-C", "log to a file", "the old file or none; the session still works")
 def test_an_interrupt(rescale: HtcSession, job: HtcJob, log: Paged, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("an older log\n")
     gate = threading.Event()
@@ -555,7 +581,7 @@ def test_a_crash(
 
 
 def saving(wire: Wire, folder: Path) -> str:
-    """The beginning of a program: a session and a job."""
+    """The start of a program: a session and a job."""
     return (
         "import sys\n"
         "from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks\n"
@@ -567,6 +593,6 @@ def saving(wire: Wire, folder: Path) -> str:
 
 
 def unchanged(folder: Path, old: str | None) -> None:
-    """There is nothing but the old file, if there was one."""
+    """There is only the old file, or no file."""
     left = {path.name: path.read_text() for path in folder.iterdir()}
     assert left == ({} if old is None else {"log": old})

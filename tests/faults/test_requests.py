@@ -1,4 +1,4 @@
-"""What becomes of single requests."""
+"""The results of single requests."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ def get(rescale: HtcSession) -> Any:
 
 @pytest.fixture
 def clock(rescale: HtcSession) -> TestIo:
-    """A clock on which the session's waits take no time; it records how long they were."""
+    """A clock that skips and records the session's waits."""
     return inject_clock(rescale)
 
 
-# ---- requests that can be repeated
+# ---- idempotent requests
 
 
-@row("connection refused", "GET, PUT, DELETE", "sent again; then HtcConnectionError")
-def test_nobody_listens() -> None:
+@row("connection refused", "GET, PUT, DELETE", "retried; then HtcConnectionError")
+def test_nothing_listens() -> None:
     with (
         session(NOBODY, max_retries=2) as nowhere,
         caught(HtcConnectionError, "getToken") as info,
@@ -76,7 +76,7 @@ def test_nobody_listens() -> None:
     assert not info.value.outcome_unknown
 
 
-@row("connection refused at first, then the service is up", "GET", "sent again, and answered")
+@row("connection refused at first, then the service is up", "GET", "retried successfully")
 def test_the_service_comes_up(wire: Wire, rescale: HtcSession) -> None:
     wire.on(PROJECT, FOUND)
     get(rescale)
@@ -84,7 +84,7 @@ def test_the_service_comes_up(wire: Wire, rescale: HtcSession) -> None:
     assert get(rescale) == {"projectId": "p"}
 
 
-@row("connection reset before the request was read", "GET", "sent again on another connection")
+@row("connection reset before the request was read", "GET", "retried on another connection")
 def test_reset_before_it_was_read(wire: Wire, rescale: HtcSession) -> None:
     wire.on(PROJECT, FOUND)
     wire.at_connect = [reset, reset, reset]
@@ -92,20 +92,20 @@ def test_reset_before_it_was_read(wire: Wire, rescale: HtcSession) -> None:
     assert len(wire.asked_for(PROJECT)) == 1
 
 
-@row("connection reset after the request was read", "GET", "sent again on another connection")
+@row("connection reset after the request was read", "GET", "retried on another connection")
 def test_reset_after_it_was_read(wire: Wire, rescale: HtcSession) -> None:
     wire.on(PROJECT, reset, FOUND)
     assert get(rescale) == {"projectId": "p"}
     assert len({asked.connection for asked in wire.asked_for(PROJECT)}) == 2
 
 
-@row("connection closed without an answer", "GET", "sent again")
+@row("connection closed without a response", "GET", "retried")
 def test_hung_up(wire: Wire, rescale: HtcSession) -> None:
     wire.on(PROJECT, hang_up, FOUND)
     assert get(rescale) == {"projectId": "p"}
 
 
-@row("an idle connection was closed by the service", "GET, submissions", "a new one is made")
+@row("the service closed an idle connection", "GET, submissions", "a new connection is opened")
 def test_idle_connection_closed(wire: Wire, rescale: HtcSession) -> None:
     closing = raw(answer({"projectId": "p"}).encoded())  # says nothing of closing, and closes
     wire.on(PROJECT, closing)
@@ -113,7 +113,7 @@ def test_idle_connection_closed(wire: Wire, rescale: HtcSession) -> None:
         assert get(rescale) == {"projectId": "p"}
 
 
-@row("body shorter than its length", "GET", "sent again; then HtcConnectionError")
+@row("body shorter than Content-Length", "GET", "retried; then HtcConnectionError")
 def test_truncated_body(wire: Wire, rescale: HtcSession) -> None:
     wire.on(PROJECT, truncated({"projectId": "p"}), FOUND)
     assert get(rescale) == {"projectId": "p"}
@@ -123,21 +123,21 @@ def test_truncated_body(wire: Wire, rescale: HtcSession) -> None:
     assert len(wire.asked_for(PROJECT)) == 2 + 6
 
 
-@row("compressed body cut short, with a length that agrees", "GET", "sent again")
+@row("truncated compressed body with a matching Content-Length", "GET", "retried")
 def test_truncated_gzip(wire: Wire, rescale: HtcSession) -> None:
     wire.on(PROJECT, compressed({"projectId": "p"}, cut=-4), FOUND)
     assert get(rescale) == {"projectId": "p"}
     assert len(wire.asked_for(PROJECT)) == 2
 
 
-@row("compressed body damaged", "GET", "sent again")
+@row("damaged compressed body", "GET", "retried")
 def test_damaged_gzip(wire: Wire, rescale: HtcSession) -> None:
     damaged = answer(b"\x1f\x8b\x08\x00garbage", headers={"Content-Encoding": "gzip"})
     wire.on(PROJECT, damaged, FOUND)
     assert get(rescale) == {"projectId": "p"}
 
 
-@row("half of a JSON text, with a length that agrees", "GET", "sent again; then HtcResponseError")
+@row("truncated JSON with a matching Content-Length", "GET", "retried; then HtcResponseError")
 def test_half_a_json_text(wire: Wire, rescale: HtcSession) -> None:
     wire.on(PROJECT, answer(b'{"projectId": "p'), FOUND)
     assert get(rescale) == {"projectId": "p"}
@@ -146,21 +146,21 @@ def test_half_a_json_text(wire: Wire, rescale: HtcSession) -> None:
         get(rescale)
 
 
-@row("chunks that are none", "GET", "sent again; then HtcConnectionError")
+@row("invalid chunks", "GET", "retried; then HtcConnectionError")
 def test_wrong_framing(wire: Wire, rescale: HtcSession) -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     wire.on(PROJECT, raw(chunked + b"zz\r\n{}\r\n0\r\n\r\n"), raw(chunked + b"2\r\n{}"), FOUND)
     assert get(rescale) == {"projectId": "p"}
 
 
-@row("something else than HTTP", "GET", "HtcConnectionError")
+@row("a response that is not HTTP", "GET", "HtcConnectionError")
 def test_no_http(wire: Wire, rescale: HtcSession) -> None:
     wire.on(PROJECT, raw(b"SSH-2.0-OpenSSH_9.9\r\n"))
     with caught(HtcConnectionError):
         get(rescale)
 
 
-@row("408, 429, 500, 502, 503, 504", "GET, PUT, DELETE, cancel, create repository", "sent again")
+@row("408, 429, 500, 502, 503, 504", "GET, PUT, DELETE, cancel, create repository", "retried")
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_a_passing_status(wire: Wire, rescale: HtcSession, task: HtcTask, status: int) -> None:
     job = "/htc/projects/p/tasks/t"
@@ -183,7 +183,7 @@ def test_a_passing_status(wire: Wire, rescale: HtcSession, task: HtcTask, status
         assert len(wire.asked_for(operation)) - before >= 2
 
 
-@row("any other status", "every request", "its exception at once")
+@row("any other error status", "every request", "the exception immediately")
 @pytest.mark.parametrize(
     ("status", "kind"), [(400, HtcException), (403, HtcForbiddenError), (404, HtcNotFoundError)]
 )
@@ -196,14 +196,14 @@ def test_another_status(
     assert len(wire.asked_for(PROJECT)) == 1
 
 
-@row("Retry-After in seconds", "429, 503", "waited for")
+@row("Retry-After in seconds", "429, 503", "waits as long as requested")
 def test_retry_after_in_seconds(wire: Wire, rescale: HtcSession, clock: TestIo) -> None:
     wire.on(PROJECT, answer(status=503, headers={"Retry-After": "7"}), FOUND)
     get(rescale)
     assert clock.slept == [7.0]
 
 
-@row("Retry-After as a date", "429, 503", "waited for")
+@row("Retry-After as a date", "429, 503", "waits as long as requested")
 def test_retry_after_as_a_date(wire: Wire, rescale: HtcSession, clock: TestIo) -> None:
     date = formatdate(clock.time() + 30, usegmt=True)
     wire.on(PROJECT, answer(status=429, headers={"Retry-After": date}), FOUND)
@@ -211,7 +211,7 @@ def test_retry_after_as_a_date(wire: Wire, rescale: HtcSession, clock: TestIo) -
     assert 29 <= clock.slept[0] <= 30  # the date has no fractions of a second
 
 
-@row("Retry-After in the past", "429, 503", "sent again at once")
+@row("Retry-After in the past", "429, 503", "retried immediately")
 def test_retry_after_in_the_past(wire: Wire, rescale: HtcSession, clock: TestIo) -> None:
     date = formatdate(clock.time() - 3000, usegmt=True)
     wire.on(PROJECT, answer(status=429, headers={"Retry-After": date}), FOUND)
@@ -219,7 +219,7 @@ def test_retry_after_in_the_past(wire: Wire, rescale: HtcSession, clock: TestIo)
     assert clock.slept == [0.0]
 
 
-@row("Retry-After that can't be read", "429, 503", "a wait of our own")
+@row("invalid Retry-After", "429, 503", "retried with the usual backoff")
 @pytest.mark.parametrize("given", ["soon", "-1", "1e9", "²", "Mon, 99 Foo 2026", ""])
 def test_retry_after_garbage(wire: Wire, rescale: HtcSession, clock: TestIo, given: str) -> None:
     header = {"Retry-After": given.encode().decode("latin-1")}
@@ -228,14 +228,14 @@ def test_retry_after_garbage(wire: Wire, rescale: HtcSession, clock: TestIo, giv
     assert clock.slept == [0.0]  # the session's backoff_seconds is 0
 
 
-@row("Retry-After of years", "429, 503", "waited for 60 s at most")
+@row("Retry-After of years", "429, 503", "waits at most 60 s")
 def test_retry_after_of_years(wire: Wire, rescale: HtcSession, clock: TestIo) -> None:
     wire.on(PROJECT, answer(status=503, headers={"Retry-After": "9" * 40}), FOUND)
     get(rescale)
     assert clock.slept == [MAX_RETRY_AFTER_SECONDS]
 
 
-@row("it fails again and again", "GET", "waits that grow up to 30 s, half of each by chance")
+@row("repeated failures", "GET", "exponential backoff up to 30 s, with jitter")
 def test_waits_grow(wire: Wire) -> None:
     wire.on(PROJECT, answer(status=500))
     with session(wire.url, backoff_seconds=4.0, max_retries=8, deadline_seconds=1e6) as rescale:
@@ -248,7 +248,7 @@ def test_waits_grow(wire: Wire) -> None:
     assert len(set(clock.slept)) == 8
 
 
-@row("a wait would end after deadline_seconds", "429, 503", "the exception at once")
+@row("the wait would exceed deadline_seconds", "429, 503", "the exception immediately")
 def test_no_wait_beyond_the_deadline(wire: Wire) -> None:
     wire.on(PROJECT, answer(status=429, headers={"Retry-After": "50"}))
     with session(wire.url, deadline_seconds=40.0) as rescale:
@@ -258,7 +258,7 @@ def test_no_wait_beyond_the_deadline(wire: Wire) -> None:
     assert clock.slept == []
 
 
-@row("an outage", "a call", "max_retries retries, with growing waits; no storm")
+@row("an outage", "a call", "max_retries retries with backoff")
 @pytest.mark.parametrize("fault", [answer(status=500), answer(status=503), reset, hang_up])
 def test_a_dead_service(wire: Wire, fault: Step) -> None:
     with session(wire.url, backoff_seconds=1.0) as rescale:
@@ -269,11 +269,11 @@ def test_a_dead_service(wire: Wire, fault: Step) -> None:
             with caught(HtcException):
                 get(rescale)
     assert len(wire.asked_for(PROJECT)) == 10 * 6
-    # It takes a call at least a quarter of a minute to ask six times.
+    # A call with six attempts takes at least a quarter of a minute.
     assert sum(clock.slept) >= 10 * 15.5
 
 
-@row("an outage", "64 threads", "each one retries max_retries times; no storm")
+@row("an outage", "64 threads", "max_retries retries per thread")
 def test_a_dead_service_and_64_threads(wire: Wire) -> None:
     with session(wire.url, backoff_seconds=1.0, deadline_seconds=1e6) as rescale:
         rescale.do_authenticate()
@@ -324,7 +324,7 @@ def test_every_other_request_fails(wire: Wire, count: int, fault: Step) -> None:
             assert [call.result() for call in calls] == [{"projectId": "p"}] * (2 * count)
 
 
-@row("max_retries=0", "every request", "sent once")
+@row("max_retries=0", "every request", "no retries")
 def test_no_retries(wire: Wire) -> None:
     wire.on(PROJECT, answer(status=503))
     with session(wire.url, max_retries=0) as rescale, caught(HtcServerError):
@@ -332,7 +332,7 @@ def test_no_retries(wire: Wire) -> None:
     assert len(wire.asked_for(PROJECT)) == 1
 
 
-@row("no answer", "every request", "HtcTimeoutError after timeout_seconds")
+@row("no response", "every request", "HtcTimeoutError after timeout_seconds")
 def test_no_answer(wire: Wire) -> None:
     gate = threading.Event()
     wire.on(PROJECT, lambda connection, asked: gate.wait(HANG_SECONDS))
@@ -366,8 +366,8 @@ def test_dripping(wire: Wire, step: Step) -> None:
             get(rescale)
 
 
-@row("one byte at a time, again and again", "every request", "over after deadline_seconds")
-def test_dripping_for_ever(wire: Wire) -> None:
+@row("one byte at a time in every attempt", "every request", "the call ends after deadline_seconds")
+def test_dripping_on_every_attempt(wire: Wire) -> None:
     wire.on(PROJECT, drip(HEAD, b"X-Filler: y\r\n"))
     settings = {"timeout_seconds": SHORT_SECONDS, "deadline_seconds": 2.5 * SHORT_SECONDS}
     with session(wire.url, **settings, max_retries=100) as rescale:
@@ -389,7 +389,7 @@ def test_handshake_without_end(wire: Wire) -> None:
     assert not info.value.request_sent
 
 
-@row("a certificate that nobody vouches for", "every request", "HtcConnectionError")
+@row("an untrusted certificate", "every request", "HtcConnectionError")
 def test_no_tls(wire: Wire) -> None:
     wire.at_connect = [lambda connection: connection.sendall(b"HTTP/1.1 400 no TLS\r\n\r\n")] * 2
     url = wire.url.replace("http:", "https:")
@@ -398,7 +398,7 @@ def test_no_tls(wire: Wire) -> None:
     assert not info.value.request_sent
 
 
-# ---- requests that create or change something
+# ---- non-idempotent requests
 
 
 def create_task(rescale: HtcSession, task: HtcTask) -> Any:
@@ -422,9 +422,9 @@ LOST = [reset, hang_up, truncated({"taskId": "t"}), answer(b"<html>"), answer(st
 
 
 @row(
-    "lost or unreadable answer, 5xx",
+    "lost or unreadable response, 5xx",
     "create task, create project, PATCH",
-    "not sent twice; the exception has outcome_unknown=True",
+    "not retried; the exception has outcome_unknown=True",
 )
 @pytest.mark.parametrize(("operation", "change"), CHANGES)
 @pytest.mark.parametrize("lost", LOST)
@@ -441,7 +441,7 @@ def test_a_change_is_not_made_twice(
 @row(
     "connection refused",
     "create task, create project, PATCH",
-    "sent again; then HtcConnectionError with outcome_unknown=False",
+    "retried; then HtcConnectionError with outcome_unknown=False",
 )
 @pytest.mark.parametrize(("operation", "change"), CHANGES)
 def test_a_change_that_did_not_leave(
@@ -459,7 +459,7 @@ def test_a_change_that_did_not_leave(
 @row(
     "429",
     "create task, create project, PATCH",
-    "sent again: it was certainly not carried out",
+    "retried, because the service did not carry it out",
 )
 @pytest.mark.parametrize(("operation", "change"), CHANGES)
 def test_a_change_that_was_not_made_is_tried_again(
@@ -471,9 +471,9 @@ def test_a_change_that_was_not_made_is_tried_again(
     assert len(wire.asked_for(operation)) == 3
 
 
-@row("400, 403, 404, 409", "create task, PATCH", "its exception; outcome_unknown is False")
+@row("400, 403, 404, 409", "create task, PATCH", "the exception has outcome_unknown=False")
 @pytest.mark.parametrize("status", [400, 403, 404, 409])
-def test_a_change_that_was_refused(
+def test_a_change_that_was_rejected(
     wire: Wire, rescale: HtcSession, task: HtcTask, status: int
 ) -> None:
     wire.on("POST /htc/projects/p/tasks", answer(status=status))
@@ -484,5 +484,5 @@ def test_a_change_that_was_refused(
 
 
 def get_token(rescale: HtcSession) -> None:
-    """Let the session have its token before what a test is about."""
+    """Fetch the session's token before the test."""
     rescale.do_authenticate()

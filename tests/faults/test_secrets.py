@@ -1,4 +1,4 @@
-"""Secrets are told to nobody; that no other test of this folder tells one is looked at too."""
+"""No output contains secrets, in this file and in all other tests of this folder."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ STORE = "PUT /bucket/file"
 
 @pytest.fixture
 def storage(wire: Wire) -> Wire:
-    """A service with a storage at the same address."""
+    """A service with a storage at the same URL."""
     url = f"{wire.origin}/bucket/file?X-Amz-Signature={SIGNATURE}"
     wire.on(PRESIGNED, answer({"url": url}))
     return wire
@@ -57,7 +57,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-@row("a redirect", "every request", "HtcResponseError; nothing is sent where it leads")
+@row("a redirect", "every request", "HtcResponseError; the redirect is not followed")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect(wire: Wire, rescale: HtcSession, status: int) -> None:
     with Wire() as elsewhere:
@@ -68,7 +68,7 @@ def test_a_redirect(wire: Wire, rescale: HtcSession, status: int) -> None:
         assert elsewhere.asked == []
 
 
-@row("an upload", "presigned address", "no credential goes there")
+@row("an upload", "presigned URL", "sent without credentials")
 def test_an_upload(storage: Wire, rescale: HtcSession, task: HtcTask, source: Path) -> None:
     storage.on(STORE, answer(status=200))
     task.upload_file(rescale, source, "file")
@@ -78,7 +78,7 @@ def test_an_upload(storage: Wire, rescale: HtcSession, task: HtcTask, source: Pa
     assert TOKEN not in repr(asked)
 
 
-@row("an upload fails", "presigned address", "its exception, without the address's signature")
+@row("an upload fails", "presigned URL", "the exception, without the URL's signature")
 @pytest.mark.parametrize(
     ("step", "kind"),
     [
@@ -103,7 +103,7 @@ def test_an_upload_fails(
         task.upload_file(rescale, source, "file")
 
 
-@row("an upload has no address, or a wrong one", "getTaskPresignedUrl", "its exception")
+@row("the upload URL is missing or invalid", "getTaskPresignedUrl", "the exception")
 @pytest.mark.parametrize(
     "step",
     [
@@ -126,14 +126,14 @@ def test_no_address(
         task.upload_file(rescale, source, "file")
 
 
-@row("a file that is not there", "upload", "HtcFileError; nothing was sent")
+@row("the file does not exist", "upload", "HtcFileError; nothing was sent")
 def test_no_file(storage: Wire, rescale: HtcSession, task: HtcTask, tmp_path: Path) -> None:
     with caught(HtcFileError):
         task.upload_file(rescale, tmp_path / "missing", "file")
     assert storage.asked == []
 
 
-@row("a storage's credentials in a form that is not described", "storage", "HtcResponseError")
+@row("storage credentials in an unknown form", "storage", "HtcResponseError")
 def test_storage_credentials(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
     odd = {"credentials": [SIGNATURE], "expiration": SIGNATURE}
     path = "/htc/projects/p/tasks/t/storage"
@@ -146,7 +146,7 @@ def test_storage_credentials(wire: Wire, rescale: HtcSession, task: HtcTask) -> 
         task.get_storage_tokens(rescale)
 
 
-@row("what can't be a password", "getRegistryToken", "HtcResponseError that does not show it")
+@row("an invalid password", "getRegistryToken", "HtcResponseError that does not show the password")
 @pytest.mark.parametrize(
     "step",
     [
@@ -171,7 +171,9 @@ def encoded(json_object: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(json_object).encode()).decode().rstrip("=")
 
 
-@row("a bearer token that can't be decoded", "get_bearer_token", "an exception that hides it")
+@row(
+    "a bearer token that can't be decoded", "get_bearer_token", "an exception that hides the token"
+)
 @pytest.mark.parametrize(
     "token",
     [
@@ -197,7 +199,7 @@ def test_the_repr_of_a_token() -> None:
     assert MARK not in str(token)
 
 
-@row("keys and tokens that can't be any", "HtcSession", "HtcCredentialsError that hides them")
+@row("invalid keys and tokens", "HtcSession", "HtcCredentialsError that hides the value")
 @pytest.mark.parametrize("key", [f"{MARK} {MARK}", f"{MARK}\n{MARK}", f"{MARK}é", f"{MARK}\0"])
 def test_a_wrong_key(empty_home: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     with caught(HtcCredentialsError):
@@ -214,7 +216,7 @@ def test_a_wrong_key(empty_home: Path, monkeypatch: pytest.MonkeyPatch, key: str
         HtcSession()
 
 
-@row("a password in the address", "HtcSession", "HtcValidationError that hides it")
+@row("a password in the base URL", "HtcSession", "HtcValidationError that hides the password")
 def test_a_password_in_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"https://me:{MARK}@example.com"
     with caught(HtcValidationError):
@@ -224,7 +226,7 @@ def test_a_password_in_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
         HtcSession(api_key="key")
 
 
-@row("the service repeats what it was sent", "submission", "an exception without it")
+@row("the service repeats the request", "submission", "an exception without secrets")
 @pytest.mark.parametrize("status", [200, 400, 500])
 def test_the_service_repeats_a_submission(
     wire: Wire, rescale: HtcSession, task: HtcTask, status: int
@@ -245,7 +247,7 @@ def test_the_service_repeats_a_submission(
     assert books.submissions == 2
 
 
-@row("the service's description of an error repeats a secret", "submission", "*** in its place")
+@row("the service's error text repeats a secret", "submission", "*** instead of the secret")
 def test_the_service_describes_a_submission(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
     Books(wire)
     said = {"errorType": "VALIDATION", "errorDescription": f"PASSWORD={ENV} is wrong, {CLAIM}"}
@@ -254,9 +256,7 @@ def test_the_service_describes_a_submission(wire: Wire, rescale: HtcSession, tas
         htcjobs.create_job_batch(rescale, task, **BATCH)
 
 
-@row(
-    "the id that the service gives a request repeats a secret", "every request", "*** in its place"
-)
+@row("the request id repeats a secret", "every request", "*** instead of the secret")
 def test_the_id_of_a_request(
     wire: Wire, rescale: HtcSession, task: HtcTask, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -284,7 +284,11 @@ def test_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         rescale.do_authenticate()
 
 
-@row("logging at DEBUG, the HTTP library's too", "every request", "no header, body or query")
+@row(
+    "logging at DEBUG, including the HTTP library",
+    "every request",
+    "no header, body or query in the log",
+)
 def test_logging(
     storage: Wire,
     rescale: HtcSession,
@@ -301,7 +305,7 @@ def test_logging(
 
 
 def test_the_canary_sings() -> None:
-    """That nothing is found would mean nothing if nothing could be found."""
+    """The search for secrets works."""
 
     def fail(secret: str) -> None:
         hidden = HtcException("a message")
@@ -317,7 +321,7 @@ def test_the_canary_sings() -> None:
     canary.told.clear()
 
 
-@row("an exception", "every call", "its traceback has no frames of this package")
+@row("an exception", "every call", "the traceback has no frames of this package")
 def test_frames_of_the_package(
     wire: Wire, rescale: HtcSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of submissions: afterwards it is known which jobs exist."""
+"""After a submission, the caller knows which jobs exist."""
 
 from __future__ import annotations
 
@@ -92,11 +92,13 @@ def batch_ids(number: int, size: int = 3) -> list[str]:
     return [f"batch-{number}:{index}" for index in range(size)]
 
 
-# ---- sent again, since it was certainly not taken
+# ---- retried, because it was certainly not accepted
 
 
-@row("connection refused", "submission", "sent again; then HtcConnectionError, nothing uncertain")
-def test_refused(task: HtcTask, caplog: pytest.LogCaptureFixture) -> None:
+@row(
+    "connection refused", "submission", "retried; then HtcConnectionError, and nothing is uncertain"
+)
+def test_rejected(task: HtcTask, caplog: pytest.LogCaptureFixture) -> None:
     with Wire() as wire:
         ready = answer({"status": "READY"}, headers={"Connection": "close"})
         wire.on(IMAGE, lambda connection, asked: wire.stop_listening() or ready(connection, asked))
@@ -108,7 +110,7 @@ def test_refused(task: HtcTask, caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.text.count("submitJobs: no answer") == 2
 
 
-@row("429, with or without Retry-After", "submission", "sent again")
+@row("429, with or without Retry-After", "submission", "retried")
 def test_too_many(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     busy = answer(status=429)
     wire.on(SUBMIT, busy, answer(status=429, headers={"Retry-After": "0"}), books.taken())
@@ -116,16 +118,18 @@ def test_too_many(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) 
     assert books.submissions == 3
 
 
-@row("429 without end", "submission", "HtcRateLimitError; nothing was taken")
-def test_too_many_for_ever(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
+@row("429 on every attempt", "submission", "HtcRateLimitError; nothing was accepted")
+def test_too_many_on_every_attempt(
+    wire: Wire, rescale: HtcSession, task: HtcTask, books: Books
+) -> None:
     wire.on(SUBMIT, answer(status=429))
     with caught(HtcRateLimitError) as info:
         create(rescale, task)
     assert not info.value.outcome_unknown
 
 
-@row("401: the token ended early", "submission", "one renewal, then sent again")
-def test_refused_token(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
+@row("401, because the token expired early", "submission", "one renewal, then retried")
+def test_rejected_token(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     rescale.do_authenticate()
     wire.on("GET /auth/token", answer({"tokenValue": TOKEN_2, "expiresIn": 21600}))
     wire.on(SUBMIT, answer(status=401), books.taken())
@@ -134,8 +138,8 @@ def test_refused_token(wire: Wire, rescale: HtcSession, task: HtcTask, books: Bo
     assert first.headers["authorization"] != second.headers["authorization"]
 
 
-@row("401 after the renewal too", "submission", "HtcAuthenticationError; nothing was taken")
-def test_refused_token_for_ever(
+@row("401 again after the renewal", "submission", "HtcAuthenticationError; nothing was accepted")
+def test_rejected_token_on_every_attempt(
     wire: Wire, rescale: HtcSession, task: HtcTask, books: Books
 ) -> None:
     wire.on(SUBMIT, answer(status=401))
@@ -145,9 +149,9 @@ def test_refused_token_for_ever(
     assert books.submissions == 2
 
 
-@row("400, 403, 404", "submission", "its exception at once; nothing was taken")
+@row("400, 403, 404", "submission", "the exception immediately; nothing was accepted")
 @pytest.mark.parametrize("status", [400, 403, 404])
-def test_refused_submission(
+def test_rejected_submission(
     wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, status: int
 ) -> None:
     said = {"errorType": "VALIDATION", "errorDescription": "no"}
@@ -158,7 +162,7 @@ def test_refused_submission(
     assert books.submissions == 1
 
 
-@row("the image is not there, or stays PENDING", "submission", "its exception; nothing was sent")
+@row("the image does not exist, or stays PENDING", "submission", "the exception; nothing was sent")
 def test_no_image(wire: Wire, task: HtcTask, books: Books) -> None:
     with session(wire.url, image_wait_seconds=0.0) as rescale:
         wire.on(IMAGE, answer({"status": "PENDING"}))
@@ -170,16 +174,16 @@ def test_no_image(wire: Wire, task: HtcTask, books: Books) -> None:
     assert books.submissions == 0
 
 
-# ---- a lost answer
+# ---- a lost response
 
 
 every_group = pytest.mark.parametrize("group", [None, "g"])
 
 
 @row(
-    "lost or unreadable answer, 408, any 5xx; taken",
+    "lost or unreadable response, 408, any 5xx; accepted",
     "submission",
-    "sent once; the batch is found by its mark and returned",
+    "not retried; the batch is found by its mark and returned",
 )
 @every_group
 @every_loss
@@ -195,9 +199,9 @@ def test_lost_and_landed(
 
 
 @row(
-    "lost or unreadable answer, 408, any 5xx; not taken",
+    "lost or unreadable response, 408, any 5xx; not accepted",
     "submission",
-    "sent once; SubmissionUncertainError that saw 0 of 3 jobs",
+    "not retried; SubmissionUncertainError with 0 of 3 jobs seen",
 )
 @every_group
 @every_loss
@@ -217,9 +221,9 @@ def test_lost_and_not_landed(
 
 
 @row(
-    "lost or unreadable answer, 408, any 5xx",
+    "lost or unreadable response, 408, any 5xx",
     "submission without marks",
-    "sent once; SubmissionUncertainError",
+    "not retried; SubmissionUncertainError",
 )
 @every_loss
 def test_lost_without_marks(
@@ -236,7 +240,7 @@ def test_lost_without_marks(
     assert books.submissions == 1
 
 
-@row("the answer takes longer than timeout_seconds", "submission", "as a lost answer")
+@row("the response takes longer than timeout_seconds", "submission", "like a lost response")
 def test_late_answer(wire: Wire, task: HtcTask, books: Books) -> None:
     wire.on(SUBMIT, books.taken(drip(b"HTTP/1.1 200 OK\r\n", b"X-Filler: y\r\n")))
     with session(wire.url, timeout_seconds=SHORT_SECONDS) as rescale:
@@ -249,7 +253,11 @@ def test_late_answer(wire: Wire, task: HtcTask, books: Books) -> None:
     assert books.submissions == 2
 
 
-@row("what went wrong", "submission", "phase: no answer, unreadable answer or server error")
+@row(
+    "the cause of an uncertain submission",
+    "submission",
+    "phase: no answer, unreadable answer or server error",
+)
 @pytest.mark.parametrize(
     ("lost", "phase"),
     [(reset, "no answer"), (HTML, "unreadable answer"), (answer(status=502), "server error")],
@@ -263,16 +271,16 @@ def test_the_phase(
     assert info.value.phase == phase
 
 
-@row("taken in part", "submission", "SubmissionUncertainError with the ids seen")
+@row("partly accepted", "submission", "SubmissionUncertainError with the ids seen")
 def test_landed_in_part(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     wire.on(SUBMIT, books.taken(reset, jobs_of_each=2))
     with caught(SubmissionUncertainError) as info:
         create(rescale, task)
     assert (info.value.seen, info.value.job_ids) == (2, batch_ids(1, 2))
-    assert "2 of them were seen" in str(info.value)
+    assert "2 of 3 jobs were found" in str(info.value)
 
 
-@row("taken late, during the search", "submission", "the batch is returned")
+@row("accepted late, during the search", "submission", "the batch is returned")
 def test_lands_while_looked_for(wire: Wire, task: HtcTask, books: Books) -> None:
     submitted: list[Asked] = []
     looks = 0
@@ -291,12 +299,12 @@ def test_lands_while_looked_for(wire: Wire, task: HtcTask, books: Books) -> None
     wire.on(SUBMIT, lose)
     wire.on(JOBS, look)
     with session(wire.url, settle_seconds=5.0) as rescale:
-        # A sixth of it lies between two looks.
+        # The interval between two searches is a sixth of it.
         assert ids(create(rescale, task, group="g")) == batch_ids(1)
     assert looks == 3
 
 
-@row("taken after the search", "submission", "recheck returns the batch")
+@row("accepted after the search", "submission", "recheck returns the batch")
 def test_recheck(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     wire.on(SUBMIT, reset)
     with caught(SubmissionUncertainError) as info:
@@ -320,7 +328,7 @@ def test_pickled_recheck(wire: Wire, rescale: HtcSession, task: HtcTask, books: 
     assert ids(htcjobs.recheck(rescale, again)) == batch_ids(1)
 
 
-@row("an older batch like it is in the group", "submission with a group", "not returned")
+@row("the group contains an identical older batch", "submission with a group", "not returned")
 @pytest.mark.parametrize("landed", [True, False])
 def test_older_batch(
     wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, landed: bool
@@ -336,12 +344,12 @@ def test_older_batch(
 
 
 @row(
-    "another session submits the same to the group meanwhile",
+    "another session submits the same jobs to the group at the same time",
     "submission with a group",
     "each gets its own batch",
 )
 @pytest.mark.parametrize("landed", [True, False])
-def test_somebody_else_submits_the_same(
+def test_another_session_submits_the_same(
     wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, landed: bool
 ) -> None:
     others: list[list[str]] = []
@@ -369,7 +377,7 @@ def alike(**definition: Any) -> dict[str, Any]:
 
 
 @row(
-    "600 requests that differ only in tags, in claims, or in nothing; every answer lost",
+    "600 requests that differ only in tags, only in claims, or not at all; every response is lost",
     "submit",
     "each request gets its own jobs",
 )
@@ -402,9 +410,9 @@ def test_requests_that_are_alike(
 
 
 @row(
-    "the service does not repeat marks",
+    "the service does not return marks",
     "submission of one request without a group",
-    "found in its own group",
+    "found in its unique group",
 )
 def test_marks_are_not_repeated(
     wire: Wire, rescale: HtcSession, task: HtcTask, books: Books
@@ -414,19 +422,19 @@ def test_marks_are_not_repeated(
     assert ids(create(rescale, task)) == batch_ids(1)
 
 
-@row("the service does not repeat marks", "any other submission", "SubmissionUncertainError")
+@row("the service does not return marks", "any other submission", "SubmissionUncertainError")
 @pytest.mark.parametrize(("count", "group"), [(1, "g"), (2, None)])
 def test_marks_are_not_repeated_and_more_than_one_reading_is_possible(
     wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, count: int, group: str | None
 ) -> None:
     books.repeats_tags = False
     wire.on(SUBMIT, books.taken(reset))
-    with caught(SubmissionUncertainError, "does not repeat the tags") as info:
+    with caught(SubmissionUncertainError, "does not return the tags") as info:
         htcjobs.create_job_batch_raw(rescale, task, [REQUEST] * count, group=group)
     assert (info.value.seen, info.value.sent) == (0, 3 * count)
 
 
-@row("the answers are in another order", "create_job_batch_raw", "each request gets its own jobs")
+@row("the response is in another order", "create_job_batch_raw", "each request gets its own jobs")
 def test_reordered_answers(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     def reordered(connection: Any, asked: Asked) -> object:
         return answer(books.take(asked)[::-1])(connection, asked)
@@ -436,7 +444,7 @@ def test_reordered_answers(wire: Wire, rescale: HtcSession, task: HtcTask, books
     assert ids(batch) == [one for number in (1, 2, 3) for one in batch_ids(number)]
 
 
-@row("the answer is that to another submission", "submission", "not taken for its own")
+@row("the response belongs to another submission", "submission", "rejected")
 def test_stale_answer(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     stale: list[Any] = []
 
@@ -453,9 +461,7 @@ def test_stale_answer(wire: Wire, rescale: HtcSession, task: HtcTask, books: Boo
     assert ids(create(rescale, task)) == batch_ids(2)
 
 
-@row(
-    "a batch's `json` or its failed jobs are submitted again", "submission", "with marks of its own"
-)
+@row("a batch's `json` or its failed jobs are submitted again", "submission", "with new marks")
 def test_submitted_again(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     first = create(rescale, task)
     wire.on(SUBMIT, books.taken(reset))
@@ -466,7 +472,7 @@ def test_submitted_again(wire: Wire, rescale: HtcSession, task: HtcTask, books: 
     assert len({*marks_sent(wire)}) == 3
 
 
-@row("the group can't be searched", "submission", "SubmissionUncertainError")
+@row("the search of the group fails", "submission", "SubmissionUncertainError")
 def test_lookup_fails(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     wire.on(SUBMIT, books.taken(reset))
     wire.on(JOBS, answer(status=403))
@@ -477,7 +483,7 @@ def test_lookup_fails(wire: Wire, rescale: HtcSession, task: HtcTask, books: Boo
     assert ids(htcjobs.recheck(rescale, info.value)) == batch_ids(1)
 
 
-@row("an answer to the search is cut short", "submission", "asked for again")
+@row("a response to the search is truncated", "submission", "retried")
 def test_lookup_truncated(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     def listed(connection: Any, asked: Asked) -> object:
         items = {"items": books.groups_jobs("g")}
@@ -490,7 +496,11 @@ def test_lookup_truncated(wire: Wire, rescale: HtcSession, task: HtcTask, books:
     assert ids(create(rescale, task, group="g")) == batch_ids(1)
 
 
-@row("several requests, taken in part", "create_job_batch_raw", "the ids of each job seen")
+@row(
+    "several requests, partly accepted",
+    "create_job_batch_raw",
+    "SubmissionUncertainError with the ids of all jobs seen",
+)
 def test_raw_landed_in_part(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     def first_only(connection: Any, asked: Asked) -> None:
         books.take(asked)
@@ -503,7 +513,11 @@ def test_raw_landed_in_part(wire: Wire, rescale: HtcSession, task: HtcTask, book
     assert (info.value.sent, info.value.job_ids) == (6, batch_ids(1))
 
 
-@row("the job's record can't be fetched", "create_single_job", "the job is returned all the same")
+@row(
+    "the job's record can't be fetched",
+    "create_single_job",
+    "the job is returned without the record",
+)
 def test_single_job_without_a_record(
     wire: Wire, rescale: HtcSession, task: HtcTask, books: Books
 ) -> None:
@@ -515,16 +529,20 @@ def test_single_job_without_a_record(
     assert job.json["jobUUID"] == "batch-2:0"
 
 
-@row("lost answer", "create_single_job", "as a batch of one job")
+@row("lost response", "create_single_job", "like a batch of one job")
 def test_single_job_lost(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     arguments = {name: value for name, value in BATCH.items() if name != "batch_size"}
     wire.on(SUBMIT, reset)
-    with caught(SubmissionUncertainError, "a submission of 1 job") as info:
+    with caught(SubmissionUncertainError, "the submission of 1 job") as info:
         htcjobs.create_single_job(rescale, task, **arguments)
     assert info.value.sent == 1
 
 
-@row("wrong arguments", "submission", "HtcValidationError with all of them; nothing was sent")
+@row(
+    "invalid arguments",
+    "submission",
+    "HtcValidationError that lists all problems; nothing was sent",
+)
 def test_wrong_arguments(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     with caught(HtcValidationError) as info:
         htcjobs.create_job_batch(rescale, task, **{**BATCH, "batch_size": 0, "priority": "low"})
@@ -541,14 +559,14 @@ def test_wrong_arguments(wire: Wire, rescale: HtcSession, task: HtcTask, books: 
     assert wire.asked == []
 
 
-# ---- in parts
+# ---- in several calls
 
 
 def requests(count: int) -> list[dict[str, Any]]:
     return [{**REQUEST, "batchSize": 1}] * count
 
 
-@row("every answer is lost; all calls taken", "submit", "the batch is returned")
+@row("every response is lost; all calls accepted", "submit", "the batch is returned")
 @every_group
 def test_all_parts_found(
     wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, group: str | None
@@ -560,7 +578,7 @@ def test_all_parts_found(
     assert books.submissions == 2
 
 
-@row("one call's answer is lost, the call taken", "submit", "the rest is sent too")
+@row("one response is lost; the call was accepted", "submit", "the other calls are sent")
 @pytest.mark.parametrize("parallel", [1, 10])
 def test_one_part_lost(
     wire: Wire,
@@ -579,7 +597,7 @@ def test_one_part_lost(
 
 
 @row(
-    "one call is lost, and not taken",
+    "one call is lost, and not accepted",
     "submit",
     "SubmissionIncompleteError: each request is submitted, uncertain or unsent",
 )
@@ -597,8 +615,8 @@ def test_one_part_not_taken(wire: Wire, rescale: HtcSession, task: HtcTask, book
     assert books.submissions == len(found) // 100 + 1
 
 
-@row("one call is refused", "submit", "SubmissionIncompleteError; the rest can be submitted again")
-def test_one_part_refused(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
+@row("one call is rejected", "submit", "SubmissionIncompleteError; you can submit the rest again")
+def test_one_part_rejected(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     payload = requests(1250)
     wire.on(SUBMIT, books.taken(), answer(status=400), books.taken())
     with caught(SubmissionIncompleteError) as info:
@@ -614,8 +632,8 @@ def test_one_part_refused(wire: Wire, rescale: HtcSession, task: HtcTask, books:
     assert len({*found}) == 1250
 
 
-@row("the first call is refused", "submit", "its exception; nothing was taken")
-def test_all_parts_refused(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
+@row("the first call is rejected", "submit", "the exception; nothing was accepted")
+def test_all_parts_rejected(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     wire.on(SUBMIT, answer(status=400))
     with caught(HtcBadRequestError):
         htcjobs.submit(rescale, task, requests(150))
@@ -625,7 +643,7 @@ def test_all_parts_refused(wire: Wire, rescale: HtcSession, task: HtcTask, books
 # ---- interrupts
 
 
-@row("Ctrl-C while the answer is waited for", "submission", "a note says so; the session goes on")
+@row("Ctrl-C before the response arrives", "submission", "a note says so; the session still works")
 def test_interrupted(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     gate = threading.Event()
     wire.on(SUBMIT, interrupting(held(gate, books.taken())), books.taken())
@@ -639,7 +657,7 @@ def test_interrupted(wire: Wire, rescale: HtcSession, task: HtcTask, books: Book
     assert len(ids(create(rescale, task, group="h"))) == 3
 
 
-@row("Ctrl-C during the search", "submission", "a note says so; the session goes on")
+@row("Ctrl-C during the search", "submission", "a note says so; the session still works")
 def test_interrupted_lookup(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     gate = threading.Event()
     listed = answer({"items": []})
@@ -652,7 +670,11 @@ def test_interrupted_lookup(wire: Wire, rescale: HtcSession, task: HtcTask, book
     assert len(ids(create(rescale, task, group="h"))) == 3
 
 
-@row("Ctrl-C", "submit in parts", "a note names what was submitted; the session goes on")
+@row(
+    "Ctrl-C",
+    "submit in several calls",
+    "a note lists the submitted batches; the session still works",
+)
 def test_interrupted_parts(
     wire: Wire,
     rescale: HtcSession,
@@ -682,13 +704,13 @@ def test_interrupted_parts(
 
 
 class LimitError(TimeoutError):
-    """What a program's own time limit raises."""
+    """The exception of a program's own timeout."""
 
 
 @row(
     "a signal handler raises a TimeoutError",
     "submission",
-    "it passes through at once, unchanged; a note says what may exist",
+    "raised immediately; a note lists the jobs that may exist",
 )
 @pytest.mark.parametrize("place", [IMAGE, SUBMIT, JOBS])
 def test_signal_handler(
@@ -725,7 +747,7 @@ def test_signal_handler(
 
 
 class Impatient(KeyboardInterrupt):
-    """An interrupt that is followed by another one when it gets its note."""
+    """An interrupt followed by another one while its note is added."""
 
     def add_note(self, note: str) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -733,7 +755,7 @@ class Impatient(KeyboardInterrupt):
         super().add_note(note)
 
 
-@row("a second Ctrl-C", "submission", "has the note as well")
+@row("a second Ctrl-C", "submission", "has the same note")
 def test_interrupted_twice(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     def handle(*_: object) -> None:
         raise Impatient
@@ -751,7 +773,7 @@ def test_interrupted_twice(wire: Wire, rescale: HtcSession, task: HtcTask, books
     assert len(ids(create(rescale, task))) == 3
 
 
-@row("Ctrl-C while the job's record is fetched", "create_single_job", "a note names the job")
+@row("Ctrl-C during the request for the job's record", "create_single_job", "a note names the job")
 def test_interrupted_after_the_submission(
     wire: Wire, rescale: HtcSession, task: HtcTask, books: Books
 ) -> None:
@@ -765,7 +787,7 @@ def test_interrupted_after_the_submission(
     assert "submitted: batch-1" in info.value.__notes__[0]
 
 
-# ---- where threads are short
+# ---- without threads
 
 PROGRAM = """
 import atexit, sys, threading
@@ -800,7 +822,7 @@ atexit.register(submit)
 )
 @pytest.mark.parametrize("where", ["main", "later"])
 def test_no_threads(wire: Wire, books: Books, where: str) -> None:
-    """In the second case only the thread and the handler at exit find that none can be started."""
+    """In the second case, only the thread and the exit handler can't start threads."""
     program = [sys.executable, "-c", PROGRAM, wire.url, where]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     times = 3 if where == "main" else 2
@@ -817,7 +839,7 @@ def marks_sent(wire: Wire) -> list[str]:
 
 
 def interrupting(step: Step, number: signal.Signals = signal.SIGINT) -> Step:
-    """Send this process a signal, by default that of Ctrl-C, while it waits for the answer."""
+    """Send a signal to this process, SIGINT by default, while it waits for the response."""
 
     def interrupt(connection: Any, asked: Asked) -> object:
         interrupt_main_thread(number)

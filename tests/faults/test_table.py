@@ -1,4 +1,4 @@
-"""The table in docs/reliability.md is made from the tests."""
+"""The tables in docs/reliability.md are generated from the tests."""
 
 from __future__ import annotations
 

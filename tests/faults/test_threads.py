@@ -41,12 +41,12 @@ def echo(asked: Asked) -> Step:
     return answer({"projectId": asked.path.rpartition("/")[2]})
 
 
-@row("64 threads share a session", "every request", "each gets its own answer")
+@row("64 threads share a session", "every request", "each thread gets its own response")
 def test_64_threads(wire: Wire, rescale: HtcSession) -> None:
     names = [f"p{number}" for number in range(640)]
     for number, name in enumerate(names):
         steps: list[Step] = [computed(echo)]
-        if number % 5 == 0:  # with some faults among them, as few as the budget allows
+        if number % 5 == 0:  # inject a few faults, within the retry budget
             found = {"projectId": name}
             steps.insert(0, [reset, truncated(found), compressed(found, cut=-4)][number % 3])
         wire.on(f"GET /htc/projects/{name}", *(steps if number % 40 == 0 else steps[-1:]))
@@ -58,7 +58,7 @@ def test_64_threads(wire: Wire, rescale: HtcSession) -> None:
         assert list(threads.map(ask, names)) == names
 
 
-@row("30 requests at once", "every request", "each has a connection of its own")
+@row("30 requests in parallel", "every request", "each request has its own connection")
 def test_many_requests_at_once(wire: Wire) -> None:
     gate = threading.Event()
     wire.on(PROJECT, held(gate, answer({"projectId": "p"})))
@@ -75,7 +75,7 @@ def test_many_requests_at_once(wire: Wire) -> None:
 
 
 def in_child(wire: Wire, parent: str, child: str) -> str:
-    """Run a program that forks; what the child and then the parent print."""
+    """Run a program that forks. Return the output of the child and then of the parent."""
     program = (
         "import os, sys, threading, time\n"
         "from rescalehtc import HtcSession, api\n"
@@ -108,7 +108,9 @@ def echoing(wire: Wire) -> Wire:
     return wire
 
 
-@row("a process forks while its session is idle", "every request", "the child connects anew")
+@row(
+    "a process forks while its session is idle", "every request", "the child opens a new connection"
+)
 def test_a_fork(echoing: Wire) -> None:
     said = in_child(echoing, "ask('p')", "say('p', 'q')")
     assert said == "p q\np q\n"
@@ -118,7 +120,11 @@ def test_a_fork(echoing: Wire) -> None:
     assert afterwards == [in_parent, in_parent]
 
 
-@row("a process forks while a thread is answered", "every request", "nothing is mixed up")
+@row(
+    "a process forks while a thread receives a response",
+    "every request",
+    "parent and child get their own responses",
+)
 def test_a_fork_in_the_middle_of_an_answer(echoing: Wire, tmp_path: Path) -> None:
     gate = threading.Event()
 
@@ -142,7 +148,7 @@ def test_a_fork_in_the_middle_of_an_answer(echoing: Wire, tmp_path: Path) -> Non
     assert sorted(said.split()) == ["child", "child", "slow"]
 
 
-@row("a process forks while a thread asks for a token", "every request", "the child does not hang")
+@row("a process forks while a thread requests a token", "every request", "the child does not hang")
 def test_a_fork_while_the_token_s_lock_is_held(echoing: Wire, tmp_path: Path) -> None:
     gate = threading.Event()
     token = {"tokenValue": "of-the-child", "expiresIn": 600}
@@ -163,7 +169,7 @@ def test_a_fork_while_the_token_s_lock_is_held(echoing: Wire, tmp_path: Path) ->
     assert in_child(echoing, parent, "print(ask('q'))") == "q\nq\n"
 
 
-@row("Ctrl-C", "every request", "KeyboardInterrupt; the session goes on with another connection")
+@row("Ctrl-C", "every request", "KeyboardInterrupt; the session works on another connection")
 @pytest.mark.parametrize("number", range(3))
 def test_an_interrupt(wire: Wire, rescale: HtcSession, number: int) -> None:
     rescale.do_authenticate()
@@ -178,11 +184,11 @@ def test_an_interrupt(wire: Wire, rescale: HtcSession, number: int) -> None:
     with caught(KeyboardInterrupt):
         api.get_htc_projects(rescale, "p")
     gate.set()
-    for _ in range(12):  # no connection was lost either
+    for _ in range(12):  # no connection was lost
         assert api.get_htc_projects(rescale, "p") == {"projectId": "p"}
 
 
-@row("Ctrl-C while the token is asked for", "every request", "the next call asks for it")
+@row("Ctrl-C during a token request", "every request", "the next call requests the token")
 def test_an_interrupted_renewal(wire: Wire, rescale: HtcSession) -> None:
     gate = threading.Event()
     token = answer({"tokenValue": "after", "expiresIn": 600})

@@ -1,4 +1,4 @@
-"""Bearer tokens: renewed once, by one process, whatever happens."""
+"""Bearer tokens are always renewed once, by one process."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def keep(folder: Path, seconds: float, **fields: object) -> Path:
 
 
 def needs(token: str, step: Step) -> Step:
-    """Take only a request with this token."""
+    """Accept only requests with this token."""
 
     def check(asked: Asked) -> Step:
         right = asked.headers.get("authorization") == f"Bearer {token}"
@@ -77,7 +77,7 @@ def renewals(wire: Wire) -> int:
     return len(wire.asked_for(TOKENS))
 
 
-@row("401 in the middle of a listing", "listing", "one renewal; no page is lost or read twice")
+@row("401 in the middle of a listing", "listing", "one renewal; no page is lost or repeated")
 def test_401_in_the_middle(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
     rescale.do_authenticate()
     wire.on(TOKENS, SECOND)
@@ -97,17 +97,21 @@ def test_401_in_the_middle(wire: Wire, rescale: HtcSession, task: HtcTask) -> No
     assert len(wire.asked_for(JOBS)) == 6
 
 
-@row("401 for ever", "every request", "one renewal, then HtcAuthenticationError")
-def test_401_for_ever(wire: Wire, rescale: HtcSession) -> None:
+@row("401 on every attempt", "every request", "one renewal, then HtcAuthenticationError")
+def test_401_on_every_attempt(wire: Wire, rescale: HtcSession) -> None:
     wire.on(PROJECT, answer(status=401))
     with caught(HtcAuthenticationError):
         api.get_htc_projects(rescale, "p")
     assert (renewals(wire), len(wire.asked_for(PROJECT))) == (2, 2)
 
 
-@row("the credential is refused", "getToken", "HtcCredentialsError that says where it was found")
+@row(
+    "the credential is rejected",
+    "getToken",
+    "HtcCredentialsError that names the credential's source",
+)
 @pytest.mark.parametrize("where", ["argument", "variable", "refresh", "file"])
-def test_refused_credential(
+def test_rejected_credential(
     wire: Wire, folder: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     wire.on(TOKENS, answer(status=401))
@@ -122,7 +126,7 @@ def test_refused_credential(
         assert MARK not in repr(rescale) + repr(vars(rescale))
 
 
-@row("getToken answers nonsense", "getToken", "HtcResponseError or HtcConnectionError")
+@row("getToken sends an invalid response", "getToken", "HtcResponseError or HtcConnectionError")
 @pytest.mark.parametrize(
     "step",
     [
@@ -143,8 +147,8 @@ def test_nonsense_for_a_token(wire: Wire, rescale: HtcSession, step: Step) -> No
     assert isinstance(info.value, HtcResponseError | HtcConnectionError)
 
 
-@row("getToken fails while threads wait for it", "getToken", "asked once, not once a thread")
-def test_a_failing_token_is_asked_for_once(
+@row("getToken fails while threads wait for it", "getToken", "one request, not one per thread")
+def test_a_failing_token_is_requested_once(
     wire: Wire, until: Callable[[Callable[[], bool]], None]
 ) -> None:
     gate = threading.Event()
@@ -160,12 +164,12 @@ def test_a_failing_token_is_asked_for_once(
 
 
 def threads_in(function: str) -> int:
-    """How many threads are in a function of this name, and in no other that it calls."""
+    """The number of threads in a function with this name, but not in a function that it calls."""
     return sum(frame.f_code.co_name == function for frame in sys._current_frames().values())
 
 
-@row("a token ends while many threads use it", "every request", "one renewal for all of them")
-def test_many_threads_and_a_refused_token(wire: Wire, rescale: HtcSession) -> None:
+@row("a token expires while many threads use it", "every request", "one renewal for all of them")
+def test_many_threads_and_a_rejected_token(wire: Wire, rescale: HtcSession) -> None:
     rescale.do_authenticate()
     wire.on(TOKENS, SECOND)
     wire.on(PROJECT, needs(TOKEN_2, answer({"projectId": "p"})))
@@ -178,7 +182,7 @@ def test_many_threads_and_a_refused_token(wire: Wire, rescale: HtcSession) -> No
 CHILDREN = 50
 
 
-@row("50 processes start at an expired token", "getToken", "one renewal; no torn file is read")
+@row("50 processes start with an expired token", "getToken", "one renewal; no partial file is read")
 def test_fifty_processes(wire: Wire, folder: Path) -> None:
     keep(folder, -10, baseUrl=wire.url)
     gate = threading.Event()
@@ -206,7 +210,11 @@ def test_fifty_processes(wire: Wire, folder: Path) -> None:
     assert renewals(wire) == 1
 
 
-@row("the process that renews is killed", "getToken", "the next one renews at once")
+@row(
+    "the process that renews the token is killed",
+    "getToken",
+    "the next process renews it immediately",
+)
 def test_a_killed_renewer(
     wire: Wire, folder: Path, until: Callable[[Callable[[], bool]], None]
 ) -> None:
@@ -222,7 +230,7 @@ def test_a_killed_renewer(
     gate.set()
 
 
-@row("the kept token's file is torn or broken", "getToken", "a renewal, no more")
+@row("the cached token's file is partial or broken", "getToken", "one renewal")
 @pytest.mark.parametrize("text", ["", "{", '{"tokenValue": "x', "[]", "\x00\xff", "9" * 5000])
 def test_a_torn_file(wire: Wire, folder: Path, text: str) -> None:
     keep(folder, 3600).write_text(text, encoding="latin-1")
@@ -231,7 +239,7 @@ def test_a_torn_file(wire: Wire, folder: Path, text: str) -> None:
     assert renewals(wire) == 1
 
 
-@row("the clock jumps forward or back", "every request", "at most a renewal")
+@row("the clock jumps forward or back", "every request", "at most one renewal")
 @pytest.mark.parametrize("jump", [-1e8, -3600.0, 3600.0, 1e8])
 def test_the_clock_jumps(wire: Wire, rescale: HtcSession, jump: float) -> None:
     clock = inject_clock(rescale)
@@ -243,7 +251,7 @@ def test_the_clock_jumps(wire: Wire, rescale: HtcSession, jump: float) -> None:
     assert renewals(wire) <= 2
 
 
-@row("the clock of whoever kept the token was wrong", "kept token", "believed for its lifetime")
+@row("the clock was wrong when the token was cached", "cached token", "used for its lifetime")
 @pytest.mark.parametrize("seconds", [1e8, 1e9])
 def test_a_kept_token_from_the_future(wire: Wire, folder: Path, seconds: float) -> None:
     keep(folder, seconds, baseUrl=wire.url, expiresIn=100)
@@ -254,10 +262,10 @@ def test_a_kept_token_from_the_future(wire: Wire, folder: Path, seconds: float) 
         assert rescale.run(rescale.client.tokens.get()) == TOKEN
 
 
-@row("others can read the key's file", "HtcSession", "a warning in the log that says so")
+@row("other users can read the key file", "HtcSession", "a warning in the log")
 def test_a_key_for_all_eyes(wire: Wire, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     HtcSession(base_url=wire.url)
     assert "others can read" not in caplog.text
     (folder / "rescale_api_token.txt").chmod(0o644)
     HtcSession(base_url=wire.url)
-    assert "others can read the key in" in caplog.text
+    assert "other users can read the key in" in caplog.text

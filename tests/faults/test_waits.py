@@ -1,4 +1,4 @@
-"""Waits last through outages and end when they should, at every size of a batch."""
+"""Waits continue during outages and end in time, for any batch size."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def records(size: int, status: str, **fields: Any) -> list[dict[str, Any]]:
 
 
 def failing_until(clock: TestIo, seconds: float, *steps: Step) -> Step:
-    """Fail in several ways until the clock was moved so far, then take the last step."""
+    """Fail in several ways until the clock has moved far enough, then run the last step."""
     failures = [answer(status=503), hang_up, reset, answer(b"<html>"), answer(status=429)]
     asked = iter(range(1_000_000))
 
@@ -137,7 +137,7 @@ def test_an_outage_of_hours_does_not_end_a_wait_and_is_logged_once(
     wait(rescale, task, 72 * HOURS)
     assert 2 * HOURS <= clock.ahead < 4 * HOURS
     warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert len([r for r in warnings if "polling goes on" in r.getMessage()]) == 1
+    assert len([r for r in warnings if "polling continues" in r.getMessage()]) == 1
 
 
 @pytest.mark.parametrize("name", [name for name in WAITS if name != "follow_logs"])
@@ -173,7 +173,7 @@ def test_what_is_gone_or_forbidden_ends_a_wait(
 def test_a_status_that_this_release_does_not_know_ends_a_wait_once_the_jobs_completed(
     wire: Wire, rescale: HtcSession, task: HtcTask, clock: TestIo, name: str
 ) -> None:
-    """In the service's counts such jobs can't be told from running ones, so they are listed."""
+    """The service's counts do not distinguish such jobs from running ones, so they are listed."""
     size = {"job": 1, "3 jobs": 3}.get(name, 101)
 
     def found() -> list[dict[str, Any]]:
@@ -194,7 +194,7 @@ def test_a_status_that_this_release_does_not_know_ends_a_wait_once_the_jobs_comp
 def test_jobs_that_were_deleted_end_a_wait(
     wire: Wire, rescale: HtcSession, task: HtcTask, clock: TestIo, name: str
 ) -> None:
-    """Also those that were seen running before."""
+    """Even jobs that were seen running before."""
     size = 3 if name == "3 jobs" else 101
     running = {"group": "g", "jobStatuses": {"RUNNING": size}}
 
@@ -211,7 +211,7 @@ def test_jobs_that_were_deleted_end_a_wait(
 def test_an_endless_log_does_not_flood_the_service(
     wire: Wire, rescale: HtcSession, task: HtcTask, clock: TestIo
 ) -> None:
-    """Every page is empty and names another one as next, while the job runs and afterwards."""
+    """Every page is empty and has a next page, while the job is running and afterwards."""
     requests = iter(range(1_000_000))
 
     def job(_: Asked) -> Step:
@@ -226,7 +226,7 @@ def test_an_endless_log_does_not_flood_the_service(
 def test_a_circle_of_pages_ends_a_followed_log(
     wire: Wire, rescale: HtcSession, task: HtcTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The addresses change, so that only the lines show it."""
+    """The URLs change, so only the lines reveal the loop."""
     monkeypatch.setattr(listing, "MAX_PAGES_WITHOUT_NEWS", 20)
     requests = iter(range(1_000_000))
 

@@ -1,7 +1,7 @@
-"""A server that speaks HTTP byte by byte, so that it can also speak it wrongly.
+"""A server of raw bytes, which can also send invalid HTTP.
 
-What it does with a request is a function of the connection and the request: `answer` and its
-neighbours below make such functions.
+A step is a function of the connection and the request. `answer` and the functions
+below it make steps.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DRIP_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Asked:
-    """A request that came in."""
+    """A received request."""
 
     method: str
     path: str
@@ -45,16 +45,16 @@ class Asked:
 
 
 Step = Callable[[socket.socket, Asked], object]
-"""Deals with a request. The connection is kept if it returns True."""
+"""Handles a request. Returns True to keep the connection."""
 
 
 class Wire:
     """The server. `on("GET /htc/projects", step, ...)` scripts an operation.
 
-    Several steps are taken one after the other, and the last one from then on.
+    Several steps run in order, and then the last one is repeated.
 
     Attributes:
-        otherwise: What is done with a request of an operation that was not scripted.
+        otherwise: The step for requests of other operations.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -111,7 +111,7 @@ class Wire:
         at_connect: Callable[..., object] | None,
     ) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:  # a client that hung up
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:  # disconnected
             stack.enter_context(connection)
             if self._tls:
                 connection = self._tls.wrap_socket(connection, server_side=True)
@@ -177,12 +177,12 @@ def _read_request(file: Any, connection: int) -> Asked | None:
     )
 
 
-# ---- what can be done with a request
+# ---- steps
 
 
 @dataclass(frozen=True)
 class answer:  # noqa: N801 - it reads as a verb
-    """Answer as one should: bytes as they are, anything else as JSON."""
+    """Respond normally: bytes unchanged, anything else as JSON."""
 
     body: Any = None
     status: int = 200
@@ -206,12 +206,12 @@ class answer:  # noqa: N801 - it reads as a verb
 
 
 def computed(function: Callable[[Asked], Step]) -> Step:
-    """Let a function choose what to do."""
+    """Let a function choose the step."""
     return lambda connection, asked: function(asked)(connection, asked)
 
 
 def followed(step: answer, leftover: bytes) -> Step:
-    """Answer, send some more in the same piece, and keep the connection."""
+    """Respond, send extra bytes in the same chunk, and keep the connection."""
 
     def send(connection: socket.socket, asked: Asked) -> bool:
         connection.sendall(step.encoded() + leftover)
@@ -221,7 +221,7 @@ def followed(step: answer, leftover: bytes) -> Step:
 
 
 def tunnel(port: int, opened: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n") -> Step:
-    """Open the tunnel that a client asks a proxy for, to this port of this machine."""
+    """Open the tunnel that a client requests from a proxy, to this local port."""
 
     def copy(source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -243,33 +243,33 @@ def tunnel(port: int, opened: bytes = b"HTTP/1.1 200 Connection established\r\n\
 
 
 def raw(sent: bytes) -> Step:
-    """Send these bytes and hang up."""
+    """Send these bytes, and close the connection."""
     return lambda connection, asked: connection.sendall(sent)
 
 
 def hang_up(connection: socket.socket, asked: Asked | None = None) -> None:
-    """Close the connection without a byte."""
+    """Close the connection without sending a byte."""
 
 
 def reset(connection: socket.socket, asked: Asked | None = None) -> None:
-    """Reset the connection: the other end gets an error and not an end."""
+    """Reset the connection, so that the other end gets an error."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.detach() if connection.fileno() < 0 else socket.close(connection.detach())
 
 
 def truncated(body: Any, kept: int = 5) -> Step:
-    """Announce the whole answer, send all but its last bytes, and hang up."""
+    """Send all of a response except its last bytes, and close the connection."""
     return raw(answer(body).encoded()[:-kept])
 
 
 def compressed(body: Any, cut: int | None = None) -> Step:
-    """Answer compressed; cut short if it is said where, with a length that agrees."""
+    """Send a compressed response, optionally truncated, with a matching length."""
     squeezed = gzip.compress(json.dumps(body).encode())[:cut]
     return answer(squeezed, headers={"Content-Encoding": "gzip"})
 
 
 def drip(sent: bytes, then: bytes = b"") -> Step:
-    """Send some bytes at once, then one at a time, and these again and again."""
+    """Send some bytes at once, and then others one at a time, repeatedly."""
 
     def step(connection: socket.socket, asked: Asked | None = None) -> None:
         connection.sendall(sent)
@@ -282,10 +282,10 @@ def drip(sent: bytes, then: bytes = b"") -> Step:
 
 
 def interrupt_main_thread(number: signal.Signals = signal.SIGINT) -> None:
-    """Send the main thread a signal while it waits for a socket.
+    """Send a signal to the main thread while it waits for a socket.
 
-    Python acts on one that comes right before a wait begins only when that wait has ended. Where
-    the system does not say what a thread waits for, it has a second to begin.
+    If a signal arrives right before a wait, Python handles it only after the wait. If
+    the system does not show that a thread is waiting, allow it a second to start.
     """
     waits_for = Path(f"/proc/self/task/{threading.main_thread().native_id}/wchan")
     latest = time.monotonic() + 1.0
@@ -295,7 +295,7 @@ def interrupt_main_thread(number: signal.Signals = signal.SIGINT) -> None:
 
 
 def held(gate: threading.Event, step: Step) -> Step:
-    """Do it when the gate opens."""
+    """Run a step when the gate opens."""
 
     def wait(connection: socket.socket, asked: Asked) -> object:
         gate.wait(HANG_SECONDS)

@@ -158,7 +158,7 @@ print("tasks", len(api.get_htc_projects_tasks(rescale, project_id)))
 print("task", api.get_htc_projects_tasks(rescale, project_id, task_id)["deletedAt"])
 for region in (None, "AWS_EU_WEST_1"):
     storage = api.get_htc_projects_tasks_storage_token(rescale, project_id, task_id, region)
-    print("storage", storage["storagePath"].endswith(task_id), sorted(storage["credentials"]))
+    print("storage", task_id in storage["storagePath"], sorted(storage["credentials"]))
 tokens = api.get_htc_projects_tasks_storage_tokens(rescale, project_id, task_id)
 print("storages", tokens["defaultRegion"])
 stores = api.get_htc_projects_tasks_storage_regional_storage(rescale, project_id, task_id)

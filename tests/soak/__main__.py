@@ -1,4 +1,4 @@
-"""Run the soak long: `python -m tests.soak --runs 70 --seed 1`."""
+"""Run the long soak test: `python -m tests.soak --runs 70 --seed 1`."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ STEPS = 400
 ROUNDS_A_SERVER = 5
 INTERRUPTS_A_ROUND = 40
 CALLS_A_ROUND = 60
-REQUESTS_A_CALL = 4  # the service takes 100; fewer make many calls of small submissions
+REQUESTS_A_CALL = 4  # the service accepts 100; a lower limit gives more calls
 COLUMNS = ("submissions", "faulted", "interrupted", "twice", "uncertain")
-BROKEN = ("lost", "doubled", "untold", "mixed up")
+BROKEN = ("lost", "duplicated", "unreported", "mixed up")
 
 
 class Figures:
-    """What was counted: in all, and by the kind of submission.
+    """Counts, in total and by the kind of submission.
 
     Attributes:
-        counts: Counts of everything else.
+        counts: All other counts.
         by_kind: Counts of submissions, by kind.
     """
 
@@ -51,7 +51,7 @@ class Figures:
         self.by_kind: dict[str, Counter[str]] = {}
 
     def add(self, played: Round, findings: list[Finding]) -> None:
-        """Add those of a round."""
+        """Add the counts of a round."""
         self.counts += played.figures
         for one in played.submissions:
             self._add_one(one, Counter(f.kind for f in findings if f.submission is one))
@@ -85,14 +85,14 @@ def _ignore(_: object) -> None:
 def soak(
     rounds: int, steps: int, seed: int, folder: Path, figures: Figures, kind: type[Round] = Round
 ) -> list[Finding]:
-    """Play some rounds against one server; return the promises that were broken."""
+    """Run some rounds against one server. Return the broken guarantees."""
     chance = random.Random(seed)
     labels = itertools.count(1)
     findings: list[Finding] = []
     with (
         mock.patch.object(submission, "MAX_REQUESTS", REQUESTS_A_CALL),
-        # What a handler raises while an object is finalized, or a warning is made of a socket that
-        # an interrupt left open, nothing can pass on.
+        # Exceptions that a handler raises while an object is finalized, or while a warning about an
+        # open socket is issued, can't be raised.
         mock.patch.object(sys, "unraisablehook", _ignore),
         warnings.catch_warnings(action="ignore"),
         Server(folder) as server,
@@ -107,7 +107,7 @@ def soak(
 
 
 def keyboard_interrupts(count: int, seed: int) -> dict[str, int]:
-    """Interrupt calls of a process of its own, after each of which its session has to work."""
+    """Interrupt calls of another process. After each call, its session must still work."""
     command = [sys.executable, "-m", "tests.faults.sigint", f"--count={count}", f"--seed={seed}"]
     ended = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return json.loads(ended.stdout)
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=70, help="the number of rounds")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     arguments = parser.parse_args()
-    logging.disable()  # what it warns of is what was asked for
+    logging.disable()  # the warnings are expected
     figures, on_loop = Figures(), Figures()
     findings: list[Finding] = []
     began = time.monotonic()

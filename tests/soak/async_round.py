@@ -1,4 +1,4 @@
-"""Rounds with asynchronous sessions: their tasks are cancelled where a thread is interrupted."""
+"""Rounds with asynchronous sessions, whose tasks are cancelled instead of interrupted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_SECONDS_BETWEEN = 0.0005
 
 
 class AsyncRound(Round):
-    """A round whose calls run on an event loop, each for a thread that waits for it."""
+    """A round whose calls run on an event loop, each for a waiting thread."""
 
     kind = AsyncHtcSession
     modules = rescalehtc.aio

@@ -54,7 +54,7 @@ class Interrupts:
 
     @contextmanager
     def after(self, seconds: float, count: int) -> Iterator[None]:
-        """Interrupt the block after some seconds, and again soon after that."""
+        """Interrupt the block after some seconds, and again shortly afterwards."""
         self.raised, self._left = [], count
         before = signal.signal(signal.SIGALRM, self._strike)
         signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -65,13 +65,13 @@ class Interrupts:
             signal.signal(signal.SIGALRM, before)
 
     def _strike(self, _: int, frame: FrameType | None) -> None:
-        is_repr = False  # of a socket that is finalized: what is raised there is dropped
+        is_repr = False  # of a finalized socket, where exceptions are dropped
         inner = frame
         while inner is not None and not inner.f_globals["__name__"].startswith("rescalehtc"):
             is_repr = is_repr or inner.f_code.co_name == "__repr__"
             inner = inner.f_back
         if inner is None or is_repr or self._left == 0:
-            return  # between calls: the exception would be lost in the test
+            return  # between calls, the exception would end the test
         self._left -= 1
         error = self._chance.choice(KINDS)(INTERRUPT)
         self.raised.append(error)
@@ -80,10 +80,10 @@ class Interrupts:
 
 
 def interrupt_submissions(count: int, seed: int) -> Counter[str]:
-    """Interrupt submissions, and hold what their caller learned against the service's jobs.
+    """Interrupt submissions, and compare the results of the caller with the service's jobs.
 
     Returns:
-        What was counted.
+        The counts.
     """
     chance = random.Random(seed)
     figures = Counter[str]()
@@ -97,9 +97,9 @@ def interrupt_submissions(count: int, seed: int) -> Counter[str]:
         session(wire.url) as rescale,
         mock.patch.object(submission, "MAX_REQUESTS", 2),
         mock.patch.object(submission, "PARALLEL_CALLS", 3),
-        # What a handler raises in the finalizer of an object, nothing can pass on.
+        # Exceptions that a handler raises in a finalizer can't be raised,
         mock.patch.object(sys, "unraisablehook", ignored.append),
-        # Nor what it raises while a warning is made of a socket that was left half open.
+        # nor those that it raises while a warning about an open socket is issued.
         warnings.catch_warnings(action="ignore"),
     ):
         books = Books(wire)
@@ -134,7 +134,7 @@ def interrupt_submissions(count: int, seed: int) -> Counter[str]:
                     case = part.json["htcJobDefinition"]["tags"]["case"]
                     assert case == f"{number}-{i}", f"{case} was returned for {number}-{i}"
             figures[f"{len(interrupts.raised)} interrupts"] += 1
-        # What is on its way arrives; the session works.
+        # Requests in progress arrive, and the session works.
         time.sleep(0.2)
         wire.on(SUBMIT, books.taken())
         assert len(htcjobs.submit(rescale, task, [_request("last")] * 7, group="last").batches) == 7
@@ -155,7 +155,7 @@ def interrupt_submissions(count: int, seed: int) -> Counter[str]:
 def _is_dropped(error: BaseException, caught: BaseException | None, ignored: list[Any]) -> bool:
     """Whether the interpreter dropped an exception that was raised while it finalized an object.
 
-    Where it does so without a word, no frame has seen the exception.
+    If it drops the exception silently, no frame has seen it.
     """
     is_ignored = any(one.exc_value is error for one in ignored)
     return is_ignored or (error is not caught and error.__traceback__ is None)
@@ -173,7 +173,7 @@ def _chosen(books: Books, chance: random.Random, asked: Asked) -> Step:
 
 
 def _told(error: BaseException) -> str:
-    """The ids and marks that an exception names, each between a space and a comma."""
+    """The ids and marks in an exception's text, each between a space and a comma."""
     match error:
         case SubmissionUncertainError():
             names = [str(request.mark) for request in error.requests]

@@ -1,4 +1,4 @@
-"""What a user learned of the jobs that were submitted, and whether it is true."""
+"""The results that a user got for submitted jobs, and their verification."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ if TYPE_CHECKING:
     from rescalehtc.htcjobs import HtcJob, HtcJobBatch
 
 MARK_TAG = "rescalehtc-submission"
-# The name of the variable, tag or claim that has the label of a request.
+# The name of the variable, tag or claim with the label of a request.
 LABEL = "SUBMITTED_AS"
 
 
 class Finding(NamedTuple):
-    """A promise that was broken.
+    """A broken guarantee.
 
     Attributes:
-        kind: Whether jobs are lost (a user was promised jobs that do not exist), doubled, unknown
-            to their user, or were taken for those of another request.
+        kind: Whether jobs are lost (reported, but do not exist), duplicated, unreported, or were
+            confused with those of another request.
         submission: The submission.
-        text: What is wrong.
+        text: The description.
     """
 
-    kind: Literal["lost", "doubled", "untold", "mixed up"]
+    kind: Literal["lost", "duplicated", "unreported", "mixed up"]
     submission: Submission
     text: str
 
 
 @dataclass
 class Submission:
-    """A submission, and what its user learned of it.
+    """A submission, and the results that its user got.
 
     Attributes:
-        kind: How it was submitted.
-        sizes: The number of jobs of each of its requests, by the requests' labels.
+        kind: The kind of submission.
+        sizes: The number of jobs of each request, by label.
         group: Its group.
-        differs_in: What its requests differ in: envs, tags, claims or nothing.
-        is_faulted: Whether a fault, an interrupt or a kill struck it.
-        interrupts: How often it was interrupted.
-        labels: The labels of its requests by their marks, as they were sent.
-        told: The ids of the jobs that it is said to have made, those of a request together.
-        uncertain: The exceptions that name what is uncertain.
-        unsent: The labels of requests that the service is said not to have.
-        found: The ids of jobs that were uncertain and then found, by the requests' labels.
+        differs_in: The difference between its requests: envs, tags, claims or nothing.
+        is_faulted: Whether a fault, an interrupt or a kill affected it.
+        interrupts: The number of interrupts.
+        labels: The labels of its sent requests, by mark.
+        told: The reported ids of its jobs, one set per request.
+        uncertain: The exceptions about uncertain requests.
+        unsent: The labels of requests that were reported as unsent.
+        found: The ids of jobs that were uncertain and then found, by label.
         was_rechecked: Whether everything uncertain was rechecked.
-        unnamed: What an exception should have named, and did not.
+        unnamed: The jobs that an exception should have named, but did not.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class Submission:
     unnamed: list[str] = field(default_factory=list[str])
 
     def definition(self, label: int) -> dict[str, Any]:
-        """What the definition of a request differs from others in."""
+        """The fields in which the definition of a request differs from others."""
         pair = [{"name": LABEL, "value": str(label)}]
         match self.differs_in:
             case "tags":
@@ -128,7 +128,7 @@ class Submission:
             self.unnamed.append(f"the note of an interrupt does not name {missing}")
 
     def rechecked(self, error: SubmissionUncertainError, batch: HtcJobBatch) -> None:
-        """What was uncertain was found."""
+        """The uncertain jobs were found."""
         self.found |= dict(zip(self._labels_of(error), _ids(batch.batches), strict=True))
 
     def _labels_of(self, error: SubmissionUncertainError) -> list[int]:
@@ -136,12 +136,12 @@ class Submission:
         return [order[request.position] for request in error.requests]
 
     def findings(self, labels: dict[str, int]) -> Iterator[Finding]:
-        """Yield what is wrong, given the labels of all jobs that there are."""
+        """Yield all findings, given the labels of all existing jobs."""
         for text in self.unnamed:
-            yield Finding("untold", self, text)
+            yield Finding("unreported", self, text)
         uncertain = [label for error in self.uncertain for label in self._labels_of(error)]
         if sorted([*self.told, *self.unsent, *uncertain]) != [*self.sizes]:
-            yield Finding("untold", self, "not each request is accounted for once")
+            yield Finding("unreported", self, "not each request is accounted for once")
         for label, ids in (self.told | self.found).items():
             actual = [labels.get(job_id) for job_id in ids]
             if None in actual:
@@ -166,7 +166,7 @@ def _ids_of(batch: Mapping[str, Any]) -> list[str]:
 
 
 def check(submissions: Iterable[Submission], records: Sequence[dict[str, Any]]) -> list[Finding]:
-    """Compare what the users learned with the records of all jobs that there are."""
+    """Compare the results of the users with the records of all existing jobs."""
     by_mark: dict[str, int] = {}
     for one in submissions:
         assert not {*by_mark} & {*one.labels}, "a mark was used twice"
@@ -182,9 +182,11 @@ def check(submissions: Iterable[Submission], records: Sequence[dict[str, Any]]) 
         for label, size in one.sizes.items():
             made = existing.get(label, Counter())
             if len(made) > 1 or sum(made.values()) > size:
-                findings.append(Finding("doubled", one, f"of {size} jobs of {label} exist {made}"))
+                findings.append(
+                    Finding("duplicated", one, f"of {size} jobs of {label} exist {made}")
+                )
             if made and label in one.unsent:
-                findings.append(Finding("untold", one, f"{label} exists, and is named unsent"))
+                findings.append(Finding("unreported", one, f"{label} exists, and is named unsent"))
     return findings
 
 

@@ -41,11 +41,11 @@ LATE_SECONDS = 0.3
 MOST_SECONDS_BEFORE_INTERRUPT = 0.02
 MOST_SECONDS_BEFORE_KILL = 0.03
 SETTLE_SECONDS = 0.02
-# What may have cost the answer of a submission that was carried out.
+# The faults that can lose the response of a submission that was carried out.
 LOSING = ("reset_after", "status_after", "truncate", "truncate_gzip", "delay")
 DIFFERENCES = ("envs", "tags", "claims", "nothing")
 
-# How often something is done, and how often at most in a round if it takes long.
+# The frequency of each step, and the maximum per round if it takes long.
 _WEIGHTS = {
     "one batch": 3,
     "one job": 2,
@@ -81,7 +81,7 @@ _KINDS: list[tuple[str, dict[str, Any]]] = [
 
 @dataclass
 class Draft:
-    """A submission that is about to be sent."""
+    """A submission before it is sent."""
 
     submission: Submission
     call: Callable[[HtcSession, Draft], htcjobs.HtcJobBatch | htcjobs.HtcJob]
@@ -102,10 +102,10 @@ class Draft:
 
 
 class Round:
-    """Many submissions to one task, after which all jobs of the task are looked at.
+    """Many submissions to one task, after which all jobs of the task are checked.
 
     Attributes:
-        figures: What was counted.
+        figures: The counts.
         submissions: The submissions.
     """
 
@@ -126,7 +126,7 @@ class Round:
         self._task: htctasks.HtcTask = self._run(made)
 
     def _session(self, *, is_hasty: bool = False, **settings: Any) -> HtcSession:
-        """A session; a hasty one does not sleep, but moves its clock."""
+        """A session. A hasty session does not sleep, but moves its clock."""
         settle_seconds = self._chance.choice([0.0, SETTLE_SECONDS]) if is_hasty else SETTLE_SECONDS
         rescale = self.kind(
             base_url=self._server.url,
@@ -140,18 +140,18 @@ class Round:
         self._sessions.append(rescale)
         return rescale
 
-    # ---- what another kind of session does otherwise
+    # ---- overridden for asynchronous sessions
 
     kind: type[Any] = HtcSession
     modules: Any = rescalehtc
 
     def _run(self, made: Any) -> Any:
-        """What a call that takes a session returns."""
+        """Run a call that takes a session, and return its result."""
         return made
 
     @contextmanager
     def _interrupting(self, seconds: float, count: int) -> Iterator[list[BaseException]]:
-        """Interrupt a call after some seconds, and again soon after that; list the interrupts."""
+        """Interrupt a call after some seconds and again shortly after. List the interrupts."""
         interrupts = Interrupts(random.Random(self._chance.random()))
         with interrupts.after(seconds, count):
             yield interrupts.raised
@@ -160,7 +160,7 @@ class Round:
         return INTERRUPT in error.args
 
     def play(self, steps: int) -> None:
-        """Do what is drawn, step after step. None of it depends on what happened before."""
+        """Run random steps. They do not depend on previous results."""
         for _ in range(steps):
             names = [name for name in _WEIGHTS if self._done[name] < _MOST.get(name, steps)]
             (name,) = self._chance.choices(names, [_WEIGHTS[name] for name in names])
@@ -209,7 +209,7 @@ class Round:
             place = "submitJobs"
         if self._chance.random() < 0.8:
             times: dict[str, Any] = {"times": self._chance.choice([1, 1, 1, 2, 3, 8])}
-        else:  # so that a listing may fail after the submission that it follows, and not before
+        else:  # let the listing after a submission fail, not one before
             times = {"probability": 0.5, "seed": self._chance.randrange(100)}
         return place, kind, {**options, **times}
 
@@ -217,7 +217,7 @@ class Round:
         self, kind: str, call: Any, most_requests: int = 4, most_jobs: int = 4, group: str = ""
     ) -> Draft:
         labels = [next(self._labels) for _ in range(self._chance.randint(1, most_requests))]
-        # Names that are used again and again, new ones, or none.
+        # Repeated names, new names, or none.
         new, old = f"new {labels[0]}", f"group {self._chance.randrange(8)}"
         submission = Submission(
             kind=kind,
@@ -247,7 +247,7 @@ class Round:
         self._set(faults)
         with ThreadPoolExecutor(count) as threads:
             list(threads.map(self._carry_out, self._hasty, drafts))
-        # It is known only that one of them was struck.
+        # Only one of them was affected.
         drafts[0].submission.is_faulted = bool(self._lift())
 
     def _submit_interrupted(self, faults: list[Fault]) -> None:
@@ -330,13 +330,11 @@ class Round:
         jobs, payload = self.modules.htcjobs, draft.payload()
         return self._run(jobs.submit(rescale, self._task, payload, group=group))
 
-    # ---- what must be true in the end
+    # ---- checks at the end
 
     def finish(self) -> list[Finding]:
-        """Compare what the users learned with the jobs that exist, before and after rechecks."""
-        time.sleep(
-            0.1
-        )  # an interrupted submission's threads have begun, and what they sent arrives
+        """Compare the results of the users with the existing jobs, before and after rechecks."""
+        time.sleep(0.1)  # the threads of an interrupted submission may still send requests
         for rescale in self._sessions:
             _watched(rescale).wait_for_workers()
         records = self._records()
@@ -367,7 +365,7 @@ class Round:
         return found
 
     def _recheck(self, one: Submission, error: SubmissionUncertainError, is_pickled: bool) -> None:
-        """Now that the service behaves, all that is there is found."""
+        """Without faults, all existing jobs are found."""
         kept = pickle.loads(pickle.dumps(error)) if is_pickled else error
         self.figures["rechecks of pickles"] += is_pickled
         try:
@@ -396,10 +394,10 @@ def _arguments(draft: Draft) -> dict[str, Any]:
 
 
 class WatchedIo:
-    """An Io that notes which submit requests are sent, and how many workers run.
+    """An Io that records sent submit requests and the number of workers.
 
     Attributes:
-        submission: The submission that the current thread or task is at work on.
+        submission: The submission of the current thread or task.
     """
 
     def __init__(self, io: Io) -> None:

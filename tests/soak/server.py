@@ -1,4 +1,4 @@
-"""An emulator in a process of its own, which can be killed and goes on with what it kept."""
+"""An emulator in its own process, which can be killed and restarted with its data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
-# Forks of a process that has imported all of this start in no time, and share no thread.
+# Forks of a process that has imported these modules start fast, and share no thread.
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload([__name__])
 
@@ -49,12 +49,12 @@ class Server:
         self._port = int(self.url.split(":")[2].split("/")[0])
 
     def restart(self) -> None:
-        """End the emulator as its user would, and start the next one."""
+        """Stop the emulator normally, and start the next one."""
         self.__exit__()
         self._start()
 
     def kill(self) -> None:
-        """Kill the emulator with whatever it is doing, and start the next one."""
+        """Kill the emulator, and start the next one."""
         self._process.kill()
         self.__exit__()
         self._start()
@@ -63,14 +63,14 @@ class Server:
         self._pipe.send((operation, kind, options))
 
     def lift(self) -> Counter[tuple[str, str]]:
-        """Lift all faults, and tell how often which kind struck which operation."""
+        """Remove all faults, and return how often each kind affected each operation."""
         self._pipe.send(None)
         return self._pipe.recv()
 
 
 def _serve(pipe: Connection, folder: Path, port: int) -> None:
     with _started(folder, port) as emulator:
-        emulator.set_workspace_limit(0)  # jobs wait: they are not what is tested
+        emulator.set_workspace_limit(0)  # jobs wait, because this does not test running them
         pipe.send((emulator.url, emulator.api_key))
         faults: list[Fault] = []
         while True:
@@ -93,7 +93,7 @@ def _serve(pipe: Connection, folder: Path, port: int) -> None:
 
 @contextmanager
 def _started(folder: Path, port: int) -> Iterator[Emulator]:
-    """An emulator. Somebody's connection may have its port for a moment."""
+    """An emulator. A connection of another program may briefly use its port."""
     deadline = time.monotonic() + HANG_SECONDS
     with ExitStack() as stack:
         while True:

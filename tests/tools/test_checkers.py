@@ -1,4 +1,4 @@
-"""Five type checkers agree with us on what is right and what is a mistake."""
+"""Five type checkers accept valid code and report mistakes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COMMANDS = {
 
 
 def marked(checker: str) -> set[int]:
-    """The lines that a checker refuses."""
+    """The lines that a checker rejects."""
     return {
         number
         for number, line in enumerate(SNIPPETS.read_text(encoding="utf-8").splitlines(), 1)
@@ -57,7 +57,7 @@ def refused(checker: str, output: str) -> set[int]:
 
 
 @pytest.mark.parametrize("checker", COMMANDS)
-def test_a_checker_refuses_the_mistakes_and_nothing_else(checker: str, tmp_path: Path) -> None:
+def test_a_checker_rejects_the_mistakes_and_nothing_else(checker: str, tmp_path: Path) -> None:
     copy = tmp_path / SNIPPETS.name
     copy.write_bytes(SNIPPETS.read_bytes())
     settings = {"typeCheckingMode": "strict", "extraPaths": [str(ROOT)]}

@@ -1,4 +1,4 @@
-"""What people see while they write: mistakes are found, values offered, units and ranges shown."""
+"""Editors find mistakes, complete values, and show units and ranges."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EDITING = TYPING / "editing.py"
 
 
 def marked(checker: str) -> Counter[tuple[int, str]]:
-    """The lines that mistakes are in, with the rules that each breaks, named in the line before."""
+    """The lines with mistakes, with the broken rules from the line before."""
     return Counter(
         (number + 1, rule)
         for number, line in enumerate(MISTAKES.read_text(encoding="utf-8").splitlines(), 1)
@@ -41,7 +41,7 @@ def marked(checker: str) -> Counter[tuple[int, str]]:
 
 
 def pyright(path: Path, folder: Path) -> list[dict[str, Any]]:
-    """What pyright finds in a file, with its own defaults."""
+    """The errors that pyright finds in a file, with its default settings."""
     shutil.copy(path, folder)
     settings = {"extraPaths": [str(ROOT)]}
     (folder / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
@@ -83,7 +83,7 @@ def test_mypy_finds_every_mistake_and_nothing_else() -> None:
 
 
 class LanguageServer:
-    """Pyright, asked as an editor asks it."""
+    """Pyright as a language server."""
 
     def __init__(self) -> None:
         self._ids = itertools.count(1)
@@ -114,7 +114,7 @@ class LanguageServer:
         self._send({"method": "textDocument/didOpen", "params": {"textDocument": document}})
 
     def at(self, method: str, path: Path, place: str, offset: int = 0) -> Any:
-        """Ask about the place where a text stands in a file."""
+        """Send a request about the position of a text in a file."""
         before, found, _ = path.read_text(encoding="utf-8").partition(place)
         assert found, place
         line = before.count("\n")
@@ -192,16 +192,16 @@ def test_values_are_offered_and_units_and_ranges_shown(server: LanguageServer) -
         assert some <= offered, place
 
     for place, shown in {
-        'group="g"': "The group that the jobs were submitted with",
-        "deadline_seconds=": "Seconds, at least 0.001, that a call may take with all its retries",
-        "settle_seconds": "Seconds, at least 0, without a change",
-        "ON_DEMAND_ECONOMY)": "Costs less; jobs may be interrupted.",
-        "unseen": "Jobs whose status is not known",
+        'group="g"': "The group of the jobs",
+        "deadline_seconds=": "Seconds, at least 0.001: the timeout of a call",
+        "settle_seconds": "Seconds, at least 0, without new jobs",
+        "ON_DEMAND_ECONOMY)": "Costs less. Jobs may be interrupted.",
+        "unseen": "Jobs with an unknown status",
         "where": "The argument's name",
-        "vcpus)": "Virtual CPUs that may be in use at once.",
+        "vcpus)": "The maximum number of virtual CPUs in use",
         "max_memory": "MiB",
         "exec_timeout_seconds)": "60 to 1209600",
-        "create_job_batch": "batch_size: Number of jobs, 1 to 1000.",
+        "create_job_batch": "batch_size: The number of jobs, 1 to 1000.",
         "get_update": "Operation getJob",
     }.items():
         hover = server.at("hover", EDITING, place, 1)
@@ -209,7 +209,7 @@ def test_values_are_offered_and_units_and_ranges_shown(server: LanguageServer) -
 
 
 def test_jedi_offers_and_shows_the_same_where_it_can() -> None:
-    """It knows attributes, arguments and docstrings, but no keys of dictionaries."""
+    """It completes attributes, arguments and docstrings, but no keys of dictionaries."""
     text = EDITING.read_text(encoding="utf-8")
 
     def at(place: str, offset: int) -> tuple[jedi.Script, int, int]:
@@ -227,10 +227,10 @@ def test_jedi_offers_and_shows_the_same_where_it_can() -> None:
         script, line, column = at(place, offset)
         assert offered in {one.name for one in script.complete(line, column)}, place
     for place, shown in {
-        "settle_seconds": "Seconds, at least 0, without a change",
-        "unseen": "Jobs whose status is not known",
-        "vcpus)": "Virtual CPUs that may be in use at once.",
-        "get_jobs": "The group that the jobs were submitted with",
+        "settle_seconds": "Seconds, at least 0, without new jobs",
+        "unseen": "Jobs with an unknown status",
+        "vcpus)": "The maximum number of virtual CPUs in use",
+        "get_jobs": "The group of the jobs",
         "create_job_batch_raw": "1 to 100 submit requests",
     }.items():
         script, line, column = at(place, 2)
@@ -238,5 +238,5 @@ def test_jedi_offers_and_shows_the_same_where_it_can() -> None:
 
 
 def test_what_is_being_written_is_right_so_far(tmp_path: Path) -> None:
-    """Strings that are in no list are taken: the service may list more tomorrow."""
+    """Unlisted strings are accepted, because the service may add values."""
     assert pyright(EDITING, tmp_path) == []

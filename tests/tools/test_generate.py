@@ -1,4 +1,4 @@
-"""`make generate` and `make check`: what they write, and what they find."""
+"""`make generate` writes files, and `make check` compares them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_generated_files_are_current_and_one_changed_by_hand_is_found(tmp_path: Path) -> None:
-    """`--check` fails and names the file; without it the file is written again."""
-    for name in ("codegen", "rescalehtc", "openapi", "docs"):
+    """`--check` fails and names the file. Without it, the file is written again."""
+    for name in ("codegen", "rescalehtc", "openapi", "docs", "schema"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
 
@@ -27,6 +27,6 @@ def test_the_generated_files_are_current_and_one_changed_by_hand_is_found(tmp_pa
     path.write_bytes(generated + b"\n")
     found = codegen("--check")
     assert found.returncode == 1
-    assert "rescalehtc/models.py is not current: run `make generate`" in found.stderr
+    assert "rescalehtc/models.py is outdated: run `make generate`" in found.stderr
     assert codegen().returncode == 0
     assert path.read_bytes() == generated

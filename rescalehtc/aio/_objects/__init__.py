@@ -1,1 +1,1 @@
-"""What the twins share. GENERATED."""
+"""Base classes of the twins. GENERATED."""

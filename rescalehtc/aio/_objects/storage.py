@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ... import models
     from .._session import AsyncHtcSession
+    from ..files._files import Files
 
 
 class StoredObject(AnyStoredObject[JsonT, RecordT]):
@@ -37,11 +38,7 @@ class StoredObject(AnyStoredObject[JsonT, RecordT]):
             rescale: The session.
             region: One of the project's regions, or None for the default one.
         """
-        if region is None:
-            call = self._storage.token.call(self._ids())
-        else:
-            call = self._storage.token_for_region.call({**self._ids(), "region": region})
-        return self._storage.token.to_record(await rescale.send(call))
+        return self._storage.token.to_record(await rescale.send(self._token_call(region)))
 
     async def get_storage_tokens(self, rescale: AsyncHtcSession) -> models.StorageAccessTokens:
         """Fetch credentials for the storage in all regions.
@@ -67,6 +64,35 @@ class StoredObject(AnyStoredObject[JsonT, RecordT]):
         """
         call = self._storage.presigned_url.call(self._ids(), query={"filePath": file_path})
         return self._storage.presigned_url.to_record(await rescale.send(call))
+
+    async def files(self, rescale: AsyncHtcSession, region: str | None = None) -> Files:
+        """Fetch credentials for the storage, and return its files.
+
+            task.files(rescale).upload("cases", "in")
+
+        It needs the extra packages of `pip install "rescalehtc[storage]>=2"`.
+
+        Operation getProjectStorageToken or getTaskStorageToken, with a region
+        getProjectStorageTokenForRegion or getTaskStorageTokenForRegion; again before the
+        credentials expire.
+
+        Args:
+            rescale: The session; an asynchronous one must not have a `transport` of your own.
+            region: One of the project's regions, or None for the default one.
+
+        Raises:
+            HtcFileError: Files of such a storage can't be reached.
+            ModuleNotFoundError: The extra packages are not installed.
+        """
+        from ...files._storage import Storage, require_extra
+        from ..files import _files  # pyright: ignore[reportPrivateUsage] - ours
+
+        require_extra("obstore")
+        token = await self.get_storage_token(rescale, region)
+        call = self._token_call(region)
+        address = getattr(token, self._storage.address_field, None)
+        storage = Storage(rescale, self._storage.token, call, token, address)
+        return _files.Files(rescale, storage)
 
     async def upload_file(
         self, rescale: AsyncHtcSession, source_path: str | PathLike[str], file_path: str

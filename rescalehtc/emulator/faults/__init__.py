@@ -1,4 +1,4 @@
-"""Faults: which were requested (`requested`), and their effects on the wire (`effects`)."""
+"""Faults of the emulator (`requested`), and their effects on responses (`effects`)."""
 
 from .requested import KINDS, Fault, FaultKind, FaultOptions, Faults, parse_fault
 

@@ -1,4 +1,4 @@
-"""The effects of faults on requests and answers, down to the bytes on the wire."""
+"""The effects of faults on requests and responses, down to the sent bytes."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 UNKNOWN_VALUE: Final = "EMULATED_UNKNOWN_VALUE"
 UNKNOWN_FIELD: Final = "emulatedUnknownField"
-FOREIGN_HOST: Final = "foreign-host.invalid"  # a name that no one can have
+FOREIGN_HOST: Final = "foreign-host.invalid"  # a reserved name
 
-# Where a request's state has the connection that its answer goes through.
+# The key of the connection in a request's state.
 TRANSPORT: Final = "transport"
-# Closing a socket that lingers for no time resets the connection.
+# Closing a socket with a linger time of 0 resets the connection.
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 _LISTED_VALUES: Final = frozenset(
     value
@@ -51,16 +51,16 @@ async def answer_with_faults(
     request: Request,
     carry_out: Callable[[Request], Awaitable[Response]],
 ) -> Response:
-    """Carry out a request and answer it, unless a fault strikes it before or after."""
+    """Carry out a request and respond, unless a fault affects it before or after."""
     fault = faults.strike_before(operation)
     if fault is not None:
         if fault.kind == "expire_token":
             _, token = read_authorization(request.headers.get("Authorization", ""))
-            tokens.expire(token)
+            tokens.expire(request.headers.get("X-Amz-Security-Token", token))
         else:
             with suppress(ClientDisconnect):
                 async for _ in request.stream():
-                    pass  # the client can't know but that the request was carried out
+                    pass  # to the client, the request may have been carried out
             return _Reset() if fault.kind == "reset_before" else _error_response(fault)
     response = await carry_out(request)
     fault = faults.strike_after(operation, lambda kind: _applies(kind, response))
@@ -68,11 +68,13 @@ async def answer_with_faults(
 
 
 def _applies(kind: FaultKind, response: Response) -> bool:
-    """Whether a kind of fault can be applied to an answer."""
+    """Whether a kind of fault can be applied to a response."""
     if kind in ("nulls", "unknown"):
         return _is_json(response)
     if kind in ("repeat_next", "foreign_next"):
         return _is_json(response) and isinstance(json.loads(bytes(response.body)), dict)
+    if not hasattr(response, "body"):  # it is a stream
+        return kind not in ("truncate", "truncate_gzip")
     return bool(response.body) or kind != "truncate_gzip"
 
 
@@ -101,7 +103,7 @@ def _error_response(fault: Fault) -> Response:
     status = fault.options.get("status", DEFAULT_STATUS)
     body = {
         "errorType": "Fault",
-        "errorDescription": "this error was requested as a fault of the emulator",
+        "errorDescription": "this error is a fault of the emulator",
     }
     response = JSONResponse(body, status)
     if "retry_after" in fault.options:
@@ -113,19 +115,19 @@ def _error_response(fault: Fault) -> Response:
 
 
 class _Reset(Response):
-    """No answer: the connection is reset."""
+    """No response: the connection is reset."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         transport: asyncio.Transport = scope["state"][TRANSPORT]
         connection: socket.socket = transport.get_extra_info("socket")
-        with suppress(OSError):  # the client has hung up meanwhile
+        with suppress(OSError):  # the client has disconnected
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         transport.abort()
         await _wait_for_disconnect(receive)
 
 
 class _Truncated(Response):
-    """An answer that ends in its middle, with its connection."""
+    """A response whose connection is closed in the middle."""
 
     def __init__(self, whole: Response) -> None:
         super().__init__()
@@ -147,13 +149,13 @@ class _Truncated(Response):
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
-    """Wait until the server knows that the connection is gone, and expects no answer."""
+    """Wait until the server has noticed that the connection was closed, and expects no response."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def _truncate_gzip(response: Response) -> Response:
-    """An answer whose length is right and whose compressed body lacks its end."""
+    """A response with a matching length and a truncated compressed body."""
     body = gzip.compress(bytes(response.body), mtime=0)
     headers = {"Content-Encoding": "gzip"}
     half = body[: len(body) // 2]
@@ -186,7 +188,7 @@ def _change_answer(answer: Any, fault: Fault, request: Request) -> Any:
 
 
 def _records(answer: Any) -> Iterator[dict[str, Any]]:
-    """The items of a page or an array, or else the answer itself."""
+    """The items of a page or an array, or else the response itself."""
     items = cast("list[object]", answer)
     if isinstance(answer, dict):
         items = cast("dict[str, list[object]]", answer).get("items", [answer])

@@ -1,4 +1,4 @@
-"""Which faults were requested, which requests and jobs they strike, and how often. No I/O here."""
+"""The faults of an emulator, the requests and jobs that they affect, and counts. No I/O."""
 
 from __future__ import annotations
 
@@ -27,21 +27,27 @@ FaultKind = Literal[
     "repeat_next",
     "foreign_next",
     "preempt",
+    "out_of_memory",
+    "slow_start",
 ]
 KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
-# These strike before the request is carried out.
+# These faults occur before the request is carried out.
 BEFORE: Final[tuple[FaultKind, ...]] = ("status_before", "reset_before", "expire_token")
+# These strike jobs, not requests.
+OF_JOBS: Final[tuple[FaultKind, ...]] = ("preempt", "out_of_memory", "slow_start")
 _CHANGES_NEXT: Final[tuple[FaultKind, ...]] = ("repeat_next", "foreign_next")
 
 ANY: Final = "*"
 UPLOAD: Final = "upload"
+STORAGE: Final = "storage"
+_OTHERS: Final = (UPLOAD, STORAGE)
 
 DEFAULT_STATUS: Final = 503
 DEFAULT_SECONDS: Final = 1.0
 
 
 class FaultOptions(TypedDict, total=False):
-    """How often a fault strikes, and what some kinds need; `Emulator.fault` explains each."""
+    """The options of a fault; see `Emulator.fault`."""
 
     times: int
     probability: float
@@ -50,13 +56,15 @@ class FaultOptions(TypedDict, total=False):
     retry_after: int | str
     seconds: float
     field: str
+    memory_mib: int
 
 
 _KINDS_BY_OPTION: Final[Mapping[str, tuple[FaultKind, ...]]] = {
     "status": ("status_before", "status_after"),
     "retry_after": ("status_before", "status_after"),
-    "seconds": ("delay", "preempt"),
+    "seconds": ("delay", *OF_JOBS),
     "field": ("nulls", "unknown"),
+    "memory_mib": ("out_of_memory",),
 }
 _READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "times": int,
@@ -66,16 +74,17 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
     "retry_after": lambda text: int(text) if text.isdecimal() else text,
     "seconds": float,
     "field": str,
+    "memory_mib": int,
 }
 
 
 class Fault:
     """A fault that `Emulator.fault` returned.
 
-    As a context manager it is lifted at the end of the block.
+    As a context manager, it is removed at the end of the block.
 
     Attributes:
-        operation: The id of the operation that it strikes, or `*` for any.
+        operation: The id of the affected operation, or `*` for all.
         kind: The effect.
         options: The other arguments.
     """
@@ -86,13 +95,13 @@ class Fault:
         self.kind: Final[FaultKind] = kind
         self.options: Final[FaultOptions] = options
         self._lock = threading.Lock()
-        self._random = random.Random(options.get("seed", 0))  # noqa: S311 - to be repeatable
+        self._random = random.Random(options.get("seed", 0))  # noqa: S311 - must be repeatable
         self._count = 0
         self._lifted = False
 
     def __repr__(self) -> str:
         options = "".join(f":{name}={value}" for name, value in self.options.items())
-        return f"<Fault {self.operation}:{self.kind}{options}, struck {self.count} times>"
+        return f"<Fault {self.operation}:{self.kind}{options}, count={self.count}>"
 
     def __enter__(self) -> Self:
         return self
@@ -102,35 +111,35 @@ class Fault:
 
     @property
     def count(self) -> int:
-        """How often it struck."""
+        """The number of affected requests or jobs."""
         return self._count
 
     @property
     def seconds(self) -> float:
-        """The `seconds` in force."""
+        """The option `seconds`, or its default."""
         return self.options.get("seconds", DEFAULT_SECONDS)
 
     def lift(self) -> None:
-        """Stop it from striking again."""
+        """Remove the fault."""
         with self._lock:
             self._lifted = True
 
     def is_over(self) -> bool:
-        """Whether it will never strike again."""
+        """Whether the fault was removed or has reached `times`."""
         return self._lifted or self._count >= self.options.get("times", float("inf"))
 
     def concerns(self, operation: str) -> bool:
-        """Whether it strikes requests for this operation.
+        """Whether the fault affects requests for this operation.
 
         Args:
             operation: The operation's id.
         """
-        if self.kind == "preempt" or self.operation not in (ANY, operation):
+        if self.kind in OF_JOBS or self.operation not in (ANY, operation):
             return False
         return _problem(operation, self.kind) is None
 
     def strikes(self) -> bool:
-        """Decide whether it strikes now, and count it."""
+        """Decide whether the fault occurs now, and count it."""
         with self._lock:
             if self.is_over() or self._random.random() >= self.options.get("probability", 1.0):
                 return False
@@ -141,8 +150,8 @@ class Fault:
 class Faults:
     """The faults of an emulator.
 
-    At most one of them strikes a request before it is carried out, and one after: the one that
-    was requested first.
+    At most one fault affects a request before it is carried out, and one after. If several faults
+    match, the first one that was added applies.
     """
 
     def __init__(self) -> None:
@@ -150,20 +159,20 @@ class Faults:
         self._faults: list[Fault] = []
 
     def add(self, fault: Fault) -> None:
-        """Let a fault strike from now on."""
+        """Add a fault."""
         with self._lock:
             self._faults = [one for one in self._faults if not one.is_over()] + [fault]
 
     def strike_before(self, operation: str) -> Fault | None:
-        """Return the fault that strikes a request before it is carried out, and count it."""
+        """Return the fault that affects a request before it is carried out, and count it."""
         return self._first(operation, lambda fault: fault.kind in BEFORE)
 
     def strike_after(self, operation: str, applies: Callable[[FaultKind], bool]) -> Fault | None:
-        """Return the fault that strikes a request after it was carried out, and count it.
+        """Return the fault that affects a request after it was carried out, and count it.
 
         Args:
             operation: The operation's id.
-            applies: Whether a kind of fault can be applied to the answer.
+            applies: A function that returns whether a kind can be applied to the response.
         """
         return self._first(
             operation, lambda fault: fault.kind not in BEFORE and applies(fault.kind)
@@ -173,16 +182,38 @@ class Faults:
         found = (fault for fault in self._faults if fault.concerns(operation) and may(fault))
         return next((fault for fault in found if fault.strikes()), None)
 
-    def preemptions(self) -> Iterator[Fault]:
-        """The faults that may end running jobs."""
-        return (f for f in self._faults if f.kind == "preempt" and not f.is_over())
+    def ends_job(
+        self, seconds: float, memory_mib: int, spared: set[Fault]
+    ) -> Literal["preempted", "out_of_memory"] | None:
+        """Decide whether a running job ends now, and how. Each fault decides once an attempt.
+
+        Args:
+            seconds: How long the job has run.
+            memory_mib: The memory that the job was given.
+            spared: The faults that have decided on this attempt; those that do so now are added.
+        """
+        for fault in self._of_jobs("preempt", "out_of_memory"):
+            is_small = memory_mib < fault.options.get("memory_mib", float("inf"))
+            if fault in spared or fault.seconds > seconds or not is_small:
+                continue
+            spared.add(fault)
+            if fault.strikes():
+                return "preempted" if fault.kind == "preempt" else "out_of_memory"
+        return None
+
+    def start_delay(self) -> float:
+        """Decide how many seconds an attempt that begins now stays STARTING."""
+        return max((f.seconds for f in self._of_jobs("slow_start") if f.strikes()), default=0.0)
+
+    def _of_jobs(self, *kinds: FaultKind) -> Iterator[Fault]:
+        return (f for f in self._faults if f.kind in kinds and not f.is_over())
 
 
 def parse_fault(text: str) -> Fault:
-    """Read a fault from its text form, such as `submitJobs:reset_after:times=2`.
+    """Parse a fault, such as `submitJobs:reset_after:times=2`.
 
     Raises:
-        ValueError: The text is not one.
+        ValueError: The string is invalid.
     """
     place, *given = re.split(r":(?=\w+=)", text)
     operation, _, kind = place.partition(":")
@@ -194,7 +225,7 @@ def parse_fault(text: str) -> Fault:
         try:
             options[name] = _READERS[name](value)
         except ValueError:
-            raise ValueError(f"{name} must be a number, not {value[:40]!r}") from None
+            raise ValueError(f"{name} must be a number, got {value[:40]!r}") from None
     for known in KINDS:
         if known == kind:
             return Fault(operation, known, **options)
@@ -202,17 +233,17 @@ def parse_fault(text: str) -> Fault:
 
 
 def _check(operation: str, kind: str, options: FaultOptions) -> None:
-    """Refuse what makes no fault.
+    """Validate the arguments of a fault.
 
     Raises:
-        ValueError: Says what would be right.
+        ValueError: An argument is invalid. The message lists the valid values.
     """
     if kind not in KINDS:
         raise ValueError(_unknown_kind(kind))
-    if operation not in (ANY, UPLOAD) and operation not in BY_ID:
-        near = difflib.get_close_matches(operation, [*BY_ID, UPLOAD])
-        hint = " or ".join(near) if near else f"{ANY!r} is any; docs/operations.md lists them"
-        raise ValueError(f"there is no operation {operation[:80]!r}: {hint}")
+    if operation not in (ANY, *_OTHERS) and operation not in BY_ID:
+        near = difflib.get_close_matches(operation, [*BY_ID, *_OTHERS])
+        meant = f"did you mean {' or '.join(near)}?" if near else "docs/operations.md lists them"
+        raise ValueError(f"unknown operation {operation[:80]!r}; {meant}")
     for name in options:
         if name not in _READERS:
             raise ValueError(_unknown_option(name))
@@ -232,17 +263,20 @@ def _check_numbers(options: FaultOptions) -> None:
     if not 400 <= options.get("status", DEFAULT_STATUS) <= 599:
         raise ValueError("status must be 400 to 599")
     if not 0 <= options.get("seconds", 0.0) < float("inf"):
-        raise ValueError("seconds must be a number, at least 0")
+        raise ValueError("seconds must be a number of at least 0")
+    if options.get("memory_mib", 1) < 1:
+        raise ValueError("memory_mib must be at least 1")
     if not re.fullmatch(r"[\x21-\x7e][\x20-\x7e]*", str(options.get("retry_after", 0))):
-        raise ValueError("retry_after must be seconds, or a date as HTTP writes it")
+        raise ValueError("retry_after must be a number of seconds or an HTTP date")
 
 
 def _problem(operation: str, kind: str) -> str | None:
-    """Why a kind can't strike requests for an operation."""
+    """The reason why a kind can't affect an operation."""
     described = BY_ID.get(operation)
-    if kind == "preempt":
-        return f"ends jobs, whatever the operation: write {ANY!r}"
-    if kind == "expire_token" and not (described and described.authorization == "bearer"):
+    if kind in OF_JOBS:
+        return f"affects jobs, whatever the operation: write {ANY!r}"
+    takes_token = operation == STORAGE or (described and described.authorization == "bearer")
+    if kind == "expire_token" and not takes_token:
         return "is for operations that take a bearer token"
     if kind in _CHANGES_NEXT and not (described and described.is_listing):
         return "is for operations that list"
@@ -250,8 +284,8 @@ def _problem(operation: str, kind: str) -> str | None:
 
 
 def _unknown_kind(kind: str) -> str:
-    return f"there is no kind {kind[:80]!r}: kinds are {', '.join(KINDS)}"
+    return f"unknown kind {kind[:80]!r}: kinds are {', '.join(KINDS)}"
 
 
 def _unknown_option(name: str) -> str:
-    return f"there is no {name[:80]!r}: options are {', '.join(_READERS)}"
+    return f"unknown option {name[:80]!r}: options are {', '.join(_READERS)}"

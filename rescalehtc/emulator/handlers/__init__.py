@@ -1,1 +1,1 @@
-"""Handlers of operations, one module for each topic with a table HANDLERS."""
+"""Handlers of operations. Each module has a table HANDLERS."""

@@ -1,4 +1,4 @@
-"""Answers as the service sends them: JSON, and which null fields it leaves out."""
+"""JSON responses with the same null fields as the service."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def json_response(text: str | bytes, status: int = 200) -> Response:
-    """Answer with JSON that is already encoded."""
+    """Return a response with encoded JSON."""
     return Response(text, status, media_type="application/json")
 
 
 def drop_nulls(response: Response, operation_id: str) -> Response:
-    """Leave null fields out of an answer, except those that the service sends as null."""
+    """Remove null fields from a response, except those that the service sends as null."""
     body = bytes(response.body)
     if response.media_type != "application/json" or b"null" not in body:
         return response

@@ -1,4 +1,4 @@
-"""Tokens, the keys they are signed with, and who the user is."""
+"""Tokens, their public keys, and the user."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_bearer_claims(service: Service, http: Request) -> Mapping[str, Any]:
     """Return the claims of a request's bearer token.
 
     Raises:
-        InvalidTokenError: The request has no valid one.
+        InvalidTokenError: The request has no valid token.
     """
     scheme, token = _authorization(http)
     return service.tokens.read(token if scheme == "bearer" else "")
@@ -39,7 +39,7 @@ def _check_api_key(request: ApiRequest, given: str) -> None:
 
 
 def _new_token(request: ApiRequest) -> str:
-    """A bearer token in exchange for the API key, or for a refresh token with its claims."""
+    """Exchange the API key, or a refresh token with its claims, for a bearer token."""
     tokens = request.service.tokens
     scheme, credential = _authorization(request.http)
     claims: Mapping[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Errors that handlers answer with."""
+"""Error responses of handlers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class ApiError(Exception):
-    """A handler refuses a request.
+    """A handler rejects a request.
 
     Args:
-        status: The status of the answer.
-        body: The JSON of the answer; without one, the answer is empty.
+        status: The status of the response.
+        body: The JSON of the response. None for an empty response.
     """
 
     def __init__(self, status: int, body: Mapping[str, str] | None = None) -> None:
@@ -24,7 +24,7 @@ class ApiError(Exception):
         self.body = body
 
     def response(self) -> Response:
-        """Return the answer."""
+        """Return the response."""
         if self.body is None:
             return Response(status_code=self.status)
         return JSONResponse(self.body, self.status)
@@ -36,16 +36,16 @@ def api_error(status: int, kind: str, description: str) -> ApiError:
 
 
 def bad_request(description: str) -> ApiError:
-    """Make the error of a request that breaks a rule."""
+    """Make the error for an invalid request."""
     return api_error(400, "BadRequest", description)
 
 
 def not_found(description: str) -> ApiError:
-    """Make the error of a request for something that does not exist."""
+    """Make the error for an object that does not exist."""
     return api_error(404, "NotFound", description)
 
 
 def oauth_error(status: int, kind: str, description: str) -> ApiError:
-    """Make an error that OAuth clients can read, too: they look for its name in `error`."""
+    """Make an error for OAuth clients, which expect its name in `error`."""
     body = {"errorType": kind, "error": kind, "errorDescription": description}
     return ApiError(status, body)

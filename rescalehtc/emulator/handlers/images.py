@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import secrets
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from ... import models
 from ..._wire import operations
-from ...exceptions import HtcValidationError
-from ..tokens import REGISTRY_SECONDS, USER_ID, WORKSPACE_ID
+from ..image_names import is_image_name
+from ..tokens import USER_ID, WORKSPACE_ID
 from .errors import ApiError, bad_request, oauth_error
 from .request import find_project
 
@@ -24,40 +19,47 @@ if TYPE_CHECKING:
     from .request import ApiRequest, Handler
 
 
-def image_not_found(name: str) -> ApiError:
+def _image_not_found(name: str) -> ApiError:
     """There is no such image."""
     return ApiError(404, {"error": "IMAGE_UNAVAILABLE", "message": f"there is no image {name}"})
 
 
-def _is_image_name(name: str) -> bool:
-    try:
-        models.HTCJobDefinition(image_name=name)
-    except HtcValidationError:
-        return False
-    return True
+def find_image_status(request: ApiRequest, project_id: str, name: str) -> str:
+    """READY or PENDING.
+
+    Raises:
+        ApiError: There is no such image.
+    """
+    images = request.service.images
+    status = request.store.image_status(name)
+    if status is None:
+        status = images.status(project_id, name) if images else "READY"
+    if status == "UNKNOWN":
+        raise _image_not_found(name)
+    return status
 
 
 def _list_images(request: ApiRequest) -> Response:
     project = find_project(request)
-    images = request.store.images(project["projectId"])
+    project_id: str = project["projectId"]
+    is_pushed_to = request.service.images is not None
+    list_names = request.store.pushed_images if is_pushed_to else request.store.images
+    images = list_names(project_id)
     return JSONResponse({"containerRegistry": project["containerRegistry"], "images": images})
 
 
 def _get_image_status(request: ApiRequest) -> Response:
-    find_project(request)
+    project_id = find_project(request)["projectId"]
     name = request.path("imageName")
-    if not _is_image_name(name):
+    if not is_image_name(name):
         raise bad_request("imageName must be [path/]name[:tag]")
-    status = request.store.image_status(name)
-    if status == "UNKNOWN":
-        raise image_not_found(name)
-    return JSONResponse({"status": status})
+    return JSONResponse({"status": find_image_status(request, project_id, name)})
 
 
 def _create_repository(request: ApiRequest) -> Response:
     project = find_project(request)
     name = request.path("repoName")
-    if ":" in name or not _is_image_name(name):
+    if ":" in name or not is_image_name(name):
         raise bad_request("repoName must be [path/]name in lower case")
     return JSONResponse(
         {
@@ -72,14 +74,12 @@ def _create_repository(request: ApiRequest) -> Response:
 
 
 def _get_registry_token(request: ApiRequest) -> Response:
-    """Answer a password that tells when it expires, as those of AWS do."""
+    """Return a password that contains its expiration time, like passwords of AWS registries."""
     try:
         find_project(request)
     except ApiError as error:
         raise oauth_error(error.status, "NotFound", "there is no such project") from None
-    expires_at = int(time.time()) + request.service.tokens.lifetime(REGISTRY_SECONDS)
-    password = {"payload": secrets.token_urlsafe(48), "expiration": expires_at}
-    return PlainTextResponse(base64.b64encode(json.dumps(password).encode()))
+    return PlainTextResponse(request.service.tokens.issue_registry_password())
 
 
 HANDLERS: Final[Mapping[Operation[Any], Handler]] = {

@@ -12,7 +12,7 @@ from ..._facts import DEFAULT_PAGE_SIZE, MAX_LOG_PAGE_SIZE, MAX_REQUESTS
 from ..._wire import operations
 from .answers import json_response
 from .errors import api_error, bad_request
-from .images import image_not_found
+from .images import find_image_status
 from .paging import MAX_ROW_NUMBER, page_response, read_page_query
 from .request import (
     MAX_PROBLEMS,
@@ -39,12 +39,12 @@ _SUBMISSION: Final = TypeAdapter(
 def _submit_jobs(request: ApiRequest) -> Response:
     project, task = find_project(request), find_task(request)
     if task["lifecycleStatus"] != "ACTIVE":
-        raise bad_request(f"the task is {task['lifecycleStatus']} and takes no jobs")
+        raise bad_request(f"the task is {task['lifecycleStatus']} and does not accept jobs")
     group = request.query.get("group")
     submitted = parse_body(_SUBMISSION, request.body)
     regions: list[list[str]] = [list(one.regions or project["regions"]) for one in submitted]
     foreign = [
-        f"[{index}].regions: the project has no {region}"
+        f"[{index}].regions: the project does not have region {region}"
         for index, wanted in enumerate(regions)
         for region in wanted
         if region not in project["regions"]
@@ -52,10 +52,7 @@ def _submit_jobs(request: ApiRequest) -> Response:
     if foreign:
         raise bad_request("; ".join(foreign[:MAX_PROBLEMS]))
     for image in {one.htc_job_definition.image_name for one in submitted}:
-        status = request.store.image_status(image)
-        if status == "UNKNOWN":
-            raise image_not_found(image)
-        if status == "PENDING":
+        if find_image_status(request, project["projectId"], image) == "PENDING":
             raise api_error(400, "ImagePending", f"image {image} is not ready yet")
     requests = [one.to_json_dict() for one in submitted]
     answer = request.store.submit(task, zip(requests, regions, strict=True), group)

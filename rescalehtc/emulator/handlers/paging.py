@@ -1,4 +1,4 @@
-"""Pages of listings: which one a request asks for, and how it is answered."""
+"""Pages of listings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..store import Row
     from .request import ApiRequest
 
-# Larger than the number of any row.
+# Greater than the number of any row.
 MAX_ROW_NUMBER: Final = 1 << 62
 
 
@@ -31,18 +31,18 @@ def read_page_query(request: ApiRequest) -> tuple[int, int]:
 def page_response(
     request: ApiRequest, rows: Sequence[Row], size: int, *, repeated: Collection[str] = ()
 ) -> Response:
-    """Answer with a page.
+    """Return the response with a page.
 
     Args:
         request: The request.
         rows: The rows of the page, and one more if another page follows.
-        size: The page's size.
-        repeated: Query parameters that may be given more than once.
+        size: The page size.
+        repeated: The query parameters that may be repeated.
     """
     items = ",".join(row.text for row in rows[:size])
     if len(rows) <= size:
         return json_response(f'{{"items":[{items}]}}')
-    # Any other parameter that came twice is passed on once.
+    # If another parameter is repeated, pass it only once.
     query = [(name, value) for name in repeated for value in request.query.getlist(name)]
     query += [(n, v) for n, v in request.query.items() if n not in (*repeated, "pageIndex")]
     query.append(("pageIndex", str(rows[size - 1].number)))

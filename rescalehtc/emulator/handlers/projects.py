@@ -30,7 +30,7 @@ POLICY: Final = TypeAdapter(models.TaskRetentionPolicyUpdate)
 
 
 def _list_projects(request: ApiRequest) -> Response:
-    read_flag(request, "onlyMyProjects")  # all are
+    read_flag(request, "onlyMyProjects")  # all projects belong to the user
     size, after = read_page_query(request)
     return page_response(request, request.store.projects(after, size + 1), size)
 
@@ -55,7 +55,7 @@ def _create_project(request: ApiRequest) -> Response:
 def _check_regions(field: str, regions: Iterable[str | None]) -> None:
     unknown = [region for region in regions if region not in (None, *ENABLED_REGIONS)]
     if unknown:
-        raise bad_request(f"{field}: there is no {', '.join(map(str, unknown))}")
+        raise bad_request(f"{field}: unknown regions {', '.join(map(str, unknown))}")
 
 
 def _get_project(request: ApiRequest) -> Response:
@@ -69,7 +69,7 @@ def _update_project(request: ApiRequest) -> Response:
         return JSONResponse(project)
     _check_regions("regions", regions)
     if not regions:
-        raise bad_request("regions: a project has at least one")
+        raise bad_request("regions: a project must have at least one region")
     return JSONResponse(request.store.set_regions(project, [*regions]))
 
 
@@ -118,7 +118,7 @@ def _find_limit(request: ApiRequest) -> dict[str, Any]:
     if re.fullmatch("[0-9]{1,18}", limit_id, re.ASCII):
         limit = request.store.limit(project_id, int(limit_id))
     if limit is None:
-        raise not_found("there is no such limit of the project")
+        raise not_found("the limit does not exist in the project")
     return limit
 
 

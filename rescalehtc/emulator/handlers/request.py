@@ -1,4 +1,4 @@
-"""A request as handlers see it: reading its body and query, finding the objects in its path."""
+"""Requests for handlers: read the body and query, and find the objects of the path."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..._model_base import StrEnum
     from ..executor import Executor
     from ..folders import Folders
+    from ..runners.images import RegistryImages
     from ..store import Row, Store
     from ..tokens import Tokens
 
@@ -37,6 +38,7 @@ class Service(NamedTuple):
     tokens: Tokens
     folders: Folders
     clock_rate: float
+    images: RegistryImages | None = None
 
 
 class ApiRequest(NamedTuple):
@@ -60,7 +62,7 @@ class ApiRequest(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port by which the caller reached the emulator."""
+        """The scheme, host and port that the caller used."""
         return f"{self.http.url.scheme}://{self.http.url.netloc}"
 
     def path(self, name: str) -> str:
@@ -76,40 +78,40 @@ Handler = Callable[[ApiRequest], Response]
 
 
 def check_workspace(request: ApiRequest) -> None:
-    """Refuse any workspace but the emulator's."""
+    """Raise an error unless the workspace is the emulator's."""
     if request.path("workspaceId") != WORKSPACE_ID:
-        raise not_found("there is no such workspace")
+        raise not_found("the workspace does not exist")
 
 
 def find_project(request: ApiRequest) -> dict[str, Any]:
-    """Return the project that the path names."""
+    """Return the project of the path."""
     project = request.store.project(request.path("projectId"))
     if project is None:
-        raise not_found("there is no such project")
+        raise not_found("the project does not exist")
     return project
 
 
 def find_task(request: ApiRequest) -> dict[str, Any]:
-    """Return the task that the path names."""
+    """Return the task of the path."""
     project_id, task_id = request.path("projectId"), request.path("taskId")
     apply_retention(request.service, project_id, task_id)
     task = request.store.task(project_id, task_id)
     if task is None:
-        raise not_found("there is no such task in the project")
+        raise not_found("the task does not exist in the project")
     return task
 
 
 def apply_retention(service: Service, project_id: str, task_id: str | None = None) -> None:
-    """Archive and delete the tasks that are due by now according to their retention policies."""
+    """Archive and delete the tasks that are due according to their retention policies."""
     for deleted in service.store.apply_retention(project_id, task_id, service.clock_rate):
         service.executor.discard(deleted)
 
 
 def find_job(request: ApiRequest) -> Row:
-    """Return the job that the path names."""
+    """Return the job of the path."""
     job = request.store.job(find_task(request)["taskId"], request.path("jobId"))
     if job is None:
-        raise not_found("there is no such job in the task")
+        raise not_found("the job does not exist in the task")
     return job
 
 
@@ -133,7 +135,7 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 
 def read_choice(request: ApiRequest, name: str, values: type[StrEnum]) -> str | None:
-    """Return a query parameter that must be one of some values; None if absent."""
+    """Return a query parameter that must be one of several values. None if absent."""
     value = request.query.get(name)
     if value is not None and value not in list(values):
         raise bad_request(f"{name} must be one of {', '.join(values)}")
@@ -141,7 +143,7 @@ def read_choice(request: ApiRequest, name: str, values: type[StrEnum]) -> str | 
 
 
 def read_flag(request: ApiRequest, name: str) -> bool | None:
-    """Return a query parameter that must be true or false; None if absent."""
+    """Return a query parameter that must be true or false. None if absent."""
     value = request.query.get(name)
     if value not in (None, "true", "false"):
         raise bad_request(f"{name} must be true or false")
@@ -149,10 +151,10 @@ def read_flag(request: ApiRequest, name: str) -> bool | None:
 
 
 def read_number(request: ApiRequest, name: str) -> int | None:
-    """Return a query parameter that must be a number above 0; None if absent."""
+    """Return a query parameter that must be an integer of at least 1. None if absent."""
     value = request.query.get(name)
     if value is None:
         return None
     if not re.fullmatch("0*[1-9][0-9]{0,17}", value, re.ASCII):
-        raise bad_request(f"{name} must be a whole number, at least 1")
+        raise bad_request(f"{name} must be an integer of at least 1")
     return int(value)

@@ -1,12 +1,8 @@
-"""Credentials for storages, and files that are uploaded."""
+"""Credentials for storages, and uploaded files."""
 
 from __future__ import annotations
 
-import errno
 import os
-import secrets
-import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -16,8 +12,19 @@ from starlette.responses import JSONResponse, Response
 
 from ..._wire import operations
 from ..clouds import cloud_provider, storage_name
+from ..objects import (
+    InvalidNameError,
+    NameConflictError,
+    TooLargeError,
+    check_name,
+    find_target,
+    partial_file,
+    place,
+    receive,
+)
+from ..storage.s3 import key_prefix
 from ..store import time_text
-from ..tokens import STORAGE_SECONDS, USER_ID, WORKSPACE_ID, InvalidTokenError
+from ..tokens import USER_ID, WORKSPACE_ID, InvalidTokenError
 from .errors import api_error, bad_request, not_found
 from .request import find_project, find_task
 
@@ -27,54 +34,60 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from ..._wire.operation import Operation
-    from ..folders import Folders
     from .request import ApiRequest, Handler, Service
 
 UPLOAD_PATH: Final = "/uploads/"
-# As much as S3 takes at once.
+# The maximum size of a single upload to S3.
 MAX_UPLOAD_BYTES: Final = 5 << 30
-MAX_FILE_PATH_BYTES: Final = 1024
-MAX_NAME_BYTES: Final = 255
-
-# A folder has the file's name, or something else that of a folder.
-_CONFLICTS: Final = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
 
 def _check_storage(request: ApiRequest) -> dict[str, Any]:
-    """The task that the path names, if its storage is still there."""
+    """The task of the path, if its storage still exists."""
     task = find_task(request)
     if task["lifecycleStatus"] == "DELETED":
-        raise not_found("the task is deleted, and its storage with it")
+        raise not_found("the task and its storage were deleted")
     return task
 
 
 # ---- credentials
 
 
-def _expiration(request: ApiRequest) -> str:
-    return time_text(time.time() + request.service.tokens.lifetime(STORAGE_SECONDS))
-
-
-def _credentials(region: str) -> dict[str, str]:
-    names = ["ACCESS_TOKEN"]
+def _credentials(
+    request: ApiRequest, project_id: str, task_id: str | None, region: str
+) -> tuple[dict[str, str], int]:
+    """Credentials for a region's storage, and when they expire."""
+    ids = {"projectId": project_id, "taskId": task_id}
+    credentials, expires_at = request.service.tokens.issue_for_storage(ids)
     if cloud_provider(region) == "AWS":
-        names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
-    return {name: secrets.token_urlsafe(30) for name in names}
+        return credentials, expires_at
+    return {"ACCESS_TOKEN": credentials["AWS_SESSION_TOKEN"]}, expires_at
+
+
+def _address(folder: Path, region: str, project_id: str, task_id: str | None) -> str:
+    """The address of a shared folder; only AWS has a storage to be asked."""
+    if cloud_provider(region) == "AWS":
+        return f"s3://{storage_name(region)}/{key_prefix(project_id, task_id)}"
+    return folder.as_uri()
 
 
 def _token(
     request: ApiRequest, project: Mapping[str, Any], task: Mapping[str, Any] | None, region: str
 ) -> dict[str, Any]:
     folders = request.service.folders
+    project_id: str = project["projectId"]
+    task_id: str | None = None if task is None else task["taskId"]
+    credentials, expires_at = _credentials(request, project_id, task_id, region)
+    of_task = task_id and _address(folders.task(task_id), region, project_id, task_id)
     return {
-        "projectSharedStoragePath": folders.project(project["projectId"]).as_uri(),
-        "storagePath": task and folders.task(task["taskId"]).as_uri(),
-        "projectId": project["projectId"],
+        "projectSharedStoragePath": _address(folders.project(project_id), region, project_id, None),
+        "storagePath": of_task,
+        "projectId": project_id,
         "storageName": storage_name(region),
         "region": region,
         "user": f"{WORKSPACE_ID}:{USER_ID}",
-        "expiration": _expiration(request),
-        "credentials": _credentials(region),
+        "expiration": time_text(expires_at),
+        "credentials": credentials,
+        "endpoint": request.origin if cloud_provider(region) == "AWS" else None,
         "provider": cloud_provider(region),
     }
 
@@ -87,7 +100,7 @@ def _of_default_region(request: ApiRequest, task: Mapping[str, Any] | None) -> R
 def _of_region(request: ApiRequest, task: Mapping[str, Any] | None) -> Response:
     project, region = find_project(request), request.path("region")
     if region not in project["regions"]:
-        raise not_found("the project has no such region")
+        raise not_found("the project does not have this region")
     return JSONResponse(_token(request, project, task, region))
 
 
@@ -123,16 +136,16 @@ def _get_task_tokens(request: ApiRequest) -> Response:
 
 def _get_task_regional_storage(request: ApiRequest) -> Response:
     task, project = _check_storage(request), find_project(request)
-    folders = request.service.folders
+    tokens = [_token(request, project, task, region) for region in project["regions"]]
     stores = [
         {
-            "region": region,
-            "projectPath": folders.project(project["projectId"]).as_uri(),
-            "taskPath": folders.task(task["taskId"]).as_uri(),
-            "credentials": _credentials(region),
-            "provider": cloud_provider(region),
+            "region": token["region"],
+            "projectPath": token["projectSharedStoragePath"],
+            "taskPath": token["storagePath"],
+            "credentials": token["credentials"],
+            "provider": token["provider"],
         }
-        for region in project["regions"]
+        for token in tokens
     ]
     return JSONResponse({"rescaleRegion": project["regions"][0], "regionalStores": stores})
 
@@ -166,20 +179,16 @@ def _presigned_url(request: ApiRequest, folder: Path) -> Response:
 
 
 def _check_file_path(file_path: str) -> str:
-    names = file_path.split("/")
-    if {"", ".", ".."} & set(names):
-        raise bad_request("filePath must be names with '/' between them, and neither '.' nor '..'")
     if not file_path.replace("/", "").isprintable():
         raise bad_request("filePath must not have control characters")
-    if len(file_path.encode()) > MAX_FILE_PATH_BYTES:
-        raise bad_request(f"filePath must have at most {MAX_FILE_PATH_BYTES} bytes")
-    if max(len(name.encode()) for name in names) > MAX_NAME_BYTES:
-        raise bad_request(f"a name in filePath must have at most {MAX_NAME_BYTES} bytes")
-    return file_path
+    try:
+        return check_name(file_path)
+    except InvalidNameError as error:
+        raise bad_request(f"filePath: {error}") from None
 
 
 async def receive_upload(service: Service, request: Request) -> Response:
-    """Answer a PUT to a presigned address: the file is there whole afterwards, or not at all."""
+    """Store the body of a PUT to a presigned URL atomically."""
     path: str = request.path_params["path"]
     try:
         claims = service.tokens.read(request.query_params.get("token", ""), "upload")
@@ -187,43 +196,24 @@ async def receive_upload(service: Service, request: Request) -> Response:
         claims = {}
     if claims.get("path") != path:
         raise api_error(403, "Forbidden", "the address has expired or was altered")
-    _find_target(service.folders, path)  # before the file is sent for nothing
-    service.folders.uploads.mkdir(exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=service.folders.uploads)
-    partial_file = Path(name)
+    kind, owner, name = path.split("/", 2)
+    folder = service.folders.root / kind / owner
     try:
-        with os.fdopen(handle, "wb") as file:
-            async for chunk in request.stream():
-                file.write(chunk)
-                if file.tell() > MAX_UPLOAD_BYTES:
-                    raise api_error(413, "TooLarge", f"a file has at most {MAX_UPLOAD_BYTES} bytes")
-            file.flush()
+        find_target(folder, name)  # before the file is sent for nothing
+        with partial_file(service.folders.uploads) as file:
+            await receive(request.stream(), file, MAX_UPLOAD_BYTES)
             await run_in_threadpool(os.fsync, file.fileno())
-        target = _find_target(service.folders, path)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial_file.replace(target)
-        except OSError as error:
-            if error.errno not in _CONFLICTS:
-                raise
-            raise api_error(
-                409, "Conflict", "a folder has this name, or a file that of a folder"
-            ) from None
-    finally:
-        partial_file.unlink(missing_ok=True)
+            place(Path(file.name), folder, name)
+    except TooLargeError:
+        reason = f"a file has at most {MAX_UPLOAD_BYTES} bytes"
+        raise api_error(413, "TooLarge", reason) from None
+    except FileNotFoundError:
+        raise not_found("the storage was deleted") from None
+    except InvalidNameError as error:
+        raise api_error(403, "Forbidden", str(error)) from None
+    except NameConflictError as error:
+        raise api_error(409, "Conflict", str(error)) from None
     return Response()
-
-
-def _find_target(folders: Folders, path: str) -> Path:
-    kind, owner, *_ = path.split("/")
-    folder = folders.root / kind / owner
-    if not folder.is_dir():
-        raise not_found("the storage was deleted")
-    target = folders.root / path
-    # A job may have made a link to elsewhere.
-    if not Path(os.path.realpath(target.parent)).is_relative_to(folder):
-        raise api_error(403, "Forbidden", "the address leads out of the storage")
-    return target
 
 
 HANDLERS: Final[Mapping[Operation[Any], Handler]] = {

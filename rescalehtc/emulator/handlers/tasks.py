@@ -60,12 +60,12 @@ def _update_task(request: ApiRequest) -> Response:
     match (before, after):
         case ("ACTIVE", models.LifecycleStatus.ARCHIVED):
             if request.store.has_jobs_to_end(task["taskId"]):
-                raise bad_request("the task has jobs that have not ended")
+                raise bad_request("the task has unfinished jobs")
             return JSONResponse(request.store.archive_task(task))
         case ("ARCHIVED", models.LifecycleStatus.ACTIVE):
             return JSONResponse(request.store.unarchive_task(task))
         case _:
-            raise bad_request(f"lifecycleStatus: a task that is {before} can't be made {after}")
+            raise bad_request(f"lifecycleStatus: a task can't change from {before} to {after}")
 
 
 def _get_task_summary(request: ApiRequest) -> Response:

@@ -50,7 +50,7 @@ def _list_regions(request: ApiRequest) -> Response:
 def _get_region(request: ApiRequest) -> Response:
     region = request.path("region")
     if region not in list(models.RescaleRegion):
-        raise not_found("there is no such region")
+        raise not_found("the region does not exist")
     return JSONResponse(region_settings(region, request.store.created_at))
 
 
@@ -61,7 +61,7 @@ def _list_storages(_request: ApiRequest) -> Response:
 def _get_storage(request: ApiRequest) -> Response:
     region = request.path("region")
     if region not in ENABLED_REGIONS:
-        raise not_found("there is no storage in such a region")
+        raise not_found("the region has no storage")
     return JSONResponse(storage_option(region))
 
 
@@ -134,7 +134,7 @@ def _metrics(request: ApiRequest) -> Iterator[str]:
     for project_id, names in labels.items():
         yield _format_sample("htc_project_vcpus_used", names, running.get(project_id, 0))
     yield "# TYPE htc_project_vcpus_limit gauge"
-    yield "# HELP htc_project_vcpus_limit The lowest limit of a project that has any."
+    yield "# HELP htc_project_vcpus_limit The lowest limit of a project, if it has one."
     for project_id, names in labels.items():
         if (limit := store.lowest_limit(project_id)) < UNLIMITED:
             yield _format_sample("htc_project_vcpus_limit", names, limit)

@@ -1,14 +1,15 @@
-"""All that the emulator knows, in one SQLite file. Safe to use from many threads."""
+"""The emulator's state in an SQLite file. Thread-safe."""
 
 from __future__ import annotations
 
 from .database import Row, now, time_text
 from .jobs import Job, Jobs
 from .logs import Logs
+from .manifests import Manifest, Manifests
 from .rules import UNLIMITED
 
-__all__ = ["UNLIMITED", "Job", "Row", "Store", "now", "time_text"]
+__all__ = ["UNLIMITED", "Job", "Manifest", "Row", "Store", "now", "time_text"]
 
 
-class Store(Jobs, Logs):
+class Store(Jobs, Logs, Manifests):
     """The emulator's state. Every method that changes something commits before it returns."""

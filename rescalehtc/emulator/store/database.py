@@ -1,4 +1,4 @@
-"""The SQLite file: its tables, transactions, and settings."""
+"""The SQLite file: its tables, transactions and settings."""
 
 from __future__ import annotations
 
@@ -24,10 +24,24 @@ CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)
 CREATE TABLE IF NOT EXISTS images (
     name TEXT PRIMARY KEY,
     status TEXT NOT NULL,
-    ready_at TEXT                -- when a PENDING one becomes READY by itself
+    ready_at TEXT                -- when a PENDING image becomes READY
 );
 CREATE TABLE IF NOT EXISTS used_images (
     project TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (project, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS manifests (
+    project TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    PRIMARY KEY (project, repository, digest)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tags (
+    project TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    name TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (project, repository, name)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS projects (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, record TEXT NOT NULL
@@ -103,7 +117,7 @@ CREATE TABLE IF NOT EXISTS lines (
 ) WITHOUT ROWID;
 """
 
-# From the layout that had no limits and no groups.
+# Upgrades the layout without limits and groups.
 _UPGRADE: Final = """
 DROP INDEX IF EXISTS jobs_waiting;
 ALTER TABLE jobs ADD COLUMN vcpus INTEGER NOT NULL DEFAULT 1;
@@ -117,7 +131,7 @@ _FILL_GROUPS: Final = """
 INSERT INTO groups (task, name)
     SELECT task, job_group FROM jobs GROUP BY task, job_group ORDER BY min(number);
 """
-# From records without the service's own forms of addresses and paths.
+# Upgrades records whose URLs and paths do not have the service's format.
 _UPGRADE_RECORDS: Final = f"""
 UPDATE projects SET record = json_set(record,
     '$.containerRegistry', '{REGISTRY}/' || id || '/',
@@ -125,29 +139,29 @@ UPDATE projects SET record = json_set(record,
 UPDATE tasks SET record = json_set(record,
     '$.taskFolderPath', 'projects/' || project || '/tasks/' || id);
 PRAGMA user_version = 1;
-"""  # noqa: S608 - the address is a constant
+"""  # noqa: S608 - the URL is a constant
 
 
 class Row(NamedTuple):
-    """An item of a listing: its number, which grows along the listing, and its JSON."""
+    """An item of a listing: its number, which increases along the listing, and its JSON."""
 
     number: int
     text: str
 
 
 def time_text(timestamp: float) -> str:
-    """A time as the service writes it. In this form the later of two is the greater text."""
+    """A time in the service's format. Strings in this format sort by time."""
     at = datetime.fromtimestamp(timestamp, UTC)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def timestamp(text: str) -> float:
-    """A time from the form that the service writes."""
+    """Parse a time in the service's format."""
     return datetime.fromisoformat(text).timestamp()
 
 
 def now() -> str:
-    """The time as the service writes it."""
+    """The current time in the service's format."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -155,12 +169,12 @@ class Database:
     """The base of the parts of the store.
 
     Args:
-        path: The file, made if it is not there.
+        path: The file. Created if it does not exist.
 
     Attributes:
-        api_key: The key that the emulator takes.
-        signing_key: The private key that it signs tokens with.
-        created_at: When the file was made.
+        api_key: The key that the emulator accepts.
+        signing_key: The private key for signing tokens.
+        created_at: The time when the file was created.
 
     Raises:
         HtcFileError: The file can't be used.
@@ -169,7 +183,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
         try:
-            path.touch(mode=0o600)  # it holds keys
+            path.touch(mode=0o600)  # the file contains keys
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._execute = self._connection.execute
             try:
@@ -178,14 +192,14 @@ class Database:
                 self._connection.close()
                 raise
         except (OSError, sqlite3.Error) as error:
-            raise HtcFileError(f"can't keep data in {path}: {error}") from error
+            raise HtcFileError(f"can't store data in {path}: {error}") from error
 
     def _prepare(self) -> None:
-        # Before there is any table. It lets `shrink` work.
+        # Needed by `shrink`, and only possible before the first table is created.
         self._execute("PRAGMA auto_vacuum = INCREMENTAL")
-        # A file for them would need a file descriptor.
+        # Temporary files would need file descriptors.
         self._execute("PRAGMA temp_store = MEMORY")
-        # With a write-ahead log nothing that was committed is lost when this process is killed.
+        # With a write-ahead log, no committed data is lost when this process is killed.
         self._execute("PRAGMA journal_mode = WAL")
         self._execute("PRAGMA synchronous = NORMAL")
         tables = self._one("SELECT group_concat(name) FROM sqlite_master WHERE type = 'table'")[0]
@@ -207,9 +221,9 @@ class Database:
             self._connection.close()
 
     def shrink(self, pages: int) -> bool:
-        """Give some unused pages back to the file system. Returns whether there were any.
+        """Return some unused pages to the file system. Returns whether there were any.
 
-        A file of an emulator that could not do this yet only uses them again.
+        The file of an emulator without auto_vacuum reuses them instead.
         """
         with self._lock:
             before = self._one("PRAGMA freelist_count")[0]
@@ -222,7 +236,7 @@ class Database:
     @contextmanager
     def _transaction(self) -> Generator[None]:
         with self._lock:
-            if self._connection.in_transaction:  # part of a larger one
+            if self._connection.in_transaction:  # nested in another transaction
                 yield
                 return
             self._execute("BEGIN IMMEDIATE")
@@ -230,7 +244,7 @@ class Database:
                 yield
                 self._execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:  # SQLite ends it by itself if the disk is full
+                if self._connection.in_transaction:  # SQLite rolls back itself if the disk is full
                     self._execute("ROLLBACK")
                 raise
 

@@ -1,6 +1,6 @@
-"""Jobs: their records and events, and the order in which they are started."""
+"""Jobs: their records, events and start order."""
 
-# ruff: noqa: S608 - what is put into a query's text is written in this file; values are bound
+# ruff: noqa: S608 - queries contain only constants of this file; values are bound
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .tasks import Tasks
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-# A job's record is written by SQLite itself: building a dictionary for each job of a long
-# listing would take most of the time. The rest of the record is the batch's.
+# SQLite encodes the records of jobs as JSON, because building a dictionary for each job of a long
+# listing would take most of the time. The batch has the common part of the records.
 _SIMPLE_FIELDS: Final = """
     'jobUUID', jobs.id, 'providerJobId', provider_id, 'region', region, 'status', status,
     'statusReason', reason, 'container', json(container), 'failureCode', failure_code,
@@ -42,7 +42,7 @@ _EVENTS: Final = """
         'instanceLabels', json(events.labels),
         'userCancelledEvent', json(iif(cancelled, 'true', 'false')))
     FROM events JOIN jobs ON jobs.number = events.job"""
-# Jumps from project to project in the index, over all the other jobs that wait.
+# Skips from project to project in the index, instead of reading all waiting jobs.
 _WAITING_PROJECTS: Final = f"""
     WITH RECURSIVE waiting (project) AS (
         SELECT min(project) FROM jobs WHERE status = '{WAITING}'
@@ -55,7 +55,7 @@ _WAITING_PROJECTS: Final = f"""
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as the executor needs it."""
+    """A job for the executor."""
 
     number: int
     id: str
@@ -69,26 +69,32 @@ class Job:
 
 
 class Jobs(Projects, Tasks):
-    """The part of the store that knows jobs."""
+    """The part of the store for jobs."""
 
-    # ---- jobs as the service's users see them
+    # ---- jobs for the service's users
 
     def submit(
         self,
         task: Mapping[str, Any],
         requests: Iterable[tuple[Mapping[str, Any], Sequence[str]]],
         group: str | None,
+        positions: Sequence[int] | None = None,
     ) -> list[dict[str, Any]]:
-        """Take submit requests, each with the regions to spread its jobs over: all or none.
+        """Store submit requests, each with the regions for its jobs, in one transaction.
+
+        With positions, only the jobs at these are made.
 
         Returns:
-            A batch's record for each request.
+            The record of a batch for each request.
         """
         group = group or str(uuid.uuid4())
         with self._transaction():
             insert = "INSERT OR IGNORE INTO groups (task, name) VALUES (?, ?)"
             self._execute(insert, (task["taskId"], group))
-            batches = [self._submit(task, request, regions, group) for request, regions in requests]
+            batches = [
+                self._submit(task, request, regions, group, positions)
+                for request, regions in requests
+            ]
             self._change_task(task, lastActiveAt=now())
         return batches
 
@@ -98,6 +104,7 @@ class Jobs(Projects, Tasks):
         request: Mapping[str, Any],
         regions: Sequence[str],
         group: str,
+        positions: Sequence[int] | None,
     ) -> dict[str, Any]:
         parent = str(uuid.uuid4())
         received = now()
@@ -138,7 +145,7 @@ class Jobs(Projects, Tasks):
             " status, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (f"{parent}:{i}", i, *common, regions[i % len(regions)], WAITING, received)
-                for i in range(size)
+                for i in (range(size) if positions is None else positions)
             ),
         )
         self._execute(
@@ -194,14 +201,14 @@ class Jobs(Projects, Tasks):
         return next(iter(self.jobs(task_id, 0, 1, job_ids=[job_id])), None)
 
     def count_jobs(self, task_id: str) -> dict[str, int]:
-        """How many jobs of a task have which status."""
+        """The number of jobs of a task per status."""
         query = "SELECT status, count(*) FROM jobs WHERE task = ? GROUP BY status"
         with self._lock:
             return dict(self._execute(query, (task_id,)).fetchall())
 
     def count_group_jobs(self, task_id: str, group: str) -> dict[str, int]:
-        """How many jobs of a group have which status."""
-        # Left to itself, SQLite reads all jobs of the task for each group.
+        """The number of jobs of a group per status."""
+        # Without INDEXED BY, SQLite reads all jobs of the task for each group.
         query = (
             "SELECT status, count(*) FROM jobs INDEXED BY jobs_of_group"
             " WHERE task = ? AND job_group = ? GROUP BY status"
@@ -209,7 +216,7 @@ class Jobs(Projects, Tasks):
         return dict(self._all(query, task_id, group))
 
     def count_jobs_by_project(self) -> dict[str, dict[str, int]]:
-        """How many jobs of each project have which status."""
+        """The number of jobs of each project per status."""
         counts: dict[str, dict[str, int]] = {}
         found = self._all(
             "SELECT project, status, sum(jobs)"
@@ -227,14 +234,14 @@ class Jobs(Projects, Tasks):
             *(job, after, limit),
         )
 
-    # ---- jobs as they are run
+    # ---- jobs for the executor
 
     def take_job(self, instance_id: str, running: Mapping[str, int]) -> Job | None:
-        """Start the job that has waited longest of those that limits let start, on an instance.
+        """Start the oldest waiting job that the limits allow, on an instance.
 
         Args:
             instance_id: The instance.
-            running: How many virtual CPUs of each project run.
+            running: The number of virtual CPUs in use by each project.
         """
         with self._transaction():
             number = self._next_job(running)
@@ -273,10 +280,10 @@ class Jobs(Projects, Tasks):
             return job
 
     def _next_job(self, running: Mapping[str, int]) -> int | None:
-        """Choose among the first jobs of the projects, leaving out any above its own limit.
+        """Choose among the first jobs of the projects, skipping jobs larger than the limit itself.
 
-        In a project no job overtakes one that only waits for its turn. Projects don't wait
-        for each other.
+        In a project, no job overtakes another job that fits the limit. Projects don't wait for each
+        other.
         """
         whole_limit = self.lowest_limit(WORKSPACE_ID)
         whole_room = whole_limit - sum(running.values())
@@ -300,7 +307,7 @@ class Jobs(Projects, Tasks):
             self._step(job, Status.RUNNING, updated_at=at, started_at=at)
 
     def retry_job(self, job: int, ending: Ending) -> None:
-        """An attempt at a job failed, and another one starts."""
+        """An attempt of a job failed, and another attempt starts."""
         with self._transaction():
             self._step(job, Status.RUNNABLE, ending)
             self._step(job, Status.STARTING)
@@ -335,7 +342,7 @@ class Jobs(Projects, Tasks):
         )
 
     def cancel_waiting(self, task_id: str, group: str | None) -> None:
-        """End the jobs of a task, or of one of its groups, that were not started."""
+        """End the jobs of a task, or of one of its groups, that have not started."""
         where, values = f"status = '{WAITING}' AND task = ?", [task_id]
         if group is not None:
             where += " AND job_group = ?"
@@ -343,7 +350,7 @@ class Jobs(Projects, Tasks):
         self._end_all(where, values, cancelled())
 
     def fail_started(self, reason: str) -> None:
-        """End the jobs that were started and that no emulator runs any more."""
+        """End the jobs that were started by an emulator that has ended."""
         marks = ", ".join("?" * len(STARTED))
         self._end_all(f"status IN ({marks})", STARTED, interrupted(reason))
 

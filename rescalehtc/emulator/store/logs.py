@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Logs(Database):
-    """The part of the store that knows logs."""
+    """The part of the store for logs."""
 
     def lines(self, job: int, after: int, limit: int) -> list[Row]:
         """Lines of a job's log, oldest first."""
@@ -29,7 +29,7 @@ class Logs(Database):
         )
 
     def add_lines(self, job: int, first: int, records: Iterable[str]) -> None:
-        """Write lines to the end of a job's log; `first` is the number of the first one."""
+        """Append lines to a job's log. `first` is the number of the first line."""
         with self._transaction():
             self._connection.executemany(
                 "INSERT INTO lines VALUES (?, ?, ?)",

@@ -8,6 +8,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from ..clouds import DEFAULT_REGION, REGISTRY
+from ..image_names import with_tag
 from ..tokens import USER, USER_ID, WORKSPACE_ID
 from .database import Database, Row, now, time_text
 
@@ -16,13 +17,25 @@ if TYPE_CHECKING:
 
 
 class Projects(Database):
-    """The part of the store that knows projects and images."""
+    """The part of the store for projects and images."""
+
+    _registry = REGISTRY
 
     def _prepare(self) -> None:
         super()._prepare()
         with self._transaction():
             if not self.projects(0, 1):
                 self.add_project("emulator", "Runs jobs on this machine.", [DEFAULT_REGION])
+
+    def set_registry(self, address: str) -> None:
+        """Give all projects this container registry, without the path of each."""
+        with self._transaction():
+            self._registry = address
+            self._execute(
+                "UPDATE projects SET record ="
+                " json_set(record, '$.containerRegistry', ? || '/' || id || '/')",
+                (address,),
+            )
 
     def add_project(
         self,
@@ -41,7 +54,7 @@ class Projects(Database):
             "workspaceId": WORKSPACE_ID,
             "organizationCode": USER["organizationCode"],
             "createdAt": now(),
-            "containerRegistry": f"{REGISTRY}/{project_id}/",
+            "containerRegistry": f"{self._registry}/{project_id}/",
             "repositories": [],
             "regions": list(regions),
             "regionSettings": region_settings or [_same_region(region) for region in regions],
@@ -67,7 +80,7 @@ class Projects(Database):
     def set_regions(self, project: Mapping[str, Any], regions: Sequence[str]) -> dict[str, Any]:
         """Change a project's regions and return its record.
 
-        A region that it had before keeps the one that stores for it.
+        A region that the project had before keeps its storage region.
         """
         kept: list[Mapping[str, Any]] = project["regionSettings"]
         settings = [
@@ -77,7 +90,7 @@ class Projects(Database):
         return self._change_project(project, regions=list(regions), regionSettings=settings)
 
     def add_repository(self, project: Mapping[str, Any], name: str) -> bool:
-        """Make a repository; false if there is one of this name."""
+        """Create a repository. Return False if it already exists."""
         names: list[str] = project["repositories"]
         if name in names:
             return False
@@ -92,32 +105,32 @@ class Projects(Database):
         return changed
 
     def dimensions(self, project_id: str) -> list[dict[str, Any]]:
-        """The computing environments that a project was given."""
+        """The computing environments of a project."""
         return self._document(project_id, "dimensions") or []
 
     def set_dimensions(self, project_id: str, environments: Sequence[Mapping[str, Any]]) -> None:
         """Replace the computing environments of a project."""
         self._set_document(project_id, "dimensions", environments)
 
-    def image_status(self, name: str) -> str:
-        """READY, unless something else was set."""
+    def image_status(self, name: str) -> str | None:
+        """The status that was set; None if none was."""
         query = "SELECT status, ready_at FROM images WHERE name = ?"
-        found = self._one(query, _add_default_tag(name))
+        found = self._one(query, with_tag(name))
         if not found:
-            return "READY"
+            return None
         status: str
         status, ready_at = found
         return "READY" if ready_at is not None and ready_at <= now() else status
 
     def set_image_status(self, name: str, status: str, ready_after: float | None = None) -> None:
-        """Set the status of an image, for a number of seconds or for good."""
+        """Set the status of an image, for a number of seconds or permanently."""
         ready_at = None if ready_after is None else time_text(time.time() + ready_after)
         with self._transaction():
-            values = (_add_default_tag(name), status, ready_at)
+            values = (with_tag(name), status, ready_at)
             self._execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?)", values)
 
     def _use_image(self, project_id: str, name: str) -> None:
-        values = (project_id, _add_default_tag(name))
+        values = (project_id, with_tag(name))
         self._execute("INSERT OR IGNORE INTO used_images VALUES (?, ?)", values)
 
     def images(self, project_id: str) -> list[str]:
@@ -142,7 +155,3 @@ def _same_region(region: str) -> dict[str, Any]:
 def _computes_in(setting: Mapping[str, Any]) -> str | None:
     region: str | None = setting["computeSettings"].get("computeRegion")
     return region
-
-
-def _add_default_tag(image_name: str) -> str:
-    return image_name if ":" in image_name else f"{image_name}:latest"

@@ -7,14 +7,14 @@ from typing import Any, Final
 from ..tokens import USER_ID, WORKSPACE_ID
 from .database import Database, now
 
-# Above any number of virtual CPUs.
+# Greater than any number of virtual CPUs.
 UNLIMITED: Final = 1 << 62
 
 _LIMITS: Final = "SELECT id, owner, role, vcpus, created_at, updated_at FROM limits"
 
 
 class Rules(Database):
-    """The part of the store that knows limits and retention policies."""
+    """The part of the store for limits and retention policies."""
 
     def limits(self, owner: str) -> list[dict[str, Any]]:
         """The limits of a project or of the workspace."""
@@ -27,7 +27,7 @@ class Rules(Database):
         return _limit(*found) if found else None
 
     def set_limit(self, owner: str, role: str | None, vcpus: int) -> int:
-        """Set the limit of a role, in place of the one it has, and return its id."""
+        """Set or replace the limit of a role, and return its id."""
         with self._transaction():
             query = "SELECT id FROM limits WHERE owner = ? AND role IS ?"
             found = self._one(query, owner, role)
@@ -61,7 +61,7 @@ class Rules(Database):
             self._execute("DELETE FROM limits WHERE owner = ?", (owner,))
 
     def lowest_limit(self, owner: str) -> int:
-        """The lowest of the limits, UNLIMITED if there is none."""
+        """The lowest limit. UNLIMITED if there is none."""
         lowest: int | None = self._one("SELECT min(vcpus) FROM limits WHERE owner = ?", owner)[0]
         return UNLIMITED if lowest is None else lowest
 
@@ -71,7 +71,7 @@ class Rules(Database):
         return policy
 
     def set_policy(self, owner: str, archive_after: int, delete_after: int) -> dict[str, Any]:
-        """Set the retention policy and return its record. Hours are the emulated clock's."""
+        """Set the retention policy, and return its record. Hours are emulated hours."""
         whose = "workspaceId" if owner == WORKSPACE_ID else "projectId"
         record: dict[str, Any] = {
             whose: owner,

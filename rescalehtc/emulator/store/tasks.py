@@ -1,6 +1,6 @@
-"""Tasks, their groups, and what retention policies do to tasks."""
+"""Tasks, their groups, and the effects of retention policies."""
 
-# ruff: noqa: S608 - what is put into a query's text is written in this file; values are bound
+# ruff: noqa: S608 - queries contain only constants of this file; values are bound
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NOT_ENDED: Final = f"status IN ({', '.join(repr(str(s)) for s in (WAITING, *STA
 
 
 class Tasks(Rules):
-    """The part of the store that knows tasks."""
+    """The part of the store for tasks."""
 
     def add_task(self, project_id: str, name: str, description: str) -> dict[str, Any]:
         """Make a task and return its record."""
@@ -61,7 +61,7 @@ class Tasks(Rules):
         )
 
     def has_jobs_to_end(self, task_id: str) -> bool:
-        """Whether jobs of a task wait or run."""
+        """Whether jobs of a task are waiting or running."""
         query = f"SELECT EXISTS (SELECT 1 FROM jobs WHERE task = ? AND {_NOT_ENDED})"
         return bool(self._one(query, task_id)[0])
 
@@ -93,7 +93,7 @@ class Tasks(Rules):
     def groups(
         self, task_id: str, after: int, limit: int, names: Sequence[str] = ()
     ) -> list[tuple[int, str]]:
-        """A task's groups, or those of these names, numbered in the order they came up in."""
+        """A task's groups, or those with these names, numbered in the order of creation."""
         query = "SELECT number, name FROM groups WHERE task = ? AND number > ?"
         if names:
             query += f" AND name IN ({', '.join('?' * len(names))})"
@@ -101,10 +101,10 @@ class Tasks(Rules):
         return self._all(query, task_id, after, *names, limit)
 
     def apply_retention(self, project_id: str, task_id: str | None, clock_rate: float) -> list[str]:
-        """Archive and delete tasks by the policy in force: all of a project, or one.
+        """Apply the retention policy to all tasks of a project, or to one.
 
         Returns:
-            The ids of the tasks deleted.
+            The ids of the deleted tasks.
         """
         policy = self.policy(project_id) or self.policy(WORKSPACE_ID)
         if policy is None:
@@ -113,8 +113,8 @@ class Tasks(Rules):
 
         def due_before(hours: int) -> str:
             if hours == 0:
-                return ""  # comes before every time
-            # Of any number of hours, those since 1970 do.
+                return ""  # sorts before every time
+            # Limit the hours to those since 1970.
             return time_text(at - min(hours * 3600, at * clock_rate) / clock_rate)
 
         def due_at(since: str, hours: int) -> str:
@@ -152,7 +152,7 @@ class Tasks(Rules):
         return deleted
 
     def _last_use(self, task: Mapping[str, Any]) -> str:
-        """When a task was last used: the end of a job is a use too."""
+        """The last use of a task. The end of a job counts as a use."""
         used: str = task["lastActiveAt"]
         query = "SELECT max(completed_at) FROM jobs WHERE task = ?"
         return max(used, self._one(query, task["taskId"])[0] or "")

@@ -1,0 +1,136 @@
+"""openapi/htc.yaml -> a JSON Schema of submit files, for editors and checks outside of Python."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from rescalehtc._requests.submit_request import MAX_SPLIT_BATCH_SIZE
+
+from .spec import Spec, reference_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "submit.schema.json"
+ADDRESS = f"https://raw.githubusercontent.com/rescalehtc/rescalehtc/main/schema/{NAME}"
+REQUEST = "HTCJobSubmitRequest"
+KEPT = (
+    *("type", "description", "minimum", "maximum", "minLength", "maxLength", "pattern"),
+    *("uniqueItems", "deprecated", "examples"),
+)
+
+
+def generate(spec_path: Path) -> str:
+    """Return the text of schema/submit.schema.json."""
+    definitions: dict[str, Any] = {}
+    spec = Spec(spec_path)
+    request = _reference(spec, REQUEST, definitions)
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": ADDRESS,
+        "title": "Submit file of rescalehtc",
+        "description": "A submit request, or a list of them, as `rescalehtc submit` takes it.",
+        "anyOf": [request, {"type": "array", "minItems": 1, "items": request}],
+        "$defs": definitions,
+    }
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _reference(spec: Spec, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    """A reference to a component, which is added to the definitions with all that it holds."""
+    if name not in definitions:
+        definitions[name] = {}  # in the order in which a reader meets them
+        component = spec.schemas[name]
+        made = _described(component)
+        if "enum" in component:
+            made |= _enumeration(component)
+        else:
+            made["additionalProperties"] = False
+            made["required"] = component.get("required", [])
+            made["properties"] = {
+                field: _property(spec, name, field, schema, definitions)
+                for field, schema in component["properties"].items()
+            }
+        definitions[name] = made
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _described(schema: dict[str, Any]) -> dict[str, Any]:
+    return {keyword: schema[keyword] for keyword in KEPT if keyword in schema}
+
+
+def _enumeration(schema: dict[str, Any]) -> dict[str, Any]:
+    listed = {"enum": schema["enum"]}
+    return {"anyOf": [listed, {"type": "string"}]} if schema.get("x-unlisted-allowed") else listed
+
+
+def _property(
+    spec: Spec, owner: str, field: str, schema: dict[str, Any], definitions: dict[str, Any]
+) -> dict[str, Any]:
+    made = _value(spec, schema, definitions)
+    if (owner, field) == (
+        REQUEST,
+        "batchSize",
+    ):  # `submit` splits what is too large for one request
+        made["maximum"] = MAX_SPLIT_BATCH_SIZE
+        made["description"] = f"Number of jobs, 1 to {MAX_SPLIT_BATCH_SIZE:,}."
+    if first := schema.get("x-pairs"):
+        made = _pairs(spec, made, first, reference_name(schema["items"]), definitions)
+    if field in spec.schemas[owner].get("required", []):
+        return made
+    return _or_null(made)
+
+
+def _value(spec: Spec, schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    made = _described(schema)
+    if "$ref" in schema:
+        made |= _reference(spec, reference_name(schema), definitions)
+    if "items" in schema:
+        made["items"] = _value(spec, schema["items"], definitions)
+    if "additionalProperties" in schema:
+        made["additionalProperties"] = _value(spec, schema["additionalProperties"], definitions)
+    if reserved := schema.get("x-reserved"):
+        made |= _not_reserved(reserved)
+    return made
+
+
+def _not_reserved(reserved: dict[str, list[str]]) -> dict[str, Any]:
+    """The names that an environment variable can have."""
+    prefixes = "|".join(map(re.escape, reserved["prefixes"]))
+    parts = "|".join(map(re.escape, reserved["parts"]))
+    return {
+        "pattern": r"^[^=\u0000]+$",
+        "not": {"anyOf": [{"enum": reserved["names"]}, {"pattern": f"^(?:{prefixes})|{parts}"}]},
+    }
+
+
+def _pairs(
+    spec: Spec, pairs: dict[str, Any], first: str, item: str, definitions: dict[str, Any]
+) -> dict[str, Any]:
+    """A list of pairs, or a dictionary in its place."""
+    properties = spec.schemas[item]["properties"]
+    names = _value(spec, properties[first], definitions)
+    described = {"description": pairs.pop("description")}
+    mapping = {
+        "type": "object",
+        "propertyNames": {
+            key: names[key] for key in ("minLength", "pattern", "not") if key in names
+        },
+        "additionalProperties": {
+            "type": "string",
+            "description": properties["value"]["description"],
+        },
+        "not": {"required": [first, "value"], "maxProperties": 2},  # a pair that is not in a list
+    }
+    return described | {"anyOf": [pairs, mapping]}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same, or null, which stands for "not given"."""
+    described = {name: schema.pop(name) for name in ("description", "deprecated") if name in schema}
+    if isinstance(schema.get("type"), str):
+        return described | schema | {"type": [schema["type"], "null"]}
+    choices = schema.get("anyOf", [schema])
+    return described | {"anyOf": [*choices, {"type": "null"}]}

@@ -1,0 +1,199 @@
+"""Batches that exist, as the records of their jobs show them.
+
+The service has no record of a batch. A job's id says which batch it is of, its record repeats most
+of the submit request, and its tags say what the batch was submitted for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .._facts import MAX_BATCH_SIZE, PAGE_SIZE
+from .._raw import is_list, is_object
+from .._wire.operations import LIST_JOBS
+from .marks import MARK_TAG, mark_in, tag_in
+from .records import parent_and_index
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from .._client.client import Client
+    from .._wire.operation import QueryValue
+
+# The tag of jobs that `get_or_submit` submitted: which of its requests, from 0, they belong to.
+PART_TAG = "rescalehtc-part"
+# The tag of a job that runs another one again: `<id of the first job>:<number of the attempt>`.
+ATTEMPT_TAG = "rescalehtc-attempt"
+
+# Fields of a job's record that repeat its definition.
+_REPEATED = (
+    "imageName", "commands", "envs", "maxVCpus", "maxMemory", "maxDiskGiB", "execTimeoutSeconds",
+    "architecture",
+)  # fmt: skip
+_JOBS_NAMED = 100  # this many ids fit in an address
+
+
+@dataclass
+class FoundBatch:
+    """A batch, as the jobs that were listed show it.
+
+    Attributes:
+        parent_id: The id that its jobs' ids begin with.
+        record: The record of one of them.
+        size: The highest index that was listed, plus 1.
+        created_at: When it was submitted.
+    """
+
+    parent_id: str
+    record: Mapping[str, Any] = field(repr=False)
+    size: int
+    created_at: str
+
+    @property
+    def part(self) -> int | None:
+        """Which request of a `get_or_submit` it was submitted for, from 0."""
+        part = tag_in(self.record.get("tags"), PART_TAG) or ""
+        return int(part) if part.isdecimal() else None
+
+    @property
+    def is_rerun(self) -> bool:
+        """Whether its jobs run others again."""
+        return tag_in(self.record.get("tags"), ATTEMPT_TAG) is not None
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The submission that it was in, and its place there."""
+        if self.part is not None:
+            return PART_TAG, self.part
+        token, _, number = (mark_in(self.record.get("tags")) or "").rpartition("-")
+        return (token, int(number)) if number.isdecimal() else (self.parent_id, 0)
+
+    def to_json(self, task_ids: Mapping[str, str]) -> dict[str, Any]:
+        """What the service answered to the submit request, as far as it can be known."""
+        record = self.record
+        definition = {name: record[name] for name in _REPEATED if record.get(name) is not None}
+        tags = tags_of(record)
+        if tags:
+            definition["tags"] = tags
+        group = {"group": record["group"]} if record.get("group") else {}
+        return {
+            **task_ids,
+            **group,
+            "parentJobId": self.parent_id,
+            "batchSize": self.size,
+            "htcJobDefinition": definition,
+        }
+
+
+def tags_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """The tags of a job's record, without those that this package adds."""
+    found: Any = record.get("tags")
+    tags: dict[str, str] = found if is_object(found) else {}
+    if is_list(found):
+        tags = {pair["key"]: pair["value"] for pair in found}
+    own = (MARK_TAG, PART_TAG, ATTEMPT_TAG)
+    return {name: value for name, value in tags.items() if name not in own}
+
+
+class FoundBatches:
+    """Collects batches from the records of their jobs."""
+
+    def __init__(self) -> None:
+        self._by_parent: dict[str, FoundBatch] = {}
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        """Note a job."""
+        parent, index = parent_and_index(record["jobUUID"])
+        if not parent:
+            return
+        found = self._by_parent.get(parent)
+        if found is None:
+            created_at = str(record.get("createdAt") or "")
+            self._by_parent[parent] = FoundBatch(parent, record, index + 1, created_at)
+        else:
+            found.size = max(found.size, index + 1)
+
+    def get(self, parent_id: str) -> FoundBatch | None:
+        """The batch with this id."""
+        return self._by_parent.get(parent_id)
+
+    def in_order(self) -> list[FoundBatch]:
+        """The batches in the order of their submission.
+
+        Those that run others again are left out, and of several for the same part of a
+        `get_or_submit` all but the oldest, so that everybody chooses the same one.
+        """
+        batches = [one for one in self._by_parent.values() if not one.is_rerun]
+        batches.sort(key=lambda one: (one.created_at, one.parent_id))
+        began: dict[str, int] = {}
+        chosen: dict[object, FoundBatch] = {}
+        for position, one in enumerate(batches):
+            began.setdefault(one.place[0], position)
+            chosen.setdefault(one.parent_id if one.part is None else one.part, one)
+        return sorted(chosen.values(), key=lambda one: (began[one.place[0]], one.place[1]))
+
+
+async def find_batches(
+    client: Client, task_ids: Mapping[str, str], group: str | None
+) -> list[FoundBatch]:
+    """Return the batches of a group, or of the whole task, in order."""
+    return (await list_batches(client, task_ids, group)).in_order()
+
+
+async def list_batches(
+    client: Client,
+    task_ids: Mapping[str, str],
+    group: str | None,
+    note: Callable[[Mapping[str, Any]], None] = lambda _: None,
+) -> FoundBatches:
+    """Read a listing; `note` is called with each record."""
+    found = FoundBatches()
+    query: dict[str, QueryValue] = {"pageSize": PAGE_SIZE, "group": group}
+    async for page in client.pages(LIST_JOBS.call(task_ids, query=query)):
+        for record in page:
+            found.note(record)
+            note(record)
+    return found
+
+
+async def find_batch(
+    client: Client, task_ids: Mapping[str, str], parent_id: str
+) -> FoundBatch | None:
+    """Return the batch with this id; None if the task has no job of it."""
+    found = FoundBatches()
+    for start in range(0, MAX_BATCH_SIZE, _JOBS_NAMED):
+        ids = [f"{parent_id}:{index}" for index in range(start, start + _JOBS_NAMED)]
+        query: dict[str, QueryValue] = {"pageSize": PAGE_SIZE, "jobId": ids}
+        records = await client.items(LIST_JOBS.call(task_ids, query=query))
+        for record in records:
+            found.note(record)
+        if not records and found.get(parent_id):
+            break  # the first jobs may have been deleted, so an empty page is not the end
+    return found.get(parent_id)
+
+
+def by_group(batches: Iterable[FoundBatch]) -> list[list[FoundBatch]]:
+    """Batches of one group together, in the order of their first batches."""
+    groups: dict[str, list[FoundBatch]] = {}
+    for one in batches:
+        groups.setdefault(one.record.get("group") or one.parent_id, []).append(one)
+    return list(groups.values())
+
+
+async def records_of(
+    client: Client, task_ids: Mapping[str, str], parts: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Fetch the records of the jobs of a batch, and of those that ran them again."""
+    parents = {part.get("parentJobId") for part in parts}
+    names = {part.get("group") or None for part in parts}
+    found: list[Mapping[str, Any]] = []
+
+    def note(record: Mapping[str, Any]) -> None:
+        first_id, _, _ = (tag_in(record.get("tags"), ATTEMPT_TAG) or "").rpartition(":")
+        if parent_and_index(first_id or record["jobUUID"])[0] in parents:
+            found.append(record)
+
+    group = names.pop() if len(names) == 1 else None
+    await list_batches(client, task_ids, group, note)
+    return found

@@ -1,0 +1,195 @@
+"""Which attempts there were at each job of a batch, and which job is to be run again. No I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .._counts import FINAL_STATUSES, JobCounts
+from .._facts import FAILED_STATUSES
+from .._raw import is_object
+from .groups import ATTEMPT_TAG
+from .marks import tag_in
+from .policy import JobFailure, RetryDecision
+from .report import JobAttempt, RunReport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from .policy import RetryPolicy
+
+    Json = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An attempt at a job.
+
+    Attributes:
+        job_id: Its id.
+        created_at: When it was submitted, if that is known.
+        status: Its final status.
+        region: Its region, once it has ended.
+        failure: How it failed.
+        decision: What follows from that.
+        due_at: When it is to be run again, on the monotonic clock.
+    """
+
+    job_id: str
+    created_at: str = ""
+    status: str | None = None
+    region: str | None = None
+    failure: JobFailure | None = None
+    decision: RetryDecision | None = None
+    due_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Entry:
+    """A job of the batch.
+
+    Attributes:
+        part: The batch's answer that it belongs to.
+        attempts: The attempts, by their numbers from 1.
+    """
+
+    part: Json = field(repr=False)
+    attempts: dict[int, Attempt] = field(default_factory=dict[int, Attempt])
+
+    @property
+    def number(self) -> int:
+        """The number of the last attempt."""
+        return max(self.attempts)
+
+    @property
+    def last(self) -> Attempt:
+        """The last attempt."""
+        return self.attempts[self.number]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended for good."""
+        last = self.last
+        return last.status is not None and not (last.decision and last.decision.again)
+
+
+class Ledger:
+    """All jobs of a batch, and the attempts at them."""
+
+    def __init__(self, parts: Sequence[Json], policy: RetryPolicy) -> None:
+        """Make one.
+
+        Args:
+            parts: The batch, as the service answered each submit request.
+            policy: Decides what is run again.
+        """
+        self._policy = policy
+        self._entries: dict[str, Entry] = {}
+        self._places: dict[str, tuple[str, int]] = {}
+        for part in parts:
+            for index in range(part["batchSize"]):
+                job_id = f"{part['parentJobId']}:{index}"
+                self._entries[job_id] = Entry(part)
+                self.add(job_id, 1, job_id)
+
+    def add(self, first_id: str, number: int, job_id: str, created_at: str = "") -> None:
+        """Note an attempt at a job. Of several with one number, the oldest counts."""
+        attempts = self._entries[first_id].attempts
+        known = attempts.get(number)
+        if known is None or (created_at, job_id) < (known.created_at, known.job_id):
+            attempts[number] = Attempt(job_id, created_at)
+            self._places[job_id] = first_id, number
+
+    def note_existing(self, record: Json) -> str | None:
+        """Note a job that another process may have submitted.
+
+        Returns:
+            Its id, if it is an attempt at one of the jobs that was not known.
+        """
+        first_id, _, number = (tag_in(record.get("tags"), ATTEMPT_TAG) or "").rpartition(":")
+        job_id = record["jobUUID"]
+        if first_id not in self._entries or not number.isdecimal() or job_id in self._places:
+            return None
+        self.add(first_id, int(number), job_id, str(record.get("createdAt") or ""))
+        return job_id if job_id in self._places else None
+
+    def note_end(self, record: Json, now: float) -> None:
+        """Note that an attempt has ended, and decide what follows."""
+        first_id, number = self._places[record["jobUUID"]]
+        entry = self._entries[first_id]
+        attempt = entry.attempts[number]
+        if attempt.job_id != record["jobUUID"]:
+            return  # an older attempt with the same number was found since
+        attempt.status = str(record.get("status"))
+        attempt.region = record.get("region")
+        if attempt.status in FAILED_STATUSES:
+            attempt.failure = failure_of(record, entry.part)
+            attempt.decision = self._policy.decide(attempt.failure, number)
+            attempt.due_at = now + attempt.decision.wait_seconds
+
+    def due(self, now: float) -> Iterator[tuple[str, Entry]]:
+        """The jobs that are to be run again now, with the ids of their first attempts."""
+        for first_id, entry in self._entries.items():
+            last = entry.last
+            if last.decision is not None and last.decision.again and last.due_at <= now:
+                yield first_id, entry
+
+    def counts(self, seen: Mapping[str, str]) -> JobCounts:
+        """Count the jobs by the status of their last attempt.
+
+        Args:
+            seen: The statuses of attempts that were listed, by job id.
+        """
+        by_status: Counter[str] = Counter()
+        running = 0
+        for entry in self._entries.values():
+            running += not entry.is_over
+            status = entry.last.status or seen.get(entry.last.job_id)
+            if status is not None and (entry.is_over or status not in FINAL_STATUSES):
+                by_status[status] += 1
+        return JobCounts(dict(by_status), running, len(self._entries) - by_status.total())
+
+    def is_exceeded(self) -> bool:
+        """Whether more jobs have failed for good than the policy allows."""
+        over = [entry for entry in self._entries.values() if entry.is_over]
+        failed = sum(entry.last.failure is not None for entry in over)
+        return self._policy.is_exceeded(failed, len(over), len(self._entries))
+
+    def report(self, seen: Mapping[str, str]) -> RunReport:
+        """What was done so far."""
+        attempts = [
+            JobAttempt(
+                one.job_id,
+                first_id,
+                number,
+                one.status or seen.get(one.job_id),
+                one.failure,
+                _decision(one, number == entry.number),
+            )
+            for first_id, entry in self._entries.items()
+            for number, one in sorted(entry.attempts.items())
+        ]
+        return RunReport(self.counts(seen), attempts)
+
+
+def _decision(attempt: Attempt, is_last: bool) -> RetryDecision | None:
+    """What followed from an attempt. Another wait may have had another policy."""
+    if is_last or attempt.decision is None or attempt.decision.again:
+        return attempt.decision
+    return RetryDecision(True, "run again by an earlier wait")
+
+
+def failure_of(record: Json, part: Json) -> JobFailure:
+    """How a job failed, from its record and, where that has no limits, its request."""
+    container = record.get("container")
+    definition = part.get("htcJobDefinition")
+    known = {**definition} if is_object(definition) else {}
+    known |= {name: value for name, value in record.items() if value is not None}
+    exit_code = container.get("exitCode") if is_object(container) else None
+    return JobFailure(
+        failure_code=record.get("failureCode"),
+        exit_code=exit_code if isinstance(exit_code, int) else None,
+        memory_mib=known.get("maxMemory"),
+        timeout_seconds=known.get("execTimeoutSeconds"),
+    )

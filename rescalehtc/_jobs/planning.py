@@ -1,0 +1,267 @@
+"""What a submission takes at most, and what jobs took. No I/O, but reading a file of rates."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._counts import FINAL_STATUSES
+from .._facts import FAILED_STATUSES, MAX_REQUESTS
+from .._raw import is_mapping
+from ..exceptions import HtcFileError, HtcValidationError, Problem
+from .policy import is_number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from os import PathLike
+
+    from .. import models
+
+    Json = Mapping[str, Any]
+    RatesSource = Mapping[str, Any] | str | PathLike[str]
+
+# A container that is to end because of its timeout gets SIGTERM, and may go on for some time.
+ENDING_SECONDS = 30
+MIB_PER_GIB = 1024
+SECONDS_PER_HOUR = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """Virtual CPUs and memory, for some time."""
+
+    vcpu_hours: float
+    """Virtual CPUs times hours."""
+    gib_hours: float
+    """Memory in GiB times hours."""
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.vcpu_hours + other.vcpu_hours, self.gib_hours + other.gib_hours)
+
+    def __str__(self) -> str:
+        return f"{self.vcpu_hours:,.2f} vCPU-hours, {self.gib_hours:,.2f} GiB-hours"
+
+
+NOTHING = Amount(0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a submission takes at most, if each job runs until its timeout, with all its retries."""
+
+    jobs: int
+    """Number of jobs."""
+    batches: int
+    """Number of batches: the service takes up to 1000 jobs in each."""
+    calls: int
+    """Number of calls of submitJobs, with up to 100 batches in each."""
+    most: Amount | None
+    """What the jobs use at most; None if requests leave out a timeout, `maxVCpus` or `maxMemory`,
+    whose defaults are the service's. A RetryPolicy may run jobs again, which is not included.
+    """
+    cost: float | None
+    """The price of `most` by the rates; None without rates."""
+    waits: list[str]
+    """What holds jobs back, in words; only with a session."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.jobs} jobs in {self.batches} batches, {self.calls} calls"]
+        lines.append(f"at most {self.most}" if self.most else "at most: not known, see Plan.most")
+        lines += [f"costs at most {self.cost:,.2f}"] if self.cost is not None else []
+        return "\n".join([*lines, *self.waits])
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What jobs used, by their records: each from its start to its end.
+
+    A record has the times of the last attempt only, so that earlier ones of `max_retries` are
+    missing. Jobs of a RetryPolicy have records of their own, and are included.
+    """
+
+    jobs: int
+    """Number of jobs, with those that ran others again."""
+    running: int
+    """How many of them have not ended; they are not counted below."""
+    used: Amount
+    """What all jobs used."""
+    wasted: Amount
+    """What those of them used that failed."""
+    idle_hours: float
+    """Hours that jobs waited from their submission to their start, added up."""
+    cost: float | None
+    """The price of `used` by the rates; None without rates."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.jobs} jobs, {self.running} of which have not ended"]
+        lines += [f"used: {self.used}", f"of it by jobs that failed: {self.wasted}"]
+        lines += [f"waited: {self.idle_hours:,.2f} hours"]
+        return "\n".join(lines + ([f"cost: {self.cost:,.2f}"] if self.cost is not None else []))
+
+
+class Rates:
+    """Prices per vCPU-hour and GiB-hour, by priority."""
+
+    def __init__(self, source: RatesSource) -> None:
+        """Read a rate card.
+
+        Args:
+            source: A mapping of priorities, or `default`, to mappings with `vcpu_hour` and
+                `gib_hour`; or the path of a TOML or JSON file that holds one.
+
+        Raises:
+            HtcFileError: The file can't be read.
+            HtcValidationError: It is not such a mapping.
+        """
+        card: Any = source if is_mapping(source) else _read(source)
+        problems = [*_problems(card)]
+        if problems:
+            raise HtcValidationError("the rates", problems)
+        self._card = card
+
+    def price(self, amount: Amount, priority: str | None) -> float:
+        """The price of what jobs with this priority use.
+
+        Raises:
+            HtcValidationError: There is no rate for the priority.
+        """
+        rate = self._card.get(priority or "default") or self._card.get("default")
+        if rate is None:
+            message = (
+                f"must have {priority}, or default for every other priority"
+                if priority
+                else "must have default: a job has no priority"
+            )
+            raise HtcValidationError("the rates", [Problem("rates", message)])
+        price: float = amount.vcpu_hours * rate["vcpu_hour"] + amount.gib_hours * rate["gib_hour"]
+        return price
+
+
+def _read(path: Any) -> object:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        return json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+    except OSError as error:
+        raise HtcFileError(f"can't read the rates: {error}") from None
+    except (TypeError, ValueError) as error:
+        message = f"must be a mapping, or the path of a TOML or JSON file: {error}"
+        raise HtcValidationError("the rates", [Problem("rates", message)]) from None
+
+
+def _problems(card: object) -> Iterable[Problem]:
+    if not is_mapping(card) or not card:
+        yield Problem("rates", "must be a mapping of priorities to rates")
+        return
+    for priority, rate in card.items():
+        for name in ("vcpu_hour", "gib_hour"):
+            value: object = rate.get(name) if is_mapping(rate) else None
+            if not is_number(value, 0):
+                yield Problem(f"rates[{priority!r}].{name}", "must be a number of at least 0")
+
+
+def plan_of(
+    requests: Sequence[models.HTCJobSubmitRequest], rates: Rates | None, waits: list[str]
+) -> Plan:
+    """Add up what requests take at most; each is one batch."""
+    most: Amount | None = NOTHING
+    cost: float | None = 0.0 if rates else None
+    for request in requests:
+        amount = _most(request)
+        most = None if most is None or amount is None else most + amount
+        if amount is None:
+            cost = None
+        elif rates is not None and cost is not None:
+            cost += rates.price(amount, request.htc_job_definition.priority)
+    return Plan(
+        jobs=sum(request.batch_size or 1 for request in requests),
+        batches=len(requests),
+        calls=math.ceil(len(requests) / MAX_REQUESTS),
+        most=most,
+        cost=cost,
+        waits=waits,
+    )
+
+
+def _most(request: models.HTCJobSubmitRequest) -> Amount | None:
+    definition = request.htc_job_definition
+    seconds, vcpus, memory = (
+        definition.exec_timeout_seconds,
+        definition.max_vcpus,
+        definition.max_memory,
+    )
+    if seconds is None or vcpus is None or memory is None:
+        return None
+    strategy = request.retry_strategy
+    attempts = 1 + ((strategy and strategy.max_retries) or 0)
+    total = (request.batch_size or 1) * attempts * (seconds + ENDING_SECONDS)
+    return _amount(total, vcpus, memory)
+
+
+def _amount(seconds: float, vcpus: int, memory_mib: int) -> Amount:
+    hours = seconds / SECONDS_PER_HOUR
+    return Amount(hours * vcpus, hours * memory_mib / MIB_PER_GIB)
+
+
+def waits_of(
+    requests: Sequence[models.HTCJobSubmitRequest], limits: Sequence[tuple[str, int]]
+) -> list[str]:
+    """What the lowest limit on virtual CPUs does to the jobs, in words."""
+    if not limits:
+        return []
+    whose, limit = min(limits, key=lambda one: one[1])
+    wanted = sum(
+        (one.batch_size or 1) * (one.htc_job_definition.max_vcpus or 1) for one in requests
+    )
+    never = sum(
+        one.batch_size or 1 for one in requests if (one.htc_job_definition.max_vcpus or 1) > limit
+    )
+    said = f"limit of the {whose}: {limit} vCPUs"
+    waits = [f"{said}; {never} jobs need more, and never start"] if never else []
+    if wanted > limit:
+        waits.append(f"{said}; the jobs need {wanted} to run all at once, so some wait")
+    return waits
+
+
+def usage_of(records: Iterable[Json], rates: Rates | None) -> Usage:
+    """Add up what jobs used.
+
+    Raises:
+        HtcValidationError: There is no rate for a job's priority.
+    """
+    jobs = running = 0
+    used = wasted = NOTHING
+    idle = 0.0
+    cost: float | None = 0.0 if rates else None
+    for record in records:
+        jobs += 1
+        if record.get("status") not in FINAL_STATUSES:
+            running += 1
+            continue
+        created, started, completed = (
+            _time(record.get(name)) for name in ("createdAt", "startedAt", "completedAt")
+        )
+        if created is not None and (begun := started or completed) is not None:
+            idle += max(0.0, begun - created)
+        if started is None or completed is None:
+            continue  # it never ran
+        vcpus, memory = record.get("maxVCpus") or 1, record.get("maxMemory") or 0
+        amount = _amount(max(0.0, completed - started), vcpus, memory)
+        used += amount
+        if record.get("status") in FAILED_STATUSES:
+            wasted += amount
+        if rates is not None and cost is not None:
+            labels = record.get("instanceLabels")
+            cost += rates.price(amount, labels.get("priority") if is_mapping(labels) else None)
+    return Usage(jobs, running, used, wasted, idle / SECONDS_PER_HOUR, cost)
+
+
+def _time(text: object) -> float | None:
+    try:
+        return datetime.fromisoformat(str(text)).timestamp()
+    except ValueError:
+        return None

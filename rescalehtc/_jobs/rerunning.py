@@ -1,0 +1,207 @@
+"""Waiting for a batch while a policy runs failed jobs again.
+
+All state is in the service: a job that is run again carries a tag with the id of the first one and
+the number of the attempt. So a program that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .._wire.operations import CANCEL_JOBS
+from ..exceptions import HtcException, HtcValidationError, Problem, RunStoppedError
+from .failures import has_variable, single_request
+from .groups import ATTEMPT_TAG, list_batches
+from .ledger import Ledger
+from .once import tagged
+from .submission import Submission
+from .watching import JobKey, JobTracker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .._client.client import Client
+    from .._counts import JobCounts
+    from .ledger import Entry
+    from .policy import RetryPolicy
+    from .report import RunReport
+    from .submission import SubmissionSettings
+    from .waiting import Interval
+    from .watching import SeenStatuses
+
+# The variable in which a job that runs another one again finds the index of that one.
+INDEX_VARIABLE = "RESCALEHTC_INDEX"
+
+
+@dataclass(frozen=True)
+class RunPlace:
+    """Where a batch is: the path parameters of its task, its group and its project's record."""
+
+    task_ids: Mapping[str, str]
+    group: str
+    project: Mapping[str, Any]
+
+
+class Rerunner:
+    """Waits for a batch, and submits failed jobs again."""
+
+    def __init__(
+        self,
+        client: Client,
+        settings: SubmissionSettings,
+        place: RunPlace,
+        parts: Sequence[Mapping[str, Any]],
+        policy: RetryPolicy,
+        interval: Interval,
+        may_have_reruns: bool,
+    ) -> None:
+        """Make one.
+
+        Args:
+            client: The client.
+            settings: How to submit.
+            place: Where the batch is.
+            parts: The batch, as the service answered each submit request.
+            policy: Decides what is run again.
+            interval: When to poll.
+            may_have_reruns: Whether jobs may have been run again already.
+
+        Raises:
+            HtcValidationError: The jobs have the variable INDEX_VARIABLE already.
+        """
+        for part in parts:
+            if part["batchSize"] > 1 and has_variable(part, INDEX_VARIABLE):
+                message = f"can't be used: the batch sets {INDEX_VARIABLE} itself"
+                raise HtcValidationError("wait", [Problem("policy", message)])
+        self._client = client
+        self._settings = settings
+        self._place = place
+        self._interval = interval
+        self._ledger = Ledger(parts, policy)
+        keys = [self._key(f"{p['parentJobId']}:{i}") for p in parts for i in range(p["batchSize"])]
+        self._tracker = JobTracker(client, keys, interval)
+        self._is_resumed = self._is_unsettled = may_have_reruns
+        self._settles_at = client.io.monotonic() + settings.settle_seconds
+
+    def _key(self, job_id: str) -> JobKey:
+        ids = self._place.task_ids
+        return JobKey(ids["projectId"], ids["taskId"], job_id, self._place.group)
+
+    @property
+    def seen(self) -> SeenStatuses:
+        """The statuses of all attempts that were seen last."""
+        return self._tracker.seen
+
+    @property
+    def report(self) -> RunReport:
+        """What was done so far."""
+        return self._ledger.report(self._tracker.seen.by_id)
+
+    @property
+    def counts(self) -> JobCounts:
+        """The jobs by the status of their last attempt."""
+        return self._ledger.counts(self._tracker.seen.by_id)
+
+    async def wait(self, show: Callable[[JobCounts], None]) -> JobCounts:
+        """Wait until all jobs have ended for good.
+
+        Raises:
+            RunStoppedError: More jobs failed than the policy allows; the group was cancelled.
+            HtcWaitTimeoutError: Not all jobs ended in time.
+        """
+        while True:
+            try:
+                await self._poll()
+            except HtcException as error:
+                self._interval.note_outage(error)
+            else:
+                self._interval.note_answer()
+                counts = self.counts
+                show(counts)
+                if not counts.running:
+                    return counts
+            await self._interval.pause(self.counts)
+
+    async def _poll(self) -> None:
+        if self._is_resumed:
+            await self._find_reruns()
+            self._is_resumed = False
+        if self._tracker.counts().running:
+            async with aclosing(self._tracker.list_once()) as pages:
+                async for ended in pages:
+                    for _, record in ended:
+                        self._ledger.note_end(record, self._client.io.monotonic())
+        if self._ledger.is_exceeded():
+            await self._stop()
+        await self._run_again()
+
+    async def _find_reruns(self) -> None:
+        """Note the jobs that another wait has run again."""
+        found: list[JobKey] = []
+
+        def note(record: Mapping[str, Any]) -> None:
+            job_id = self._ledger.note_existing(record)
+            if job_id is not None:
+                found.append(self._key(job_id))
+
+        await list_batches(self._client, self._place.task_ids, self._place.group, note)
+        self._tracker.add(found)
+
+    async def _run_again(self) -> None:
+        """Submit the jobs that are due."""
+        due = [*self._ledger.due(self._client.io.monotonic())]
+        if due and self._is_unsettled:
+            # Another process may have submitted them a moment ago, and been killed.
+            if self._client.io.monotonic() < self._settles_at:
+                return
+            await self._find_reruns()
+            self._is_unsettled = False
+            due = [*self._ledger.due(self._client.io.monotonic())]
+        if not due:
+            return
+        requests = [(n, self._request(*one)) for n, one in enumerate(due)]
+        submission = Submission()
+        self._is_unsettled = True  # until it is known which jobs this has made
+        self._settles_at = self._client.io.monotonic() + self._settings.settle_seconds
+        try:
+            answers = await submission.submit(
+                self._client, self._settings, self._place.task_ids, requests, self._place.group
+            )
+        except BaseException as error:
+            submission.prepare_to_leave(error)
+            raise
+        self._is_unsettled = False
+        for (first_id, entry), answer in zip(due, answers, strict=True):
+            job_id = f"{answer['parentJobId']}:0"
+            self._ledger.add(first_id, entry.number + 1, job_id)
+            self._tracker.add([self._key(job_id)])
+
+    def _request(self, first_id: str, entry: Entry) -> dict[str, Any]:
+        """A submit request for the next attempt at a job."""
+        last = entry.last
+        job = {"jobUUID": first_id, "region": last.region}
+        model = single_request(entry.part, job, INDEX_VARIABLE, self._place.project)
+        request = tagged(model.to_json_dict(), {ATTEMPT_TAG: f"{first_id}:{entry.number + 1}"})
+        definition = request["htcJobDefinition"]
+        if last.failure is not None and last.decision is not None:
+            limits = {
+                "maxMemory": last.decision.memory_mib or last.failure.memory_mib,
+                "execTimeoutSeconds": last.decision.timeout_seconds or last.failure.timeout_seconds,
+            }
+            definition |= {name: value for name, value in limits.items() if value is not None}
+        return request
+
+    async def _stop(self) -> None:
+        """Cancel the group because too many jobs failed.
+
+        Raises:
+            RunStoppedError: Always.
+        """
+        report = self.report
+        is_running = bool(report.counts.running)
+        if is_running:
+            query = {"group": self._place.group}
+            await self._client.send(CANCEL_JOBS.call(self._place.task_ids, query=query))
+        raise RunStoppedError(report.counts, report.causes, is_running)

@@ -1,0 +1,128 @@
+"""Cancelling the group of a run, and saying which of its jobs still run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._counts import count_statuses, running_in
+from .._facts import PAGE_SIZE
+from .._raw import is_object
+from .._wire.operations import CANCEL_JOBS, LIST_GROUP_SUMMARIES, LIST_JOBS
+from ..exceptions import HtcException
+from .records import is_running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .._client.client import Client
+    from .._wire.operation import QueryValue
+
+SHOWN_JOBS = 20
+STEP_SECONDS = 0.1
+# The last look, after the time is over, has this many seconds.
+LOOK_SECONDS = 10.0
+
+
+async def cancel_group(
+    client: Client,
+    task_ids: Mapping[str, str],
+    group: str,
+    *,
+    jobs: int,
+    seconds: float,
+    poll_seconds: float,
+    quiet_seconds: float,
+    is_over: Callable[[], bool],
+) -> str:
+    """Cancel the jobs of a group until none runs, or the time is over.
+
+    Args:
+        client: The client.
+        task_ids: The path parameters of the task.
+        group: The group.
+        jobs: How many jobs the group has at least; those that are not counted yet may run.
+        seconds: How long to wait at most.
+        poll_seconds: Seconds between two polls.
+        quiet_seconds: How long no job must have run before none is expected any more: requests
+            that were interrupted may still arrive.
+        is_over: Whether to stop waiting now.
+
+    Returns:
+        What still runs, in words.
+    """
+    io = client.io
+    ends_at = io.monotonic() + seconds
+    quiet_since: float | None = None
+    place = f"group {group!r} of task {task_ids['taskId']}, project {task_ids['projectId']}"
+    failure = ""
+    while True:
+        now = io.monotonic()
+        try:
+            # Each time: what arrived after the last cancellation is not cancelled.
+            query: dict[str, QueryValue] = {"group": group}
+            call = CANCEL_JOBS.call(task_ids, query=query)
+            await client.send(call, expires_at=max(ends_at, now + LOOK_SECONDS))
+            running = await _count_running(client, task_ids, group, jobs, ends_at)
+            failure = ""
+        except HtcException as error:
+            running, failure = None, str(error)
+        if running != 0:
+            quiet_since = None
+        else:
+            quiet_since = now if quiet_since is None else quiet_since
+            if now - quiet_since >= quiet_seconds:
+                return f"all jobs of {place} were cancelled or have ended"
+        next_at = min(ends_at, now + max(poll_seconds, STEP_SECONDS))
+        while io.monotonic() < next_at and not is_over():
+            await io.sleep(STEP_SECONDS)
+        if is_over() or io.monotonic() >= ends_at:
+            break
+    if failure:
+        return f"jobs of {place} may still run: {failure}"
+    if running == 0:
+        return f"no job of {place} runs, but a submission that was interrupted may still arrive"
+    return await _still_running(client, task_ids, group, place)
+
+
+async def _count_running(
+    client: Client, task_ids: Mapping[str, str], group: str, jobs: int, ends_at: float
+) -> int:
+    """The number of jobs of a group that have not ended, or are not counted yet."""
+    query: dict[str, QueryValue] = {"group": [group], "pageSize": PAGE_SIZE}
+    running = counted = 0
+
+    def expires_at() -> float:
+        return max(ends_at, client.io.monotonic() + LOOK_SECONDS)
+
+    call = LIST_GROUP_SUMMARIES.call(task_ids, query=query)
+    async for page in client.pages(call, expires_at=expires_at):
+        for summary in page:
+            statuses: Any = summary.get("jobStatuses")
+            if summary.get("group") == group and is_object(statuses):
+                by_status = count_statuses(statuses)
+                running += running_in(by_status)
+                counted += sum(by_status.values())
+    return running + max(0, jobs - counted)
+
+
+async def _still_running(
+    client: Client, task_ids: Mapping[str, str], group: str, place: str
+) -> str:
+    """Name the jobs of a group that have not ended."""
+    names: list[str] = []
+    query: dict[str, QueryValue] = {"group": group, "pageSize": PAGE_SIZE}
+
+    def expires_at() -> float:
+        return client.io.monotonic() + LOOK_SECONDS
+
+    try:
+        async for page in client.pages(
+            LIST_JOBS.call(task_ids, query=query), expires_at=expires_at
+        ):
+            names += [record["jobUUID"] for record in page if is_running(record)]
+    except HtcException as error:
+        return f"jobs of {place} still run; which ones is not known: {error}"
+    if not names:
+        return f"jobs of {place} may still run: the service does not list all of them yet"
+    shown = ", ".join(names[:SHOWN_JOBS]) + (", ..." if len(names) > SHOWN_JOBS else "")
+    return f"{len(names)} jobs of {place} still run: {shown}"

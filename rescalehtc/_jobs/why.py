@@ -1,0 +1,170 @@
+"""Fetching what says why jobs have their status."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .._counts import FINAL_STATUSES
+from .._facts import FAILED_STATUSES, PAGE_SIZE
+from .._raw import is_object
+from .._wire import operations
+from ..exceptions import HtcForbiddenError, HtcNotFoundError, HtcStatusError
+from . import logs, preflight
+from .causes import Cause, Facts, causes_of
+from .watching import fetch_task_summary
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from .._client.client import Client
+    from .._wire.operation import Call, QueryValue
+
+    Json = Mapping[str, Any]
+    Reader = Callable[[str, Awaitable[Any], Any], Awaitable[Any]]
+
+LAST_LINES = 5
+MAX_CLUSTERS = 10
+
+
+async def why_job(client: Client, ids: Mapping[str, str]) -> list[Cause]:
+    """Explain the status of a job."""
+    try:
+        job = await client.send(operations.GET_JOB.call(ids))
+    except HtcNotFoundError as error:
+        return [await _gone(client, ids, error)]
+    return await _explain(client, ids, job)
+
+
+async def why_task(client: Client, ids: Mapping[str, str]) -> list[Cause]:
+    """Explain the statuses of the jobs of a task: of like jobs that of one."""
+    try:
+        _, counts = await fetch_task_summary(client, ids)
+    except HtcNotFoundError as error:
+        return [await _gone(client, ids, error)]
+    found: list[Cause] = []
+    for status in FAILED_STATUSES:
+        if counts.by_status.get(status):
+            found += await _explain_failures(client, ids, status)
+    for status, count in counts.by_status.items():
+        if count and status not in FINAL_STATUSES:
+            for job in await _jobs(client, ids, status, 1):
+                causes = await _explain(client, ids, job)
+                found += [replace(cause, jobs=count) for cause in causes]
+    return found
+
+
+async def _explain_failures(client: Client, ids: Mapping[str, str], status: str) -> list[Cause]:
+    """Explain one job of each cluster of failures, the largest clusters first."""
+    jobs = await _jobs(client, ids, status, PAGE_SIZE)
+    sizes = Counter(map(_cluster, jobs))
+    examples = {_cluster(job): job for job in reversed(jobs)}
+    found: list[Cause] = []
+    for cluster, size in sizes.most_common(MAX_CLUSTERS):
+        causes = await _explain(client, ids, examples[cluster])
+        found += [replace(cause, jobs=size) for cause in causes]
+    return found
+
+
+def _cluster(job: Json) -> tuple[object, object]:
+    container = job.get("container")
+    return job.get("failureCode"), container.get("exitCode") if is_object(container) else None
+
+
+async def _jobs(client: Client, ids: Mapping[str, str], status: str, most: int) -> list[Any]:
+    query: dict[str, QueryValue] = {"status": status, "pageSize": most}
+    return await client.items(operations.LIST_JOBS.call(ids, query=query), most)
+
+
+async def _explain(client: Client, ids: Mapping[str, str], job: Json) -> list[Cause]:
+    unread: list[str] = []
+
+    async def read(what: str, work: Awaitable[Any], missing: Any) -> Any:
+        """What is fetched; or, if the service does not give it, what stands for that."""
+        try:
+            return await fetched(what, work, missing)
+        except HtcForbiddenError as error:
+            unread.append(f"{what} could not be read: {error}")
+            return None
+
+    task_ids = {name: ids[name] for name in ("projectId", "taskId")}
+    job_ids = {**task_ids, "jobId": job["jobUUID"]}
+    facts = Facts(job, client.io.time(), unread=unread)
+    status = str(job.get("status"))
+    query: dict[str, QueryValue] = {"pageSize": PAGE_SIZE}
+    if status in FINAL_STATUSES and status not in FAILED_STATUSES:
+        return causes_of(facts)
+    events = client.items(operations.LIST_JOB_EVENTS.call(job_ids, query=query))
+    facts.events = await read("events", events, []) or []
+    if status in FAILED_STATUSES:
+        lines = logs.read_lines(client, job_ids, LAST_LINES)
+        facts.last_lines = await read("the log", lines, []) or []
+    elif status != "RUNNING":
+        await _add_obstacles(client, task_ids, facts, read)
+    return causes_of(facts)
+
+
+async def _add_obstacles(
+    client: Client, task_ids: Mapping[str, str], facts: Facts, read: Reader
+) -> None:
+    """Fetch what may hold a job back."""
+
+    def send(call: Call) -> Awaitable[Any]:
+        return client.send(call)
+
+    project = {"projectId": task_ids["projectId"]}
+    job = facts.job
+    facts.task = await read("the task", send(operations.GET_TASK.call(task_ids)), {}) or {}
+    facts.project = await read("the project", send(operations.GET_PROJECT.call(project)), {}) or {}
+    if name := job.get("imageName"):
+        call = operations.GET_IMAGE_STATUS.call({**project, "imageName": name})
+        image: Json = await read("the image", send(call), {"status": "UNKNOWN"}) or {}
+        facts.image = image.get("status")
+    call = operations.GET_PROJECT_DIMENSIONS.call(project)
+    environments: list[Any] = await read("the dimensions", send(call), []) or []
+    facts.environment_problem = preflight.environment_problem(
+        [operations.GET_PROJECT_DIMENSIONS.to_record(one) for one in environments], job
+    )
+    facts.limits = await fetch_limits(client, project, job.get("workspaceId"), read)
+    if facts.limits and job.get("status") == "SUBMITTED_TO_RESCALE":
+        running = await _jobs(client, task_ids, "RUNNING", PAGE_SIZE)
+        running += await _jobs(client, task_ids, "STARTING", PAGE_SIZE)
+        facts.running_vcpus = sum(one.get("maxVCpus") or 1 for one in running)
+
+
+async def fetch_limits(
+    client: Client, project: Mapping[str, str], workspace_id: object, read: Reader
+) -> list[tuple[str, int]]:
+    """The limits on virtual CPUs of a project and its workspace, each with whose it is."""
+    call = operations.LIST_PROJECT_LIMITS.call(project)
+    limits: list[Json] = await read("the project's limits", client.items(call), []) or []
+    found = [("project", limit.get("vCPUs")) for limit in limits]
+    if isinstance(workspace_id, str):
+        call = operations.GET_WORKSPACE_LIMIT.call({"workspaceId": workspace_id})
+        limit: Json = await read("the workspace's limit", client.send(call), {}) or {}
+        found.append(("workspace", limit.get("vCPUs")))
+    return [(whose, limit) for whose, limit in found if isinstance(limit, int)]
+
+
+async def fetched(_what: str, work: Awaitable[Any], missing: Any) -> Any:
+    """What is fetched; or, if there is no such thing, what stands for that."""
+    try:
+        return await work
+    except HtcNotFoundError:
+        return missing
+
+
+async def _gone(client: Client, ids: Mapping[str, str], error: HtcStatusError) -> Cause:
+    """Explain why the service does not know a job or task."""
+    evidence = [str(error)]
+    advice = "check the id; jobs are deleted 60 days after they end, and with their task"
+    if "jobId" in ids:
+        task_ids = {name: ids[name] for name in ("projectId", "taskId")}
+        try:
+            task = await client.send(operations.GET_TASK.call(task_ids))
+            evidence.append(f"lifecycleStatus of the task: {task.get('lifecycleStatus')}")
+        except HtcNotFoundError as missing:
+            evidence.append(str(missing))
+    what = "job" if "jobId" in ids else "task"
+    return Cause("gone", f"the {what} was deleted, or never existed", evidence, advice, True)

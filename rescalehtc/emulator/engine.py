@@ -1,0 +1,137 @@
+"""Running docker or podman for the emulator, each command with arguments and without a shell."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from .._docker import find_programs
+from ..exceptions import HtcException
+from .descriptors import retry_if_out_of_descriptors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from .._docker import ContainerProgram
+
+_log = logging.getLogger("rescalehtc.emulator")
+
+# On every container of an emulator: the folder that the emulator keeps its data in.
+LABEL: Final = "rescalehtc.emulator"
+# Is in that folder while there may be containers.
+_MARK: Final = "containers"
+_MAX_REASON_CHARACTERS: Final = 500
+_LONG_ID: Final = re.compile(" ?[0-9a-f]{64}")  # of a container that is gone when somebody reads it
+
+
+class EngineError(Exception):
+    """A command of the engine failed; the message is the reason that it gave."""
+
+
+class Engine:
+    """The program that runs containers: docker or podman."""
+
+    def __init__(self, program: ContainerProgram) -> None:
+        self.name: str = program.name
+        self.registry_options: Callable[[str], list[str]] = program.registry_options
+        self._path = program.path
+
+    @classmethod
+    def find(cls) -> Engine:
+        """Return docker or podman, whichever works.
+
+        Raises:
+            HtcException: Neither is there, or none that is works.
+        """
+        reasons: list[str] = []
+        for program in find_programs("to run jobs in containers"):
+            engine = cls(program)
+            try:
+                engine.run("ps", "--quiet")
+            except EngineError as error:
+                reasons.append(str(error))
+            else:
+                return engine
+        raise HtcException(f"jobs can't run in containers: {'; '.join(reasons)}")
+
+    def run(
+        self, *arguments: str, text: str = "", variables: Mapping[str, str] | None = None
+    ) -> str:
+        """Run a command to its end and return what it printed.
+
+        Args:
+            arguments: Its arguments.
+            text: Its standard input.
+            variables: Environment variables, beside the emulator's own.
+
+        Raises:
+            EngineError: It failed.
+        """
+        try:
+            done = retry_if_out_of_descriptors(
+                lambda: subprocess.run(  # noqa: S603 - no shell; users' names come after options
+                    [self._path, *arguments],
+                    input=text.encode(),
+                    capture_output=True,
+                    env={**(variables or {}), **os.environ},
+                    start_new_session=True,  # Ctrl-C ends the emulator, which then cleans up
+                    check=False,
+                )
+            )
+        except (OSError, ValueError) as error:  # ValueError: a NUL among the commands or envs
+            reason = (isinstance(error, OSError) and error.strerror) or str(error)
+            raise EngineError(f"{self.name} can't be run: {reason}") from error
+        if done.returncode != 0:
+            raise EngineError(f"{self.name}: {reason_in(done.stderr)}")
+        return done.stdout.decode(errors="replace").strip()
+
+    def attach(self, container: str) -> subprocess.Popen[bytes]:
+        """Start a container; what it writes comes out of the process, which ends as it does."""
+        with open(os.devnull, "rb") as null:  # noqa: PTH123 - quicker
+            return subprocess.Popen(  # noqa: S603 - see above
+                [self._path, "start", "--attach", container],
+                stdin=null,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                bufsize=0,
+                start_new_session=True,
+            )
+
+    def remove(self, containers: Iterable[str]) -> None:
+        """Kill containers and remove them, with the volumes that are only theirs."""
+        for container in containers:
+            self.run("rm", "--force", "--volumes", container)
+
+
+def mark(folder: Path) -> None:
+    """Let whoever cleans up a folder know that there may be containers of its emulator."""
+    (folder / _MARK).touch()
+
+
+def remove_containers_of(folder: Path) -> None:
+    """Remove the containers that an emulator left when it was killed, or has left now."""
+    if not (folder / _MARK).exists():
+        return
+    try:
+        engine = Engine.find()
+        listed = engine.run("ps", "--all", "--quiet", f"--filter=label={LABEL}={folder}")
+        engine.remove(listed.split())
+        with suppress(FileNotFoundError):
+            (folder / _MARK).unlink()
+    except (EngineError, HtcException) as error:
+        _log.warning("containers of an emulator that was killed can't be removed: %s", error)
+
+
+def reason_in(output: bytes) -> str:
+    """Return why a command failed: the last line that it printed, harmless for a terminal."""
+    lines = [
+        "".join(character for character in line if character.isprintable()).strip()
+        for line in output.decode(errors="replace").splitlines()
+    ]
+    last = next((line for line in reversed(lines) if line), "it gave no reason")
+    return _LONG_ID.sub("", last.removeprefix("Error: "))[:_MAX_REASON_CHARACTERS]

@@ -1,0 +1,260 @@
+"""Objects as files of a shared folder: finding, listing, storing and deleting them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import tempfile
+import zlib
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from .folders import make_shared_folder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Callable, Generator, Iterator, Mapping
+    from typing import IO, BinaryIO
+
+MAX_KEY_BYTES: Final = 1024
+MAX_NAME_BYTES: Final = 255
+CHUNK_BYTES: Final = 1 << 20
+# A folder has the file's name, or a file that of a folder.
+_CONFLICTS: Final = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENOTEMPTY)
+_MISSING: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+
+
+class _Crc32:
+    def __init__(self) -> None:
+        self._value = 0
+
+    def update(self, data: bytes) -> None:
+        self._value = zlib.crc32(data, self._value)
+
+    def digest(self) -> bytes:
+        return self._value.to_bytes(4)
+
+
+CHECKSUMS: Final[Mapping[str, Callable[[], Any]]] = {
+    "content-md5": partial(hashlib.md5, usedforsecurity=False),
+    "x-amz-checksum-crc32": _Crc32,
+    "x-amz-checksum-sha1": partial(hashlib.sha1, usedforsecurity=False),
+    "x-amz-checksum-sha256": hashlib.sha256,
+    "x-amz-content-sha256": hashlib.sha256,
+}
+
+
+class InvalidNameError(Exception):
+    """No file can have this name, or it leads out of the folder."""
+
+
+class NameConflictError(Exception):
+    """A folder has the file's name, or a file has the name of one of its folders."""
+
+
+class TooLargeError(Exception):
+    """More was sent than is received."""
+
+
+class ChecksumError(Exception):
+    """What was received does not have the checksum that this names."""
+
+
+class Object(NamedTuple):
+    """A file as an object."""
+
+    name: str
+    size: int
+    modified_ns: int
+
+    @property
+    def modified(self) -> datetime:
+        """When the file was last written."""
+        return datetime.fromtimestamp(self.modified_ns // 1_000_000 / 1000, UTC)
+
+    @property
+    def etag(self) -> str:
+        """A value that changes with the file. It is not an MD5 sum, and has a dash to show it."""
+        return f'"{self.modified_ns:x}-{self.size:x}"'
+
+
+def check_name(name: str) -> str:
+    """Return a file's name below a folder.
+
+    Raises:
+        InvalidNameError: No file can have it, or it may lead out of the folder.
+    """
+    parts = name.split("/")
+    if {"", ".", ".."} & set(parts) or "\0" in name:
+        raise InvalidNameError("names are parts with '/' between them, and neither '.' nor '..'")
+    try:
+        sizes = [len(part.encode()) for part in parts]
+    except UnicodeEncodeError:
+        raise InvalidNameError("names are UTF-8") from None
+    if max(sizes) > MAX_NAME_BYTES or sum(sizes) + len(sizes) - 1 > MAX_KEY_BYTES:
+        raise InvalidNameError(
+            f"names have at most {MAX_KEY_BYTES} bytes, and {MAX_NAME_BYTES} between two '/'"
+        )
+    return name
+
+
+def _inside(folder: Path, path: Path) -> Path:
+    """Return the path unless a link, which a job may have made, leads out of the folder."""
+    if not Path(os.path.realpath(path)).is_relative_to(folder):
+        raise InvalidNameError("the name leads out of the storage")
+    return path
+
+
+def open_object(folder: Path, name: str) -> tuple[BinaryIO, Object]:
+    """Open a file.
+
+    Raises:
+        FileNotFoundError: There is no such file in the folder.
+        InvalidNameError: No file can have this name.
+    """
+    path = _inside(folder, folder / check_name(name))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (*_MISSING, errno.EACCES):
+            raise
+        raise FileNotFoundError from None
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError
+    return os.fdopen(descriptor, "rb"), Object(name, found.st_size, found.st_mtime_ns)
+
+
+def iterate(folder: Path, prefix: str = "", after: str = "") -> Iterator[Object]:
+    """Yield the files whose names begin with a prefix and come after a name, in byte order."""
+    yield from _iterate(folder, folder, "", prefix.encode(), after.encode())
+
+
+def _iterate(folder: Path, here: Path, above: str, prefix: bytes, after: bytes) -> Iterator[Object]:
+    found: list[tuple[bytes, str, os.DirEntry[str]]] = []
+    with suppress(FileNotFoundError, NotADirectoryError, PermissionError), os.scandir(here) as all_:
+        for entry in all_:
+            name = above + entry.name + "/" * entry.is_dir(follow_symlinks=False)
+            with suppress(UnicodeEncodeError):  # an object's name is UTF-8
+                found.append((name.encode(), name, entry))
+    for encoded, name, entry in sorted(found, key=lambda one: one[0]):
+        if entry.is_dir(follow_symlinks=False):
+            is_wanted = encoded.startswith(prefix) or prefix.startswith(encoded)
+            if is_wanted and (encoded > after or after.startswith(encoded)):
+                yield from _iterate(folder, Path(entry.path), name, prefix, after)
+        elif encoded.startswith(prefix) and encoded > after:
+            with suppress(OSError, InvalidNameError):  # it is gone, or a link to elsewhere
+                status = entry.stat()
+                if entry.is_symlink():
+                    _inside(folder, Path(entry.path))
+                if stat.S_ISREG(status.st_mode):
+                    yield Object(name, status.st_size, status.st_mtime_ns)
+
+
+def chunks(file: IO[bytes], size: int) -> Iterator[bytes]:
+    """Yield so many bytes of a file, and close it."""
+    with file:
+        while size and (chunk := file.read(min(size, CHUNK_BYTES))):
+            size -= len(chunk)
+            yield chunk
+
+
+@contextmanager
+def partial_file(folder: Path) -> Generator[IO[bytes]]:
+    """Open a file for what is being received, which is removed unless it was placed."""
+    folder.mkdir(exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        try:
+            yield file
+        finally:
+            Path(file.name).unlink(missing_ok=True)
+
+
+async def receive(
+    stream: AsyncIterable[bytes], file: IO[bytes], max_bytes: int, sums: Mapping[str, bytes] = {}
+) -> None:
+    """Write what is sent to a file.
+
+    Raises:
+        TooLargeError: It has more bytes.
+        ChecksumError: It does not have one of the checksums.
+    """
+    hashers = {name: CHECKSUMS[name]() for name in sums}
+    async for chunk in stream:
+        for hasher in hashers.values():
+            hasher.update(chunk)
+        file.write(chunk)
+        if file.tell() > max_bytes:
+            raise TooLargeError
+    file.flush()
+    for name, hasher in hashers.items():
+        if hasher.digest() != sums[name]:
+            raise ChecksumError(name)
+
+
+def find_target(folder: Path, name: str) -> Path:
+    """Return where a file is to be stored.
+
+    Raises:
+        FileNotFoundError: The folder was deleted.
+        InvalidNameError: No file can have this name, or it leads out of the folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError
+    target = folder / check_name(name)
+    _inside(folder, target.parent)
+    return target
+
+
+def place(partial: Path, folder: Path, name: str, *, replace: bool = True) -> Object:
+    """Give a file that was received its name, in one step.
+
+    Raises:
+        FileExistsError: There is such a file, and it is not to be replaced.
+        NameConflictError: A folder has this name, or a file has that of a folder.
+        FileNotFoundError, InvalidNameError: see `find_target`.
+    """
+    partial.chmod(0o644)  # a job in a container may have another user
+    for _ in range(10):  # an emptied folder may be removed between the two steps
+        target = find_target(folder, name)
+        try:
+            make_shared_folder(target.parent)
+            found = partial.stat()
+            if replace:
+                partial.replace(target)
+            else:
+                target.hardlink_to(partial)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if not replace and error.errno == errno.EEXIST and target.is_file():
+                raise
+            if error.errno not in _CONFLICTS:
+                raise
+            raise NameConflictError("a folder has this name, or a file that of a folder") from None
+        return Object(name, found.st_size, found.st_mtime_ns)
+    raise FileNotFoundError
+
+
+def delete(folder: Path, name: str) -> None:
+    """Delete a file if it is there, and the folders that it leaves empty.
+
+    Raises:
+        InvalidNameError: No file can have this name, or it leads out of the folder.
+    """
+    path = folder / check_name(name)
+    _inside(folder, path.parent)
+    try:
+        path.unlink()
+        for above in path.parents:
+            if above == folder:
+                break
+            above.rmdir()
+    except OSError as error:
+        if error.errno not in (*_MISSING, *_CONFLICTS, errno.EPERM):
+            raise

@@ -1,0 +1,1 @@
+"""The container registry: images that were pushed, kept by digest as they came."""

@@ -1,0 +1,1 @@
+"""The shared folders of projects and tasks, served as S3 serves objects."""

@@ -1,0 +1,241 @@
+"""Files: the files of a project or task in the storage of a region."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import _flows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from os import PathLike
+
+    from obstore.store import ObjectStore
+
+    from ..htcsession import HtcSession
+    from ._flows import FileList, Names, Paths
+    from ._storage import Storage
+    from ._transfers import StoredFile, TransferCounts
+
+
+class Files:
+    """The files of a project or task in the storage of a region, which its jobs see too.
+
+    `HtcTask.files` and `HtcProject.files` make it. Names are relative to the shared folder, with
+    `/` between parts. A name with `*`, `?` or `[` is a pattern: `*` matches within one part, `**`
+    any number of parts.
+
+    A transfer is whole or raises. Sizes are compared, and the SHA-256 checksum of files that were
+    uploaded this way. A file that is downloaded replaces an older one in one step. Up to 16 files
+    move at once; a file above 8 MiB moves in parts. Credentials are renewed before they expire.
+
+    Every method that reaches the storage raises HtcFileError if the storage refuses or does not
+    answer. obstore retries as often, and for as long, as the session does.
+    """
+
+    def __init__(self, rescale: HtcSession, storage: Storage) -> None:
+        self._rescale: HtcSession = rescale
+        self.storage = storage
+        """The shared folder."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.storage.address!r})"
+
+    @property
+    def store(self) -> ObjectStore:
+        """The obstore store of the shared folder, such as an `obstore.store.S3Store`."""
+        return self.storage.store
+
+    @property
+    def fsspec(self) -> Any:
+        """An fsspec file system of the shared folder, for pandas, xarray, zarr and DuckDB.
+
+            with files.fsspec.open("7/result.csv") as file:
+                frame = pandas.read_csv(file)
+
+        Raises:
+            ModuleNotFoundError: fsspec is not installed.
+        """
+        return self.storage.fsspec
+
+    def variables(self) -> dict[str, str]:
+        """Return the variables that other programs, such as `aws s3`, reach the storage with.
+
+        They hold secrets, and expire: see `expires_at`.
+        """
+        return self.storage.variables()
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the values of `variables` expire, in UTC."""
+        return self.storage.expires_at
+
+    def url(self, path: str = "", signed_seconds: int | None = None) -> str:
+        """Return the address of a file, such as `s3://bucket/projects/P/shared/a.txt`.
+
+        Args:
+            path: The file's name; empty for the shared folder.
+            signed_seconds: For an HTTP address that anyone can read the file from, the number of
+                seconds that it is valid, 1 to 604800. It does not outlive the credentials.
+        """
+        return _flows.url(self.storage, path, signed_seconds)
+
+    def upload(
+        self,
+        source: str | PathLike[str],
+        target: str | None = None,
+        *,
+        progress: bool | Callable[[TransferCounts], None] = False,
+    ) -> Names:
+        """Upload a file, the files of a folder, or those that match a pattern.
+
+            files.upload("mesh.dat")              # mesh.dat
+            files.upload("mesh.dat", "in/")       # in/mesh.dat
+            files.upload("cases")                 # cases/...
+            files.upload("cases", "in")           # in/...
+            files.upload("cases/*.csv", "in")     # in/....csv
+
+        Links in a folder are followed to files of the same folder only; others are left out, with
+        a warning in the log.
+
+        Args:
+            source: The file, folder or pattern.
+            target: The file's name in the storage, or the folder's; by default that of the source.
+            progress: Whether to write the progress to standard error, or a function to call with
+                the counts.
+
+        Returns:
+            The names in the storage.
+
+        Raises:
+            HtcFileError: A file can't be read, or changed during the upload.
+        """
+        client = self._rescale.client
+        return self._rescale.run(_flows.upload(client.io, self.storage, source, target, progress))
+
+    def download(
+        self,
+        source: str,
+        target: str | PathLike[str] = ".",
+        *,
+        progress: bool | Callable[[TransferCounts], None] = False,
+    ) -> Paths:
+        """Download a file, the files of a folder, or those that match a pattern.
+
+            files.download("out/7.csv")           # 7.csv
+            files.download("out/7.csv", "x.csv")  # x.csv
+            files.download("out", "results")      # results/7.csv ...
+            files.download("out/*.csv")           # 7.csv ...
+
+        Args:
+            source: The file, folder or pattern; empty for all files.
+            target: A folder, or for a single file its new path.
+            progress: See `upload`.
+
+        Returns:
+            The local paths.
+
+        Raises:
+            HtcFileError: There is no such file, it can't be written, or its name leads out of the
+                target. In the last case nothing was written.
+        """
+        client = self._rescale.client
+        return self._rescale.run(_flows.download(client.io, self.storage, source, target, progress))
+
+    def iter(self, path: str = "") -> Iterator[StoredFile]:
+        """Yield the files of a folder, those that match a pattern, or one, page by page.
+
+        Args:
+            path: The folder, pattern or file; empty for all files.
+        """
+        return self._rescale.iterate(_flows.iterate(self._rescale.client.io, self.storage, path))
+
+    def list(self, path: str = "") -> FileList:
+        """Return the files of a folder, those that match a pattern, or one; maybe none.
+
+        Args:
+            path: The folder, pattern or file; empty for all files.
+        """
+        return self._rescale.run(_flows.listed(self._rescale.client.io, self.storage, path))
+
+    def read(self, path: str) -> bytes:
+        """Return a file's content.
+
+        Args:
+            path: The file's name.
+        """
+        return self._rescale.run(_flows.read(self._rescale.client.io, self.storage, path))
+
+    def write(self, path: str, content: bytes | str) -> None:
+        """Store a file.
+
+        Args:
+            path: The file's name.
+            content: The content; a string is encoded as UTF-8.
+        """
+        self._rescale.run(_flows.write(self._rescale.client.io, self.storage, path, content))
+
+    def delete(self, path: str) -> Names:
+        """Delete a file, the files of a folder (`out/`, with the slash), or those of a pattern.
+
+        Args:
+            path: The file, folder or pattern. `**` is all files.
+
+        Returns:
+            The names of the files that were deleted.
+        """
+        return self._rescale.run(_flows.delete(self._rescale.client.io, self.storage, path))
+
+    def sync_up(
+        self,
+        source: str | PathLike[str],
+        target: str = "",
+        *,
+        delete: bool = False,
+        progress: bool | Callable[[TransferCounts], None] = False,
+    ) -> Names:
+        """Upload the files of a folder that are missing, differ in size or are older there.
+
+        If it is interrupted, do it again: what was uploaded stays.
+
+        Args:
+            source: The local folder.
+            target: The folder in the storage.
+            delete: Whether to delete what is in the target and not in the source.
+            progress: See `upload`.
+
+        Returns:
+            The names of the files that were uploaded.
+        """
+        client = self._rescale.client
+        return self._rescale.run(
+            _flows.sync_up(client.io, self.storage, source, target, delete, progress)
+        )
+
+    def sync_down(
+        self,
+        target: str | PathLike[str],
+        source: str = "",
+        *,
+        delete: bool = False,
+        progress: bool | Callable[[TransferCounts], None] = False,
+    ) -> Paths:
+        """Download the files of a folder that are missing, differ in size or are older here.
+
+        Downloaded files have the time that they have in the storage. If it is interrupted, do it
+        again: what was downloaded stays.
+
+        Args:
+            target: The local folder.
+            source: The folder in the storage.
+            delete: Whether to delete what is in the target and not in the source.
+            progress: See `upload`.
+
+        Returns:
+            The local paths of the files that were downloaded.
+        """
+        client = self._rescale.client
+        return self._rescale.run(
+            _flows.sync_down(client.io, self.storage, target, source, delete, progress)
+        )

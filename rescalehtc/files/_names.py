@@ -1,0 +1,194 @@
+"""Names of files, here and in the storage: patterns, folders, and what is refused."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+from .._interrupts import is_from_signal_handler
+from ..exceptions import HtcFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
+
+_logger = logging.getLogger("rescalehtc")
+
+_MAGIC = re.compile(r"[*?\[]")
+_TOKEN = re.compile(r"\*+|\?|\[!?[^\]]+\]|.", re.DOTALL)
+# A file that is being downloaded; see `_partial.py`.
+PARTIAL = re.compile(r"\.[0-9a-f]{16}\.partial")
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name is a pattern: `*` and `?` match within a part of it, `**` any parts."""
+    return bool(_MAGIC.search(name))
+
+
+def base_of(pattern: str) -> str:
+    """Return the folder above the first part of a pattern that has wildcards."""
+    parts = pattern.split("/")
+    index = next(i for i, part in enumerate(parts) if is_pattern(part))
+    return "/".join(parts[:index])
+
+
+def matcher(pattern: str) -> re.Pattern[str]:
+    """Return a regular expression for the names that match a pattern.
+
+    Raises:
+        HtcFileError: A range of characters in it is invalid.
+    """
+    parts = pattern.split("/")
+    found = "".join(
+        (".+" if i == len(parts) - 1 else "(?:.+/)?")
+        if part == "**"
+        else _TOKEN.sub(_translated, part) + "/" * (i < len(parts) - 1)
+        for i, part in enumerate(parts)
+    )
+    try:
+        return re.compile(found, re.DOTALL)
+    except re.error:
+        raise HtcFileError(f"{pattern!a} is not a pattern: a range in it is invalid") from None
+
+
+def _translated(token: re.Match[str]) -> str:
+    text = token[0]
+    if text.startswith("*"):
+        return "[^/]*"
+    if text == "?":
+        return "[^/]"
+    if len(text) > 1:
+        inner = text[1:-1].replace("\\", r"\\").replace("[", r"\[")
+        return f"[^/{inner[1:]}]" if inner.startswith("!") else f"[{inner}]"
+    return re.escape(text)
+
+
+def checked(name: str) -> str:
+    """Return a name for a file in the storage, without slashes around it.
+
+    Raises:
+        HtcFileError: No file in the storage can have it.
+    """
+    parts = name.strip("/").split("/")
+    if name.startswith("/") or {"", ".", ".."} & {*parts} or not _is_storable(name):
+        raise HtcFileError(
+            f"{name!a} can't be the name of a file in the storage: names are relative, without "
+            "'.', '..', empty parts and control characters"
+        )
+    return name.strip("/")
+
+
+def checked_folder(name: str) -> str:
+    """Return the name of a folder in the storage; it is empty for the whole storage.
+
+    Raises:
+        HtcFileError: No folder in the storage can have it.
+    """
+    return "" if name in ("", "/", ".") else checked(name.removeprefix("./"))
+
+
+def _is_storable(name: str) -> bool:
+    return not any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000 for c in name)
+
+
+def joined(folder: str, name: str) -> str:
+    """Return the name of a file in a folder of the storage."""
+    return f"{folder}/{name}" if folder else name
+
+
+def local_target(folder: str, name: str) -> str:
+    """Return where a file of the storage is put below a local folder.
+
+    Raises:
+        HtcFileError: The name leads out of the folder.
+    """
+    parts = name.split("/")
+    separators = {os.sep, os.altsep or os.sep} - {"/"}
+    is_wrong = {"", ".", ".."} & {*parts} or "\0" in name or any(s in name for s in separators)
+    path = os.path.join(folder, *parts)
+    if (
+        is_wrong
+        or os.path.isabs(name)
+        or os.path.splitdrive(name)[0]
+        or not _is_below(folder, path)
+    ):
+        raise HtcFileError(
+            f"{name!a} is not written: it leads out of {folder!a}, or can't be a file's name here"
+        )
+    return path
+
+
+def _is_below(folder: str, path: str) -> bool:
+    real = os.path.realpath(folder)
+    parent = os.path.realpath(os.path.dirname(path))
+    return parent == real or parent.startswith(os.path.join(real, ""))
+
+
+def local_files(source: str | PathLike[str]) -> tuple[str, list[tuple[str, str]]]:
+    """Find what a path or a pattern names here.
+
+    Links are followed to files in the same folder. Other links, and what is not a regular file,
+    are left out with a warning.
+
+    Returns:
+        `file`, `folder` or `pattern`, and for each file its path and its name: for a file its own,
+        else relative to the folder or to the pattern's part without wildcards.
+
+    Raises:
+        HtcFileError: There is nothing, or it can't be read.
+    """
+    path = os.fspath(source)
+    try:
+        if os.path.isdir(path):
+            return "folder", list(_walk(path))
+        if os.path.exists(path) or not is_pattern(path):
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise HtcFileError(f"{path!a} can't be uploaded: it is not a regular file")
+            return "file", [(path, os.path.basename(path))]
+        pattern = path.replace(os.sep, "/")
+        base = base_of(pattern)
+        below = pattern.removeprefix(f"{base}/") if base else pattern.removeprefix("/")
+        depth = sys.maxsize if "**" in below.split("/") else below.count("/")
+        matching = matcher(below)
+        root = base or (os.sep if os.path.isabs(path) else ".")
+        walked = _walk(root, depth)
+        found = [(file, name) for file, name in walked if matching.fullmatch(name)]
+    except (OSError, ValueError) as error:
+        if isinstance(error, HtcFileError) or is_from_signal_handler(error):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise HtcFileError(f"{path!a} can't be read: {reason}") from None
+    if not found:
+        raise HtcFileError(f"{path!a} can't be uploaded: no file matches it")
+    return "pattern", found
+
+
+def _walk(folder: str, depth: int = sys.maxsize) -> Iterator[tuple[str, str]]:
+    """Yield the files down to a depth, each with its name below the folder."""
+    real = os.path.join(os.path.realpath(folder), "")
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for here, folders, names in os.walk(folder, onerror=fail):
+        level = 0 if here == folder else _relative(here, folder).count("/") + 1
+        for name in sorted(folders):
+            if os.path.islink(os.path.join(here, name)) and level < depth:
+                _logger.warning("%a is left out: it is a link", os.path.join(here, name))
+        folders[:] = sorted(folders) if level < depth else []
+        for name in sorted(names):
+            path = os.path.join(here, name)
+            is_inside = not os.path.islink(path) or os.path.realpath(path).startswith(real)
+            if os.path.isfile(path) and is_inside:
+                if not PARTIAL.fullmatch(name):
+                    yield path, _relative(path, folder)
+            else:
+                _logger.warning("%a is left out: it is not a file of this folder", path)
+
+
+def _relative(path: str, folder: str) -> str:
+    return os.path.relpath(path, folder).replace(os.sep, "/")

@@ -1,0 +1,74 @@
+"""Local files that are downloaded: they appear whole under their name, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from .._interrupts import suppressed
+from ..exceptions import HtcFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    _fcntl = None
+else:
+    _fcntl = fcntl
+
+
+@contextlib.contextmanager
+def downloaded(target: str, modified: float) -> Generator[BinaryIO]:
+    """Open a file that gets its name and time if all goes well, and is removed otherwise.
+
+    The partial file's name depends on the target's only, so that a download which is done again
+    after a kill leaves nothing behind. It is locked, so that no other process writes to it.
+
+    Args:
+        target: The path.
+        modified: The time of the file afterwards, in seconds since 1970.
+
+    Raises:
+        HtcFileError: Another transfer writes the same file.
+    """
+    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+    digest = hashlib.sha256(os.path.basename(target).encode(errors="surrogatepass")).hexdigest()
+    partial = os.path.join(os.path.dirname(target), f".{digest[:16]}.partial")
+    with _locked(partial, target) as file:
+        try:
+            file.truncate(0)
+            yield file
+            file.flush()
+            os.utime(partial, (modified, modified))
+            if os.name == "nt":  # it can't be renamed while it is open
+                file.close()
+            os.replace(partial, target)
+        except BaseException:
+            with suppressed(OSError):
+                os.unlink(partial)
+            raise
+
+
+def _locked(partial: str, target: str) -> BinaryIO:
+    while True:
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        file = os.fdopen(descriptor, "r+b")
+        try:
+            if _fcntl is None:
+                return file
+            _fcntl.flock(file, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+            with suppressed(FileNotFoundError):  # another transfer has just ended
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(partial)):
+                    return file
+        except BlockingIOError:
+            file.close()
+            raise HtcFileError(f"{target!a} is not written: another transfer writes it") from None
+        except BaseException:
+            file.close()
+            raise
+        file.close()

@@ -1,0 +1,392 @@
+"""The storage that a token leads to: its store, its credentials, and its errors."""
+
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import errno
+import html
+import os
+import re
+import threading
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from .._environment import STORAGE_ENDPOINT_VARIABLE, proxy_for
+from .._interrupts import is_from_signal_handler
+from ..exceptions import HtcException, HtcFileError, HtcValidationError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from typing import ParamSpec, TypeVar
+
+    from obstore import GetOptions, ObjectMeta
+    from obstore.store import ObjectStore
+
+    from .. import models
+    from .._session import BaseSession
+    from .._wire.operation import Call, Operation
+    from ..htcsession import HtcSession
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+# Credentials are fetched again this long before they expire, or after half their life.
+RENEW_SECONDS = 300.0
+_AWS_NAMES = {
+    "access_key_id": "AWS_ACCESS_KEY_ID",
+    "secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "token": "AWS_SESSION_TOKEN",
+}
+_KINDS = {"s3": "AWS", "gs": "GCP", "az": "AZURE", "abfs": "AZURE", "abfss": "AZURE"}
+_CODE = re.compile(r"<Code>([^<]*)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
+
+
+def require_extra(module: str) -> Any:
+    """Import a module of the extra packages.
+
+    Raises:
+        ModuleNotFoundError: They are not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        message = f'files need {error.name}: pip install "rescalehtc[storage]>=2"'
+        raise ModuleNotFoundError(message, name=error.name) from None
+
+
+# The processes in which obstore was used: its threads do not survive a fork, and a child that uses
+# it would break it in its parent too.
+_processes: set[int] = set()
+
+
+def _enter_process() -> None:
+    """Refuse to use obstore in a process forked from one that used it.
+
+    Raises:
+        HtcFileError: This is such a process.
+    """
+    if _processes and os.getpid() not in _processes:
+        raise HtcFileError(
+            "files can't be used in a process that was forked from one that used them; start "
+            "processes with the method 'spawn' or 'forkserver'"
+        )
+    _processes.add(os.getpid())
+
+
+class Storage:
+    """The folder of a project or task in the storage of a region."""
+
+    def __init__(
+        self,
+        rescale: BaseSession,
+        operation: Operation[models.StorageAccessToken],
+        call: Call,
+        token: models.StorageAccessToken,
+        address: str | None,
+    ) -> None:
+        """Make one.
+
+        Args:
+            rescale: The session. Credentials are fetched again with it, in any thread.
+            operation: The operation that answers with a token.
+            call: The call that fetches the token again.
+            token: The token.
+            address: The folder's address, from the token.
+
+        Raises:
+            HtcFileError: The token is for a storage that can't be used.
+        """
+        require_extra("obstore")
+        self._rescale = _blocking(rescale)
+        self._operation = operation
+        self._call = call
+        self._lock = threading.Lock()
+        self._failure: HtcException | None = None
+        self.address: str = (address or "").rstrip("/")
+        scheme = urlsplit(self.address).scheme
+        if scheme not in _KINDS:
+            raise HtcFileError(
+                f"the storage of {token.region} can't be used: its address begins with "
+                f"{scheme or 'nothing'}:, not with one of {', '.join(_KINDS)}"
+            )
+        self._take(token)
+
+    def _take(self, token: models.StorageAccessToken) -> None:
+        now = datetime.now(UTC)
+        self._token = token
+        self._expires_at = token.expiration or now + timedelta(seconds=RENEW_SECONDS)
+        life = (self._expires_at - now).total_seconds()
+        self._renew_at = self._expires_at - timedelta(seconds=min(RENEW_SECONDS, life / 2))
+        self._store: ObjectStore | None = None
+
+    def variables(self) -> dict[str, str]:
+        """Return the token's variables, with the storage's address if it is not the cloud's own."""
+        credentials = {name: str(value) for name, value in (self._token.credentials or {}).items()}
+        if self._scheme == "s3" and (endpoint := self._endpoint):
+            credentials.setdefault(STORAGE_ENDPOINT_VARIABLE, endpoint)
+        return credentials
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the variables expire."""
+        return self._expires_at
+
+    @property
+    def _scheme(self) -> str:
+        return urlsplit(self.address).scheme
+
+    @property
+    def _endpoint(self) -> str | None:
+        given: Mapping[str, Any] = self._token.credentials or {}
+        own = given.get(STORAGE_ENDPOINT_VARIABLE) or getattr(self._token, "endpoint", None)
+        return own or os.environ.get(STORAGE_ENDPOINT_VARIABLE) or None
+
+    @property
+    def store(self) -> ObjectStore:
+        """The store of obstore. Credentials of AWS are renewed by themselves, others here."""
+        _enter_process()
+        with self._lock:
+            if self._store is None or (
+                self._scheme != "s3" and datetime.now(UTC) >= self._renew_at
+            ):
+                if self._store is not None:
+                    self._renew()
+                self._store = self._new_store()
+            return self._store
+
+    def _new_store(self) -> ObjectStore:
+        from obstore.exceptions import BaseError
+        from obstore.store import S3Store, from_url
+
+        parts, options = urlsplit(self.address), self.options()
+        try:
+            if parts.scheme != "s3":
+                return from_url(self.address, **options)
+            if endpoint := self._endpoint:  # else the variable of this name would override it
+                options["aws_endpoint_url_s3"] = endpoint
+            return S3Store(parts.netloc, prefix=parts.path.strip("/") or None, **options)
+        except (BaseError, ValueError):
+            names = ", ".join(self.variables()) or "nothing"
+            raise HtcFileError(
+                f"the credentials for {parts.scheme}://{parts.netloc} can't be used: they are "
+                f"{names}, and obstore knows none of {_KINDS[parts.scheme]} among them"
+            ) from None
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments that obstore makes a store with."""
+        policy = self._rescale._retry_settings()
+        endpoint = self._endpoint
+        options: dict[str, Any] = {
+            "client_options": {
+                "allow_http": bool(endpoint and endpoint.startswith("http:")),
+                "timeout": timedelta(seconds=self._rescale._timeout_seconds),
+            },
+            "retry_config": {
+                "max_retries": policy.max_retries,
+                "retry_timeout": timedelta(seconds=policy.deadline_seconds),
+                "backoff": {"init_backoff": timedelta(seconds=policy.backoff_seconds)},
+            },
+        }
+        if endpoint and proxy_for(endpoint, os.environ) is None:
+            # The only way to send nothing through a proxy that a variable names.
+            options["client_options"]["proxy_url"] = "http://127.0.0.1:9"
+            options["client_options"]["proxy_excludes"] = urlsplit(endpoint).hostname
+        if self._scheme != "s3":
+            return {**options, "config": self.variables()}
+        self._aws_credentials()  # incomplete ones are refused here
+        region = str(self._token.region or "").removeprefix("AWS_").lower().replace("_", "-")
+        config: dict[str, object] = {
+            "region": region or "us-east-1",
+            # Other programs' variables must not change these.
+            "skip_signature": False,
+            "unsigned_payload": False,
+            "s3_express": False,
+            "virtual_hosted_style_request": False,
+        }
+        if endpoint:
+            config["endpoint"] = endpoint
+        return {**options, "config": config, "credential_provider": self._provide}
+
+    @property
+    def fsspec(self) -> Any:
+        """An fsspec file system of the folder."""
+        dirfs = require_extra("fsspec.implementations.dirfs")
+        make = require_extra("obstore.fsspec").FsspecStore
+        parts = urlsplit(self.address)
+        whole = make(parts.scheme, skip_instance_cache=True, **self.options())
+        path = parts.netloc + parts.path
+        return dirfs.DirFileSystem(path=path, fs=whole, skip_instance_cache=True)
+
+    # ---- credentials
+
+    def _provide(self) -> Any:
+        """Credentials, as obstore asks for them: before each request, unless they last long."""
+        with self._lock:
+            try:
+                if datetime.now(UTC) >= self._renew_at:
+                    store = self._store
+                    self._renew()
+                    self._store = store
+                return self._aws_credentials()
+            except HtcException as error:
+                self._failure = error
+                raise
+
+    def _aws_credentials(self) -> dict[str, object]:
+        given = self._token.credentials or {}
+        found = {key: given.get(name) for key, name in _AWS_NAMES.items()}
+        if missing := [name for key, name in _AWS_NAMES.items() if not found[key]]:
+            raise HtcFileError(f"the storage token has no {' and no '.join(missing)}")
+        return {**found, "expires_at": self._expires_at}
+
+    def _renew(self) -> None:
+        self._take(self._operation.to_record(self._rescale.send(self._call)))
+
+    # ---- operations
+
+    def pages(self, action: str, folder: str, page_size: int) -> Iterator[Sequence[ObjectMeta]]:
+        """Yield the files of a folder, page by page."""
+        stream: Iterator[Sequence[ObjectMeta]] | None = None
+        last: str | None = None
+
+        def following() -> Sequence[ObjectMeta] | None:
+            nonlocal stream
+            store: Any = self.store
+            source = stream or iter(store.list(folder or None, offset=last, chunk_size=page_size))
+            stream = None  # it can't be used after an error
+            page = next(source, None)
+            stream = source
+            return page
+
+        while page := self.run(action, following):
+            last = page[-1]["path"]
+            yield page
+
+    def describe(self, path: str) -> tuple[ObjectMeta, Mapping[str, Any]]:
+        """Return what is known of a file, and its metadata."""
+        answer = self.store.get(path, options={"head": True})
+        return answer.meta, answer.attributes
+
+    def read_range(self, meta: ObjectMeta, start: int, end: int) -> bytes:
+        """Read a part of a file, if it is still the described one."""
+        options: GetOptions = {"range": (start, end)}
+        if etag := meta.get("e_tag"):
+            options["if_match"] = etag
+        return bytes(self.store.get(meta["path"], options=options).bytes())
+
+    def run(self, action: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function that uses the store, again where obstore does not retry.
+
+        It does not if an answer was cut off or if the credentials have expired.
+
+        Args:
+            action: What it does, for messages: `upload of a.txt`.
+            function: The function; it may be called any number of times.
+            *args: Its arguments.
+            **kwargs: Its named arguments.
+
+        Raises:
+            HtcFileError: The storage refused it or did not answer.
+        """
+        _enter_process()
+        policy = self._rescale._retry_settings()
+        retries = 0
+        while True:
+            try:
+                with self.translated(action):
+                    return function(*args, **kwargs)
+            except _TransientError as error:
+                if retries >= max(1, policy.max_retries):
+                    raise HtcFileError(f"{action} failed: {error}") from None
+                if error.has_expired:
+                    with self._lock:
+                        self._renew()
+                else:
+                    io = self._rescale.client.io
+                    time.sleep(policy.wait(retries, None, io.random()))
+                retries += 1
+
+    @contextmanager
+    def translated(self, action: str) -> Generator[None]:
+        """Raise what goes wrong as an exception of this package."""
+        from obstore import exceptions
+
+        failure: HtcException
+        number: int
+        try:
+            yield
+        except HtcException:
+            raise
+        except (OSError, ValueError, exceptions.BaseError) as error:
+            if is_from_signal_handler(error):
+                raise
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                number = 0
+            else:
+                reason = _reason(error)
+                if "ExpiredToken" in reason or "body error" in reason:
+                    failure = _TransientError(reason)
+                else:
+                    failure = HtcFileError(f"{action} failed: {reason}")
+                number = _errno(error)
+        else:
+            return
+        if number and isinstance(failure, HtcFileError):
+            failure.errno = number
+        raise failure
+
+
+class _TransientError(HtcException):
+    """It is worth another attempt."""
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether the storage says that the credentials have expired."""
+        return "ExpiredToken" in str(self)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without addresses and headers."""
+    text = str(error)
+    if isinstance(error, FileNotFoundError) and error.errno is None:
+        return "there is no such file in the storage"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if match := _CODE.search(text):
+        return ": ".join(html.unescape(text) for text in match.groups() if text)
+    if match := re.search('Error parsing Path "(.*?)": ', text, re.DOTALL):
+        return (
+            f"the name {match[1]!a} can't be used: names have no control characters, no empty "
+            "parts, and neither '.' nor '..'"
+        )
+    first = text.partition("\n")[0].partition("Debug source")[0]
+    return re.sub(r"https?://\S+", "the storage", first.rpartition(" - ")[2]).strip()
+
+
+def _errno(error: Exception) -> int:
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    kinds = {"FileNotFoundError": errno.ENOENT, "PermissionDeniedError": errno.EACCES}
+    return kinds.get(type(error).__name__, errno.EIO)
+
+
+def _blocking(rescale: BaseSession) -> HtcSession:
+    """The session itself, or a blocking one with the settings of an asynchronous one."""
+    from ..htcsession import HtcSession
+
+    if isinstance(rescale, HtcSession):
+        return rescale
+    try:
+        state = rescale.__getstate__()
+    except TypeError:
+        problem = Problem("rescale", "must be a session without a transport of your own")
+        raise HtcValidationError("files", [problem]) from None
+    twin = object.__new__(HtcSession)
+    vars(twin).update(state)
+    return twin

@@ -1,0 +1,119 @@
+"""What a submission takes at most, and what a batch took."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._jobs import groups, planning
+from .._jobs.why import fetch_limits, fetched
+from .._objects.json_object import id_of, require_instance
+from .._tracebacks import trimmed
+from ..exceptions import HtcValidationError, Problem
+from ..htcprojects import HtcProject
+from ._batch import HtcJobBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from os import PathLike
+
+    from .. import models, types
+    from ..htcsession import HtcSession
+
+
+def plan(
+    requests: Sequence[
+        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
+    ],
+    project: HtcProject,
+    rescale: HtcSession | None = None,
+    rates: Mapping[str, Any] | str | PathLike[str] | None = None,
+    *,
+    budget: float | None = None,
+) -> planning.Plan:
+    """Add up what a submission takes at most. Submits nothing.
+
+    Each job counts with its whole timeout, 30 seconds to end after it, and all retries of
+    `retryStrategy.maxRetries`.
+
+        plan = htcjobs.plan(requests, project, rates="rates.toml", budget=100)
+
+    Operations, with a session only: listProjectLimits and getWorkspaceLimit.
+
+    Args:
+        requests: Submit requests, as for `submit`.
+        project: The project that the jobs are meant for.
+        rescale: A session, to look at limits on virtual CPUs; or None to send nothing.
+        rates: Prices, or None: a mapping such as
+            `{"ON_DEMAND_ECONOMY": {"vcpu_hour": 0.02, "gib_hour": 0.003}}`, where `default`
+            stands for every other priority; or the path of a TOML or JSON file that holds it.
+        budget: The highest price that is allowed, in the currency of the rates, or None.
+
+    Raises:
+        HtcValidationError: The requests break rules, the rates are invalid, or the price is above
+            the budget, or not known.
+        HtcFileError: The file of rates can't be read.
+    """
+    require_instance(project, HtcProject, "project", "plan")
+    with trimmed():
+        from .._requests import submit_request
+
+        prices = None if rates is None else planning.Rates(rates)
+        checked = [one for _, one in submit_request.from_any_number(requests, project.json)]
+        waits: list[str] = []
+        if rescale is not None:
+            ids = {"projectId": id_of(project, "projectId")}
+            workspace = project.json.get("workspaceId")
+            flow = fetch_limits(rescale.client, ids, workspace, fetched)
+            waits = planning.waits_of(checked, rescale.run(flow))
+        made = planning.plan_of(checked, prices, waits)
+        if budget is not None:
+            check_budget(made, budget)
+        return made
+
+
+def check_budget(made: planning.Plan, budget: object) -> None:
+    """Refuse a plan that may cost more than allowed.
+
+    Raises:
+        HtcValidationError: It may, or its price is not known.
+    """
+    if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget >= 0:
+        message = "must be a number of at least 0"
+    elif made.cost is None:
+        message = "can't be checked: give rates, and maxVCpus, maxMemory and execTimeoutSeconds"
+    elif made.cost > budget:
+        message = (
+            f"must be at least {made.cost:,.2f}, what the jobs cost at most; got {budget:,.2f}"
+        )
+    else:
+        return
+    raise HtcValidationError("plan", [Problem("budget", message)])
+
+
+def usage(
+    rescale: HtcSession,
+    batch: HtcJobBatch,
+    rates: Mapping[str, Any] | str | PathLike[str] | None = None,
+) -> planning.Usage:
+    """Add up what the jobs of a batch used, by their records.
+
+    Jobs that ran others again under a RetryPolicy are included.
+
+    Operation listJobs: all pages of the batch's group.
+
+    Args:
+        rescale: The session.
+        batch: The batch.
+        rates: Prices, as for `plan`, or None.
+
+    Raises:
+        HtcValidationError: `batch` is not an HtcJobBatch, or the rates are invalid.
+        HtcFileError: The file of rates can't be read.
+    """
+    require_instance(batch, HtcJobBatch, "batch", "usage")
+    with trimmed():
+        prices = None if rates is None else planning.Rates(rates)
+        ids = {name: id_of(batch.task, name) for name in ("projectId", "taskId")}
+        parts = [part.json for part in batch.batches]
+        records = rescale.run(groups.records_of(rescale.client, ids, parts))
+        return planning.usage_of(records, prices)

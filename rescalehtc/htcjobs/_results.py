@@ -1,0 +1,154 @@
+"""Files that jobs get, and files that they leave: a convention for the task's shared folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import HtcFileError, HtcValidationError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from os import PathLike
+
+    from .. import models
+    from .._client.io import Io
+    from ..files._storage import Storage
+
+    Positioned = tuple[int, models.HTCJobSubmitRequest]
+
+# Each is the name of a folder below TASK_SHARED_FOLDER.
+RESULTS_VARIABLE = "RESCALEHTC_RESULTS"
+INPUTS_VARIABLE = "RESCALEHTC_INPUTS"
+_OWN_NAME = re.compile("batch-[0-9a-f]{16}(-[0-9]+)?")
+_INDEX = "{index}"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResults:
+    """The files that the jobs of a batch left."""
+
+    files: dict[str, list[Path]]
+    """For each job's id, in the order in which they ended, the local paths of its files."""
+
+    @property
+    def without_files(self) -> list[str]:
+        """The ids of the jobs that left no files."""
+        return [job_id for job_id, paths in self.files.items() if not paths]
+
+
+def with_variables(requests: Sequence[Positioned], name: str, has_inputs: bool) -> list[Positioned]:
+    """Return requests whose jobs are told where their inputs are, and where to leave results.
+
+    Each request gets a folder for results of its own, since its indices begin at 0. A name that
+    was made for another batch is replaced; one of the user's is kept.
+    """
+    made: list[Positioned] = []
+    for number, (position, request) in enumerate(requests):
+        own = name if len(requests) == 1 else f"{name}-{number}"
+        made.append((position, _with_envs(request, own, f"{name}/inputs" if has_inputs else None)))
+    return made
+
+
+def _with_envs(
+    request: models.HTCJobSubmitRequest, results: str, inputs: str | None
+) -> models.HTCJobSubmitRequest:
+    from ..models import EnvPair
+
+    definition = request.htc_job_definition
+    envs = {pair.name: pair for pair in definition.envs or []}
+    given = envs.get(RESULTS_VARIABLE)
+    is_replaced = given is not None and _OWN_NAME.fullmatch(given.value or "")
+    if is_replaced or (given is None and inputs is not None):
+        envs[RESULTS_VARIABLE] = EnvPair(name=RESULTS_VARIABLE, value=results)
+    if inputs is not None:
+        envs[INPUTS_VARIABLE] = EnvPair(name=INPUTS_VARIABLE, value=inputs)
+    changed = definition.model_copy(update={"envs": [*envs.values()]})
+    return request.model_copy(update={"htc_job_definition": changed}) if envs else request
+
+
+def new_name() -> str:
+    """Make a name for a batch's folder."""
+    return f"batch-{os.urandom(8).hex()}"
+
+
+def regions_of(requests: Sequence[Positioned]) -> list[str | None]:
+    """The regions that jobs may run in; None for the default one."""
+    named = {str(region) for _, request in requests for region in request.regions or []}
+    return [*sorted(named)] or [None]
+
+
+def check_inputs(inputs: str | PathLike[str]) -> None:
+    """Refuse what is not a folder.
+
+    Raises:
+        HtcFileError: It is not.
+    """
+    if not Path(inputs).is_dir():
+        raise HtcFileError(f"inputs must be a folder; {os.fspath(inputs)!a} is not")
+
+
+async def send_inputs(
+    io: Io, storage: Storage, inputs: str | PathLike[str], name: str
+) -> list[str]:
+    """Upload the inputs of a batch."""
+    from ..files import _flows
+
+    return await _flows.upload(io, storage, inputs, f"{name}/inputs", False)
+
+
+def results_folders(batches: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the folder of the results of each batch, by its parent id.
+
+    Raises:
+        HtcValidationError: A batch has none.
+    """
+    found: dict[str, str] = {}
+    for batch in batches:
+        definition: Mapping[str, Any] = batch.get("htcJobDefinition") or {}
+        pairs: Sequence[Mapping[str, Any]] = definition.get("envs") or []
+        envs: dict[str, str] = {pair.get("name", ""): pair.get("value", "") for pair in pairs}
+        if not envs.get(RESULTS_VARIABLE):
+            message = (
+                f"has no variable {RESULTS_VARIABLE}; submit with `inputs`, or with this variable "
+                "as the name of a folder below TASK_SHARED_FOLDER"
+            )
+            raise HtcValidationError("download_results", [Problem("batch", message)])
+        found[str(batch.get("parentJobId"))] = envs[RESULTS_VARIABLE]
+    return found
+
+
+def check_pattern(pattern: str) -> None:
+    """Refuse a pattern that would match the same files for each job.
+
+    Raises:
+        HtcValidationError: It does not have `{index}`.
+    """
+    if _INDEX not in pattern:
+        problem = Problem("pattern", f"must have {_INDEX}, such as {_INDEX}/*.csv")
+        raise HtcValidationError("download_results", [problem])
+
+
+async def fetch_results(
+    io: Io,
+    storage: Storage,
+    folders: Mapping[str, str],
+    job_id: str,
+    pattern: str,
+    target: str | PathLike[str],
+) -> list[Path]:
+    """Download what a job left, unless it was downloaded before."""
+    from ..files import _flows
+    from ..files._transfers import find
+
+    parent, _, index = job_id.rpartition(":")
+    folder = folders[parent]
+    if len(folders) > 1:
+        target = Path(target) / str([*folders].index(parent))
+    found = await io.call(find, storage, f"{folder}/{pattern.replace(_INDEX, index)}")
+    downs = _flows.below(folder, found, target)
+    await _flows.fetch_all(io, storage, [one for one in downs if not _flows.is_current(one)], False)
+    return [Path(down.path) for down in downs]

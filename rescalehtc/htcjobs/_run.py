@@ -1,0 +1,265 @@
+"""Run: a batch with a scope, a policy and a report."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any, Literal
+
+from .._jobs import scope
+from .._jobs.notes import notes_of_submissions
+from .._jobs.policy import RetryPolicy
+from .._jobs.progress import Progress
+from .._jobs.waiting import Interval
+from .._objects.json_object import id_of, require_instance
+from .._signals import SignalGuard
+from ..exceptions import (
+    HtcException,
+    HtcValidationError,
+    Problem,
+    SubmissionIncompleteError,
+    SubmissionUncertainError,
+)
+from ..htctasks import HtcTask
+from ._batch import HtcJobBatch, submit
+from ._batches import get_or_submit, require_group
+from ._rerunner import rerunner_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from .. import models, types
+    from .._counts import JobCounts
+    from .._jobs.report import RunReport
+    from .._jobs.rerunning import Rerunner
+    from ..htcsession import HtcSession
+
+_logger = logging.getLogger("rescalehtc")
+
+ON_EXIT = ("cancel", "leave")
+
+
+class Run:
+    """A batch that is submitted where a `with` block begins: `htcjobs.run`."""
+
+    batch: HtcJobBatch
+    """The batch, in the block."""
+    _size: int = 0
+
+    def __init__(
+        self,
+        rescale: HtcSession,
+        task: HtcTask,
+        requests: Sequence[
+            types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
+        ],
+        *,
+        group: str | None,
+        policy: RetryPolicy | None,
+        on_exit: Literal["cancel", "leave"],
+        cancel_seconds: float,
+    ) -> None:
+        """Make a run; `htcjobs.run` describes the arguments. Nothing is sent yet."""
+        require_instance(task, HtcTask, "task", "run")
+        policy = RetryPolicy(max_attempts=1) if policy is None else policy
+        require_instance(policy, RetryPolicy, "policy", "run")
+        if on_exit not in ON_EXIT:
+            raise HtcValidationError("run", [Problem("on_exit", "must be 'cancel' or 'leave'")])
+        Interval(rescale.client.io, 0.0, cancel_seconds, "run", "cancel_seconds")
+        self._rescale: HtcSession = rescale
+        self._task = task
+        self._requests = requests
+        self._is_new = group is None
+        self.group: str = (
+            f"rescalehtc-run-{secrets.token_hex(8)}"
+            if group is None
+            else require_group(group, "run")
+        )
+        """The group of its jobs."""
+        self._policy = policy
+        self._on_exit = on_exit
+        self._cancel_seconds = cancel_seconds
+        self._signals = SignalGuard(("__exit__", "__aexit__", "_leave"), rescale.is_async)
+        self._rerunner: Rerunner | None = None
+        self._note = ""
+
+    def __repr__(self) -> str:
+        return f"Run(group={self.group!r})"
+
+    def __enter__(self) -> Run:
+        rescale = self._rescale
+        try:
+            self._signals.install()
+            if self._is_new:
+                batch = submit(rescale, self._task, self._requests, group=self.group)
+            else:
+                batch = get_or_submit(rescale, self._task, self._requests, group=self.group)
+            self.batch, self._size = batch, len(batch.to_jobs())
+        except BaseException as error:
+            if _may_have_submitted(error):
+                self._leave(rescale, error)
+            self._signals.restore()
+            self._raise_pending(error)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        rescale = self._rescale
+        if error is not None or self._signals.pending:
+            self._leave(rescale, error)
+        self._signals.restore()
+        if self._signals.pending and not self._note:
+            self._leave(rescale, error)
+        self._raise_pending(error)
+
+    def _raise_pending(self, error: BaseException | None) -> None:
+        """Raise what a signal asked for while the block was left, unless that happens anyway."""
+        if error is None or isinstance(error, Exception):
+            try:
+                self._signals.raise_pending()
+            except BaseException as interrupt:
+                interrupt.add_note(self._note)
+                raise
+
+    def _leave(self, rescale: HtcSession, error: BaseException | None) -> None:
+        """Cancel the group, or leave it, and say which jobs still run."""
+        self._signals.is_leaving = True
+        ids = {name: id_of(self._task, name) for name in ("projectId", "taskId")}
+        found = f"htcjobs.get_batch(rescale, task, group={self.group!r}) finds them"
+        if self._on_exit == "leave":
+            said = f"the jobs of group {self.group!r} go on; {found}"
+        else:
+            _logger.warning("cancelling the jobs of group %r; Ctrl-C ends the wait", self.group)
+            before = len(self._signals.pending)
+            flow = scope.cancel_group(
+                rescale.client,
+                ids,
+                self.group,
+                jobs=self._size,
+                seconds=self._cancel_seconds,
+                poll_seconds=rescale.status_refresh_seconds,
+                quiet_seconds=rescale.settle_seconds if _may_arrive(error) else 0.0,
+                is_over=lambda: len(self._signals.pending) > before,
+            )
+            said = rescale.run(rescale.client.io.shielded(flow))
+        _logger.warning("%s", said)
+        self._note = f"rescalehtc: {said}"
+        if error is not None:
+            error.add_note(self._note)
+
+    def wait(
+        self,
+        timeout: float | None = None,
+        progress: bool | Callable[[JobCounts], None] = False,
+    ) -> JobCounts:
+        """Wait until all jobs have ended for good, and count them by the status of the last attempt.
+
+        The policy of the run decides which failed jobs are submitted again: see `HtcJobBatch.wait`.
+
+        Operations listJobs, every `rescale.status_refresh_seconds` (30 by default), and submitJobs.
+
+        Args:
+            timeout: Seconds to wait at most, at least 0; None to wait without a limit. An
+                outage of the service does not end the wait.
+            progress: Whether to write the counts to standard error when they change: on a
+                terminal in one line, elsewhere one line for each change. Or a function to call
+                with the counts after each poll.
+
+        Raises:
+            HtcValidationError: `timeout` is not such a number.
+            HtcWaitTimeoutError: Not all jobs ended in time. It has the counts.
+            RunStoppedError: More jobs failed than the policy allows; the group was cancelled.
+        """
+        rescale = self._rescale
+        seconds = rescale.status_refresh_seconds
+        interval = Interval(rescale.client.io, seconds, timeout, "wait")
+        batch = self.batch
+        parts = [part.json for part in batch.batches]
+        self._rerunner = rerunner_of(
+            rescale, self._task, parts, self._policy, interval, batch.may_have_reruns
+        )
+        batch.may_have_reruns = True
+        with Progress(progress) as show:
+            return rescale.run(self._rerunner.wait(show))
+
+    def report(self) -> RunReport:
+        """Return what was run, what was run again and why, as far as `wait` has seen it."""
+        if self._rerunner is None:
+            raise HtcException("the run has no report yet: wait() makes it")
+        return self._rerunner.report
+
+
+def run(
+    rescale: HtcSession,
+    task: HtcTask,
+    requests: Sequence[
+        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
+    ],
+    *,
+    group: str | None = None,
+    policy: RetryPolicy | None = None,
+    on_exit: Literal["cancel", "leave"] = "cancel",
+    cancel_seconds: float = 60.0,
+) -> Run:
+    """Submit a batch for the time of a `with` block, which cancels it if it is interrupted.
+
+        with htcjobs.run(rescale, task, requests, policy=htcjobs.RetryPolicy()) as run:
+            run.wait()
+        print(run.report())
+
+    If the block, or the submission, ends with an exception, Ctrl-C or SIGTERM, all jobs of the group
+    are cancelled, also those that were in it before. The exception passes on when none of them runs
+    any more, or after `cancel_seconds`; a note and the log name the jobs that still run. Another
+    Ctrl-C ends this wait. If the block ends normally, the jobs go on.
+
+    In the main thread SIGTERM raises SystemExit, with status 143, while the block runs, unless the
+    program has a handler of its own. In other threads signals are not handled. On an event loop
+    SIGTERM acts as Ctrl-C does.
+
+    Operations getImageStatus and submitJobs; with `group` also listJobs; cancelJobs and
+    listGroupSummaries.
+
+    Args:
+        rescale: The session.
+        task: The task that the jobs are to belong to.
+        requests: Submit requests, as for `submit`.
+        group: A name for a run that can be resumed, see `get_or_submit`: the same call in
+            another process takes over the jobs. None for a new group.
+        policy: Which failed jobs `Run.wait` submits again; None for none of them.
+        on_exit: What to do with the jobs if the block is interrupted: `cancel` them, or `leave`
+            them and log how to find them.
+        cancel_seconds: Seconds, at least 0, to wait for cancelled jobs to end.
+
+    Raises:
+        HtcValidationError: An argument is invalid.
+        The exceptions of `submit`, where the block begins.
+    """
+    return Run(
+        rescale,
+        task,
+        requests,
+        group=group,
+        policy=policy,
+        on_exit=on_exit,
+        cancel_seconds=cancel_seconds,
+    )
+
+
+def _may_arrive(error: BaseException | None) -> bool:
+    """Whether jobs of a submission that was interrupted, or lost its answer, may still appear."""
+    if isinstance(error, SubmissionIncompleteError | SubmissionUncertainError):
+        return error.outcome_unknown
+    return error is not None and bool(notes_of_submissions(error))
+
+
+def _may_have_submitted(error: BaseException) -> bool:
+    """Whether jobs may exist although a submission failed with this."""
+    if isinstance(error, HtcException):
+        return isinstance(error, SubmissionIncompleteError | SubmissionUncertainError)
+    return True

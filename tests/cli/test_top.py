@@ -1,0 +1,58 @@
+"""The live view of tasks: as lines in a pipe, as a table on a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rescalehtc import htcjobs
+from rescalehtc.htctasks import delete_task_with_id
+
+from .conftest import request_for
+
+if TYPE_CHECKING:
+    from rescalehtc import HtcSession, htctasks
+
+    from .conftest import Command
+
+
+@pytest.fixture
+def failing(rescale: HtcSession, task: htctasks.HtcTask) -> str:
+    """The id of a task with three jobs that have ended, of which two failed with exit code 7."""
+    script = "exit $((AWS_BATCH_JOB_ARRAY_INDEX > 0 ? 7 : 0))"
+    request = request_for("sh", "-c", script, batchSize=3)
+    htcjobs.create_job_batch_raw(rescale, task, [request]).wait(rescale)
+    return str(task.json["taskId"])
+
+
+def test_a_pipe_gets_one_table_with_the_causes_of_failures(htc: Command, failing: str) -> None:
+    done = htc("top", "--task", failing)
+    assert done.status == 0
+    counts, cause = done.output.splitlines()
+    assert counts == "a test's own: 3 of 3 jobs ended: 2 FAILED, 1 SUCCEEDED"
+    assert cause.startswith("  2 failed: ErrorNonZeroContainerExitCode, exit code 7, such as ")
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_terminal_shows_a_table_until_ctrl_c(htc: Command, failing: str, columns: int) -> None:
+    done = htc.under_terminal(
+        "top",
+        "--task",
+        failing,
+        "--interval",
+        "0.1",
+        columns=columns,
+        typed={"exit code 7": "\x03"},
+    )
+    assert done.status == 130
+    assert "2 FAILED" in done.output
+    assert "\x1b[?25h" in done.output.rpartition("exit code 7")[2], "the cursor is visible again"
+
+
+def test_all_active_tasks_are_shown_and_one_that_is_deleted_meanwhile_is_not(
+    htc: Command, rescale: HtcSession, failing: str, task: htctasks.HtcTask
+) -> None:
+    assert "a test's own: 3 of 3 jobs ended" in htc("top").output
+    delete_task_with_id(rescale, task.project, failing)
+    assert htc("top", "--once").status == 0

@@ -1,0 +1,29 @@
+"""A session with a short interval."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from rescalehtc import HtcSession
+
+
+@pytest.fixture
+def fast(rescale: HtcSession) -> HtcSession:
+    """It polls often, and does not wait for submissions of others."""
+    rescale.status_refresh_seconds = 0.05
+    rescale.settle_seconds = 0.0
+    return rescale
+
+
+def request(size: int = 1, script: str = "true", **more: Any) -> dict[str, Any]:
+    """A submit request whose jobs run a script of the shell."""
+    definition = {
+        "imageName": "image",
+        "commands": ["sh", "-c", script],
+        "execTimeoutSeconds": 60,
+        **more,
+    }
+    return {"batchSize": size, "htcJobDefinition": definition}

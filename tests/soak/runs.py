@@ -1,0 +1,136 @@
+"""Runs whose programs are interrupted, or killed, at random moments: `python -m tests.soak.runs`."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
+from rescalehtc._counts import FINAL_STATUSES
+from rescalehtc.emulator import Emulator
+
+from .. import programs
+from ..limits import HANG_SECONDS
+from .run_program import JOBS, PARTS
+
+PROGRAM = [sys.executable, "-m", "tests.soak.run_program"]
+# The program is submitting for most of the first time, and waiting for most of the second.
+SHORT_SECONDS, LONG_SECONDS = 0.3, 1.0
+SECONDS_BEFORE_KILL = (0.1, 1.5)
+# What was on its way when a program ended has arrived by then.
+ARRIVAL_SECONDS = 0.3
+STATUSES = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGTERM)
+
+
+def interrupt(emulator: Emulator, count: int, seed: int) -> Counter[str]:
+    """Interrupt programs in their runs; every job that runs afterwards must be named."""
+    chance = random.Random(seed)
+    figures = Counter[str]()
+    with (
+        emulator.session() as rescale,
+        # So that submissions, the first one and those of jobs that are run again, take some time.
+        emulator.fault("submitJobs", "delay", seconds=0.1, probability=0.5, seed=seed),
+    ):
+        task = _task(rescale)
+        for number in range(count):
+            group = f"cancel-{seed}-{number}"
+            numbers = [chance.choice([signal.SIGINT, signal.SIGTERM])]
+            numbers += [signal.SIGINT] * (chance.random() < 0.3)
+            with programs.Process(
+                [*PROGRAM, group, "cancel", ""], env=emulator.environment()
+            ) as one:
+                time.sleep(chance.uniform(0, chance.choice([SHORT_SECONDS, LONG_SECONDS])))
+                for signal_number in numbers:
+                    one.send_signal(signal_number)
+                    time.sleep(chance.choice([0, 0.001, 0.05]))
+                output, errors = one.communicate(timeout=HANG_SECONDS)
+            # Pydantic may make another exception of an interrupt while it builds a model.
+            is_interrupt = one.returncode in STATUSES or "KeyboardInterrupt" in errors
+            assert is_interrupt, f"{one.returncode}: {errors}"
+            time.sleep(ARRIVAL_SECONDS)
+            jobs = htcjobs.get_jobs(rescale, task, group=group)
+            running = [job for job in jobs if job.json["status"] not in FINAL_STATUSES]
+            for job in running:
+                job_id = job.json["jobUUID"]
+                is_named = job_id in errors or f"jobs of group {group!r}" in errors
+                assert is_named, f"{group}, {numbers}: {job_id} runs, but:\n{errors}"
+            if jobs:
+                assert group in errors, errors
+            figures["interrupted"] += 1
+            figures["before the submission"] += not jobs
+            figures["in the submission"] += bool(jobs) and "submitted" not in output
+            figures["in the block"] += "submitted" in output
+            figures["jobs"] += len(jobs)
+            figures["jobs that went on, and were named"] += len(running)
+            task.cancel_jobs_in_task(rescale)
+    return figures
+
+
+def kill(emulator: Emulator, count: int, seed: int, folder: Path) -> Counter[str]:
+    """Kill programs in their runs and start them again, until they end by themselves.
+
+    Every job then succeeded exactly once, by what the jobs wrote.
+    """
+    chance = random.Random(seed)
+    figures = Counter[str]()
+    number = 0
+    with emulator.session() as rescale:
+        _task(rescale)
+        while figures["killed"] < count:
+            number += 1
+            name = f"ledger-{seed}-{number}"
+            while True:
+                command = [*PROGRAM, name, "ledger", str(folder)]
+                with programs.Process(command, env=emulator.environment()) as one:
+                    try:
+                        one.wait(chance.uniform(*SECONDS_BEFORE_KILL))
+                    except TimeoutError:
+                        one.kill()
+                        figures["killed"] += 1
+                    output, errors = one.communicate(timeout=HANG_SECONDS)
+                if one.returncode == 0:
+                    break
+                assert one.returncode == -signal.SIGKILL, errors
+            assert f"{PARTS * JOBS} SUCCEEDED" in output, output
+            done = _lines(folder / f"{name}-done")
+            expected = {f"{part}-{index}": 1 for part in range(PARTS) for index in range(JOBS)}
+            assert done == expected, f"{name}: {done}"
+            for part in range(PARTS):
+                for index in range(JOBS):
+                    runs = _lines(folder / f"{name}-{part}-{index}").total()
+                    assert runs == index % 3 + 1, f"{name}: job {part}-{index} ran {runs} times"
+            figures["runs"] += 1
+            figures["jobs"] += done.total()
+    return figures
+
+
+def _task(rescale: HtcSession) -> htctasks.HtcTask:
+    (project,) = htcprojects.get_projects(rescale)
+    found = htctasks.get_tasks_with_name(rescale, project, "runs")
+    return found[0] if found else htctasks.create_task_with_name(rescale, project, "runs")
+
+
+def _lines(file: Path) -> Counter[str]:
+    return Counter(file.read_text().splitlines())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak.runs", description=__doc__)
+    parser.add_argument("--signals", type=int, default=500, help="the number of interrupted runs")
+    parser.add_argument("--kills", type=int, default=200, help="the number of kills")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    arguments = parser.parse_args()
+    print(f"python -m tests.soak.runs --seed {arguments.seed}", flush=True)
+    with tempfile.TemporaryDirectory() as folder, Emulator(slots=4) as emulator:
+        print(interrupt(emulator, arguments.signals, arguments.seed), flush=True)
+        print(kill(emulator, arguments.kills, arguments.seed, Path(folder)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
