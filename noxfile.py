@@ -11,7 +11,7 @@ from pathlib import Path
 import nox
 
 # Extras whose code the tests run.
-PACKAGE = ".[cli,emulator,otel,pandas,verify]"
+PACKAGE = ".[cli,emulator,otel,pandas,storage,verify]"
 
 # As in `make test`.
 LEFT_OUT = tuple(f"--ignore=tests/{name}" for name in ("tools", "docs", "containers", "release"))

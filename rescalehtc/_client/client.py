@@ -34,7 +34,6 @@ from .retry import (
     parse_retry_after,
 )
 from .tokens import TokenSource
-from .transport import proxy_secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -316,6 +315,8 @@ class Client:
 
     def _secrets(self, call: Call, authorization: str | None) -> list[str]:
         """What the service may repeat, and no message may show."""
+        from .transport import proxy_secrets  # imports the HTTP library
+
         secrets = [self._credential.secret, (authorization or "").partition(" ")[2]]
         secrets += proxy_secrets(self.base_url)
         if call.body is not None:
