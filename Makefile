@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make demo      run examples/quickstart.py on the emulator"
 	@echo "make test      run the tests, all but those of tests/tools, docs, containers and release"
-	@echo "make test-fast run the quick ones: no process, no emulator, no faults of the network"
+	@echo "make test-fast run the quick ones: no process, no emulator, no command line, no faults of the network"
 	@echo "make test-loop run those that use sessions, with each session on an event loop"
 	@echo "make coverage  run the tests and measure how much of the package they cover: 95 % of branches"
 	@echo "make test-containers  run tests/containers, which need docker or podman"
@@ -44,7 +44,7 @@ test: .venv/installed-dev .venv/rescalehtc-1.1.0 .venv/awscli
 	@$(PYTEST) $(addprefix --ignore=tests/,tools docs containers release)
 
 test-fast: .venv/installed-dev
-	@$(PYTEST) $(addprefix --ignore=tests/,tools docs containers release faults aio soak files runs) \
+	@$(PYTEST) $(addprefix --ignore=tests/,tools docs containers release faults aio cli emulator soak files runs) \
 	  -p tests.fast --hypothesis-profile=fast
 
 # Branches too. It takes twice as long as `make test`, and so is not part of `make check`.
