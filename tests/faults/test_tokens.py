@@ -190,7 +190,7 @@ def test_fifty_processes(wire: Wire, folder: Path) -> None:
     program = (
         "import os, sys\n"
         "from rescalehtc import HtcSession, api\n"
-        "from rescalehtc._client import tokens\n"
+        "from rescalehtc._client import tokens, transport\n"
         "children = []\n"
         f"for _ in range({CHILDREN}):\n"
         "    child = os.fork()\n"
