@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
+from ..._collector import without_collections
 from .._nulls import NULLABLE_FIELDS
 
 if TYPE_CHECKING:
@@ -23,20 +24,20 @@ def drop_nulls(response: Response, operation_id: str) -> Response:
     body = bytes(response.body)
     if response.media_type != "application/json" or b"null" not in body:
         return response
-    nullable = NULLABLE_FIELDS.get(operation_id, frozenset())
-    kept = _without_nulls(from_json(body), nullable, "")
-    return json_response(to_json(kept), response.status_code)
+    content = without_collections(from_json, body, cache_strings="keys")
+    _remove_nulls(content, NULLABLE_FIELDS.get(operation_id, frozenset()), "")
+    return json_response(to_json(content), response.status_code)
 
 
-def _without_nulls(value: object, nullable: Set[str], place: str) -> object:
-    if isinstance(value, dict):
-        record = cast("dict[str, object]", value)
-        return {
-            name: _without_nulls(field, nullable, f"{place}{name}.")
-            for name, field in record.items()
-            if field is not None or f"{place}{name}" in nullable
-        }
-    if isinstance(value, list):
-        items = cast("list[object]", value)
-        return [_without_nulls(item, nullable, place) for item in items]
-    return value
+def _remove_nulls(content: object, nullable: Set[str], place: str) -> None:
+    if isinstance(content, dict):
+        record = cast("dict[str, object]", content)
+        for name, field in list(record.items()):
+            if field is None:
+                if f"{place}{name}" not in nullable:
+                    del record[name]
+            elif isinstance(field, dict | list):
+                _remove_nulls(cast("object", field), nullable, f"{place}{name}.")
+    elif isinstance(content, list):
+        for item in cast("list[object]", content):
+            _remove_nulls(item, nullable, place)
