@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from ._raw import is_object
+from ._raw import is_list, is_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -109,7 +109,7 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) ->
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    if isinstance(value, list):
-        lines = escape("\n".join(map(str, value)))  # pyright: ignore[reportUnknownArgumentType]
-        return f"<pre>{lines}</pre>" if len(value) > 1 else lines  # pyright: ignore[reportUnknownArgumentType]
+    if is_list(value):
+        lines = escape("\n".join(map(str, value)))
+        return f"<pre>{lines}</pre>" if len(value) > 1 else lines
     return escape(str(value))
