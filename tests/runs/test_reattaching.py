@@ -80,7 +80,7 @@ def test_jobs_before_the_first_listed_one_may_have_been_deleted(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:
     def answer(asked: Asked) -> Answer:
-        indices = [int(job.rpartition(":")[2]) for job in asked.query["jobId"]]
+        indices = [int(job_id.rpartition(":")[2]) for job_id in asked.query["jobId"]]
         return Answer({"items": [job(f"a:{i}") for i in indices if 150 <= i < 320]})
 
     service.on(LIST, answer)
