@@ -1,14 +1,13 @@
-# `make demo` and `make test` need Python 3.11 or later and nothing else; everything they
-# install goes into .venv.
+# `make demo` and `make test` need only Python 3.11 or later. They install everything into .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
-# pip's own subprocesses must not write into the home either.
+# Variables also apply to pip's subprocesses, which must not write into the home folder.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_CACHE_DIR := 1
 PIP := $(BIN)/python -m pip --quiet
 PYTEST := $(BIN)/python -m pytest
-# Tests start hundreds of processes: without bytecode each would compile the package again.
+# Tests start hundreds of processes. Without bytecode, each of them would compile the package.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo coverage test test-fast test-loop test-containers check matrix docs generate format fuzz soak drift bench dist sbom picture clean
@@ -16,24 +15,24 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make demo      run examples/quickstart.py on the emulator"
-	@echo "make test      run the tests, all but those of tests/tools, docs, containers and release"
-	@echo "make test-fast run the quick ones: no process, no emulator, no command line, no faults of the network"
-	@echo "make test-loop run those that use sessions, with each session on an event loop"
-	@echo "make coverage  run the tests and measure how much of the package they cover: 95 % of branches"
+	@echo "make test      run all tests except tests/tools, docs, containers and release"
+	@echo "make test-fast run the quick tests: no processes, emulator, command line or network faults"
+	@echo "make test-loop run the tests that use sessions, with each session on an event loop"
+	@echo "make coverage  run the tests, and check that they cover 95 % of the branches of the package"
 	@echo "make test-containers  run tests/containers, which need docker or podman"
-	@echo "make check     format, lint, types, layers, generated files, tests/tools, tests/docs, tests,"
-	@echo "               test-containers: all that must hold"
-	@echo "make matrix    run the tests on each CPython from 3.11 to 3.14 that is here, and with the"
+	@echo "make check     run all checks: format, lint, types, layers, generated files, and the tests"
+	@echo "               except tests/release"
+	@echo "make matrix    run the tests on each installed CPython from 3.11 to 3.14, and with the"
 	@echo "               oldest versions that pyproject.toml allows"
-	@echo "make docs      build the documentation's site: build/docs/index.html"
+	@echo "make docs      build the documentation site: build/docs/index.html"
 	@echo "make generate  write the generated files from openapi/htc.yaml"
-	@echo "make format    put the code in form"
-	@echo "make fuzz      run the property tests with many more examples, drawn at random; SEED=... repeats"
-	@echo "make soak      submit for minutes while faults strike; SEED=... and RUNS=... repeat"
+	@echo "make format    format the code"
+	@echo "make fuzz      run the property tests with many random examples; SEED=... repeats a run"
+	@echo "make soak      submit random jobs under faults, for minutes; SEED=... and RUNS=... repeat a run"
 	@echo "make drift VENDOR=...  compare a published description (a path or URL) with ours"
-	@echo "make bench     time and memory beside 1.1.0; one row with ROW=list, fewer rounds with ROUNDS=1"
-	@echo "make dist      build the sdist and the wheel, check them, and install the wheel with each extra"
-	@echo "make sbom      write build/sbom.json, a bill of the materials of the wheel"
+	@echo "make bench     compare time and memory with 1.1.0; ROW=list for one row, ROUNDS=1 for fewer rounds"
+	@echo "make dist      build the sdist and the wheel, check them, and test the wheel with each extra"
+	@echo "make sbom      write build/sbom.json, a software bill of materials of the wheel"
 	@echo "make picture   draw docs/_static/watch.svg from a run of rescalehtc watch"
 	@echo "make clean     remove environments, caches and built files"
 
@@ -47,27 +46,27 @@ test-fast: .venv/installed-dev
 	@$(PYTEST) $(addprefix --ignore=tests/,tools docs containers release faults aio cli emulator soak files runs) \
 	  -p tests.fast --hypothesis-profile=fast
 
-# Branches too. It takes twice as long as `make test`, and so is not part of `make check`.
+# It takes twice as long as `make test`, so it is not part of `make check`.
 coverage: .venv/installed-dev .venv/rescalehtc-1.1.0
 	@rm -rf build/coverage && mkdir -p build/coverage
 	@$(BIN)/coverage run -m pytest $(addprefix --ignore=tests/,tools docs containers release)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-# The files are listed in the plugin.
+# The plugin lists the files.
 test-loop: .venv/installed-dev
 	@$(PYTEST) $(addprefix --ignore=tests/,tools docs containers release) -p tests.on_loop --hypothesis-profile=fast
 
-# Each worker has an emulator of its own.
+# Each worker has its own emulator.
 test-containers: .venv/installed-dev
 	@$(PYTEST) -n 2 -rs tests/containers
 
-# nox and uv find interpreters on the PATH; pyenv's are beside it.
+# nox and uv find interpreters on the PATH, so add those of pyenv.
 matrix: export PATH := $(CURDIR)/$(BIN):$(PATH):$(subst $(eval ) ,:,$(wildcard $(HOME)/.pyenv/versions/*/bin))
 matrix: .venv/installed-dev .venv/rescalehtc-1.1.0 .venv/awscli
 	@$(BIN)/nox $(if $(SESSION),--session $(SESSION))
 
-# Runs a command, and prints the last line that it wrote, or all of them if it fails.
+# Run a command, and print the last line of its output, or all of it if the command fails.
 define step
 	@mkdir -p build/check; printf '%-16s ' '$(1)'; \
 	  if { $(2); } > 'build/check/$(1).log' 2>&1; then grep . 'build/check/$(1).log' | tail -n 1 | grep . || echo ok; \
@@ -88,7 +87,7 @@ check: .venv/installed-dev
 	$(call step,tests,$(MAKE) --no-print-directory test)
 	$(call step,containers,$(MAKE) --no-print-directory test-containers)
 
-# A warning is an error: a link that leads nowhere, a docstring that can't be read.
+# A warning, such as a broken link or an invalid docstring, is an error.
 docs: .venv/installed-dev
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -d build/doctrees docs build/docs
 	@echo "build/docs/index.html"
@@ -113,12 +112,12 @@ drift: .venv/installed-dev
 	@test -n "$(VENDOR)" || { echo "name a published description: make drift VENDOR=path-or-URL"; exit 2; }
 	@$(BIN)/python -m codegen.drift "$(VENDOR)"
 
-# WRITE=1 puts the table into docs/performance.md.
+# WRITE=1 writes the table to docs/performance.md.
 bench: .venv/installed-dev .venv/core .venv/rescalehtc-1.1.0 .venv/awscli
 	@$(BIN)/python -m benchmarks $(if $(ROW),--row $(ROW)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	  $(if $(WRITE),--write)
 
-# The project has no mail address, which pyroma asks for.
+# pyroma expects an e-mail address, but the project has none.
 dist: .venv/installed-dev
 	@rm -rf dist
 	@$(BIN)/python -m hatchling build
@@ -128,7 +127,7 @@ dist: .venv/installed-dev
 	@$(BIN)/python -m tests.dist dist
 	@$(PYTEST) tests/release
 
-# What is installed with the wheel, in CycloneDX's form.
+# The packages that are installed with the wheel, in the CycloneDX format.
 sbom: dist
 	@rm -rf build/sbom && mkdir -p build
 	@$(BIN)/python -m venv build/sbom
@@ -155,17 +154,17 @@ clean:
 	@$(PIP) install --constraint requirements.txt --editable '.[emulator]'
 	@touch $@
 
-# The untyped release, apart: a client that shares no line with this project.
+# The untyped release, in a separate folder, because it has the same import name.
 .venv/rescalehtc-1.1.0: tests/requirements-1.1.0.txt | .venv/bin/python
 	@$(PIP) install --no-deps --target $@ --requirement tests/requirements-1.1.0.txt
 	@touch $@
 
-# The command line of AWS, apart: its dependencies conflict with others.
+# The AWS command line, in a separate folder, because its dependencies conflict with ours.
 .venv/awscli: tests/requirements-awscli.txt | .venv/bin/python
 	@$(PIP) install --no-deps --target $@ --requirement tests/requirements-awscli.txt
 	@touch $@
 
-# The package as it is installed without extras; tools of development would slow its import.
+# The package without extras, because development tools would slow down its import.
 .venv/core: pyproject.toml requirements.txt | .venv/bin/python
 	@rm -rf $@
 	@$(PIP) install --target $@ --constraint requirements.txt .

@@ -1,6 +1,6 @@
 """Runs `make test` on each CPython of this machine, and on the oldest versions that are allowed.
 
-`make matrix` calls it. An interpreter that is missing is skipped; none is downloaded.
+`make matrix` calls it. Missing interpreters are skipped, not downloaded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ nox.options.default_venv_backend = "uv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
 nox.options.stop_on_first_error = False
-# uv writes nothing into the home, and brings no interpreters along.
+# Do not let uv write into the home folder or download interpreters.
 os.environ["UV_CACHE_DIR"] = str(Path(".nox/cache").resolve())
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
@@ -38,7 +38,7 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Run the tests with the oldest versions that pyproject.toml allows."""
     session.install("--requirement", "requirements.txt")
-    # The SDK and the API of OpenTelemetry go together.
+    # The SDK and the API of OpenTelemetry must have the same version.
     oldest = ("--editable", PACKAGE, "opentelemetry-sdk>=1.30")
     session.install("--upgrade", "--resolution", "lowest-direct", *oldest)
     session.run("python", "-m", "pytest", *LEFT_OUT, *session.posargs)

@@ -40,13 +40,13 @@ def main() -> int:
         ROOT / "rescalehtc" / "records.py": records.generate(SPEC, ROOT),
         ROOT / "rescalehtc" / "types.py": types.generate(SPEC, ROOT),
         ROOT / "rescalehtc" / "emulator" / "_nulls.py": nulls.generate(SPEC),
-        # One has an address, and the command line prints the other.
+        # Editors fetch the first one by its URL, and the command line prints the second one.
         ROOT / "schema" / schema.NAME: submit_schema,
         ROOT / "rescalehtc" / "cli" / schema.NAME: submit_schema,
         ROOT / "docs" / "operations.md": pages.generate(SPEC, ROOT),
     }
     is_current = write(generated, check)
-    # Of the facade's modules and the commands one is generated too.
+    # The generators read these files, and one of them is generated too.
     is_current &= write(aio.generate(ROOT), check)
     is_current &= write(commands.generate(ROOT / "docs" / "commands"), check)
     return 0 if is_current or not check else 1

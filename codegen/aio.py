@@ -141,7 +141,7 @@ class Facade:
 
     @property
     def known(self) -> set[str]:
-        """The names of what is different in the twins."""
+        """The names that differ in the twins."""
         return self.awaited | self.iterated | self.makers | {*self.twins}
 
     def _find_twins(self, module: Module) -> None:

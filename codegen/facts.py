@@ -54,13 +54,13 @@ def _limits(spec: Spec) -> str:
     page = spec.raw["components"]["parameters"]["pageSize"]
     log_page = next(p for p in logs.parameters if p["name"] == "pageSize")["schema"]["maximum"]
     return (
-        _constant("MAX_REQUESTS", "", requests, "Submit requests in one call.")
-        + _constant("MAX_BATCH_SIZE", "", batch_size, "Jobs in one batch.")
+        _constant("MAX_REQUESTS", "", requests, "Submit requests per call.")
+        + _constant("MAX_BATCH_SIZE", "", batch_size, "Jobs per batch.")
         + _constant("MAX_MEMORY_MIB", "", memory, "Memory of a job.")
         + _constant("MAX_TIMEOUT_SECONDS", "", timeout, "Seconds that a job may run.")
-        + _constant("DEFAULT_PAGE_SIZE", "", page["schema"]["default"], "Items in a page.")
-        + _constant("PAGE_SIZE", "", page["x-page-size"], "Items that listings ask for in a page.")
-        + _constant("MAX_LOG_PAGE_SIZE", "", log_page, "Lines in a page of a log.")
+        + _constant("DEFAULT_PAGE_SIZE", "", page["schema"]["default"], "Items per page.")
+        + _constant("PAGE_SIZE", "", page["x-page-size"], "Items per page that listings request.")
+        + _constant("MAX_LOG_PAGE_SIZE", "", log_page, "Lines per page of a log.")
     )
 
 

@@ -1,20 +1,19 @@
-"""openapi/htc.yaml -> a JSON Schema of submit files, for editors and checks outside of Python."""
+"""openapi/htc.yaml -> a JSON Schema of submit files, for editors and other validators."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+import tomllib
+from pathlib import Path
+from typing import Any
 
 from rescalehtc._requests.submit_request import MAX_SPLIT_BATCH_SIZE
 
 from .spec import Spec, reference_name
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 NAME = "submit.schema.json"
-ADDRESS = f"https://raw.githubusercontent.com/rescalehtc/rescalehtc/main/schema/{NAME}"
+PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 REQUEST = "HTCJobSubmitRequest"
 KEPT = (
     *("type", "description", "minimum", "maximum", "minLength", "maxLength", "pattern"),
@@ -29,19 +28,25 @@ def generate(spec_path: Path) -> str:
     request = _reference(spec, REQUEST, definitions)
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": ADDRESS,
+        "$id": _address(),
         "title": "Submit file of rescalehtc",
-        "description": "A submit request, or a list of them, as `rescalehtc submit` takes it.",
+        "description": "A submit request or a list of submit requests, for `rescalehtc submit`.",
         "anyOf": [request, {"type": "array", "minItems": 1, "items": request}],
         "$defs": definitions,
     }
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
+def _address() -> str:
+    """The URL of the schema in the project's repository."""
+    urls = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["urls"]
+    return f"{urls['Source'].replace('github', 'raw.githubusercontent')}/main/schema/{NAME}"
+
+
 def _reference(spec: Spec, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    """A reference to a component, which is added to the definitions with all that it holds."""
+    """A reference to a component. Adds the component and its parts to the definitions."""
     if name not in definitions:
-        definitions[name] = {}  # in the order in which a reader meets them
+        definitions[name] = {}  # in the order of their first use
         component = spec.schemas[name]
         made = _described(component)
         if "enum" in component:
@@ -73,7 +78,7 @@ def _property(
     if (owner, field) == (
         REQUEST,
         "batchSize",
-    ):  # `submit` splits what is too large for one request
+    ):  # `submit` splits larger requests
         made["maximum"] = MAX_SPLIT_BATCH_SIZE
         made["description"] = f"Number of jobs, 1 to {MAX_SPLIT_BATCH_SIZE:,}."
     if first := schema.get("x-pairs"):
@@ -97,7 +102,7 @@ def _value(spec: Spec, schema: dict[str, Any], definitions: dict[str, Any]) -> d
 
 
 def _not_reserved(reserved: dict[str, list[str]]) -> dict[str, Any]:
-    """The names that an environment variable can have."""
+    """The valid names of environment variables."""
     prefixes = "|".join(map(re.escape, reserved["prefixes"]))
     parts = "|".join(map(re.escape, reserved["parts"]))
     return {
@@ -109,7 +114,7 @@ def _not_reserved(reserved: dict[str, list[str]]) -> dict[str, Any]:
 def _pairs(
     spec: Spec, pairs: dict[str, Any], first: str, item: str, definitions: dict[str, Any]
 ) -> dict[str, Any]:
-    """A list of pairs, or a dictionary in its place."""
+    """A list of pairs or a dictionary."""
     properties = spec.schemas[item]["properties"]
     names = _value(spec, properties[first], definitions)
     described = {"description": pairs.pop("description")}
@@ -122,13 +127,13 @@ def _pairs(
             "type": "string",
             "description": properties["value"]["description"],
         },
-        "not": {"required": [first, "value"], "maxProperties": 2},  # a pair that is not in a list
+        "not": {"required": [first, "value"], "maxProperties": 2},  # a single pair
     }
     return described | {"anyOf": [pairs, mapping]}
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same, or null, which stands for "not given"."""
+    """The schema or null. Null means "not given"."""
     described = {name: schema.pop(name) for name in ("description", "deprecated") if name in schema}
     if isinstance(schema.get("type"), str):
         return described | schema | {"type": [schema["type"], "null"]}

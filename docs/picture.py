@@ -19,12 +19,12 @@ COMMAND = "rescalehtc watch --task sweep"
 COLUMNS = 76
 # Each job takes a second, and the last two fail.
 JOB = ["sh", "-c", "sleep 1; test $AWS_BATCH_JOB_ARRAY_INDEX -lt 38"]
-# Without the fonts, which a browser would fetch from another site.
+# Remove the fonts, which a browser would fetch from another site.
 FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
 def run() -> str:
-    """Everything that the command writes to a terminal."""
+    """Return the output of the command in a terminal."""
     with Emulator(slots=4) as emulator, emulator.session() as rescale:
         project = htcprojects.get_projects(rescale)[0]
         task = htctasks.create_task_with_name(rescale, project, "sweep")
@@ -40,7 +40,7 @@ def run() -> str:
 
 
 def main() -> None:
-    """Draw the bar halfway, and what the command prints at the end."""
+    """Draw the progress bar halfway, and the final output of the command."""
     lines = re.sub(r"\x1b\[(?![\d;]*m)[?\d;]*[A-Za-z]", "\n", run()).replace("\r", "\n").split("\n")
     shown = [line for line in lines if line.strip()]
     bars = [line for line in shown if "ended," in line]

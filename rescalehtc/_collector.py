@@ -1,4 +1,4 @@
-"""Doing work without garbage collections."""
+"""Pause the garbage collector."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 def without_collections(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function that makes many objects and no cycles, with the garbage collector paused.
+    """Call a function that creates many objects but no cycles, while the collector is paused.
 
-    Otherwise the collector would look again and again at objects that are all in use.
+    Otherwise the collector would repeatedly scan objects that are all in use.
     """
     is_enabled = gc.isenabled()
     try:

@@ -42,8 +42,8 @@ def variable(environ: Mapping[str, str], name: str) -> str | None:
 def variables_for(base_url: str, api_key: str) -> dict[str, str | None]:
     """Return the variables that connect every session and command to an emulator.
 
-    These are all variables that choose a service a credential or a storage, and the interval between polls.
-    None means that the variable must not be set.
+    They include all variables that select a service, a credential or a storage, and the polling
+    interval. None means that the variable must not be set.
     """
     return {
         BASE_URL_VARIABLE: base_url,

@@ -16,19 +16,19 @@ SUCCEEDED_STATUSES: Final = ("SUCCEEDED", "POD_SUCCEEDED")
 FAILED_STATUSES: Final = ("FAILED", "POD_FAILED")
 """Final statuses of failure."""
 MAX_REQUESTS: Final = 100
-"""Submit requests in one call."""
+"""Submit requests per call."""
 MAX_BATCH_SIZE: Final = 1000
-"""Jobs in one batch."""
+"""Jobs per batch."""
 MAX_MEMORY_MIB: Final = 235520
 """Memory of a job."""
 MAX_TIMEOUT_SECONDS: Final = 1209600
 """Seconds that a job may run."""
 DEFAULT_PAGE_SIZE: Final = 100
-"""Items in a page."""
+"""Items per page."""
 PAGE_SIZE: Final = 1000
-"""Items that listings ask for in a page."""
+"""Items per page that listings request."""
 MAX_LOG_PAGE_SIZE: Final = 10000
-"""Lines in a page of a log."""
+"""Lines per page of a log."""
 ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "TaskRetentionPolicyUpdate": {
         "delete_after_hours": ("deleteAfter",),

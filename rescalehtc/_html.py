@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 20
 
-# Fields that may hold secrets, such as environment variables and commands, are not shown.
+# Fields that may contain secrets, such as environment variables and commands, are not shown.
 _BATCH = ("parentJobId", "jobName", "batchSize", "imageName", "group", "taskId")
 _JOB = ("status", "statusReason", "failureCode", "exitCode", "region", "group", "imageName")
 _JOB_TIMES = ("createdAt", "startedAt", "completedAt")
@@ -27,23 +27,23 @@ _FAILED_JOB = ("index", "failure_code", "exit_code", "reason", "last_lines")
 
 
 def job(json: Mapping[str, Any]) -> str:
-    """A job as HTML: a row for each field that was fetched."""
+    """A job as HTML, with one row per fetched field."""
     return _item(f"Job {json.get('jobUUID')}", json, (*_JOB, *_JOB_TIMES))
 
 
 def batch(parts: Sequence[Mapping[str, Any]]) -> str:
-    """A batch as HTML: a row for each submit request, the first ones of many."""
+    """A batch as HTML, with one row per submit request, up to MAX_ROWS."""
     return _rows("Batch", "submit requests", _BATCH, parts)
 
 
 def json_object(kind: str, json: Mapping[str, Any]) -> str:
-    """An object of the facade as HTML: a row for each field that was fetched."""
+    """An object of the facade as HTML, with one row per fetched field."""
     noun = kind.removeprefix("Htc")
     return _item(noun, json, _FIELDS.get(noun, ()))
 
 
 def listing(items: Sequence[Any]) -> str:
-    """Objects of one class as HTML: a row for each, the first ones of many."""
+    """Objects of one class as HTML, with one row per object, up to MAX_ROWS."""
     noun = type(items[0]).__name__.removeprefix("Htc") if items else ""
     if noun == "FailedJob":
         rows = [{name: getattr(item, name) for name in _FAILED_JOB} for item in items[:MAX_ROWS]]
@@ -54,7 +54,7 @@ def listing(items: Sequence[Any]) -> str:
 
 
 def record(name: str, fields: Iterable[tuple[str | None, Any]]) -> str:
-    """A record as HTML: a row for each field that holds no others, since these may hold secrets."""
+    """A record as HTML, with one row per plain field. Nested fields may contain secrets."""
     shown = [
         (field, value) for field, value in fields if value is not None and not _holds_others(value)
     ]
@@ -87,7 +87,7 @@ def _rows(
 
 
 def _flat(json: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields, with those of the container and the definition that tables show."""
+    """The fields, including fields of the container and the definition that tables show."""
     fields: dict[str, Any] = {**json}
     for holder, name in (("container", "exitCode"), ("htcJobDefinition", "imageName")):
         held = json.get(holder)

@@ -152,7 +152,7 @@ class Request(_Masked):
     @field_validator("*")
     @classmethod
     def _check_what_types_allow(cls, value: Any) -> Any:
-        """Refuse text that can't be sent, members that are not listed or listed twice."""
+        """Reject text that can't be sent, unknown enumeration members, and duplicates."""
         if type(value) in _PLAIN_TYPES or (type(value) is str and value.isascii()):  # most values
             return value
         if not _has_utf8(value):

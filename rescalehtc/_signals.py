@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM where a block must not be left before its end was handled."""
+"""Delay Ctrl-C and SIGTERM while a block exits."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 class SignalGuard:
-    """Makes SIGTERM raise in a block, and holds signals back while the block is left.
+    """Makes SIGTERM raise an exception in a block, and delays signals while the block exits.
 
-    A signal may strike where `__exit__` begins, before any of its lines: there an exception would
-    skip all of it. So the handler looks at the frame that it interrupts.
+    A signal can arrive after `__exit__` was called, but before its first line ran. An exception
+    would then skip the whole method. So the handler inspects the frame that it interrupts.
 
     Attributes:
-        is_leaving: Whether signals are held back.
-        pending: The signals that were held back.
+        is_leaving: Whether signals are delayed.
+        pending: The delayed signals.
     """
 
     def __init__(self, leaving: tuple[str, ...], is_async: bool) -> None:
-        """Make one; `install` makes it act.
+        """Initialize it. `install` starts it.
 
         Args:
-            leaving: The names of the functions, of modules named `_run`, that leave the block.
-            is_async: Whether the block runs on an event loop. SIGTERM then acts as Ctrl-C does,
-                because a loop must not be interrupted by an exception at any moment.
+            leaving: The names of the functions, in modules named `_run`, that exit the block.
+            is_async: Whether the block runs on an event loop. Then SIGTERM has the effect of
+                Ctrl-C, because an exception at an arbitrary moment would break the loop.
         """
         self.is_leaving: bool = False
         self.pending: list[int] = []
@@ -38,7 +38,7 @@ class SignalGuard:
         self._previous: dict[int, Any] = {}
 
     def install(self) -> None:
-        """Handle the signals from now on; in threads other than the main one nothing is done."""
+        """Install the signal handlers. Only the main thread can do this; others do nothing."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _NUMBERS:
@@ -48,13 +48,13 @@ class SignalGuard:
                 signal.signal(number, self._handle)
 
     def restore(self) -> None:
-        """Let the signals act as they did before."""
+        """Restore the previous signal handlers."""
         for number, previous in self._previous.items():
             if signal.getsignal(number) == self._handle:
                 signal.signal(number, previous)
 
     def raise_pending(self) -> None:
-        """Let a signal that was held back act now."""
+        """Call the previous handler of the first delayed signal."""
         if self.pending:
             self._pass_on(self.pending[0], None)
 

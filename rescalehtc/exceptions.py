@@ -168,11 +168,13 @@ class HtcWaitTimeoutError(HtcException, TimeoutError):
 
 
 class RunStoppedError(HtcException):
-    """More jobs of a run failed than its policy allows (`stop_if_failed`); the rest is cancelled.
+    """More jobs of a run failed than `stop_if_failed` of its policy allows.
+
+    The run cancelled its other jobs.
 
     Attributes:
-        counts: The jobs by the status that was last seen.
-        causes: Why jobs failed, and how many did for each reason, the most frequent first.
+        counts: The number of jobs per last known status.
+        causes: The number of failed jobs per cause, the most frequent cause first.
     """
 
     def __init__(self, counts: JobCounts, causes: dict[str, int], is_cancelled: bool) -> None:

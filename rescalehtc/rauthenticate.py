@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def stored_files(workspace: str, config_folder: str) -> list[Path]:
-    """Return where the key of a workspace is kept, and where its token is.
+    """Return the folder of a workspace's key, and the file of its token.
 
     Raises:
         HtcCredentialsError: The home folder is unknown.
@@ -237,7 +237,7 @@ def _keep(key: str, config_folder: Path, name: str, *, is_default: bool) -> None
     if name == DEFAULT_WORKSPACE:
         if default.is_symlink():
             raise HtcException(
-                f"{default} is a link to the folder of another workspace; nothing was written; "
+                f"{default} is a link to the folder of another workspace, so nothing was written; "
                 "choose another name with --workspace NAME"
             )
     elif is_default and os.path.lexists(default) and not default.is_symlink():

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from rescalehtc.emulator import Emulator
 
-# Neither randomness nor the speed of the machine may affect a test. `make fuzz` draws examples at
-# random, and many more of them.
+# Neither randomness nor the speed of the machine may affect a test. `make fuzz` draws many more
+# examples at random.
 settings.register_profile(
     "tests",
     max_examples=40,
@@ -154,7 +154,7 @@ def until() -> Callable[[Callable[[], bool]], None]:
     def wait(condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + HANG_SECONDS
         while not condition():
-            assert time.monotonic() < deadline, f"it did not come about in {HANG_SECONDS} s"
+            assert time.monotonic() < deadline, f"the condition was not met within {HANG_SECONDS} s"
             time.sleep(0.02)
 
     return wait
@@ -162,5 +162,5 @@ def until() -> Callable[[Callable[[], bool]], None]:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate of this machine, signed by itself, and its key."""
+    """A self-signed certificate of this machine, and its key."""
     return make_certificate(tmp_path)

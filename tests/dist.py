@@ -1,4 +1,4 @@
-"""Install the wheel in `dist` with each extra, apart from the repository, and use it: `make dist`."""
+"""Test the wheel in `dist` with each extra, in new environments: `make dist`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IMPORTS = {
 
 
 class Installed:
-    """A new environment with the wheel, and commands in it that know nothing else."""
+    """A new environment with the wheel, whose commands have no other variables."""
 
     def __init__(self, folder: Path, wheel: Path, extras: str) -> None:
         self._folder = folder
@@ -47,7 +47,7 @@ class Installed:
         """Run a command and return what it prints.
 
         Raises:
-            SystemExit: It fails, or does not fail as it should.
+            SystemExit: The command failed, or did not fail with `fails_with`.
         """
         done = subprocess.run(
             command,
@@ -64,7 +64,7 @@ class Installed:
 
 
 def check(folder: Path, wheel: Path, extras: str) -> None:
-    """Install the wheel with these extras, and run what they are for."""
+    """Install the wheel with these extras, and use them."""
     installed = Installed(folder, wheel, extras)
     installed.run("python", "-c", "import rescalehtc; rescalehtc.HtcSession(api_key='key')")
     for extra in filter(None, extras.split(",")):
@@ -79,7 +79,7 @@ def check(folder: Path, wheel: Path, extras: str) -> None:
 
 
 def main() -> None:
-    """Check the only wheel in the folder that the command line names."""
+    """Check the wheel in the folder that is the argument."""
     (wheel,) = Path(sys.argv[1]).resolve().glob("*.whl")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = list(project["optional-dependencies"])

@@ -74,7 +74,7 @@ NOT_ON_A_LOOP = {
     "tests/faults/test_secrets.py::test_frames_of_the_package": THREADS,
     "tests/test_pickling.py::test_a_session_in_use_by_a_thread_can_be_copied": NESTED,
 }
-PROCESSES = "its session is in a process of its own, which knows nothing of this plugin"
+PROCESSES = "its session is in another process, without this plugin"
 TESTS = Path(__file__).parent
 
 lock = threading.Lock()

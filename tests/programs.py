@@ -58,7 +58,7 @@ class Process:
     """A running Python program, with the interface of `subprocess.Popen`.
 
     Args:
-        command: The interpreter's path; a script, or `-m` and a module, or `-c` and code; arguments.
+        command: The interpreter, then a script, `-m` and a module, or `-c` and code, then arguments.
         env: Its variables. None for those of this process.
         cwd: Its working directory.
         stdin: As for Popen, or CLOSED. Pipes are text files that do not convert line ends.

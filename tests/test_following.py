@@ -28,8 +28,8 @@ class Log:
     Args:
         pieces: The lines that are written before each poll. The job ends with piece number `end`.
         cap: The maximum number of lines per page.
-        pages: `full` - the last page has no next one; `empty` - every full page is
-            followed by an empty one; `token` - the last page is empty and links to itself.
+        pages: With `full`, the last page has no next page. With `empty`, an empty page follows every
+            full page. With `token`, the last page is empty and links to itself.
     """
 
     def __init__(

@@ -82,7 +82,7 @@ def test_the_names_of_1_1_0_are_importable() -> None:
 
 
 # The names of `from rescalehtc.<module> import *` in 1.1.0, except its internals, names of the
-# standard library, and the functions of `api`, which have tests of their own.
+# standard library, and the functions of `api`, which other tests cover.
 STAR_IMPORTS = {
     "api": {"HtcException", "HtcSession"},
     "bearer_token": {"BearerToken", "HtcException", "token_from_str"},

@@ -1,4 +1,4 @@
-"""The console script, run as a process of its own."""
+"""The console script, run as a process."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class Interrupted(HtcException):
 
 NOT_SENT = HtcConnectionError("x", request_sent=False)
 ERRORS: list[tuple[HtcException, bool, bool, bool]] = [
-    # the error; whether a GET or a submission may be retried; whether the outcome is unknown
+    # error, may a GET be retried, may a submission be retried, is the outcome unknown
     (NOT_SENT, True, True, False),
     (HtcTimeoutError("x", request_sent=False), True, True, False),
     (HtcConnectionError("x"), True, False, True),

@@ -84,10 +84,10 @@ class _TlsBytes:
         pieces: list[bytes] = []
         try:
             pieces.append(await self._perform(partial(self.tls.read, max_bytes)))
-            while self._incoming.pending:  # a read gives one record, of 16 KiB at most
+            while self._incoming.pending:  # a read returns one record of at most 16 KiB
                 pieces.append(self.tls.read(max_bytes))
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError):
-            pass  # the next read finds it again
+            pass  # the next read raises it again
         return b"".join(pieces)
 
     async def send(self, buffer: bytes) -> None:

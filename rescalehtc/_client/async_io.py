@@ -95,7 +95,7 @@ class AsyncIo(Clock):
     async def shielded(self, work: Awaitable[T]) -> T:
         with anyio.CancelScope(shield=True):
             return await work
-        raise RuntimeError("a scope that nobody cancels was cancelled")
+        raise RuntimeError("a shielded scope was cancelled")
 
     @asynccontextmanager
     async def holding(self, manager: AbstractContextManager[T]) -> AsyncGenerator[tuple[T, Caller]]:

@@ -218,7 +218,7 @@ class Attempt:
             line += f", request id {request_id}"
         if error and then:
             line += f": {' '.join(str(error).split())}; {then}"
-        elif error:  # the caller gets its message
+        elif error:  # the caller gets the message
             line += f": {type(error).__name__}"
         _logger.info("%s", line)
 

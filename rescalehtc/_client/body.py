@@ -1,4 +1,4 @@
-"""Receiving the body of an answer: decompressed, limited in size, and whole."""
+"""Receive the body of a response: decompressed, complete, and limited in size."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..exceptions import HtcResponseError
 
 _GZIP = 16 + zlib.MAX_WBITS
 _NO_BODY = (204, 304)
-# Headers with the id of a request, the best known first: AWS services and gateways, proxies,
-# storages of Azure and Google, CloudFront.
+# Headers with the id of a request, in order of preference: AWS services and gateways, proxies,
+# the storages of Azure and Google, CloudFront.
 _REQUEST_ID_HEADERS = (
     b"x-amzn-requestid",
     b"x-amz-request-id",
@@ -25,22 +25,22 @@ _REQUEST_ID_HEADERS = (
 
 
 class BodyReader:
-    """Takes in the body of an answer, decompressed and limited in size.
+    """Collects the body of a response.
 
     Attributes:
-        request_id: The service's id of the request, as it came in; None if there is none.
+        request_id: The service's id of the request, not redacted. None if it sent none.
     """
 
     def __init__(self, name: str, answer: httpx.Response, max_bytes: int) -> None:
-        """Make one.
+        """Initialize it.
 
         Args:
-            name: What the request does, for messages.
-            answer: The answer, without its body.
-            max_bytes: The size of the largest body, after decompression.
+            name: The name of the request, for messages.
+            answer: The response, without its body.
+            max_bytes: The maximum size of the body after decompression.
 
         Raises:
-            HtcResponseError: The body is compressed in a way that was not asked for.
+            HtcResponseError: The content encoding is neither identity nor gzip.
         """
         self._name = name
         self._answer = answer
@@ -50,36 +50,36 @@ class BodyReader:
         self.request_id: str | None = _request_id(answer)
         encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", "", "gzip", "x-gzip"):
-            raise self._error("the answer is compressed in an unknown way")
+            raise self._error("the response is compressed in an unknown way")
         self._gzip = zlib.decompressobj(_GZIP) if "gzip" in encoding else None
 
     def feed(self, piece: bytes) -> None:
-        """Take in a piece.
+        """Add a chunk.
 
         Raises:
             HtcResponseError: The body is too large.
-            zlib.error: It is damaged.
+            zlib.error: The compressed data is invalid.
         """
         if self._gzip:
             piece = self._gzip.decompress(piece, self._max_bytes + 1 - self._size)
         self._pieces.append(piece)
         self._size += len(piece)
         if self._size > self._max_bytes:
-            message = f"the answer has more than {self._max_bytes} bytes"
+            message = f"the response has more than {self._max_bytes} bytes"
             raise self._error(message, is_too_large=True)
 
     def response(self) -> Response:
-        """Return the answer when its body is complete.
+        """Return the response, when all chunks were added.
 
         Raises:
-            httpx.RemoteProtocolError: The compressed body is cut, or something follows it.
+            httpx.RemoteProtocolError: The compressed body is truncated, or more bytes follow it.
         """
         status = self._answer.status_code
         if self._gzip and status not in _NO_BODY:
             if not self._gzip.eof:
-                raise httpx.RemoteProtocolError("the compressed answer is cut")
+                raise httpx.RemoteProtocolError("the compressed response is truncated")
             if self._gzip.unused_data:
-                raise httpx.RemoteProtocolError("there is something behind the compressed answer")
+                raise httpx.RemoteProtocolError("more bytes follow the compressed response")
         body = b"".join(self._pieces)
         return Response(status, body, self._answer.headers.get("Retry-After"), self.request_id)
 
@@ -90,7 +90,7 @@ class BodyReader:
 
 
 def _request_id(answer: httpx.Response) -> str | None:
-    # One look at each header: this is done for every answer.
+    # Every response is searched, so look at each header only once.
     headers = {name.lower(): value for name, value in answer.headers.raw}
     ids = (headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name))
     return next(ids, b"").decode("latin-1") or None

@@ -1,4 +1,4 @@
-"""Authenticated exchange with the service: retries, pages, uploads."""
+"""Authenticated requests to the service, with retries, pages and uploads."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class _Shared:
     """State that clients with different limits share.
 
     Attributes:
-        answered: How many requests were answered.
-        page_sizes: The largest page that the service gives, for operations that refused more.
-        process: The process that the connections belong to.
+        answered: The number of requests that the service has answered.
+        page_sizes: The maximum page size of each operation that rejected a larger one.
+        process: The id of the process that owns the connections.
     """
 
     answered: int = 0
@@ -61,13 +61,13 @@ class _Shared:
 
 
 class Client:
-    """Sends calls for one account. Its methods are flows: see `Io`.
+    """Sends calls with one credential. Its methods are flows: see `Io`.
 
     Attributes:
         io: The network and the clock.
-        base_url: The service's address.
+        base_url: The service's base URL.
         tokens: The source of bearer tokens.
-        observers: Who watches the requests.
+        observers: The log, hooks and spans.
     """
 
     def __init__(
@@ -97,11 +97,11 @@ class Client:
         return other
 
     async def send(self, call: Call, *, expires_at: float = math.inf) -> Any:
-        """Send a call that is not a listing and return the decoded answer.
+        """Send a call that is not a listing, and return the decoded response.
 
         Args:
             call: The call.
-            expires_at: When to give up at the latest, in seconds of the monotonic clock.
+            expires_at: The deadline, in seconds of the monotonic clock.
 
         Raises:
             HtcConnectionError, HtcStatusError, HtcResponseError, HtcCredentialsError.
@@ -109,7 +109,7 @@ class Client:
         return await self._exchange(call, read_answer, expires_at)
 
     async def items(self, call: Call, max_items: int | None = None) -> list[Any]:
-        """Return the items of all pages of a listing, or the first ones.
+        """Return the items of a listing: all of them, or at most `max_items`.
 
         Raises:
             The same as `send`.
@@ -127,14 +127,14 @@ class Client:
     async def pages(
         self, call: Call, *, expires_at: Callable[[], float] = lambda: math.inf
     ) -> AsyncGenerator[list[Any]]:
-        """Yield the items of one page of a listing after the other, each item once.
+        """Yield the pages of a listing as lists of items, without repeated items.
 
         Args:
             call: The call for the first page.
-            expires_at: When to give up the page that is fetched next.
+            expires_at: A function that returns the deadline of the next page.
 
         Raises:
-            The same as `send`; HtcResponseError also if the listing has no end.
+            The same as `send`. Also HtcResponseError if the listing has no end.
         """
         guard = ListingGuard(call.operation.id)
         following: Call | None = call
@@ -146,8 +146,9 @@ class Client:
     async def page(self, call: Call, *, expires_at: float = math.inf) -> Page:
         """Return one page of a listing, with the call for the next one.
 
-        A page that is too large for the service or for this session is asked for in half the
-        size. If the service refuses the size, later listings of the operation begin with half.
+        If a page is too large for the service or for this session, half as many items are
+        requested. If the service rejected the size, later listings of the operation use the
+        smaller size from the start.
 
         Raises:
             The same as `send`.
@@ -162,7 +163,7 @@ class Client:
             try:
                 page = await self._exchange(call, self._read_page, expires_at)
             except HtcBadRequestError:
-                # The service's limit; what is wrong beside it fails again with a smaller page.
+                # Probably the page size. Any other mistake fails again with a smaller page.
                 if is_refused or size < PAGE_SIZE or not call.is_first_page:
                     raise
                 is_refused = True
@@ -177,11 +178,11 @@ class Client:
             call = call.with_page_size(size)
 
     async def upload(self, url: str, file: BinaryIO) -> None:
-        """Send a file to a presigned address, with nothing that says who sends it.
+        """Upload a file to a presigned URL, without credentials.
 
         Raises:
-            HtcConnectionError, HtcStatusError; HtcFileError if the file can't be read or changes
-            meanwhile.
+            HtcConnectionError, HtcStatusError.
+            HtcFileError: The file can't be read, or changes during the upload.
         """
         self._notice_fork()
         content = Content(file)
@@ -218,7 +219,7 @@ class Client:
         read: Callable[[Call, Response, Callable[[], Sequence[str]]], T],
         expires_at: float,
     ) -> T:
-        """Send a call, retry it where that is harmless, and read the answer."""
+        """Send a call, retry it if that is safe, and read the response."""
         self._notice_fork()
         with self.observers.call(call.operation.id):
             return await self._send_until_answered(call, read, expires_at)
@@ -244,7 +245,7 @@ class Client:
                 answer = await attempt.send(seconds, partial(read, call))
             except HtcException as error:
                 if error.status_code == 401 and refused is None and call.operation.needs_token:
-                    refused = authorization  # expired earlier than it said, or withdrawn
+                    refused = authorization  # it expired early, or was revoked
                     attempt.log("retry with another token")
                     continue
                 wait = self._wait_before_retry(call, error, retries, attempt.response, expires_at)
@@ -280,8 +281,8 @@ class Client:
         if authorization:
             if not (authorization.isascii() and authorization.isprintable()):
                 raise HtcCredentialsError(
-                    f"{call.operation.id}: the key or token has characters that none has; it is "
-                    "not shown here"
+                    f"{call.operation.id}: the key or token contains invalid characters; its value "
+                    "is not shown here"
                 )
             headers["Authorization"] = authorization
         if call.body is not None:
@@ -301,7 +302,7 @@ class Client:
         return read_page(call, response, self.base_url, secrets)
 
     async def _authorization(self, call: Call, refused: str | None) -> str | None:
-        """The header's value; another one if one was refused."""
+        """The Authorization header. A new token if the service rejected the last one."""
         if call.operation.needs_token:
             if refused is None:
                 return f"Bearer {await self.tokens.get()}"
@@ -314,7 +315,7 @@ class Client:
         return await self.send(GET_TOKEN.call(authorization=authorization))
 
     def _secrets(self, call: Call, authorization: str | None) -> list[str]:
-        """What the service may repeat, and no message may show."""
+        """The secrets of a request, which the service may repeat, but messages must not show."""
         from .transport import proxy_secrets  # imports the HTTP library
 
         secrets = [self._credential.secret, (authorization or "").partition(" ")[2]]

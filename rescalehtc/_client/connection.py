@@ -1,4 +1,4 @@
-"""One connection to the service: an exchange over it, and what its failures mean."""
+"""One connection to the service, and the exceptions for its failures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .._wire.answer import Response
     from .http_request import HttpRequest
 
-# A server may close an idle connection; one that was idle for longer is not used again.
+# Servers close idle connections, so one that was idle for longer is not reused.
 KEEP_ALIVE_SECONDS = 5.0
 
 _HEADERS = {
@@ -43,7 +43,7 @@ _library = logging.getLogger("httpcore")
 
 
 class Connection(ABC):
-    """A connection that is made when it is needed, and made again when it was closed."""
+    """A connection that opens on first use, and reopens after it was closed."""
 
     def __init__(self, url: str, deadline: Deadline) -> None:
         self.origin: tuple[str, str, int] = origin(url)
@@ -54,18 +54,18 @@ class Connection(ABC):
 
     @property
     def is_reusable(self) -> bool:
-        """Whether every byte that came in was part of the answer."""
+        """Whether all received bytes were part of the response."""
         return self._deadline.stream is not None and not self._deadline.stream.has_unread
 
     async def send(self, request: HttpRequest, seconds: float, max_body_bytes: int) -> Response:
-        """Send once and receive the whole answer; see `Transport.send`."""
+        """Send the request once, and receive the response; see `Transport.send`."""
         self._deadline.start(seconds, request.seconds_per_piece)
         self._body = None
-        before = sys.exception()  # what the caller is dealing with
+        before = sys.exception()  # the one that the caller is handling
         try:
             return await self._exchange(request, max_body_bytes)
         except _FAILURES as error:
-            # The library wraps what a signal handler raised while a socket was waited for.
+            # The library wraps exceptions that a signal handler raised during socket I/O.
             wrapped: BaseException | None = error
             while wrapped is not None and wrapped is not before:
                 if is_from_signal_handler(wrapped):
@@ -77,22 +77,22 @@ class Connection(ABC):
 
     @abstractmethod
     async def _exchange(self, request: HttpRequest, max_body_bytes: int) -> Response:
-        """Send a request and receive the answer, without handling failures."""
+        """Send a request and receive the response, without handling failures."""
 
     def close(self) -> None:
-        """Close it at once."""
+        """Close it without waiting."""
         self._deadline.close()
-        self._finalizer.detach()  # it would drop the exception of a signal handler
+        self._finalizer.detach()  # a finalizer drops the exception of a signal handler
 
 
 def tls_layers(url: str, proxy: httpx.Proxy | None) -> int:
-    """Number of TLS layers around a request: the service's, and around it a proxy's."""
+    """The number of TLS layers around a request: the service's, and possibly a proxy's."""
     is_tls = origin(url)[0] == "https"
     return is_tls + (is_tls and proxy is not None and proxy.url.scheme == "https")
 
 
 class BlockingConnection(Connection):
-    """A connection that blocks the thread that waits."""
+    """A connection that blocks the waiting thread."""
 
     def __init__(self, url: str, context: ssl.SSLContext | None, proxy: httpx.Proxy | None) -> None:
         network = DeadlineNetwork(tls_layers(url, proxy))
@@ -105,15 +105,15 @@ class BlockingConnection(Connection):
         assert isinstance(answer.stream, httpx.SyncByteStream)
         for piece in answer.stream:
             body.feed(piece)
-        answer.stream.close()  # only now: after a failure the whole connection goes
+        answer.stream.close()  # only on success: after a failure, the connection is closed
         return body.response()
 
 
 class _PoolTransport(httpx.BaseTransport):
-    """A transport of the HTTP library with one connection, on a network of ours.
+    """A connection of the HTTP library on our own network backend.
 
-    Its own HTTPTransport takes no network. Its pool only makes the connection: what sends
-    through it takes locks, which an interrupt can leave held.
+    `httpx.HTTPTransport` has no parameter for a network backend. The pool only creates the
+    connection, because its methods for sending use locks that an interrupt can leave held.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class _AnswerStream(httpx.SyncByteStream):
 
 
 class _ContentInThreads(httpx.AsyncByteStream):
-    """The bytes of a file for an event loop. It is no generator, which somebody had to close."""
+    """Reads a file in threads. Not a generator, because a generator would have to be closed."""
 
     def __init__(self, content: Content) -> None:
         self._pieces = iter(content)
@@ -183,7 +183,7 @@ class _ContentInThreads(httpx.AsyncByteStream):
 
 
 def library_request(request: HttpRequest, *, is_async: bool = False) -> httpx.Request:
-    """The HTTP library's form of a request."""
+    """Convert a request to one of httpx."""
     headers = {**_HEADERS, **request.headers}
     content: Any = request.body
     in_threads = is_async and isinstance(content, Content)
@@ -198,7 +198,7 @@ def library_request(request: HttpRequest, *, is_async: bool = False) -> httpx.Re
 
 
 def core_request(request: httpx.Request) -> httpcore.Request:
-    """The form of a request that the library's connections take."""
+    """Convert a request of httpx to one of httpcore."""
     return httpcore.Request(
         request.method,
         _core_url(request.url),
@@ -215,7 +215,7 @@ def _core_url(url: httpx.URL) -> httpcore.URL:
 
 
 def core_proxy(proxy: httpx.Proxy, context: ssl.SSLContext | None) -> httpcore.Proxy:
-    """The form of a proxy that the library's connections take."""
+    """Convert a proxy of httpx to one of httpcore."""
     is_tls = proxy.url.scheme == "https"
     auth = proxy.raw_auth and (proxy.raw_auth[0], _SecretBytes(proxy.raw_auth[1]))
     return httpcore.Proxy(_core_url(proxy.url), auth=auth, ssl_context=context if is_tls else None)
@@ -229,7 +229,7 @@ class _SecretBytes(bytes):
 
 
 def _hide_texts(event: str, info: dict[str, Any]) -> None:
-    """Let the library log nothing that came in but the status: the rest may hold secrets."""
+    """Let the library log only the status of a response, because the rest may contain secrets."""
     match info:
         case {"return_value": (_, int(status), *_)} if "headers" in event:
             info["return_value"] = status
@@ -244,7 +244,7 @@ async def _hide_texts_on_loop(event: str, info: dict[str, Any]) -> None:
 
 
 def _proxy_failures() -> tuple[type[Exception], ...]:
-    try:  # the library needs it for SOCKS proxies, and does not translate its exceptions
+    try:  # httpcore uses it for SOCKS proxies, and does not convert its exceptions
         from socksio.exceptions import SOCKSError
     except ImportError:
         return (httpcore.ProxyError, httpx.ProxyError)
@@ -273,15 +273,15 @@ def connection_failure(
     Args:
         request: The request.
         error: The library's exception.
-        seconds: How long the request was allowed to take.
-        has_sent: Whether any byte of the request may have left for the service.
+        seconds: The timeout of the request.
+        has_sent: Whether any byte of the request may have been sent to the service.
     """
     host = _host(request.url)
     if isinstance(error, httpcore.TimeoutException | httpx.TimeoutException):
         message = f"{request.name}: no whole answer from {host} within {seconds:.3g} s"
         return HtcTimeoutError(message, has_sent)
     if isinstance(error, _PROXY_FAILURES):
-        # After the status, the text is the proxy's.
+        # The text after the status is from the proxy.
         status = re.match(r"\d{3}", str(error))
         reason = f"HTTP {status[0]}" if status else str(error)
         return HtcConnectionError(
@@ -291,11 +291,11 @@ def connection_failure(
     if isinstance(error, httpcore.NetworkError | httpx.NetworkError):
         reason = str(error) or reason
     elif isinstance(error, httpcore.ProtocolError | httpx.ProtocolError):
-        reason = str(error).partition(":")[0] or reason  # the rest quotes what came in
+        reason = str(error).partition(":")[0] or reason  # the rest quotes received bytes
     return HtcConnectionError(f"{request.name}: no answer from {host}: {reason}", has_sent)
 
 
 def _host(url: str) -> str:
-    """Where a request went, without path and query: they may hold a secret."""
+    """The URL without path and query, which may contain secrets."""
     scheme, host, port = origin(url)
     return f"{scheme}://{host}:{port}"

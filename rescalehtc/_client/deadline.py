@@ -76,7 +76,7 @@ class Deadline:
 
     def note_write(self, buffer: bytes, tls_layers: int) -> None:
         """Record that bytes are about to be sent on a stream with this number of TLS layers."""
-        is_for_socks = not self.has_sent and buffer[:1] <= b"\5"  # HTTP never starts like this
+        is_for_socks = not self.has_sent and buffer[:1] <= b"\5"  # HTTP never starts so
         if tls_layers >= self._tls_layers and not is_for_socks:
             self.has_sent = True
         if self._seconds_per_piece is not None:
@@ -130,14 +130,14 @@ class DeadlineStream(httpcore.NetworkStream):
         return received
 
     def _with_further_records(self, received: bytes) -> bytes:
-        """Add the TLS records that have come in too; a read gives one, of 16 KiB at most."""
+        """Add the other received TLS records. A read returns one record of at most 16 KiB."""
         pieces = [received]
         while pieces[-1] and len(pieces) < READ_BYTES >> 14:
             try:
                 pieces.append(_call(self._stream.read, READ_BYTES, 0.0))
             except httpcore.ReadError as error:
                 if not isinstance(error.__cause__, ssl.SSLWantReadError):
-                    self._failure = error  # of the next read
+                    self._failure = error  # the next read raises it
                 break
         return b"".join(pieces)
 

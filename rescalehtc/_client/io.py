@@ -1,7 +1,7 @@
-"""What a flow needs of the world around it: network, clock, locks, and running side by side.
+"""The I/O of flows: network, clock, locks and workers.
 
-A flow is a coroutine that awaits nothing but an `Io`. A blocking session runs it to its end with
-`run`: there nothing ever suspends.
+A flow is a coroutine that awaits only an `Io`. A blocking session runs a flow with `run`, in which
+nothing ever suspends.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class Caller(Protocol):
-    """Calls functions that may wait for a disk or a program."""
+    """Calls functions that may block, on a disk or a program."""
 
     async def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function."""
@@ -38,7 +38,7 @@ class Caller(Protocol):
 
 
 class Io(Protocol):
-    """Network, clock, locks, and running side by side."""
+    """Network, clock, locks and workers."""
 
     async def send(self, request: HttpRequest, seconds: float) -> Response:
         """Send a request once; see `Transport.send`."""
@@ -61,51 +61,51 @@ class Io(Protocol):
         ...
 
     async def exclusively(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Do some work while nobody else does work under the same name."""
+        """Do some work while holding the lock with this name."""
         ...
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function that may wait for a disk or a program.
+        """Call a function that may block, on a disk or a program.
 
-        If the task is cancelled on an event loop, the function goes on, and its result is lost.
+        If the task is cancelled on an event loop, the function continues, and its result is lost.
         """
         ...
 
     async def shielded(self, work: Awaitable[T]) -> T:
-        """Do some work to its end, also in a task that was cancelled."""
+        """Do some work to its end, even in a cancelled task."""
         ...
 
     def holding(
         self, manager: AbstractContextManager[T]
     ) -> AbstractAsyncContextManager[tuple[T, Caller]]:
-        """Enter and leave a context, such as an open file, where that may wait for a disk.
+        """Enter and exit a context manager that may block, such as an open file.
 
-        It also gives a function that calls others like `call`. If the task is cancelled while one
-        of them runs, the context is left when it ends.
+        Also returns a function that works like `call`. If the task is cancelled while a function
+        runs, the context manager exits when the function has ended.
         """
         ...
 
     async def run_workers(
         self, worker: Callable[[], Coroutine[Any, Any, None]], count: int
     ) -> None:
-        """Run a worker several times side by side, at least once; return when all have ended.
+        """Run up to `count` workers in parallel, at least one, and wait for all of them.
 
-        Where fewer can be run side by side, fewer are run. An exception of a worker is raised
-        at once; the other threads go on, other tasks are cancelled.
+        An exception of a worker is raised immediately. The other workers continue if they are
+        threads, and are cancelled if they are tasks.
         """
         ...
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
+        """Close the idle connections."""
         ...
 
     def after_fork(self) -> None:
-        """Take over neither connections nor locks from the process that was forked."""
+        """Drop the connections and locks of the parent process."""
         ...
 
 
 class Clock:
-    """The clocks and the chance of this machine."""
+    """The clocks and random numbers of this machine."""
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -118,7 +118,7 @@ class Clock:
 
 
 class BlockingIo(Clock):
-    """Blocks the thread that waits."""
+    """An Io that blocks the waiting thread."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -131,7 +131,7 @@ class BlockingIo(Clock):
         time.sleep(seconds)
 
     async def exclusively(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
-        # A lock of the interpreter's own: an interrupt can't leave it held.
+        # An interrupt can't leave a lock of the interpreter held.
         with self._locks.setdefault(name, Lock()):
             return await work()
 
@@ -162,14 +162,14 @@ class BlockingIo(Clock):
         started = 0
         try:
             while started < count - 1:
-                # It does not keep an interrupted program from ending, and unlike Thread.start
-                # passes an interrupt on as it is.
+                # Unlike Thread.start, this raises an interrupt unchanged, and the thread does not
+                # keep an interrupted program from exiting.
                 start_new_thread(copy_context().run, (work,))
                 started += 1
         except RuntimeError as failure:
             if is_from_signal_handler(failure):
                 raise
-            # No more threads can be started: at exit, or at a limit of the system.
+            # No more threads can be started, because of a system limit or at exit.
         await worker()
         for _ in range(started):
             error = ended.get()
@@ -185,18 +185,18 @@ class BlockingIo(Clock):
 
 
 def run(flow: Coroutine[Any, Any, T]) -> T:
-    """Run a flow over a blocking Io to its end."""
+    """Run a flow with a blocking Io to its end."""
     try:
         flow.send(None)
     except StopIteration as result:
         value: T = result.value
         return value
     flow.close()
-    raise RuntimeError("a flow over a blocking Io was suspended")
+    raise RuntimeError("a flow with a blocking Io was suspended")
 
 
 def iterate(flow: AsyncGenerator[T]) -> Iterator[T]:
-    """Iterate over a flow over a blocking Io."""
+    """Iterate over the results of a flow with a blocking Io."""
 
     async def following() -> T:
         return await anext(flow)

@@ -1,4 +1,4 @@
-"""Listings: what their pages have in common, and noticing one without an end."""
+"""Drop repeated items of listings, and detect listings without an end."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
     from .._wire.answer import Page
 
-# This many pages in a row that are empty, or only repeat earlier ones, are a listing without an
-# end. A log may well have some: programs repeat themselves.
+# A listing has no end after this many consecutive pages that are empty or repeat earlier ones. A
+# log can have some, because programs print the same lines repeatedly.
 MAX_PAGES_WITHOUT_NEWS = 1000
-# How many parents of jobs are remembered at least. Each takes about 120 bytes.
+# The minimum number of batches to remember. Each takes about 120 bytes.
 _PARENTS_KEPT = 50_000
 _BITS = {str(index): 2 << index for index in range(MAX_BATCH_SIZE)}
 _ENDS = [f":{index}" for index in _BITS]
 
 
 class SeenIds:
-    """Exactly which ids a listing had, in a bit for each job of a batch.
+    """The ids that a listing has returned so far, with one bit per job of a batch.
 
-    An id is a key and a bit: `<parent>:<index>` is the parent and the bit of the index, any other
-    id is itself and the first bit.
+    The key of an id `<parent>:<index>` is the parent, and its bit is the index. The key of any
+    other id is the id, and its bit is the first one.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class SeenIds:
         self._earlier: dict[str, int] = {}
 
     def add(self, ids: Sequence[str]) -> set[int]:
-        """Remember ids; return the positions of those that are known already."""
+        """Add ids, and return the positions of those that were added before."""
         known: set[int] = set() if self._has_added_run(ids) else self._add_each(ids)
         if len(self._bits) > _PARENTS_KEPT:
             self._bits, self._earlier = {}, self._bits
@@ -57,7 +57,7 @@ class SeenIds:
         return known
 
     def _has_added_run(self, ids: Sequence[str]) -> bool:
-        """Remember ids if they are those of consecutive jobs of a batch, and all new: faster."""
+        """Add ids in one step if they are new and belong to consecutive jobs of a batch."""
         key, _, index = ids[0].rpartition(":") if ids else ("", "", "")
         if not key or index not in _BITS:
             return False
@@ -75,10 +75,10 @@ class SeenIds:
 
 
 class ListingGuard:
-    """Drops items that a listing repeats, and notices a listing without an end.
+    """Drops repeated items of a listing, and detects a listing without an end.
 
-    A listing that changes while it is read may repeat items on later pages. Only a listing that
-    brings nothing new for many pages has no end.
+    A listing that changes while it is read may repeat items on later pages. It has no end if many
+    consecutive pages have no new item.
     """
 
     def __init__(self, operation_id: str) -> None:
@@ -89,11 +89,11 @@ class ListingGuard:
         self._without_news = 0
 
     def new_items(self, page: Page, address: str) -> list[Any]:
-        """Return the items of a page that the pages before it did not have.
+        """Return the items of a page without those of earlier pages.
 
         Args:
             page: The page.
-            address: Where it was fetched from.
+            address: The URL of the page.
 
         Raises:
             HtcResponseError: The listing has no end.
@@ -111,6 +111,6 @@ class ListingGuard:
         self._without_news = 0 if is_news else self._without_news + 1
         if self._without_news > MAX_PAGES_WITHOUT_NEWS:
             raise HtcResponseError(
-                f"{self._operation_id}: the listing has no end: it has had nothing new for many pages"
+                f"{self._operation_id}: the listing has no end: nothing new for many pages"
             )
         return items

@@ -1,4 +1,4 @@
-"""Sending a request over a connection that fits, and receiving the whole answer."""
+"""Send requests over a pool of connections."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MAX_BODY_BYTES = 256 << 20
 class Transport:
     """Connections, each used by one thread or task at a time.
 
-    Each has a pool of the HTTP library of its own: in a shared pool, a thread now and then
-    closes a connection that another one begins to use (encode/httpcore discussion 1000).
+    Each connection has its own pool of the HTTP library. In a shared pool, one thread sometimes
+    closes a connection that another thread starts to use (encode/httpcore discussion 1000).
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class Transport:
             [str, ssl.SSLContext | None, httpx.Proxy | None], Connection
         ] = BlockingConnection,
     ) -> None:
-        """Make one.
+        """Initialize it.
 
         Args:
-            max_body_bytes: The size of the largest body that is received, after decompression.
-            max_idle: How many connections are kept for later requests.
-            connect: Makes a connection to an address, with TLS settings and through a proxy.
+            max_body_bytes: The maximum size of a response body after decompression.
+            max_idle: The maximum number of idle connections.
+            connect: A function that makes a connection, given a URL, TLS settings and a proxy.
         """
         self._max_body_bytes = max_body_bytes
         self._max_idle = max_idle
@@ -53,16 +53,16 @@ class Transport:
         self._ssl_context: ssl.SSLContext | None = None
 
     async def send(self, request: HttpRequest, seconds: float) -> Response:
-        """Send once and receive the whole answer.
+        """Send a request once, and receive the response.
 
         Args:
             request: The request.
-            seconds: How long it may take.
+            seconds: The timeout.
 
         Raises:
-            HtcTimeoutError: No whole answer in time.
-            HtcConnectionError: The service can't be reached, or the answer broke off.
-            HtcResponseError: The answer is too large, or of an unknown encoding.
+            HtcTimeoutError: There is no complete response within the timeout.
+            HtcConnectionError: The service can't be reached, or the response is incomplete.
+            HtcResponseError: The response is too large, or has an unknown content encoding.
         """
         connection = None if request.is_fresh else self._idle_connection(request)
         connection = connection or self._new_connection(request)
@@ -78,12 +78,12 @@ class Transport:
         return response
 
     def close(self) -> None:
-        """Close the connections that are not in use; a later request opens new ones."""
+        """Close the idle connections. A later request opens new ones."""
         with suppressed(IndexError):
             while True:
                 self._idle.pop().close()
 
-    # What a fork must not share is what `close` closes: the child's copies of the sockets.
+    # A forked child closes its copies of the sockets, because it must not share them.
     after_fork = close
 
     def _idle_connection(self, request: HttpRequest) -> Connection | None:
@@ -99,7 +99,7 @@ class Transport:
         try:
             proxy = _proxy(request.url)
             context = None
-            # One costs more than a request without TLS.
+            # Creating a context takes longer than a request without TLS.
             if "https" in (origin(request.url)[0], proxy and proxy.url.scheme):
                 if self._ssl_context is None:
                     certificates = tls_context(os.environ)
@@ -124,7 +124,7 @@ def _proxy(url: str) -> httpx.Proxy | None:
 
 
 def proxy_secrets(url: str) -> list[str]:
-    """What the proxy for an address is sent to prove who asks; it may repeat that."""
+    """The credentials sent to the proxy for a URL, which the proxy may repeat."""
     with suppressed(ImportError, ValueError, httpx.InvalidURL):
         proxy = _proxy(url)
         if proxy is not None and proxy.auth is not None:

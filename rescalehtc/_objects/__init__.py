@@ -1,1 +1,1 @@
-"""What the facade's objects share."""
+"""The base classes of the facade's objects."""

@@ -1,4 +1,4 @@
-"""What jobs and tasks share: explaining why jobs have their status."""
+"""Explain why jobs have their status."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ class Explained(SessionMethods):
         raise NotImplementedError
 
     def why(self, rescale: HtcSession) -> list[Cause]:
-        """Explain what holds jobs in their status, or made them fail.
+        """Explain why jobs wait or failed.
 
-        Of a task, jobs that failed are grouped by failure code and exit code, jobs that wait by
-        status, and one of each group is looked at; jobs that succeeded are left out.
+        The failed jobs of a task are grouped by failure code and exit code, and its waiting jobs by
+        status. One job of each group is examined. Successful jobs are ignored.
 
             for cause in job.why(rescale):
                 print(cause)
 
-        Operations getJob or getTaskSummary and listJobs; for jobs that failed, listJobEvents and
-        listJobLogs; for jobs that wait, getTask, getProject, getImageStatus, getProjectDimensions,
-        listProjectLimits and getWorkspaceLimit. What the service does not allow to read is left
-        out, and the evidence says so.
+        Operations getJob, or getTaskSummary and listJobs. For failed jobs also listJobEvents and
+        listJobLogs. For waiting jobs also getTask, getProject, getImageStatus,
+        getProjectDimensions, listProjectLimits and getWorkspaceLimit. If the service forbids one of
+        these operations, the evidence says so.
 
         Args:
             rescale: The session.
 
         Returns:
-            The causes, each with its evidence and advice. A guess is marked as one.
+            The causes, each with its evidence and advice. Uncertain causes are marked.
         """
         from .._jobs import why
 

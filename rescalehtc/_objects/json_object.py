@@ -1,4 +1,4 @@
-"""What the facade's objects share: the raw dictionary and its typed view."""
+"""The raw dictionary of an object, and its typed view."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class JsonObject(SessionMethods, Generic[JsonT, RecordT]):
     _not_pickled: ClassVar[tuple[str, ...]] = ("_validated",)
 
     def __init__(self, json: JsonT | dict[str, Any]) -> None:
-        """Make the object of its dictionary.
+        """Make the object from its dictionary.
 
         Args:
             json: The dictionary, with the service's names.
         """
         self.json: JsonT = cast("JsonT", json)
-        """The raw dictionary, with the service's names. The record is made of it on first use and
-        again when it is replaced; a change inside it does not change the record.
+        """The raw dictionary, with the service's names. If you replace it, `record` changes too. If
+        you change its content, `record` does not change.
         """
 
     def __getstate__(self) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class JsonObject(SessionMethods, Generic[JsonT, RecordT]):
     def record(self) -> RecordT:
         """The typed view of `json`.
 
-        Reading a field of it that was not fetched raises NotFetchedError.
+        Reading a field that was not fetched raises NotFetchedError.
 
         Raises:
             HtcResponseError: A field has an unexpected type.
@@ -66,10 +66,10 @@ class Listing(list[T]):
 
 
 def id_of(json_object: JsonObject[Any, Any], name: str) -> str:
-    """An id that is needed to send a request about an object.
+    """Return an id from an object's dictionary.
 
     Raises:
-        HtcValidationError: Its dictionary has none.
+        HtcValidationError: The dictionary does not contain the id.
     """
     value: object = json_object.json.get(name)
     if not isinstance(value, str):
@@ -79,10 +79,10 @@ def id_of(json_object: JsonObject[Any, Any], name: str) -> str:
 
 
 def require_list(value: object, argument: str, subject: str) -> None:
-    """Refuse an argument that is neither a list nor a tuple.
+    """Check that an argument is a list or a tuple.
 
     Raises:
-        HtcValidationError: It is neither.
+        HtcValidationError: It has another type.
     """
     if not isinstance(value, list | tuple):
         message = f"must be a list, got {type(value).__name__}"
@@ -90,10 +90,10 @@ def require_list(value: object, argument: str, subject: str) -> None:
 
 
 def require_instance(value: T, kind: type[T], argument: str, subject: str) -> None:
-    """Refuse an argument of another type.
+    """Check the type of an argument.
 
     Raises:
-        HtcValidationError: The value is not of this type.
+        HtcValidationError: It has another type.
     """
     if not isinstance(value, kind):
         message = f"must be of type {kind.__name__}, got {type(value).__name__}"

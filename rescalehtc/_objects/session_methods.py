@@ -1,4 +1,4 @@
-"""Methods that take a session of either kind, whichever kind made their object."""
+"""Methods that accept a blocking or an asynchronous session."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ _AIO = f"{_PACKAGE}.aio"
 class SessionMethods:
     """The base of classes whose methods take a session as `rescale`.
 
-    Each has a twin of the same name in `rescalehtc.aio`, with asynchronous methods. An object made
-    with one kind of session can be used with the other: the session decides which of the twins'
-    methods runs.
+    Each has a twin of the same name in `rescalehtc.aio`, with asynchronous methods. You can use an
+    object with both kinds of session, because the session determines which twin's method runs.
     """
 
     __slots__ = ()
@@ -50,7 +49,7 @@ def _for_either_session(method: FunctionType) -> Any:
 
 
 def _twin(method: FunctionType) -> Any:
-    """The method of the same name in the class of the other kind."""
+    """The method of the same name in the twin class."""
     here, there = (_AIO, _PACKAGE) if method.__module__.startswith(_AIO) else (_PACKAGE, _AIO)
     found: Any = import_module(there + method.__module__.removeprefix(here))
     for name in method.__qualname__.split("."):

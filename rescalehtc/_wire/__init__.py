@@ -1,1 +1,1 @@
-"""The service's interface as values: operations, calls, and reading answers. No I/O."""
+"""The operations of the service as values, and decoding of responses. No I/O."""

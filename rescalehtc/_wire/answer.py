@@ -1,4 +1,4 @@
-"""Reading answers: an error status becomes its exception, JSON a dictionary or a page. No I/O."""
+"""Decode responses: an error status to its exception, JSON to a dictionary or a page. No I/O."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 EXCERPT_CHARACTERS = 200
 DESCRIPTION_CHARACTERS = 2000
-# Importing pydantic_core takes longer than its faster decoder gains for a smaller body. It
-# refuses what is nested more than 200 deep; otherwise both take the same answers.
+# For a smaller body, importing pydantic_core takes longer than its faster decoder saves. The two
+# decoders accept the same JSON, except that pydantic_core rejects more than 200 nesting levels.
 SMALL_BODY_BYTES = 256 << 10
 
 
 class Response(NamedTuple):
-    """An HTTP answer.
+    """An HTTP response.
 
     Attributes:
         status: The status.
-        body: The body, decompressed.
+        body: The decompressed body.
         retry_after: The header Retry-After.
-        request_id: The service's id of the request, as it came in.
+        request_id: The service's id of the request, not redacted.
     """
 
     status: int
@@ -47,10 +47,10 @@ class Page(NamedTuple):
     """A page of a listing.
 
     Attributes:
-        items: The items, or their texts if the call wants those.
+        items: The items. If the call has an `item_text`, that field of each item.
         next: The call for the next page, if there is one.
         ids: The items' ids, if they have any.
-        likeness: A number that is the same for pages with the same items.
+        likeness: A hash of the items.
     """
 
     items: list[Any]
@@ -60,16 +60,16 @@ class Page(NamedTuple):
 
 
 def read_answer(call: Call, response: Response, secrets: Callable[[], Sequence[str]] = list) -> Any:
-    """Decode an answer.
+    """Decode a response.
 
     Args:
-        call: The call that was answered.
-        response: The answer.
-        secrets: Lists the texts that no message may show.
+        call: The call.
+        response: Its response.
+        secrets: A function that returns the secrets to redact from messages.
 
     Raises:
         HtcStatusError: The status is an error.
-        HtcResponseError: The body is not what the operation answers.
+        HtcResponseError: The body is invalid.
     """
     if response.status != 101 and response.status < 300:
         kind = call.operation.answer
@@ -88,11 +88,11 @@ def read_answer(call: Call, response: Response, secrets: Callable[[], Sequence[s
 def read_page(
     call: Call, response: Response, base_url: str, secrets: Callable[[], Sequence[str]] = list
 ) -> Page:
-    """Decode a page and work out the call for the next one.
+    """Decode a page, and make the call for the next one.
 
     Raises:
         HtcStatusError: The status is an error.
-        HtcResponseError: This is not a page, or its next page is not where the service is.
+        HtcResponseError: The page is invalid, or its next page is on another host.
     """
     return without_collections(_read_page, call, response, base_url, secrets)
 
@@ -121,15 +121,15 @@ def _next_call(call: Call, following: object, base_url: str) -> Call | None:
     if following is None:
         return None
     if not isinstance(following, str):
-        raise HtcResponseError(f"{call.operation.id}: the address of the next page is not a string")
+        raise HtcResponseError(f"{call.operation.id}: the URL of the next page is not a string")
     here = call.url(base_url)
-    with suppressed(ValueError):  # not an address
+    with suppressed(ValueError):  # not a URL
         following.encode()
         address = urljoin(here, following)
         if origin(address) == origin(here):
             return replace(call, target=address)
     raise HtcResponseError(
-        f"{call.operation.id}: the address of the next page is not below {base_url}; "
+        f"{call.operation.id}: the URL of the next page does not start with {base_url}; "
         "nothing was sent there"
     )
 
@@ -152,10 +152,10 @@ def _checked_ids(call: Call, items: list[Any]) -> list[str]:
 
 
 def _checked_texts(call: Call, items: list[Any]) -> list[str]:
-    """Return the text of each item that the call wants.
+    """Return the `item_text` field of each item.
 
     Raises:
-        HtcResponseError: An item is not an object, or has no such text.
+        HtcResponseError: An item is not an object, or the field is missing or not a string.
     """
     texts: list[Any]
     try:
@@ -180,12 +180,12 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {
 def status_error(
     operation: str, response: Response, secrets: Callable[[], Sequence[str]], *, may_show: bool
 ) -> HtcStatusError | HtcResponseError:
-    """Make the exception of a status that is not a success.
+    """Make the exception for a status that is not a success.
 
     Args:
         operation: The operation's id.
-        response: The answer.
-        secrets: Lists the texts that the message may not show.
+        response: The response.
+        secrets: A function that returns the secrets to redact.
         may_show: Whether the message may show a body that is not JSON.
     """
     status = response.status
@@ -212,7 +212,7 @@ def status_error(
 
 
 def _storage_code(body: bytes) -> str | None:
-    """The short name that a storage gives an error. The rest of its body may hold a signature."""
+    """The error code of a storage. The rest of the body may contain a signature."""
     found = re.search(rb"<Code>(\w{1,60})</Code>", body[:4096])
     return found[1].decode("ascii", "replace") if found else None
 
@@ -228,13 +228,13 @@ def _decode(call: Call, body: bytes, secrets: Callable[[], Sequence[str]]) -> An
             return json.loads(body.decode())
         from pydantic_core import from_json
 
-        # Jobs repeat their values: one string for all of them. The lines of a log do not.
+        # Equal values of jobs become one string. Lines of a log rarely repeat.
         return from_json(body, cache_strings="all" if call.operation.item_id else "keys")
     except (ValueError, RecursionError) as error:
         if is_from_signal_handler(error):
             raise
         reason = str(error)
-    if b"\\ud" in body.lower():  # perhaps half of a character that the service cut in two
+    if b"\\ud" in body.lower():  # perhaps half of a surrogate pair
         with suppressed(ValueError, RecursionError):
             return json.loads(body)
     raise _not_understood(call, body, reason, secrets, is_garbled=True)
@@ -255,7 +255,7 @@ def _not_understood(
 
 
 def _may_show(call: Call) -> bool:
-    """Whether a body that is not JSON may be shown: it may not if it can hold a new secret."""
+    """Whether a message may show a body that is not JSON. Not if it may contain a new secret."""
     operation = call.operation
     answers_secret = re.search("/storage/|/token|/presigned", operation.path)
     return call.body is None and operation.authorization == "bearer" and not answers_secret
@@ -263,13 +263,13 @@ def _may_show(call: Call) -> bool:
 
 def _excerpt(body: bytes, secrets: Callable[[], Sequence[str]]) -> str:
     text = body[: 32 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
-    if text.lstrip().startswith(("{", "[", '"')):  # JSON, or half of it, may hold secrets
+    if text.lstrip().startswith(("{", "[", '"')):  # complete or truncated JSON may contain secrets
         return ""
     return shown(text, secrets, EXCERPT_CHARACTERS)
 
 
 def shown(text: str, secrets: Callable[[], Sequence[str]], characters: int) -> str:
-    """The text as a message shows it: redacted, on one line, harmless for a terminal, cut."""
+    """The text for a message: redacted, in one line, without control characters, truncated."""
     redacted = redact(text[: 8 * characters], secrets())
     printable = "".join(c if c.isprintable() else " " for c in redacted)
     return " ".join(printable.split())[:characters]

@@ -113,7 +113,7 @@ class Operation(Generic[RecordT]):
                     {name: _query_value(value) for name, value in given.items()}, doseq=True
                 )
             except UnicodeEncodeError:
-                raise _wrong_parameter(self, "query", "text that has a UTF-8 form") from None
+                raise _wrong_parameter(self, "query", "text that UTF-8 can encode") from None
         return Call(self, target, _encode(self, body), authorization, item_text)
 
 
@@ -123,11 +123,11 @@ class Call:
 
     Attributes:
         operation: The operation.
-        target: Path and query below the base URL, or the whole address of a later page.
-        body: JSON to send.
-        authorization: The header's value where the operation takes a given one.
-        item_text: The field of a listing's items whose text is wanted in place of each item;
-            empty for whole items.
+        target: The path and query below the base URL, or the whole URL of a later page.
+        body: The JSON to send.
+        authorization: The Authorization header, if the caller passes it.
+        item_text: The field of a listing's items to return instead of the items. Empty for the
+            items.
     """
 
     operation: Operation[Any]

@@ -8,11 +8,11 @@ The blocks of a page run in order, in one folder and one namespace. `rescale`, `
 - `console`: bash runs each line after `$ `. The lines below are the expected output.
 - `text`, after a python block: the expected output of this block.
 
-In what is expected, `...` stands for anything, an id for any id that is the same wherever it comes
-again, and 0:00:00 for any time. A block after `<!-- not run: REASON -->` is not run.
+In expected output, `...` matches anything and 0:00:00 any time. An id matches any id, but always the
+same one. A block after `<!-- not run: REASON -->` is not run.
 
-The README is run as by somebody who has just cloned the repository: from an empty home, without an
-emulator. tests/release runs it in new environments, with all that it installs.
+The README runs as in a new clone: with an empty home folder and without an emulator. tests/release
+runs it in new environments, including the blocks that install packages.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path, but_run: str | None = None) -> Iterator[Block]:
-    """The blocks to run, with those that others don't run for this reason; no indented ones."""
+    """The blocks to run, including those that are not run for this reason, without indented ones."""
     before = None
     for token in MarkdownIt("commonmark").parse(page.read_text(encoding="utf-8")):
         if token.type == "fence" and not token.info.startswith("{"):
@@ -164,7 +164,7 @@ def commands(text: str) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def page_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
-    """What pages take for granted, on an emulator with nothing on it."""
+    """The environment of a page, with a new emulator."""
     with Emulator(slots=4) as emulator, names_on(emulator, tmp_path, monkeypatch) as names:
         yield names
 
@@ -173,7 +173,7 @@ def page_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict
 def names_on(
     emulator: Emulator, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, object]]:
-    """What pages take for granted: names, an emulator, a folder, commands."""
+    """The environment of a page: names, an emulator, a folder and commands."""
     with emulator.session() as rescale:
         for name, value in {
             "RESCALE_API_BASE_URL": emulator.url,
@@ -210,7 +210,7 @@ def test_every_block_of_the_readme_runs_from_an_empty_home_in_its_order(
 
 
 class NewcomersPage(Page):
-    """A page whose programs are kept, and run only by the commands that follow."""
+    """A page whose programs are saved, and run only by later commands."""
 
     def run(self, block: Block) -> None:
         if block.kind == "python":

@@ -159,7 +159,7 @@ def test_the_connection_of_a_storage(
         assert len(storage.asked) == 1
 
 
-@row("a reset within an answer of many TLS records", "every request", "sent again; never cut")
+@row("a reset within a response of many TLS records", "every request", "retried; never truncated")
 @pytest.mark.parametrize("ending", [reset, hang_up])
 def test_an_answer_of_many_records_is_cut(server: Wire, ending: Step) -> None:
     """Several records are read at once; the failure that follows them is not lost."""
@@ -176,7 +176,7 @@ def test_an_answer_of_many_records_is_cut(server: Wire, ending: Step) -> None:
     assert len(server.asked_for(PROJECT)) == 2
 
 
-@row("a TLS record comes in two pieces", "every request", "the next read continues there")
+@row("a TLS record arrives in two parts", "every request", "read completely")
 def test_a_record_that_comes_in_two_pieces(tls: ssl.SSLContext) -> None:
     body = {"projectId": "p", "padding": "x" * 40_000}
     with Wire(tls) as server, socket.create_server(("127.0.0.1", 0)) as listener:

@@ -1,4 +1,4 @@
-"""Files in the storage: whole or an error, whatever happens on the way."""
+"""Transfers of files are complete or raise an exception, regardless of faults."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def strike(
     assert fault.count
 
 
-@row("503", "requests for files", "they are retried; the files are whole")
+@row("503", "requests for files", "retried; the files are complete")
 def test_the_storage_is_overloaded(
     misbehaving: Emulator, files: Files, source: Path, tmp_path: Path
 ) -> None:
     strike(misbehaving, "status_before", files, source, tmp_path / "t", status=503)
 
 
-@row("500 after the request was carried out", "requests for files", "they are retried")
+@row("500 after the request was carried out", "requests for files", "retried")
 def test_the_storage_fails_afterwards(
     misbehaving: Emulator, files: Files, source: Path, tmp_path: Path
 ) -> None:
@@ -82,21 +82,21 @@ def test_the_storage_fails_afterwards(
     assert fault.count == 3
 
 
-@row("answers cut off", "requests for files", "they are retried; no part is missing")
+@row("truncated responses", "requests for files", "retried; the files are complete")
 def test_answers_are_truncated(
     misbehaving: Emulator, files: Files, source: Path, tmp_path: Path
 ) -> None:
     strike(misbehaving, "truncate", files, source, tmp_path / "t")
 
 
-@row("connection reset", "requests for files", "they are retried")
+@row("connection reset", "requests for files", "retried")
 def test_connections_are_reset(
     misbehaving: Emulator, files: Files, source: Path, tmp_path: Path
 ) -> None:
     strike(misbehaving, "reset_before", files, source, tmp_path / "t")
 
 
-@row("credentials expire early", "in the middle of transfers", "new ones are fetched")
+@row("credentials expire early", "transfers", "the session fetches new ones")
 def test_credentials_expire(
     misbehaving: Emulator, files: Files, source: Path, tmp_path: Path
 ) -> None:
@@ -105,7 +105,7 @@ def test_credentials_expire(
     assert fault.count
 
 
-@row("the storage does not answer", "a transfer", "HtcFileError names it; no partial file stays")
+@row("the storage does not respond", "transfers", "HtcFileError; no partial file is left")
 def test_the_storage_is_gone(
     misbehaving: Emulator, files: Files, source: Path, tmp_path: Path
 ) -> None:
@@ -141,7 +141,7 @@ with HtcSession() as rescale:
 """
 
 
-@row("disk full here", "a download", "HtcFileError; the old file stays, and no partial one")
+@row("the local disk is full", "download", "HtcFileError; the old file is unchanged")
 @pytest.mark.parametrize("name", ["large"])
 def test_the_disk_here_is_full(
     misbehaving: Emulator, files: Files, source: Path, tmp_path: Path, name: str
@@ -156,7 +156,7 @@ def test_the_disk_here_is_full(
     assert {path.name: path.read_bytes() for path in target.iterdir()} == {name: b"old"}
 
 
-@row("disk full in the emulator", "an upload", "HtcFileError at once; nothing is stored")
+@row("the emulator's disk is full", "upload", "HtcFileError without a retry; nothing is stored")
 def test_the_disk_of_the_emulator_is_full(files: Files, source: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -184,7 +184,7 @@ with HtcSession() as rescale:
 """
 
 
-@row("kill -9", "a sync in either direction", "nothing is torn; run again, it ends equal")
+@row("kill -9", "sync in either direction", "no partial file; the next sync completes it")
 def test_a_sync_is_killed(
     misbehaving: Emulator, files: Files, source: Path, tmp_path: Path
 ) -> None:
@@ -197,7 +197,7 @@ def test_a_sync_is_killed(
     there_and_back(files, source, tmp_path / "t")
 
 
-@row("hostile names", "names in the storage", "refused before anything is written")
+@row("names that lead out of the folder", "download", "HtcFileError; nothing is written")
 @pytest.mark.parametrize("name", ["out/x", "a/out/x"])
 def test_names_lead_out_of_the_target(files: Files, tmp_path: Path, name: str) -> None:
     files.write(name, b"x")
@@ -214,9 +214,9 @@ def test_names_lead_out_of_the_target(files: Files, tmp_path: Path, name: str) -
 
 
 @row(
-    "control characters",
-    "a job's file in the storage",
-    "HtcFileError names it; nothing is left out",
+    "control characters in a file's name",
+    "results of jobs",
+    "HtcFileError that names the file, not incomplete results",
 )
 def test_a_job_wrote_an_impossible_name(misbehaving: Emulator, files: Files) -> None:
     files.write("ok", b"x")

@@ -1,4 +1,4 @@
-"""The README works for somebody who has a clone, or only a wheel, and an empty home."""
+"""The README works in a new clone, and with only a wheel, from an empty home folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ END = "--- the end of a command ---"
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """The files of the repository, as they are now."""
+    """A copy of the repository with its current files."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, names.split("\0")):
@@ -32,7 +32,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def newcomer(home: Path) -> dict[str, str]:
-    """The variables of somebody who has Python and an empty home."""
+    """The variables of a new user: Python on the PATH, and an empty home folder."""
     home.mkdir()
     ours = {
         name for name in os.environ if name.startswith(("RESCALE", "PYTHON", "VIRTUAL_ENV", "MAKE"))

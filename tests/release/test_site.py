@@ -33,7 +33,7 @@ BROWSER = next(
 
 WIDTHS = (1280, 400)
 
-# Opens all pages in frames of both widths, and tells of each what is wrong with it.
+# Opens all pages in frames of both widths, and lists the problems of each.
 LOOK = """<!doctype html><body><script>
 const look = ([page, width]) => new Promise(resolve => {
   const frame = document.createElement("iframe");
@@ -67,7 +67,7 @@ const look = ([page, width]) => new Promise(resolve => {
 </script></body>"""
 
 
-# Searches, and shows the address of the first result.
+# Searches, and shows the URL of the first result.
 FIND = """<!doctype html><body><script>
 const frame = document.createElement("iframe");
 frame.src = "search.html?q=WORDS";
@@ -100,7 +100,7 @@ class Links(HTMLParser):
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The site. It takes a minute, so that the first worker builds it for all of them."""
+    """The site. The first worker builds it for all workers, because this takes a minute."""
     shared = tmp_path_factory.getbasetemp()
     if worker_id != "master":
         shared = shared.parent
@@ -181,7 +181,7 @@ def served(site: Path) -> Iterator[str]:
 
 
 def show(address: str, profile: Path) -> str:
-    """What a page's script leaves in its `pre`."""
+    """The text that the page's script writes into a `pre` element."""
     assert BROWSER
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
     options += [f"--timeout={HANG_SECONDS}000", "--virtual-time-budget=120000", "--dump-dom"]

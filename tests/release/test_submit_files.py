@@ -1,4 +1,4 @@
-"""Tools of other projects check submit files: check-jsonschema by our schema, pre-commit by our hook."""
+"""check-jsonschema checks submit files with the schema, and pre-commit with the hook."""
 
 from __future__ import annotations
 

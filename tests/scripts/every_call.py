@@ -1,8 +1,8 @@
-"""Every public call of 1.1.0 that the service can answer, as a script of its time makes them.
+"""Every public call of 1.1.0 that the service supports, in the style of scripts for 1.1.0.
 
-It runs unchanged with 1.1.0 and with this package. Left out are the calls that 1.1.0 itself
-refuses (`get_htc_metrics`, `post_oauth_token`), presigned addresses, whose file path it can't
-name, and `delete_image`, for which there is no operation.
+It runs unchanged with 1.1.0 and with this package. It omits calls that fail in 1.1.0
+(`get_htc_metrics`, `post_oauth_token`), presigned URLs, because 1.1.0 has no parameter for the path,
+and `delete_image`, because there is no such operation.
 """
 
 import os

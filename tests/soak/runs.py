@@ -73,7 +73,7 @@ def interrupt(emulator: Emulator, count: int, seed: int) -> Counter[str]:
 
 
 def kill(emulator: Emulator, count: int, seed: int, folder: Path) -> Counter[str]:
-    """Kill programs in their runs and start them again, until they end by themselves.
+    """Kill programs during their runs and restart them, until they end normally.
 
     Every job then succeeded exactly once, by what the jobs wrote.
     """

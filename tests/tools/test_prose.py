@@ -1,4 +1,4 @@
-"""Text keeps the rules of CONTRIBUTING.md ("Writing"), as far as patterns can tell."""
+"""All text follows the rules of CONTRIBUTING.md ("Writing"), as far as patterns can check."""
 
 from __future__ import annotations
 
@@ -15,31 +15,45 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-
-# The files that keep the rules. Add yours.
-CHECKED = [
-    *("README.md", "CONTRIBUTING.md", "AGENTS.md", "SECURITY.md"),
-    *(".github/*.md", ".github/ISSUE_TEMPLATE/*.yml"),
-    *("docs/index.md", "docs/install.md", "docs/faq.md", "docs/glossary.md"),
-    *(
-        f"docs/how-to/{name}.md"
-        for name in ("images", "retries", "cancelling", "costs", "gpus", "orchestrators", "pandas")
-    ),
-    *("docs/reference/htcjobs.md", "docs/reference/api.md"),
-    *("codegen/commands.py", "codegen/schema.py", "docs/picture.py", "rescalehtc/_html.py"),
+FOLDERS = (".github", "benchmarks", "codegen", "docs", "examples", "openapi", "rescalehtc", "tests")
+KINDS = (".md", ".py", ".yaml", ".yml")
+NOT_CHECKED = [
+    *("tests/data/*/*", "tests/tools/test_prose.py"),  # intentional mistakes
+    # generated from checked files
+    *("rescalehtc/aio/*", "rescalehtc/aio/*/*", "docs/operations.md", "docs/commands/*"),
+    *(f"rescalehtc/{name}.py" for name in ("api", "models", "records", "types", "_facts")),
+]
+# Remove a pattern when you have rewritten its files.
+NOT_REWRITTEN = [
+    *("benchmarks/*", "docs/performance.md", "docs/how-to/containers.md", "docs/how-to/runs.md"),
+    *("rescalehtc/_docker.py", "rescalehtc/_objects/storage.py", "rescalehtc/_jobs/*"),
+    *("rescalehtc/cli/*", "rescalehtc/cli/*/*", "rescalehtc/emulator/*", "rescalehtc/emulator/*/*"),
+    *("rescalehtc/files/*", "rescalehtc/htcjobs/*", "tests/containers/*", "tests/emulator/*"),
+    *("tests/files/*", "tests/runs/*", "tests/test_container_registry.py"),
+]
+FILES = [
+    path
+    for folder in ("", *FOLDERS)
+    for path in sorted((ROOT / folder).glob("**/*" if folder else "*"))
+    if path.suffix in KINDS
+    and not any(map(path.relative_to(ROOT).match, NOT_CHECKED + NOT_REWRITTEN))
 ]
 
 THING = "number|string|text|list|integer|dictionary|mapping|boolean|path|date|address|time|file"
 RULES = {
-    "1. use the field's word": r"sent again|asked (for )?again|passing errors?|harm\b|heed(s|ed)?\b"
-    r"|turned round|goes before|in time\b(?! zone)|mends?\b",
-    "2. no noun made of a what clause": r"(?:^|[.;,] |\b(?:of|with|from|in|to|for|and|than) )"
-    r"what (?:is|was|were|are|it|you|can|has|had|comes|came|there|holds)\b(?![^.]*\?)",
-    "3. name the actor": r"\b(is|are|was|were|be) (told|asked|heeded|let be)\b",
+    "1. use the field's word": r"\b(sent again|asked (for )?again|passing errors?|harm|heed(s|ed)?"
+    r"|turned round|goes before|mends?|guesswork|side by side|in place of|presigned address"
+    r"|by (itself|themselves))\b",
+    "2. no noun made of a what clause": r"(?:^|[.;,:] |\b(?:of|with|from|in|to|for|and|than) )"
+    r"what (?:an?|the|is|was|were|are|its?|you|jobs|can|has|had|must|comes|came|there|holds)\b"
+    r"(?![^.]*\?)|\b(who|what)ever\b",
+    "3. name the actor": r"\b(is|are|was|were|be) (told|asked|heeded|let be)\b|\b(some|no)body\b",
     "5. not a number": rf"(?<!there )\b(is|are) no ({THING})s?\b",
     "6. one per line": r"\ban? \w+ (each|a (line|row|job|request|file|page))\b|\bso many\b",
-    "7. no metaphors": r"\b(two faces|storms?|rooms?|houses?|drained|hold nobody up)\b",
-    "8. one idea a sentence": r";[^.;|]*;",
+    "7. no metaphors": r"\b(two faces|storms?|rooms?|houses?|drained|hold nobody up|vouch(es)?"
+    r"|strikes?|struck|untold|(goes|go|went) on|of (its|their|our|one's) own)\b",
+    "8. one idea a sentence": r";[^;.|]*;",
+    "10. a noun close by": r"\b(but for|all the same)\b",
 }
 
 
@@ -48,9 +62,11 @@ def prose(path: Path) -> Iterator[tuple[int, str]]:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         yield from comments(text)
-        yield from docstrings(text)
+        yield from strings(text, "tests" not in path.parts)
         return
     text = re.sub(r"^( *)(```|~~~).*?^\1\2", blank, text, flags=re.MULTILINE | re.DOTALL)
+    if path.suffix != ".md":
+        text = re.sub(r"^# .*", "", text, flags=re.MULTILINE)  # tables in comments
     yield from paragraphs(text, 1)
 
 
@@ -73,16 +89,16 @@ def comments(text: str) -> Iterator[tuple[int, str]]:
             yield from paragraphs(token.string, token.start[0])
 
 
-def docstrings(text: str) -> Iterator[tuple[int, str]]:
+def strings(text: str, with_messages: bool) -> Iterator[tuple[int, str]]:
+    """Docstrings, and messages: strings of several words that are not programs."""
     for node in ast.walk(ast.parse(text)):
         match node:
-            case ast.Expr(value=ast.Constant(value=str(text_of_node))):
-                yield from paragraphs(text_of_node, node.lineno)
+            case ast.Expr(value=ast.Constant(value=str(docstring))):
+                yield from paragraphs(docstring, node.lineno)
+            case ast.Constant(value=str(message)) if with_messages and message.count(" ") > 2:
+                yield from paragraphs(re.sub("[;{}]", "", message), node.lineno)
             case _:
                 pass
-
-
-FILES = sorted({path for pattern in CHECKED for path in ROOT.glob(pattern)})
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -96,11 +112,6 @@ def test_a_file_keeps_the_rules(path: Path) -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("pattern", CHECKED)
-def test_each_pattern_finds_files(pattern: str) -> None:
-    assert list(ROOT.glob(pattern))
-
-
 @pytest.mark.parametrize(
     ("wrong", "rule"),
     [
@@ -112,6 +123,7 @@ def test_each_pattern_finds_files(pattern: str) -> None:
         ("an object a line", "6"),
         ("two faces of the same data", "7"),
         ("one; two; three", "8"),
+        ("complete, but for the last line", "10"),
     ],
 )
 def test_a_mistake_of_each_kind_is_found(wrong: str, rule: str) -> None:
@@ -124,6 +136,7 @@ def test_right_sentences_are_let_through() -> None:
         "there is no file",
         "one object per line",
         "Idempotent requests are retried.",
+        "Not all jobs ended in time.",
         "Run `what is no number`, as in a time zone.",
     ):
         for _, text in paragraphs(right, 1):

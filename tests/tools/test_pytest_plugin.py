@@ -1,4 +1,4 @@
-"""The pytest plugin, as a suite of its own uses it: in a process of its own, in a folder of its own."""
+"""The pytest plugin in a separate test suite, with its own process and folder."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     Run = Callable[..., subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).resolve().parents[2]
-# The same whether or not the package is installed with its entry point.
+# This works whether or not the package is installed with its entry point.
 PYTEST = [sys.executable, "-m", "pytest", "-p", "rescalehtc.pytest_plugin", "-W", "error"]
-# Other plugins that are installed take seconds to load, each time.
+# Loading the other installed plugins would take seconds for each test.
 ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 

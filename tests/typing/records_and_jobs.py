@@ -1,4 +1,4 @@
-"""What a type checker and an editor know of the facade. Checked, not run."""
+"""The types of the facade for type checkers and editors. Checked, not run."""
 
 from __future__ import annotations
 

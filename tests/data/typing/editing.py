@@ -1,4 +1,4 @@
-"""What somebody is writing when the editor is asked for help. Asked by tests/tools, not run."""
+"""Incomplete code, in which tests/tools requests completions from an editor. It is not run."""
 
 from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks, models, types
 from rescalehtc.exceptions import Problem
