@@ -56,6 +56,7 @@ html_show_sphinx = html_show_copyright = False
 html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(Path(__file__).with_name("_static") / "scorer.js")
 html_theme_options = {
     "source_repository": URLS["Source"],
     "source_branch": "main",

@@ -67,18 +67,26 @@ const look = ([page, width]) => new Promise(resolve => {
 </script></body>"""
 
 
-# Searches, and shows the URL of the first result.
+# Searches for each word, and shows the pages of the first results.
 FIND = """<!doctype html><body><script>
-const frame = document.createElement("iframe");
-frame.src = "search.html?q=WORDS";
-document.body.append(frame);
-const wait = setInterval(() => {
-  const found = frame.contentDocument.querySelector("#search-results ul.search li a");
-  if (!found) return;
-  clearInterval(wait);
-  document.body.innerHTML = "<pre>" + found.getAttribute("href") + "</pre>";
-}, 100);
-</script></body>"""
+const find = word => new Promise(resolve => {
+  const frame = document.createElement("iframe");
+  frame.src = "search.html?q=" + word;
+  document.body.append(frame);
+  const wait = setInterval(() => {
+    const found = frame.contentDocument.querySelector("#search-results ul.search li a");
+    if (!found) return;
+    clearInterval(wait);
+    resolve(found.getAttribute("href").replace(/[?#].*/, ""));
+  }, 100);
+});
+(async () => {
+  const found = [];
+  for (const word of WORDS) found.push(await find(word));
+  document.body.innerHTML = "<pre>" + JSON.stringify(found) + "</pre>";
+})();
+</script></body>
+"""
 
 
 class Links(HTMLParser):
@@ -197,10 +205,18 @@ in_a_browser = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium 
 
 
 @in_a_browser
-def test_search_finds_the_page_about_retries_first(site: Path, served: str, tmp_path: Path) -> None:
-    (site / "find.html").write_text(FIND.replace("WORDS", "retry"), encoding="utf-8")
-    found = show(f"{served}/find.html", tmp_path).partition("#")[0]
-    assert found.endswith("how-to/retries.html")
+def test_search_finds_the_page_about_a_topic_first(site: Path, served: str, tmp_path: Path) -> None:
+    topics = {
+        "retry": "how-to/retries",
+        "cancel": "how-to/cancelling",
+        "install": "install",
+        "files": "how-to/files",
+        "timeout": "how-to/sessions",
+        "proxy": "how-to/workspaces",
+    }
+    (site / "find.html").write_text(FIND.replace("WORDS", json.dumps([*topics])), encoding="utf-8")
+    found = json.loads(show(f"{served}/find.html", tmp_path))
+    assert found == [f"{page}.html" for page in topics.values()]
 
 
 @in_a_browser
