@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from ..limits import HANG_SECONDS
 
@@ -53,6 +55,16 @@ def test_workflows_use_no_secret_and_pin_what_they_use() -> None:
         assert re.search(r"^permissions:\n  contents: read\n", text, re.M)
     for used in (step["uses"] for step in steps() if "uses" in step):
         assert re.search(r"@([0-9a-f]{40}|v\d+)$", used), used
+
+
+def test_all_pinned_packages_run_on_the_oldest_python() -> None:
+    pins = re.findall(
+        r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M
+    )
+    assert pins
+    for name in pins:
+        allowed = metadata.metadata(name).get("Requires-Python", "")
+        assert SpecifierSet(allowed).contains("3.11.0"), f"{name} needs Python {allowed}"
 
 
 def test_all_files_have_the_same_address_of_the_repository() -> None:
