@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import TYPE_CHECKING, Any
 
 from typer.main import get_group
@@ -25,7 +26,7 @@ def generate(folder: Path) -> dict[Path, str]:
     """Return the pages of all commands by their paths."""
     commands = list(_all(get_group(app).commands))
     lines = ["# Commands", "", MARK, "`rescalehtc COMMAND --help` prints the same.", ""]
-    lines += ["| command | |", "|---|---|"]
+    lines += ["| command | description |", "|---|---|"]
     lines += [f"| [`{name}`]({_file(name)}.md) | {_first(command)} |" for name, command in commands]
     lines += ["", "```{toctree}", ":hidden:", "", *(_file(name) for name, _ in commands), "```", ""]
     pages = {folder / f"{_file(name)}.md": _page(name, command) for name, command in commands}
@@ -54,12 +55,18 @@ def _first(command: Any) -> str:
     return _help(command).partition("\n\n")[0].replace("\n", " ")
 
 
+def _markdown(text: str) -> str:
+    """The help as Markdown, with examples and comments as code."""
+    text = re.sub(r"^Example: (.*)$", r"```text\n\1\n```", text, flags=re.MULTILINE)
+    return re.sub(r"^(#.*)$", r"`\1`", text, flags=re.MULTILINE)
+
+
 def _page(name: str, command: Any) -> str:
     rows, usage = _emulator() if name == "emulator" else _parameters(command)
-    lines = [f"# rescalehtc {name}", "", MARK, _help(command), ""]
+    lines = [f"# rescalehtc {name}", "", MARK, _markdown(_help(command)), ""]
     lines += ["```text", f"rescalehtc {name} {usage}".rstrip(), "```", ""]
     if rows:
-        lines += ["| | |", "|---|---|"]
+        lines += ["| option | description |", "|---|---|"]
         lines += [
             f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows
         ]

@@ -17,7 +17,7 @@
      ├── SubmissionUncertainError                  sent, but possibly not accepted
      ├── SubmissionIncompleteError                 only a part of the requests was submitted
      ├── HtcWaitTimeoutError (also TimeoutError)   jobs did not end in time
-    ├── RunStoppedError                           too many jobs of a run failed
+     ├── RunStoppedError                           too many jobs of a run failed
      ├── HtcResponseError                          an invalid response
      ├── HtcFileError (also OSError)               a file can't be read or written
      └── NotFetchedError (also AttributeError)     a field that was not fetched
