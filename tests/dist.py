@@ -20,6 +20,7 @@ IMPORTS = {
     "verify": "jwt",
     "otel": "rescalehtc.otel",
     "pandas": "pandas",
+    "storage": "rescalehtc.files, obstore, fsspec",
     "emulator": "rescalehtc.emulator",
     "cli": "rescalehtc.cli",
 }
