@@ -116,7 +116,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     with (shared / "site.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            _build(folder)
+            _build(shared / "unfinished")
+            (shared / "unfinished").rename(folder)
     return folder / "html"
 
 
