@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_generated_files_are_current_and_one_changed_by_hand_is_found(tmp_path: Path) -> None:
+def test_only_a_file_changed_by_hand_is_outdated(tmp_path: Path) -> None:
     """`--check` fails and names the file. Without it, the file is written again."""
     for name in ("codegen", "rescalehtc", "openapi", "docs", "schema"):
         shutil.copytree(ROOT / name, tmp_path / name)
@@ -20,13 +20,11 @@ def test_the_generated_files_are_current_and_one_changed_by_hand_is_found(tmp_pa
         command = [sys.executable, "-m", "codegen", *arguments]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
 
-    current = codegen("--check")
-    assert (current.returncode, current.stderr) == (0, "")
     path = tmp_path / "rescalehtc" / "models.py"
     generated = path.read_bytes()
     path.write_bytes(generated + b"\n")
     found = codegen("--check")
     assert found.returncode == 1
-    assert "rescalehtc/models.py is outdated: run `make generate`" in found.stderr
+    assert found.stderr == "rescalehtc/models.py is outdated: run `make generate`\n"
     assert codegen().returncode == 0
     assert path.read_bytes() == generated

@@ -63,7 +63,7 @@ def test_all_pinned_packages_run_on_the_oldest_python() -> None:
     )
     assert pins
     for name in pins:
-        allowed = metadata.metadata(name).get("Requires-Python", "")
+        allowed = str(metadata.metadata(name).json.get("requires_python", ""))
         assert SpecifierSet(allowed).contains("3.11.0"), f"{name} needs Python {allowed}"
 
 
