@@ -40,6 +40,7 @@ MODULES = (
     "htcjobs/_batches",
     "htcjobs/_run",
     "htcjobs/_plan",
+    "htcjobs/_map",
     "htcjobs/__init__",
 )
 SESSION = "rescale"
@@ -414,7 +415,10 @@ class Twin:
         return package / (node.module or "").replace(".", "/")
 
     def _import(self, node: ast.Import | ast.ImportFrom, used: set[str]) -> Iterator[str]:
-        names = [one for one in node.names if (one.asname or one.name) in used]
+        # `import map as map` exports a name that `__all__` does not contain.
+        names = [
+            one for one in node.names if (one.asname or one.name) in used or one.asname == one.name
+        ]
         if isinstance(node, ast.Import):
             yield from (f"import {ast.unparse(one)}" for one in names)
             return

@@ -21,6 +21,7 @@ IMPORTS = {
     "otel": "rescalehtc.otel",
     "pandas": "pandas",
     "storage": "rescalehtc.files, obstore, fsspec",
+    "map": "cloudpickle, obstore",
     "emulator": "rescalehtc.emulator",
     "cli": "rescalehtc.cli",
 }

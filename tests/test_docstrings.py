@@ -29,7 +29,7 @@ def public_calls() -> Iterator[tuple[str, Any, str]]:
     for name in rescalehtc.__all__:
         owner = getattr(rescalehtc, name)
         if inspect.ismodule(owner) and name not in ("models", "types"):
-            owners += [(one, getattr(owner, one)) for one in owner.__all__]
+            owners += [(one, getattr(owner, one)) for one in dir(owner)]
     for name, owner in dict(owners).items():
         if inspect.isfunction(owner):
             yield name, owner, inspect.getdoc(owner) or ""

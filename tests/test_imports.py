@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import subprocess
 import sys
@@ -53,7 +54,9 @@ def test_importing_the_facade_loads_nothing_of_runs() -> None:
         "planning",
     )
     assert not loaded & {f"rescalehtc._jobs.{name}" for name in names}
-    assert not loaded & {f"rescalehtc.htcjobs.{name}" for name in ("_run", "_batches", "_plan")}
+    assert not loaded & {
+        f"rescalehtc.htcjobs.{name}" for name in ("_run", "_batches", "_plan", "_map")
+    }
 
 
 @pytest.mark.parametrize("name", rescalehtc.__all__)
@@ -129,10 +132,20 @@ def test_every_public_name_is_exported(module: str) -> None:
         _ = owner.nonsense
 
 
+# `import *` in a script for 1.1.0 does not replace built-in functions.
+NAMED_LIKE_A_BUILTIN = {"htcjobs": {"map"}}
+
+
+@pytest.mark.parametrize("module", rescalehtc.__all__)
+def test_importing_all_names_replaces_no_built_in_function(module: str) -> None:
+    exported = getattr(rescalehtc, module)
+    assert not {*getattr(exported, "__all__", ())} & {*dir(builtins)}
+
+
 @pytest.mark.parametrize("module", [name for name in rescalehtc.__all__ if name != "HtcSession"])
 def test_a_module_offers_what_is_public_and_nothing_else(module: str) -> None:
     owner = importlib.import_module(f"rescalehtc.{module}")
-    assert dir(owner) == sorted(owner.__all__)
+    assert dir(owner) == sorted([*owner.__all__, *NAMED_LIKE_A_BUILTIN.get(module, ())])
     assert len(set(owner.__all__)) == len(owner.__all__)
     for name in owner.__all__:
         assert not name.startswith("_")

@@ -50,11 +50,13 @@ class Entry:
     """A job of the batch.
 
     Attributes:
-        part: The batch's answer that it belongs to.
+        part: The service's response to the submit request of the job.
+        index: The index of the job in this part.
         attempts: The attempts, by their numbers from 1.
     """
 
     part: Json = field(repr=False)
+    index: int
     attempts: dict[int, Attempt] = field(default_factory=dict[int, Attempt])
 
     @property
@@ -90,7 +92,7 @@ class Ledger:
         for part in parts:
             for index in range(part["batchSize"]):
                 job_id = f"{part['parentJobId']}:{index}"
-                self._entries[job_id] = Entry(part)
+                self._entries[job_id] = Entry(part, index)
                 self.add(job_id, 1, job_id)
 
     def add(self, first_id: str, number: int, job_id: str, created_at: str = "") -> None:
@@ -114,19 +116,24 @@ class Ledger:
         self.add(first_id, int(number), job_id, str(record.get("createdAt") or ""))
         return job_id if job_id in self._places else None
 
-    def note_end(self, record: Json, now: float) -> None:
-        """Note that an attempt has ended, and decide what follows."""
+    def note_end(self, record: Json, now: float) -> Entry | None:
+        """Record the end of an attempt, and decide whether to retry the job.
+
+        Returns:
+            The job, if this was its last attempt.
+        """
         first_id, number = self._places[record["jobUUID"]]
         entry = self._entries[first_id]
         attempt = entry.attempts[number]
         if attempt.job_id != record["jobUUID"]:
-            return  # an older attempt with the same number was found since
+            return None  # an older attempt with the same number was found since
         attempt.status = str(record.get("status"))
         attempt.region = record.get("region")
         if attempt.status in FAILED_STATUSES:
             attempt.failure = failure_of(record, entry.part)
             attempt.decision = self._policy.decide(attempt.failure, number)
             attempt.due_at = now + attempt.decision.wait_seconds
+        return entry if number == entry.number and entry.is_over else None
 
     def due(self, now: float) -> Iterator[tuple[str, Entry]]:
         """The jobs that are to be run again now, with the ids of their first attempts."""

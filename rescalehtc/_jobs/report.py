@@ -40,11 +40,7 @@ class JobAttempt:
     @property
     def cause(self) -> str:
         """Why it failed, in few words: failures with the same words are counted together."""
-        failure = self.failure
-        if failure is None:
-            return ""
-        code = failure.failure_code or "no failure code"
-        return code if failure.exit_code is None else f"{code}, exit code {failure.exit_code}"
+        return cause_of(self.failure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +75,14 @@ class RunReport:
         lines += _clusters("run again", again)
         lines += _clusters("failed", self.failed)
         return "\n".join(lines)
+
+
+def cause_of(failure: JobFailure | None) -> str:
+    """Describe a failure by its codes. Return an empty string without a failure."""
+    if failure is None:
+        return ""
+    code = failure.failure_code or "no failure code"
+    return code if failure.exit_code is None else f"{code}, exit code {failure.exit_code}"
 
 
 def _clusters(what: str, attempts: list[JobAttempt]) -> list[str]:

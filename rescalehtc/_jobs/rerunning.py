@@ -20,7 +20,7 @@ from .submission import Submission
 from .watching import JobKey, JobTracker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from .._client.client import Client
     from .._counts import JobCounts
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from .submission import SubmissionSettings
     from .waiting import Interval
     from .watching import SeenStatuses
+
+    EndedEntry = tuple[Entry, Mapping[str, Any]]
+    """A job that will not be run again, and the record of its last attempt."""
 
 # The variable in which a job that runs another one again finds the index of that one.
 INDEX_VARIABLE = "RESCALEHTC_INDEX"
@@ -82,6 +85,7 @@ class Rerunner:
         self._ledger = Ledger(parts, policy)
         keys = [self._key(f"{p['parentJobId']}:{i}") for p in parts for i in range(p["batchSize"])]
         self._tracker = JobTracker(client, keys, interval)
+        self._ended: list[EndedEntry] = []
         self._is_resumed = self._is_unsettled = may_have_reruns
         self._settles_at = client.io.monotonic() + settings.settle_seconds
 
@@ -105,24 +109,42 @@ class Rerunner:
         return self._ledger.counts(self._tracker.seen.by_id)
 
     async def wait(self, show: Callable[[JobCounts], None]) -> JobCounts:
-        """Wait until all jobs have ended for good.
+        """Wait until all jobs have ended and no retry is left.
 
         Raises:
-            RunStoppedError: More jobs failed than the policy allows; the group was cancelled.
+            RunStoppedError: More jobs failed than the policy allows. The group was cancelled.
+            HtcWaitTimeoutError: Not all jobs ended in time.
+        """
+        counts = self.counts
+        async with aclosing(self.iterate()) as polls:
+            async for counts, _ in polls:
+                show(counts)
+        return counts
+
+    async def iterate(self) -> AsyncGenerator[tuple[JobCounts, list[EndedEntry]]]:
+        """Yield the counts after each poll, with the jobs that have ended since the last one.
+
+        Raises:
+            RunStoppedError: More jobs failed than the policy allows. The group was cancelled.
             HtcWaitTimeoutError: Not all jobs ended in time.
         """
         while True:
+            failure: HtcException | None = None
             try:
                 await self._poll()
             except HtcException as error:
-                self._interval.note_outage(error)
+                failure = error
+            counts = self.counts
+            ended, self._ended = self._ended, []
+            if ended or failure is None:
+                yield counts, ended
+            if failure is not None:
+                self._interval.note_outage(failure)
             else:
                 self._interval.note_answer()
-                counts = self.counts
-                show(counts)
                 if not counts.running:
-                    return counts
-            await self._interval.pause(self.counts)
+                    return
+            await self._interval.pause(counts)
 
     async def _poll(self) -> None:
         if self._is_resumed:
@@ -132,7 +154,9 @@ class Rerunner:
             async with aclosing(self._tracker.list_once()) as pages:
                 async for ended in pages:
                     for _, record in ended:
-                        self._ledger.note_end(record, self._client.io.monotonic())
+                        entry = self._ledger.note_end(record, self._client.io.monotonic())
+                        if entry is not None:
+                            self._ended.append((entry, record))
         if self._ledger.is_exceeded():
             await self._stop()
         await self._run_again()

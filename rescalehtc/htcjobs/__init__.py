@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .._jobs.report import JobAttempt, RunReport
     from ..htcsession import HtcSession
     from ._batches import get_batch, get_batches, get_or_submit
+    from ._map import MapResult
+    from ._map import map as map  # noqa: A004 - not in `__all__`
     from ._plan import plan, usage
     from ._run import Run, run
 else:
@@ -43,6 +45,7 @@ else:
         Cause="_jobs.causes",
         JobAttempt="_jobs.report",
         JobFailure="_jobs.policy",
+        MapResult="htcjobs._map",
         Plan="_jobs.planning",
         RetryDecision="_jobs.policy",
         RetryPolicy="_jobs.policy",
@@ -52,11 +55,13 @@ else:
         get_batch="htcjobs._batches",
         get_batches="htcjobs._batches",
         get_or_submit="htcjobs._batches",
+        map="htcjobs._map",
         plan="htcjobs._plan",
         run="htcjobs._run",
         usage="htcjobs._plan",
     )
 
+# Without `map`: scripts for 1.1.0 import `*`, and may call the built-in function.
 __all__ = [
     "Amount",
     "BatchResults",
@@ -70,6 +75,7 @@ __all__ = [
     "JobAttempt",
     "JobCounts",
     "JobFailure",
+    "MapResult",
     "Plan",
     "Resubmission",
     "RetryDecision",
@@ -100,4 +106,4 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "map"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,17 @@ def test_sweep_with_files(with_emulator: dict[str, str]) -> None:
     assert [line.split() for line in lines[1:-1]] == [
         [str(3 * i), str(9 * i * i)] for i in range(20)
     ]
+
+
+def test_map_function_continues_in_its_group(
+    with_emulator: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(sys.executable).parent  # the jobs need the same Python version
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    for _ in range(2):
+        done = run({**with_emulator, "GROUP": "g"}, "map_function.py")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "farthest: 91.74 m with {'angle': 45, 'speed': 30}\n"
 
 
 def test_quickstart(with_emulator: dict[str, str]) -> None:

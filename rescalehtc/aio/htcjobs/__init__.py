@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from ..._jobs.policy import JobFailure, RetryDecision, RetryPolicy
     from ..._jobs.report import JobAttempt, RunReport
     from ..htcjobs._batches import get_batch, get_batches, get_or_submit
+    from ..htcjobs._map import MapResult
+    from ..htcjobs._map import map as map
     from ..htcjobs._plan import plan, usage
     from ..htcjobs._run import Run, run
 
@@ -47,6 +49,7 @@ if not TYPE_CHECKING:
         Cause="_jobs.causes",
         JobAttempt="_jobs.report",
         JobFailure="_jobs.policy",
+        MapResult="aio.htcjobs._map",
         Plan="_jobs.planning",
         RetryDecision="_jobs.policy",
         RetryPolicy="_jobs.policy",
@@ -56,6 +59,7 @@ if not TYPE_CHECKING:
         get_batch="aio.htcjobs._batches",
         get_batches="aio.htcjobs._batches",
         get_or_submit="aio.htcjobs._batches",
+        map="aio.htcjobs._map",
         plan="aio.htcjobs._plan",
         run="aio.htcjobs._run",
         usage="aio.htcjobs._plan",
@@ -74,6 +78,7 @@ __all__ = [
     "JobAttempt",
     "JobCounts",
     "JobFailure",
+    "MapResult",
     "Plan",
     "Resubmission",
     "RetryDecision",
