@@ -17,8 +17,10 @@ from rescalehtc.emulator import Emulator
 
 from .. import programs
 from ..limits import HANG_SECONDS
+from . import map_program
 from .run_program import JOBS, PARTS
 
+MAP = [sys.executable, "-m", "tests.soak.map_program"]
 PROGRAM = [sys.executable, "-m", "tests.soak.run_program"]
 # The program is submitting for most of the first time, and waiting for most of the second.
 SHORT_SECONDS, LONG_SECONDS = 0.3, 1.0
@@ -75,7 +77,7 @@ def interrupt(emulator: Emulator, count: int, seed: int) -> Counter[str]:
 def kill(emulator: Emulator, count: int, seed: int, folder: Path) -> Counter[str]:
     """Kill programs during their runs and restart them, until they end normally.
 
-    Every job then succeeded exactly once, by what the jobs wrote.
+    Then each job succeeded exactly once, according to the files that the jobs wrote.
     """
     chance = random.Random(seed)
     figures = Counter[str]()
@@ -85,18 +87,8 @@ def kill(emulator: Emulator, count: int, seed: int, folder: Path) -> Counter[str
         while figures["killed"] < count:
             number += 1
             name = f"ledger-{seed}-{number}"
-            while True:
-                command = [*PROGRAM, name, "ledger", str(folder)]
-                with programs.Process(command, env=emulator.environment()) as one:
-                    try:
-                        one.wait(chance.uniform(*SECONDS_BEFORE_KILL))
-                    except TimeoutError:
-                        one.kill()
-                        figures["killed"] += 1
-                    output, errors = one.communicate(timeout=HANG_SECONDS)
-                if one.returncode == 0:
-                    break
-                assert one.returncode == -signal.SIGKILL, errors
+            command = [*PROGRAM, name, "ledger", str(folder)]
+            output = _killed_until_it_ends(emulator, command, chance, figures)
             assert f"{PARTS * JOBS} SUCCEEDED" in output, output
             done = _lines(folder / f"{name}-done")
             expected = {f"{part}-{index}": 1 for part in range(PARTS) for index in range(JOBS)}
@@ -108,6 +100,53 @@ def kill(emulator: Emulator, count: int, seed: int, folder: Path) -> Counter[str
             figures["runs"] += 1
             figures["jobs"] += done.total()
     return figures
+
+
+def kill_maps(emulator: Emulator, count: int, seed: int, folder: Path) -> Counter[str]:
+    """Kill programs in `htcjobs.map`, and start them again until they end normally.
+
+    Then each input succeeded exactly once, or has an error with the reason.
+    """
+    chance = random.Random(seed)
+    figures = Counter[str]()
+    number = 0
+    (folder / "solve.py").write_text(map_program.SOLVE)
+    with emulator.session() as rescale:
+        _task(rescale)
+        while figures["killed"] < count:
+            number += 1
+            name = f"map-{seed}-{number}"
+            output = _killed_until_it_ends(emulator, [*MAP, name, str(folder)], chance, figures)
+            last = map_program.INPUTS - 1
+            assert output.startswith(f"{last} right\ninput {last}: job "), output
+            assert output.endswith("exit code 75\n"), output
+            done = _lines(folder / f"{name}-done")
+            assert done == {str(index): 1 for index in range(last)}, f"{name}: {done}"
+            for index in range(map_program.INPUTS):
+                runs = _lines(folder / f"{name}-{index}").total()
+                expected = min(map_program.failures(index) + 1, map_program.MAX_ATTEMPTS)
+                assert runs == expected, f"{name}: input {index} ran {runs} times"
+            figures["maps"] += 1
+            figures["inputs that succeeded once"] += done.total()
+            figures["inputs that failed, with the reason"] += 1
+    return figures
+
+
+def _killed_until_it_ends(
+    emulator: Emulator, command: list[str], chance: random.Random, figures: Counter[str]
+) -> str:
+    """Start a program until it ends before it is killed, and return its output."""
+    while True:
+        with programs.Process(command, env=emulator.environment()) as one:
+            try:
+                one.wait(chance.uniform(*SECONDS_BEFORE_KILL))
+            except TimeoutError:
+                one.kill()
+                figures["killed"] += 1
+            output, errors = one.communicate(timeout=HANG_SECONDS)
+        if one.returncode == 0:
+            return output
+        assert one.returncode == -signal.SIGKILL, errors
 
 
 def _task(rescale: HtcSession) -> htctasks.HtcTask:
@@ -123,13 +162,16 @@ def _lines(file: Path) -> Counter[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.soak.runs", description=__doc__)
     parser.add_argument("--signals", type=int, default=500, help="the number of interrupted runs")
-    parser.add_argument("--kills", type=int, default=200, help="the number of kills")
+    parser.add_argument(
+        "--kills", type=int, default=200, help="the number of kills, of runs and of maps"
+    )
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     arguments = parser.parse_args()
     print(f"python -m tests.soak.runs --seed {arguments.seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder, Emulator(slots=4) as emulator:
         print(interrupt(emulator, arguments.signals, arguments.seed), flush=True)
         print(kill(emulator, arguments.kills, arguments.seed, Path(folder)), flush=True)
+        print(kill_maps(emulator, arguments.kills, arguments.seed, Path(folder)), flush=True)
 
 
 if __name__ == "__main__":
