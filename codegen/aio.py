@@ -37,6 +37,7 @@ MODULES = (
     "htcjobs/_batch",
     "htcjobs/_listings",
     "htcjobs/_submit",
+    "htcjobs/_check",
     "htcjobs/_batches",
     "htcjobs/_run",
     "htcjobs/_plan",

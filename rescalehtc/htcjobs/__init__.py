@@ -6,7 +6,8 @@ from .. import _lazy, api
 from .._counts import JobCounts
 from ..exceptions import HtcException
 from ..htctasks import HtcTask
-from ._batch import HtcJobBatch, Resubmission, submit
+from ._batch import HtcJobBatch, Resubmission
+from ._check import recheck, validate
 from ._failed_job import FailedJob
 from ._job import HtcJob
 from ._listings import (
@@ -22,8 +23,7 @@ from ._submit import (
     create_job_batch,
     create_job_batch_raw,
     create_single_job,
-    recheck,
-    validate,
+    submit,
 )
 
 if TYPE_CHECKING:

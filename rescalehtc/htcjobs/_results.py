@@ -40,7 +40,27 @@ class BatchResults:
         return [job_id for job_id, paths in self.files.items() if not paths]
 
 
-def with_variables(requests: Sequence[Positioned], name: str, has_inputs: bool) -> list[Positioned]:
+def prepare(
+    requests: object, project: Mapping[str, Any], *, has_inputs: bool
+) -> tuple[str, list[Positioned]]:
+    """Validate submit requests, and name the folders of their jobs.
+
+    Returns:
+        The name of the folder of the submission, and the requests with the variables.
+
+    Raises:
+        HtcValidationError: The requests are invalid.
+    """
+    from .._requests import submit_request
+
+    name = f"batch-{os.urandom(8).hex()}"
+    checked = submit_request.from_any_number(requests, project)
+    return name, _with_variables(checked, name, has_inputs)
+
+
+def _with_variables(
+    requests: Sequence[Positioned], name: str, has_inputs: bool
+) -> list[Positioned]:
     """Return requests whose jobs are told where their inputs are, and where to leave results.
 
     Each request gets a folder for results of its own, since its indices begin at 0. A name that
@@ -68,11 +88,6 @@ def _with_envs(
         envs[INPUTS_VARIABLE] = EnvPair(name=INPUTS_VARIABLE, value=inputs)
     changed = definition.model_copy(update={"envs": [*envs.values()]})
     return request.model_copy(update={"htc_job_definition": changed}) if envs else request
-
-
-def new_name() -> str:
-    """Make a name for a batch's folder."""
-    return f"batch-{os.urandom(8).hex()}"
 
 
 def regions_of(requests: Sequence[Positioned]) -> list[str | None]:

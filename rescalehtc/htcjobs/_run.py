@@ -21,9 +21,9 @@ from ..exceptions import (
     SubmissionUncertainError,
 )
 from ..htctasks import HtcTask
-from ._batch import HtcJobBatch, submit
 from ._batches import get_or_submit, require_group
 from ._rerunner import rerunner_of
+from ._submit import submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .._jobs.report import RunReport
     from .._jobs.rerunning import Rerunner
     from ..htcsession import HtcSession
+    from ._batch import HtcJobBatch
 
 _logger = logging.getLogger("rescalehtc")
 

@@ -1,26 +1,23 @@
-"""Submit jobs, and validate submit requests."""
+"""Submit jobs."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any
 
-from .._jobs import recovery
 from .._jobs.submission import submits
-from .._objects.json_object import id_of, require_instance
-from .._tracebacks import trimmed
+from .._objects.json_object import require_instance
 from ..exceptions import (
     HtcException,
-    Problem,
     SubmissionIncompleteError,
-    SubmissionUncertainError,
 )
-from ..htcprojects import HtcProject
 from ..htctasks import HtcTask
+from . import _results  # pyright: ignore[reportPrivateUsage] - ours
 from ._batch import HtcJobBatch, submit_requests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from os import PathLike
 
     from .. import models, types
     from .._jobs.submission import Submission
@@ -272,6 +269,61 @@ def create_job_batch_raw(
     return _submit_one_call(_submission, rescale, task, checked, group)
 
 
+@submits
+def submit(
+    _submission: Submission,
+    rescale: HtcSession,
+    task: HtcTask,
+    requests: Sequence[
+        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
+    ],
+    *,
+    group: str | None = None,
+    inputs: str | PathLike[str] | None = None,
+) -> HtcJobBatch:
+    """Submit any number of batches of any size.
+
+    All requests are validated before the first one is sent. A dictionary with a `batchSize` above
+    1000 becomes several batches. AWS_BATCH_JOB_ARRAY_INDEX starts at 0 in each batch. One call
+    sends up to 100 batches, and several calls run in parallel.
+
+    Operations getImageStatus, until the images are ready, and submitJobs. Also listJobs if a
+    response is lost.
+
+    Args:
+        rescale: The session.
+        task: The task of the new jobs.
+        requests: Submit requests as in `create_job_batch_raw`, at least one.
+        group: The name of a group for these jobs in the task; see `create_job_batch`.
+        inputs: A folder to upload first, to each region. Jobs find its files in
+            `$TASK_SHARED_FOLDER/$RESCALEHTC_INPUTS`. Needs `pip install "rescalehtc[storage]>=2"`.
+
+    Returns:
+        The batch. `batches` has one batch per request, or several if a request was split, in
+        order. `to_jobs` returns the jobs of all of them.
+
+    Raises:
+        HtcValidationError: Requests are invalid. The exception lists all problems with their
+            location. Nothing was sent.
+        HtcFileError: The inputs can't be uploaded. Nothing was submitted.
+        HtcNotFoundError: The project does not have the image. Nothing was sent.
+        HtcImagePendingError: An image was not ready within `rescale.image_wait_seconds`.
+            Nothing was sent.
+        SubmissionIncompleteError: A call failed after others succeeded, or its response was lost
+            and not all of its jobs were found. The exception lists what was and was not sent.
+    """
+    require_instance(task, HtcTask, "task", "submit")
+    has_inputs = inputs is not None
+    name, checked = _results.prepare(requests, task.project.json, has_inputs=has_inputs)
+    if inputs is not None:
+        _results.check_inputs(inputs)
+        owner: Any = task  # of either kind of session
+        for region in _results.regions_of(checked):
+            files = owner.files(rescale, region)
+            rescale.run(_results.send_inputs(rescale.client.io, files.storage, inputs, name))
+    return submit_requests(_submission, rescale, task, checked, group)
+
+
 def _submit_arguments(
     submission: Submission,
     rescale: HtcSession,
@@ -298,70 +350,3 @@ def _submit_one_call(
     except SubmissionIncompleteError as error:
         uncertain = error.uncertain[0]  # a single call has nothing else to report
     raise uncertain
-
-
-def validate(
-    payload: Sequence[
-        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
-    ],
-    project: HtcProject | None = None,
-    rescale: HtcSession | None = None,
-) -> list[Problem]:
-    """Return all problems of a payload, without submitting it.
-
-    Without a project, this checks types, ranges and names. With a project, it also checks the
-    regions. With a session, it also checks that the images exist and are ready, and that the
-    requests fit the computing environments to which the project is restricted.
-
-    Operations, only with a session: getProjectDimensions, and getImageStatus for each image.
-
-    Args:
-        payload: Submit requests, as for `submit`.
-        project: The project of the jobs, or None.
-        rescale: A session, or None to send no requests.
-
-    Returns:
-        All problems with their location, such as `[0].htcJobDefinition.maxVCpus`. Empty if
-        `submit` would send the payload.
-
-    Raises:
-        HtcValidationError: `project` is not an HtcProject, or you passed a session without a
-            project.
-    """
-    with trimmed():
-        if project is not None or rescale is not None:
-            require_instance(project, HtcProject, "project", "validate")
-        from .._jobs import preflight
-
-        if project is None:
-            return preflight.problems(payload, {})
-        if rescale is None:
-            return preflight.problems(payload, project.json)
-        project_id = id_of(project, "projectId")
-        flow = preflight.all_problems(rescale.client, payload, project.json, project_id)
-        return rescale.run(flow)
-
-
-def recheck(rescale: HtcSession, error: SubmissionUncertainError) -> HtcJobBatch:
-    """Search again for the jobs of a submission whose response was lost. Submits nothing.
-
-    Operation listJobs.
-
-    Args:
-        rescale: Any session, not only the one that submitted the jobs.
-        error: The exception. You can load it from a pickle.
-
-    Returns:
-        The batch, if the group has all jobs of the submission. Its `json` has `projectId`,
-        `taskId`, `group`, `parentJobId` and `batchSize`.
-
-    Raises:
-        SubmissionUncertainError: Not all jobs were found. This is `error` itself, updated with the
-            jobs that were seen this time.
-    """
-    with trimmed():
-        require_instance(error, SubmissionUncertainError, "error", "recheck")
-        answers = rescale.run(recovery.recheck(rescale.client, error))
-        project = HtcProject({"projectId": error.project_id})
-        task = HtcTask({"projectId": error.project_id, "taskId": error.task_id}, project)
-        return HtcJobBatch(answers, task)

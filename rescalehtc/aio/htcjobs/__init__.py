@@ -17,17 +17,12 @@ from ...exceptions import HtcException
 from ...htcjobs._listings import to_dataframe
 from ...htcjobs._results import BatchResults
 from .. import api
-from ..htcjobs._batch import HtcJobBatch, Resubmission, submit
+from ..htcjobs._batch import HtcJobBatch, Resubmission
+from ..htcjobs._check import recheck, validate
 from ..htcjobs._failed_job import FailedJob
 from ..htcjobs._job import HtcJob
 from ..htcjobs._listings import as_completed, get_job_with_id, get_jobs, iter_jobs, refresh
-from ..htcjobs._submit import (
-    create_job_batch,
-    create_job_batch_raw,
-    create_single_job,
-    recheck,
-    validate,
-)
+from ..htcjobs._submit import create_job_batch, create_job_batch_raw, create_single_job, submit
 from ..htctasks import HtcTask
 
 if TYPE_CHECKING:

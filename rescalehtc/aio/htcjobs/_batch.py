@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..._collector import without_collections
 from ..._jobs import failures
@@ -19,7 +19,7 @@ from ..._jobs.progress import Progress
 from ..._jobs.submission import Submission, SubmissionSettings, submits
 from ..._jobs.waiting import Interval
 from ..._jobs.watching import BatchCounter, fetch_ended
-from ..._objects.json_object import Listing, id_of, require_instance
+from ..._objects.json_object import Listing, id_of
 from ..._tracebacks import trimmed
 from ...htcjobs import _results
 from ...htcjobs._batch import HtcJobBatch as AnyJobBatch
@@ -32,10 +32,10 @@ from ..htcjobs._job import HtcJob
 from ..htctasks import HtcTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from os import PathLike
 
-    from ... import models, types
+    from ... import models
     from ..._counts import JobCounts
     from ..._jobs.policy import RetryPolicy
     from ..._jobs.rerunning import Rerunner
@@ -276,65 +276,19 @@ class Resubmission(AnyResubmission):
             The same as `htcjobs.submit`.
         """
         with trimmed():
-            return await submit(rescale, self.task, self.requests)
+            return await resubmit(rescale, self.task, self.requests)
 
 
 @submits
-async def submit(
+async def resubmit(
     _submission: Submission,
     rescale: AsyncHtcSession,
     task: AnyTask,
-    requests: Sequence[
-        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
-    ],
-    *,
-    group: str | None = None,
-    inputs: str | PathLike[str] | None = None,
+    requests: Sequence[models.HTCJobSubmitRequest],
 ) -> HtcJobBatch:
-    """Submit any number of batches of any size.
-
-    All requests are validated before the first one is sent. A dictionary with a `batchSize` above
-    1000 becomes several batches. AWS_BATCH_JOB_ARRAY_INDEX starts at 0 in each batch. One call
-    sends up to 100 batches, and several calls run in parallel.
-
-    Operations getImageStatus, until the images are ready, and submitJobs. Also listJobs if a
-    response is lost.
-
-    Args:
-        rescale: The session.
-        task: The task of the new jobs.
-        requests: Submit requests as in `create_job_batch_raw`, at least one.
-        group: The name of a group for these jobs in the task; see `create_job_batch`.
-        inputs: A folder to upload first, to each region. Jobs find its files in
-            `$TASK_SHARED_FOLDER/$RESCALEHTC_INPUTS`. Needs `pip install "rescalehtc[storage]>=2"`.
-
-    Returns:
-        The batch. `batches` has one batch per request, or several if a request was split, in
-        order. `to_jobs` returns the jobs of all of them.
-
-    Raises:
-        HtcValidationError: Requests are invalid. The exception lists all problems with their
-            location. Nothing was sent.
-        HtcFileError: The inputs can't be uploaded. Nothing was submitted.
-        HtcNotFoundError: The project does not have the image. Nothing was sent.
-        HtcImagePendingError: An image was not ready within `rescale.image_wait_seconds`.
-            Nothing was sent.
-        SubmissionIncompleteError: A call failed after others succeeded, or its response was lost
-            and not all of its jobs were found. The exception lists what was and was not sent.
-    """
-    require_instance(task, AnyTask, "task", "submit")
-    from ..._requests import submit_request
-
-    name = _results.new_name()
-    checked = submit_request.from_any_number(requests, task.project.json)
-    checked = _results.with_variables(checked, name, has_inputs=inputs is not None)
-    if inputs is not None:
-        _results.check_inputs(inputs)
-        owner: Any = task  # of either kind of session
-        for region in _results.regions_of(checked):
-            files = await owner.files(rescale, region)
-            await rescale.run(_results.send_inputs(rescale.client.io, files.storage, inputs, name))
-    return await submit_requests(_submission, rescale, task, checked, group)
+    """Submit the requests of a resubmission."""
+    _, checked = _results.prepare(requests, task.project.json, has_inputs=False)
+    return await submit_requests(_submission, rescale, task, checked, None)
 
 
 async def submit_requests(

@@ -24,8 +24,8 @@ from ...htcjobs._rerunner import rerunner_of
 from ...htcjobs._run import ON_EXIT, _logger, _may_arrive, _may_have_submitted
 from ...htcjobs._run import Run as AnyRun
 from ...htctasks import HtcTask as AnyTask
-from ..htcjobs._batch import HtcJobBatch, submit
 from ..htcjobs._batches import get_or_submit
+from ..htcjobs._submit import submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..._counts import JobCounts
     from ..._jobs.rerunning import Rerunner
     from .._session import AsyncHtcSession
+    from ..htcjobs._batch import HtcJobBatch
 
 
 class Run(AnyRun):
