@@ -1,4 +1,4 @@
-"""What holds a job in its status, or made it fail, from facts that were fetched. No I/O."""
+"""Find the causes of a job's status from facts about the job. No I/O."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ NEAR_TIMEOUT = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a job has its status."""
+    """A cause of a job's status."""
 
     name: str
-    """A short name, such as `limit-reached`; docs/how-to/runs.md lists them."""
+    """A short name, such as `limit-reached`. docs/how-to/runs.md lists all names."""
     text: str
-    """The cause in words."""
+    """The cause, in words."""
     evidence: list[str]
-    """What the service said, from which this follows."""
+    """The facts from the service that show the cause."""
     advice: str
-    """What to do."""
+    """The steps to take."""
     is_guess: bool = False
     """Whether the evidence allows other causes too."""
     jobs: int = 1
-    """How many jobs of the task it concerns; of `HtcJob.why` always 1."""
+    """The number of jobs with this cause. Always 1 for `HtcJob.why`."""
 
     def __str__(self) -> str:
         many = "" if self.jobs == 1 else f"{self.jobs} jobs: "
@@ -45,20 +45,20 @@ class Cause:
 
 @dataclass(slots=True)
 class Facts:
-    """What was fetched about a job.
+    """The facts about a job.
 
     Attributes:
         job: Its record.
         now: The time in seconds since 1970.
-        events: The changes of its status.
+        events: Its status changes.
         last_lines: The end of its log.
-        limits: The limits on virtual CPUs, each with whose it is.
-        running_vcpus: The virtual CPUs of the jobs of its task that run.
-        image: The status of its image; UNKNOWN if the project has none of this name.
+        limits: The limits on virtual CPUs, each with its owner.
+        running_vcpus: The virtual CPUs of the running jobs of its task.
+        image: The status of its image. UNKNOWN if the project does not have the image.
         project: The project's record.
         task: The task's record.
-        environment_problem: Why none of the project's computing environments fits.
-        unread: What could not be read, and why.
+        environment_problem: The reason why none of the project's computing environments fits.
+        unread: The facts that could not be fetched, with the reasons.
     """
 
     job: Json = field(repr=False)
@@ -75,7 +75,7 @@ class Facts:
 
 
 def causes_of(facts: Facts) -> list[Cause]:
-    """The causes of a job's status, the surest first."""
+    """Return the causes of a job's status, most certain first."""
     status = str(facts.job.get("status"))
     if status in FAILED_STATUSES:
         return [_failure(facts)]
@@ -116,36 +116,36 @@ def _obstacles(facts: Facts) -> Iterator[Cause]:
         yield Cause("image-pending", "the image is not ready", evidence, advice)
     if facts.image == "UNKNOWN":
         evidence = [f"the project has no image {image}"]
-        yield Cause("image-missing", "the image is not there", evidence, "push the image again")
+        yield Cause("image-missing", "the image does not exist", evidence, "push the image again")
     regions = facts.project.get("regions")
     region = job.get("region")
     if regions and region and region not in regions:
         evidence = [f"region of the job: {region}", f"regions of the project: {', '.join(regions)}"]
         advice = "cancel the job and submit it to one of the project's regions"
-        text = "the job's region is not one of the project's any more"
+        text = "the project no longer has the job's region"
         yield Cause("region-removed", text, evidence, advice)
     if facts.environment_problem:
-        advice = "ask for other vCPUs, priority or architecture, or change the project's dimensions"
+        advice = "request other vCPUs, another priority or architecture, or change the project's dimensions"
         text = "none of the project's computing environments fits the job"
         yield Cause("no-environment", text, [facts.environment_problem], advice)
 
 
 def _limits(facts: Facts) -> Iterator[Cause]:
-    """The lowest limit, if it holds the job back."""
+    """Yield the lowest limit if it holds the job back."""
     if not facts.limits:
         return
     whose, limit = min(facts.limits, key=lambda one: one[1])
     vcpus = facts.job.get("maxVCpus") or 1
     evidence = [f"limit of the {whose}: {limit} vCPUs", f"the job needs {vcpus}"]
     if limit == 0:
-        text, advice = f"the {whose} may use no vCPUs", "raise the limit, or delete it"
+        text, advice = f"the limit of the {whose} is 0 vCPUs", "raise or delete the limit"
         yield Cause("limit-zero", text, evidence, advice)
     elif vcpus > limit:
-        text = f"the job needs more vCPUs than the {whose} may use at once"
+        text = f"the job needs more vCPUs than the limit of the {whose} allows"
         yield Cause("limit-too-low", text, evidence, "raise the limit, or submit smaller jobs")
     elif facts.running_vcpus is not None and facts.running_vcpus + vcpus > limit:
         evidence.append(f"running in this task: {facts.running_vcpus} vCPUs")
-        text = f"the {whose} uses all vCPUs that it may"
+        text = f"running jobs use up the vCPU limit of the {whose}"
         yield Cause("limit-reached", text, evidence, "wait, or raise the limit")
 
 
@@ -153,37 +153,37 @@ def _waiting(facts: Facts, status: str) -> Cause:
     evidence = [*_status(facts), *facts.unread]
     age = facts.now - _seconds(facts.job.get("updatedAt"), facts.now)
     if status not in RUNNING_STATUSES:
-        text = f"{status} is a status that this release does not know"
+        text = f"this release does not know the status {status}"
         return Cause("unknown-status", text, evidence, "update rescalehtc")
     if age < FRESH_SECONDS:
         text = "the status has just changed"
-        return Cause("fresh", text, evidence, "wait a minute: nothing is wrong so far")
+        return Cause("fresh", text, evidence, "wait a minute")
     if status == "STARTING":
         text = "the machine loads the image"
-        advice = "wait; a smaller image starts sooner"
+        advice = "wait, or use a smaller image"
         return Cause("starting", text, evidence, advice, is_guess=True)
     if status == "SUBMITTED_TO_RESCALE":
         text = "other jobs of the project or workspace are ahead, or use the vCPUs of a limit"
-        advice = "look at the limits and at the other tasks of the project"
+        advice = "check the limits and the other tasks of the project"
         return Cause("queue", text, evidence, advice, is_guess=True)
     evidence.append(
-        f"asked for: {facts.job.get('maxVCpus')} vCPUs, {facts.job.get('maxMemory')} MiB, "
+        f"requested: {facts.job.get('maxVCpus')} vCPUs, {facts.job.get('maxMemory')} MiB, "
         f"{facts.job.get('architecture')} in {facts.job.get('region')}"
     )
-    text = "the cloud has no such machine free in the region"
+    text = "the region has no free machine for the job"
     advice = "wait, or submit to another region, with fewer vCPUs, or as ON_DEMAND_PRIORITY"
     return Cause("no-capacity", text, evidence, advice, is_guess=True)
 
 
 def _earlier_attempts(facts: Facts) -> Iterator[Cause]:
-    """Whether the service has run the job before."""
+    """Yield a cause if the service has retried the job."""
     ran = False
     for event in facts.events:
         if ran and event.get("status") not in ("RUNNING", *FINAL_STATUSES):
             reason = event.get("statusReason")
             evidence = [f"{event.get('status')} after RUNNING at {event.get('dateTime')}: {reason}"]
-            text = "an attempt has failed, and the service runs the job again"
-            yield Cause("retried", text, evidence, "look at the log for what failed")
+            text = "an attempt has failed, and the service retries the job"
+            yield Cause("retried", text, evidence, "read the log for the cause")
             return
         ran = ran or event.get("status") == "RUNNING"
 
@@ -194,7 +194,7 @@ def _running(facts: Facts) -> Cause:
     evidence = [f"started at {started}", f"execTimeoutSeconds: {timeout}"]
     ran = facts.now - _seconds(started, facts.now)
     if timeout and ran > NEAR_TIMEOUT * timeout:
-        text = "the job runs, and will soon be ended by its timeout"
+        text = "the job runs, and will soon reach its timeout"
         return Cause("near-timeout", text, evidence, "submit it with a longer timeout")
     return Cause("running", "the job runs", evidence, "wait; follow its log")
 
@@ -208,7 +208,7 @@ def _seconds(text: object, default: float) -> float:
 
 # ---- jobs that failed
 
-_AGAIN = "submit it again; a RetryPolicy does so by itself"
+_AGAIN = "submit it again, or use a RetryPolicy"
 _BY_CODE = {
     "ErrorTimeout": (
         "timeout",
@@ -217,12 +217,12 @@ _BY_CODE = {
     ),
     "ErrorNotEnoughMemory": (
         "out-of-memory",
-        "the job needed more memory than it was given",
+        "the job needed more memory than it had",
         "raise max_memory_mib",
     ),
     "ErrorInstanceTermination": (
         "preempted",
-        "the cloud took the machine away",
+        "the cloud provider interrupted the job's machine",
         f"{_AGAIN}; ON_DEMAND_PRIORITY jobs are not interrupted",
     ),
     "ErrorInfrastructureFault": ("infrastructure", "the cloud's machine or network failed", _AGAIN),
@@ -240,12 +240,12 @@ _BY_CODE = {
     "ErrorCostExceeded": (
         "cost-exceeded",
         "a limit on costs was exceeded",
-        "ask whoever runs the workspace",
+        "contact the administrator of the workspace",
     ),
     "ErrorUnknownFailure": (
         "unknown-failure",
         "the service does not know why the job failed",
-        "look at the log; submit it again",
+        "read the log, or submit the job again",
     ),
 }
 _BY_EXIT_CODE = {
@@ -270,19 +270,14 @@ def _failure(facts: Facts) -> Cause:
         text, advice = "a user cancelled the job", "nothing, or submit it again"
         return Cause("cancelled", text, evidence, advice, is_guess=not by_user)
     if code in _BY_CODE:
-        return Cause(*_with_evidence(_BY_CODE[code], evidence))
+        name, text, advice = _BY_CODE[code]
+        return Cause(name, text, evidence, advice)
     if exit_code in _BY_EXIT_CODE:
-        named = _BY_EXIT_CODE[exit_code]
-        return Cause(*_with_evidence(named, evidence), is_guess=True)
+        name, text, advice = _BY_EXIT_CODE[exit_code]
+        return Cause(name, text, evidence, advice, is_guess=True)
     if exit_code:
         text = f"the program ended with exit code {exit_code}"
-        return Cause("exit-code", text, evidence, "read the log: the program says why")
-    text = "the service gives no reason that this release knows"
-    return Cause("unknown-code", text, evidence, "look at the log; update rescalehtc")
-
-
-def _with_evidence(
-    named: tuple[str, str, str], evidence: list[str]
-) -> tuple[str, str, list[str], str]:
-    name, text, advice = named
-    return name, text, evidence, advice
+        return Cause("exit-code", text, evidence, "read the log for the reason")
+    unknown = f"this release does not know the failure code {code}"
+    text = unknown if code else "the service sent no failure code"
+    return Cause("unknown-code", text, evidence, "read the log, or update rescalehtc")

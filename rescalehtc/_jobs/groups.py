@@ -1,7 +1,7 @@
-"""Batches that exist, as the records of their jobs show them.
+"""Find batches by the records of their jobs.
 
-The service has no record of a batch. A job's id says which batch it is of, its record repeats most
-of the submit request, and its tags say what the batch was submitted for.
+The service has no record of a batch. The id of a job contains the id of its batch, its record repeats
+most of the submit request, and its tags contain the purpose of the batch.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from .._client.client import Client
     from .._wire.operation import QueryValue
 
-# The tag of jobs that `get_or_submit` submitted: which of its requests, from 0, they belong to.
+# The tag of jobs from `get_or_submit`: the number of their request, starting at 0.
 PART_TAG = "rescalehtc-part"
-# The tag of a job that runs another one again: `<id of the first job>:<number of the attempt>`.
+# The tag of a retry: `<id of the first job>:<number of the attempt>`.
 ATTEMPT_TAG = "rescalehtc-attempt"
 
 # Fields of a job's record that repeat its definition.
@@ -31,18 +31,18 @@ _REPEATED = (
     "imageName", "commands", "envs", "maxVCpus", "maxMemory", "maxDiskGiB", "execTimeoutSeconds",
     "architecture",
 )  # fmt: skip
-_JOBS_NAMED = 100  # this many ids fit in an address
+_JOBS_NAMED = 100  # this many ids fit in a URL
 
 
 @dataclass
 class FoundBatch:
-    """A batch, as the jobs that were listed show it.
+    """A batch, as far as its listed jobs show it.
 
     Attributes:
-        parent_id: The id that its jobs' ids begin with.
-        record: The record of one of them.
-        size: The highest index that was listed, plus 1.
-        created_at: When it was submitted.
+        parent_id: The part of its jobs' ids before the colon.
+        record: The record of one of its jobs.
+        size: The highest listed index plus 1.
+        created_at: The time of its submission.
     """
 
     parent_id: str
@@ -52,25 +52,25 @@ class FoundBatch:
 
     @property
     def part(self) -> int | None:
-        """Which request of a `get_or_submit` it was submitted for, from 0."""
+        """The number of its request in `get_or_submit`, starting at 0."""
         part = tag_in(self.record.get("tags"), PART_TAG) or ""
         return int(part) if part.isdecimal() else None
 
     @property
     def is_rerun(self) -> bool:
-        """Whether its jobs run others again."""
+        """Whether it is a retry."""
         return tag_in(self.record.get("tags"), ATTEMPT_TAG) is not None
 
     @property
     def place(self) -> tuple[str, int]:
-        """The submission that it was in, and its place there."""
+        """Its submission, and its position there."""
         if self.part is not None:
             return PART_TAG, self.part
         token, _, number = (mark_in(self.record.get("tags")) or "").rpartition("-")
         return (token, int(number)) if number.isdecimal() else (self.parent_id, 0)
 
     def to_json(self, task_ids: Mapping[str, str]) -> dict[str, Any]:
-        """What the service answered to the submit request, as far as it can be known."""
+        """Rebuild the service's response to the submit request from the record of a job."""
         record = self.record
         definition = {name: record[name] for name in _REPEATED if record.get(name) is not None}
         tags = tags_of(record)
@@ -87,7 +87,7 @@ class FoundBatch:
 
 
 def tags_of(record: Mapping[str, Any]) -> dict[str, str]:
-    """The tags of a job's record, without those that this package adds."""
+    """The tags of a job's record, without the tags of this package."""
     found: Any = record.get("tags")
     tags: dict[str, str] = found if is_object(found) else {}
     if is_list(found):
@@ -103,7 +103,7 @@ class FoundBatches:
         self._by_parent: dict[str, FoundBatch] = {}
 
     def note(self, record: Mapping[str, Any]) -> None:
-        """Note a job."""
+        """Add a listed job."""
         parent, index = parent_and_index(record["jobUUID"])
         if not parent:
             return
@@ -119,10 +119,10 @@ class FoundBatches:
         return self._by_parent.get(parent_id)
 
     def in_order(self) -> list[FoundBatch]:
-        """The batches in the order of their submission.
+        """Return the batches in the order of their submission, without retries.
 
-        Those that run others again are left out, and of several for the same part of a
-        `get_or_submit` all but the oldest, so that everybody chooses the same one.
+        If `get_or_submit` made several batches for a request, this returns only the oldest, so that
+        all callers choose the same one.
         """
         batches = [one for one in self._by_parent.values() if not one.is_rerun]
         batches.sort(key=lambda one: (one.created_at, one.parent_id))
@@ -147,7 +147,7 @@ async def list_batches(
     group: str | None,
     note: Callable[[Mapping[str, Any]], None] = lambda _: None,
 ) -> FoundBatches:
-    """Read a listing; `note` is called with each record."""
+    """Read a listing, and call `note` with each record."""
     found = FoundBatches()
     query: dict[str, QueryValue] = {"pageSize": PAGE_SIZE, "group": group}
     async for page in client.pages(LIST_JOBS.call(task_ids, query=query)):
@@ -160,7 +160,7 @@ async def list_batches(
 async def find_batch(
     client: Client, task_ids: Mapping[str, str], parent_id: str
 ) -> FoundBatch | None:
-    """Return the batch with this id; None if the task has no job of it."""
+    """Return the batch with this id. None if the task has none of its jobs."""
     found = FoundBatches()
     for start in range(0, MAX_BATCH_SIZE, _JOBS_NAMED):
         ids = [f"{parent_id}:{index}" for index in range(start, start + _JOBS_NAMED)]
@@ -174,7 +174,7 @@ async def find_batch(
 
 
 def by_group(batches: Iterable[FoundBatch]) -> list[list[FoundBatch]]:
-    """Batches of one group together, in the order of their first batches."""
+    """Collect the batches of each group, in the order of their first batches."""
     groups: dict[str, list[FoundBatch]] = {}
     for one in batches:
         groups.setdefault(one.record.get("group") or one.parent_id, []).append(one)
@@ -184,7 +184,7 @@ def by_group(batches: Iterable[FoundBatch]) -> list[list[FoundBatch]]:
 async def records_of(
     client: Client, task_ids: Mapping[str, str], parts: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """Fetch the records of the jobs of a batch, and of those that ran them again."""
+    """Fetch the records of the jobs of a batch and of their retries."""
     parents = {part.get("parentJobId") for part in parts}
     names = {part.get("group") or None for part in parts}
     found: list[Mapping[str, Any]] = []

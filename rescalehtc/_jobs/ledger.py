@@ -1,4 +1,4 @@
-"""Which attempts there were at each job of a batch, and which job is to be run again. No I/O."""
+"""Keep track of the attempts at each job of a batch, and find the jobs to retry. No I/O."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Attempt:
     """An attempt at a job.
 
     Attributes:
-        job_id: Its id.
-        created_at: When it was submitted, if that is known.
+        job_id: The id of its job.
+        created_at: The time of its submission, if known.
         status: Its final status.
         region: Its region, once it has ended.
-        failure: How it failed.
-        decision: What follows from that.
-        due_at: When it is to be run again, on the monotonic clock.
+        failure: Its failure.
+        decision: The decision of the policy about the failure.
+        due_at: The time of the next attempt, on the monotonic clock.
     """
 
     job_id: str
@@ -71,7 +71,7 @@ class Entry:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended for good."""
+        """Whether the last attempt has ended, and no retry is left."""
         last = self.last
         return last.status is not None and not (last.decision and last.decision.again)
 
@@ -83,8 +83,8 @@ class Ledger:
         """Make one.
 
         Args:
-            parts: The batch, as the service answered each submit request.
-            policy: Decides what is run again.
+            parts: The service's response to each submit request of the batch.
+            policy: The policy for retries.
         """
         self._policy = policy
         self._entries: dict[str, Entry] = {}
@@ -96,7 +96,7 @@ class Ledger:
                 self.add(job_id, 1, job_id)
 
     def add(self, first_id: str, number: int, job_id: str, created_at: str = "") -> None:
-        """Note an attempt at a job. Of several with one number, the oldest counts."""
+        """Add an attempt at a job. If there are several with the same number, keep the oldest."""
         attempts = self._entries[first_id].attempts
         known = attempts.get(number)
         if known is None or (created_at, job_id) < (known.created_at, known.job_id):
@@ -104,10 +104,10 @@ class Ledger:
             self._places[job_id] = first_id, number
 
     def note_existing(self, record: Json) -> str | None:
-        """Note a job that another process may have submitted.
+        """Add a listed job if it is an attempt of another process.
 
         Returns:
-            Its id, if it is an attempt at one of the jobs that was not known.
+            The id of the job, if it is a new attempt at a job of the batch.
         """
         first_id, _, number = (tag_in(record.get("tags"), ATTEMPT_TAG) or "").rpartition(":")
         job_id = record["jobUUID"]
@@ -126,7 +126,7 @@ class Ledger:
         entry = self._entries[first_id]
         attempt = entry.attempts[number]
         if attempt.job_id != record["jobUUID"]:
-            return None  # an older attempt with the same number was found since
+            return None  # meanwhile, an older attempt with the same number was found
         attempt.status = str(record.get("status"))
         attempt.region = record.get("region")
         if attempt.status in FAILED_STATUSES:
@@ -136,7 +136,7 @@ class Ledger:
         return entry if number == entry.number and entry.is_over else None
 
     def due(self, now: float) -> Iterator[tuple[str, Entry]]:
-        """The jobs that are to be run again now, with the ids of their first attempts."""
+        """Yield the jobs to retry now, with the ids of their first attempts."""
         for first_id, entry in self._entries.items():
             last = entry.last
             if last.decision is not None and last.decision.again and last.due_at <= now:
@@ -146,7 +146,7 @@ class Ledger:
         """Count the jobs by the status of their last attempt.
 
         Args:
-            seen: The statuses of attempts that were listed, by job id.
+            seen: The last known statuses of attempts, by job id.
         """
         by_status: Counter[str] = Counter()
         running = 0
@@ -158,13 +158,13 @@ class Ledger:
         return JobCounts(dict(by_status), running, len(self._entries) - by_status.total())
 
     def is_exceeded(self) -> bool:
-        """Whether more jobs have failed for good than the policy allows."""
+        """Whether more jobs have failed than the policy allows."""
         over = [entry for entry in self._entries.values() if entry.is_over]
         failed = sum(entry.last.failure is not None for entry in over)
         return self._policy.is_exceeded(failed, len(over), len(self._entries))
 
     def report(self, seen: Mapping[str, str]) -> RunReport:
-        """What was done so far."""
+        """Report all attempts so far."""
         attempts = [
             JobAttempt(
                 one.job_id,
@@ -181,14 +181,14 @@ class Ledger:
 
 
 def _decision(attempt: Attempt, is_last: bool) -> RetryDecision | None:
-    """What followed from an attempt. Another wait may have had another policy."""
+    """The decision about an attempt. An earlier wait may have had another policy."""
     if is_last or attempt.decision is None or attempt.decision.again:
         return attempt.decision
-    return RetryDecision(True, "run again by an earlier wait")
+    return RetryDecision(True, "retried by an earlier wait")
 
 
 def failure_of(record: Json, part: Json) -> JobFailure:
-    """How a job failed, from its record and, where that has no limits, its request."""
+    """Read a job's failure from its record, and limits that the record lacks from its request."""
     container = record.get("container")
     definition = part.get("htcJobDefinition")
     known = {**definition} if is_object(definition) else {}

@@ -90,7 +90,7 @@ def _write(file: IO[bytes], lines: list[str]) -> int:
     # Half of a surrogate pair has no UTF-8; it is written as its escape sequence.
     text = "\n".join([*lines, ""])
     size = file.write(text.encode("utf-8", "backslashreplace"))
-    file.flush()  # closing it has nothing to wait for
+    file.flush()  # closing the file does not wait
     return size
 
 
@@ -120,15 +120,15 @@ async def follow(
 ) -> AsyncGenerator[tuple[dict[str, Any], list[str]]]:
     """Yield the lines of a log as they come, with the job's record, until the job has ended.
 
-    The position is the last page's address and the number of its lines that were yielded. Once
-    the job has ended, the log is read until a poll, an interval after the last, brings nothing;
-    if it ended a while ago, the log is read once.
+    The position is the URL of the last page and the number of its yielded lines. When the job has
+    ended, polling continues until a poll returns no new lines. If the job ended more than a minute ago,
+    the log is read once.
 
     Args:
         client: The client.
         job_ids: The job.
-        interval: When to poll.
-        last_n_lines: How many of the lines that are there at first are yielded; None for all.
+        interval: The polling interval.
+        last_n_lines: Begin with the last N of the existing lines. None begins with the first line.
     """
     call = _call(job_ids, "asc", MAX_LOG_PAGE_SIZE)
     guard = ListingGuard(call.operation.id)
@@ -144,7 +144,7 @@ async def follow(
                 record = await client.send(GET_JOB.call(job_ids), expires_at=interval.expires_at())
                 if record.get("jobUUID") != job_ids["jobId"]:
                     raise HtcResponseError(
-                        f"getJob: the answer is not about job {job_ids['jobId']}"
+                        f"getJob: the response is not about job {job_ids['jobId']}"
                     )
                 has_ended = not is_running(record)
                 is_complete = has_ended and _ended_a_while_ago(record, client.io.time())
@@ -162,7 +162,7 @@ async def follow(
                     else:
                         tail += lines
                 address = call.url(client.base_url)
-                # The last page may name itself as the next one.
+                # The last page may have its own URL as the next one.
                 if page.next is None or page.next.url(client.base_url) == address:
                     is_read = True
                     break
@@ -184,7 +184,7 @@ async def follow(
 
 
 def _ended_a_while_ago(record: Mapping[str, Any], now: float) -> bool:
-    """Whether a job ended so long ago that its log is complete."""
+    """Whether a job ended long enough ago that its log is complete."""
     with suppressed(TypeError, ValueError):
         ended = datetime.fromisoformat(record.get("completedAt", "")).timestamp()
         return now - ended > COMPLETE_AFTER_SECONDS

@@ -1,8 +1,8 @@
-"""Submitting to a group what it does not have yet, so that asking twice submits once.
+"""Submit the requests that have no jobs in a group yet.
 
-The service has no lock and no idempotency key. Each batch carries the number of its request as a
-tag. Whoever asks lists the group and submits the requests that have no batch there. If two
-processes did so at the same moment, both choose the oldest batch of each request.
+The service has no lock and no idempotency key. So each batch has the number of its request in a tag.
+A caller lists the group, and submits the requests that have no batch. If two processes did so at the
+same time, both choose the oldest batch of each request.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ async def get_or_submit(
     requests: Sequence[tuple[int, Json]],
     group: str,
 ) -> tuple[list[Json], bool]:
-    """Return what the service answered to each request, and whether any was submitted before.
+    """Return the response to each request, and whether an earlier call had submitted any of them.
 
     Args:
         client: The client.
-        submission: What submits the requests that are missing.
-        settings: How to submit.
+        submission: The submission of the missing requests.
+        settings: The settings for submissions.
         task_ids: The path parameters of the task.
-        requests: Submit requests that were validated, each with its position.
+        requests: Validated submit requests, each with its position.
         group: The group.
 
     Raises:
@@ -53,7 +53,7 @@ async def get_or_submit(
     found = await _find(client, task_ids, parts, group)
     was_there = bool(found)
     if was_there and len(found) < len(parts):
-        # Whoever submitted these may be at it, or was killed a moment ago.
+        # Another process may still be submitting, or was killed a moment ago.
         found = await _settled(client, settings, task_ids, parts, group, len(found))
     missing = [number for number in range(len(parts)) if number not in found]
     if missing:
@@ -84,7 +84,7 @@ async def _settled(
     group: str,
     seen: int,
 ) -> dict[int, FoundBatch]:
-    """Look until all parts are there, or none has appeared for a while."""
+    """Poll until the group has all parts, or has not changed for `settle_seconds`."""
     changed_at = client.io.monotonic()
     while True:
         await client.io.sleep(settings.settle_seconds / LOOKS_PER_SETTLING)
@@ -99,20 +99,20 @@ async def _settled(
 async def _find(
     client: Client, task_ids: Mapping[str, str], parts: Sequence[tuple[int, Json]], group: str
 ) -> dict[int, FoundBatch]:
-    """The batch of each part that the group has.
+    """Find the batches of the parts in the group.
 
     Raises:
-        HtcValidationError: The group has jobs that were not submitted for these parts.
+        HtcValidationError: The group has other jobs.
     """
     found: dict[int, FoundBatch] = {}
     for batch in await find_batches(client, task_ids, group):
         part = batch.part
         if part is None:
-            message = "has jobs that were submitted in another way; choose another name"
+            message = "has jobs that were submitted in another way; choose another group"
             raise HtcValidationError("get_or_submit", [Problem("group", message)])
         if part >= len(parts) or batch.size > (parts[part][1].get("batchSize") or 1):
             message = (
-                "must be those that the group was submitted with, which has more jobs; choose "
+                "must be the same as in the first call for the group, which has more jobs; choose "
                 "another group for other requests"
             )
             raise HtcValidationError("get_or_submit", [Problem("requests", message)])
@@ -121,7 +121,7 @@ async def _find(
 
 
 def tagged(request: Json, tags: Mapping[str, str]) -> Json:
-    """A submit request whose jobs carry more tags."""
+    """Return a submit request with more tags for its jobs."""
     definition: Json = request["htcJobDefinition"]
     given: dict[str, str] = definition.get("tags") or {}
     kept = {name: value for name, value in given.items() if name not in _OWN}

@@ -1,4 +1,4 @@
-"""What a submission takes at most, and what jobs took. No I/O, but reading a file of rates."""
+"""Compute the maximum usage of a submission, and the usage of jobs. The only I/O reads rates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Json = Mapping[str, Any]
     RatesSource = Mapping[str, Any] | str | PathLike[str]
 
-# A container that is to end because of its timeout gets SIGTERM, and may go on for some time.
+# A container that reaches its timeout gets SIGTERM, and may run for some time after that.
 ENDING_SECONDS = 30
 MIB_PER_GIB = 1024
 SECONDS_PER_HOUR = 3600
@@ -33,7 +33,7 @@ SECONDS_PER_HOUR = 3600
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """Virtual CPUs and memory, for some time."""
+    """An amount of virtual CPUs and memory."""
 
     vcpu_hours: float
     """Virtual CPUs times hours."""
@@ -52,54 +52,54 @@ NOTHING = Amount(0.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a submission takes at most, if each job runs until its timeout, with all its retries."""
+    """The maximum usage of a submission: each job runs until its timeout, with all its retries."""
 
     jobs: int
-    """Number of jobs."""
+    """The number of jobs."""
     batches: int
-    """Number of batches: the service takes up to 1000 jobs in each."""
+    """The number of batches, of up to 1000 jobs each."""
     calls: int
-    """Number of calls of submitJobs, with up to 100 batches in each."""
+    """The number of calls of submitJobs, of up to 100 batches each."""
     most: Amount | None
-    """What the jobs use at most; None if requests leave out a timeout, `maxVCpus` or `maxMemory`,
-    whose defaults are the service's. A RetryPolicy may run jobs again, which is not included.
+    """The maximum usage. None if a request has no timeout, `maxVCpus` or `maxMemory`, because the
+    defaults of the service are unknown. Retries of a RetryPolicy are not included.
     """
     cost: float | None
-    """The price of `most` by the rates; None without rates."""
+    """The cost of `most`. None without rates."""
     waits: list[str]
-    """What holds jobs back, in words; only with a session."""
+    """The limits that hold jobs back, in words. Empty without a session."""
 
     def __str__(self) -> str:
         lines = [f"{self.jobs} jobs in {self.batches} batches, {self.calls} calls"]
-        lines.append(f"at most {self.most}" if self.most else "at most: not known, see Plan.most")
+        lines.append(f"at most {self.most}" if self.most else "at most: unknown, see Plan.most")
         lines += [f"costs at most {self.cost:,.2f}"] if self.cost is not None else []
         return "\n".join([*lines, *self.waits])
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What jobs used, by their records: each from its start to its end.
+    """The usage of jobs from their starts to their ends, according to their records.
 
-    A record has the times of the last attempt only, so that earlier ones of `max_retries` are
-    missing. Jobs of a RetryPolicy have records of their own, and are included.
+    A record has the times of the last attempt only, so earlier attempts of `max_retries` are missing.
+    Retries of a RetryPolicy have their own records, and are included.
     """
 
     jobs: int
-    """Number of jobs, with those that ran others again."""
+    """The number of jobs, including retries."""
     running: int
-    """How many of them have not ended; they are not counted below."""
+    """The number of jobs that have not ended. They are not included in the amounts."""
     used: Amount
-    """What all jobs used."""
+    """The usage of all ended jobs."""
     wasted: Amount
-    """What those of them used that failed."""
+    """The usage of the failed jobs."""
     idle_hours: float
-    """Hours that jobs waited from their submission to their start, added up."""
+    """The total time between submission and start, in hours."""
     cost: float | None
-    """The price of `used` by the rates; None without rates."""
+    """The cost of `used`. None without rates."""
 
     def __str__(self) -> str:
-        lines = [f"{self.jobs} jobs, {self.running} of which have not ended"]
-        lines += [f"used: {self.used}", f"of it by jobs that failed: {self.wasted}"]
+        lines = [f"{self.jobs} jobs, {self.running} of them not ended"]
+        lines += [f"used: {self.used}", f"used by failed jobs: {self.wasted}"]
         lines += [f"waited: {self.idle_hours:,.2f} hours"]
         return "\n".join(lines + ([f"cost: {self.cost:,.2f}"] if self.cost is not None else []))
 
@@ -112,11 +112,11 @@ class Rates:
 
         Args:
             source: A mapping of priorities, or `default`, to mappings with `vcpu_hour` and
-                `gib_hour`; or the path of a TOML or JSON file that holds one.
+                `gib_hour`. Or the path of a TOML or JSON file with this mapping.
 
         Raises:
             HtcFileError: The file can't be read.
-            HtcValidationError: It is not such a mapping.
+            HtcValidationError: The rates are invalid.
         """
         card: Any = source if is_mapping(source) else _read(source)
         problems = [*_problems(card)]
@@ -125,10 +125,10 @@ class Rates:
         self._card = card
 
     def price(self, amount: Amount, priority: str | None) -> float:
-        """The price of what jobs with this priority use.
+        """The cost of an amount for jobs with this priority.
 
         Raises:
-            HtcValidationError: There is no rate for the priority.
+            HtcValidationError: The rates do not have the priority.
         """
         rate = self._card.get(priority or "default") or self._card.get("default")
         if rate is None:
@@ -167,7 +167,7 @@ def _problems(card: object) -> Iterable[Problem]:
 def plan_of(
     requests: Sequence[models.HTCJobSubmitRequest], rates: Rates | None, waits: list[str]
 ) -> Plan:
-    """Add up what requests take at most; each is one batch."""
+    """Compute the maximum usage of requests. Each request is one batch."""
     most: Amount | None = NOTHING
     cost: float | None = 0.0 if rates else None
     for request in requests:
@@ -210,7 +210,7 @@ def _amount(seconds: float, vcpus: int, memory_mib: int) -> Amount:
 def waits_of(
     requests: Sequence[models.HTCJobSubmitRequest], limits: Sequence[tuple[str, int]]
 ) -> list[str]:
-    """What the lowest limit on virtual CPUs does to the jobs, in words."""
+    """Describe how the lowest limit on virtual CPUs holds the jobs back."""
     if not limits:
         return []
     whose, limit = min(limits, key=lambda one: one[1])
@@ -221,17 +221,17 @@ def waits_of(
         one.batch_size or 1 for one in requests if (one.htc_job_definition.max_vcpus or 1) > limit
     )
     said = f"limit of the {whose}: {limit} vCPUs"
-    waits = [f"{said}; {never} jobs need more, and never start"] if never else []
+    waits = [f"{said}; {never} jobs need more and can never start"] if never else []
     if wanted > limit:
-        waits.append(f"{said}; the jobs need {wanted} to run all at once, so some wait")
+        waits.append(f"{said}; the jobs need {wanted} to run at the same time, so some wait")
     return waits
 
 
 def usage_of(records: Iterable[Json], rates: Rates | None) -> Usage:
-    """Add up what jobs used.
+    """Add up the usage of jobs.
 
     Raises:
-        HtcValidationError: There is no rate for a job's priority.
+        HtcValidationError: The rates do not have a job's priority.
     """
     jobs = running = 0
     used = wasted = NOTHING

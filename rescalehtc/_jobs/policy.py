@@ -1,4 +1,4 @@
-"""Which failed jobs are run again, and how. No I/O: a decision depends only on its arguments."""
+"""Decide which failed jobs to retry, and how. No I/O: a decision depends only on its arguments."""
 
 from __future__ import annotations
 
@@ -19,75 +19,77 @@ TIMEOUT_CODE = "ErrorTimeout"
 EXIT_CODE = "ErrorNonZeroContainerExitCode"
 
 MAX_BACKOFF_SECONDS = 3600.0
-# A share of failed jobs is judged when this many have ended, or all.
+# `stop_if_failed` applies when this many jobs have ended, or all.
 MIN_JUDGED_JOBS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class JobFailure:
-    """How a job failed, and with what limits."""
+    """The failure of a job, and its limits."""
 
     failure_code: str | None = None
-    """The service's code, such as ErrorTimeout; None if it gave none, as for a cancelled job."""
+    """The service's code, such as ErrorTimeout. None if it sent none, as for a cancelled job."""
     exit_code: int | None = None
-    """The container's exit code, if it ran to an end."""
+    """The container's exit code. None if the container did not run to its end."""
     memory_mib: int | None = None
-    """The memory that it had, in MiB; None if that is not known."""
+    """The memory of the job in MiB. None if it is unknown."""
     timeout_seconds: int | None = None
-    """The seconds that it could run; None if that is not known."""
+    """The timeout of the job in seconds. None if it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryDecision:
-    """Whether a failed job is run again, and how."""
+    """Whether to retry a failed job, and how."""
 
     again: bool
-    """Whether it is run again."""
+    """Whether to retry the job."""
     reason: str
-    """Why, in words."""
+    """The reason, in words."""
     memory_mib: int | None = None
-    """The memory for the next attempt in MiB; None for the same as before."""
+    """The memory for the next attempt in MiB. None for the same as before."""
     timeout_seconds: int | None = None
-    """The seconds that the next attempt may run; None for the same as before."""
+    """The timeout of the next attempt in seconds. None for the same as before."""
     wait_seconds: float = 0.0
-    """Seconds to wait before the next attempt."""
+    """The backoff before the next attempt in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Which failed jobs a run submits again.
+    """Which failed jobs a run retries.
 
-    - A preempted job, and one that failed with its machine or region, is run again.
-    - A job that ran out of memory is run again with `memory_factor` times as much.
-    - A job that ran into its timeout is run again with `timeout_factor` times as long.
-    - A job that ended with one of `exit_codes` is run again.
-    - Every other job stays failed: the failure would repeat itself, or you cancelled the job.
+    - Jobs that were preempted, or whose machine or region failed, are retried.
+    - Jobs that ran out of memory are retried with `memory_factor` times the memory.
+    - Jobs that reached their timeout are retried with `timeout_factor` times the timeout.
+    - Jobs that ended with one of `exit_codes` are retried.
+    - All other jobs stay failed, because the failure would repeat, or because you cancelled the job.
     """
 
     max_attempts: int = 3
-    """How often a job is run in all, at least 1."""
+    """The maximum number of attempts at a job, the first one included. At least 1."""
     memory_factor: float = 2.0
-    """What the memory is multiplied by, at least 1; with 1 the job stays failed."""
+    """The factor for the memory of the next attempt, at least 1. With 1, the job stays failed."""
     max_memory_mib: int = MAX_MEMORY_MIB
-    """The most memory for an attempt in MiB, 4 to 235520."""
+    """The maximum memory of an attempt in MiB, 4 to 235520."""
     timeout_factor: float = 2.0
-    """What the timeout is multiplied by, at least 1; with 1 the job stays failed."""
+    """The factor for the timeout of the next attempt, at least 1. With 1, the job stays failed."""
     max_timeout_seconds: int = MAX_TIMEOUT_SECONDS
-    """The longest timeout of an attempt in seconds, 60 to 1209600."""
+    """The maximum timeout of an attempt in seconds, 60 to 1209600."""
     exit_codes: Collection[int] = ()
-    """Exit codes after which a job is run again."""
+    """The exit codes of jobs to retry."""
     backoff_seconds: float = 30.0
-    """Seconds, at least 0, before the second attempt; they double each time, up to an hour."""
+    """The backoff before the second attempt in seconds, at least 0. It doubles with each attempt, up
+    to an hour.
+    """
     stop_if_failed: float | None = None
-    """The share of jobs, 0 to 1, that may stay failed among those that have ended. If more do, the
-    group is cancelled. It is judged from ten ended jobs on, and when all have ended. None for no
-    limit."""
+    """The maximum share of failed jobs among the ended ones, 0 to 1. If more jobs stay failed, the
+    group is cancelled. The limit applies when ten jobs have ended, or all of them. None for no limit.
+    """
 
     def __post_init__(self) -> None:
-        """Check it.
+        """Validate the values.
 
         Raises:
-            HtcValidationError: A value is out of its range.
+            HtcValidationError: A value is invalid.
         """
         share = self.stop_if_failed
         codes = self.exit_codes
@@ -125,11 +127,11 @@ class RetryPolicy:
             raise HtcValidationError("RetryPolicy", problems)
 
     def decide(self, failure: JobFailure, attempts: int) -> RetryDecision:
-        """Decide whether a failed job is run again.
+        """Decide whether to retry a failed job.
 
         Args:
-            failure: How the last attempt failed.
-            attempts: How often the job was run so far, at least 1.
+            failure: The failure of the last attempt.
+            attempts: The number of attempts so far, at least 1.
         """
         code = failure.failure_code
         memory = timeout = None
@@ -161,12 +163,12 @@ class RetryPolicy:
         return RetryDecision(True, reason, memory, timeout, min(longest, MAX_BACKOFF_SECONDS))
 
     def is_exceeded(self, failed: int, ended: int, total: int) -> bool:
-        """Whether more jobs than `stop_if_failed` allows have failed for good.
+        """Whether more jobs have failed than `stop_if_failed` allows.
 
         Args:
-            failed: Jobs that have ended and stay failed.
-            ended: Jobs that have ended for good.
-            total: All jobs.
+            failed: The number of failed jobs without a retry left.
+            ended: The number of ended jobs without a retry left.
+            total: The number of all jobs.
         """
         if self.stop_if_failed is None or ended < min(MIN_JUDGED_JOBS, total):
             return False
@@ -174,7 +176,7 @@ class RetryPolicy:
 
 
 def _grown(value: int | None, factor: float, most: int) -> int | None:
-    """A larger value; None if it is not known, or can't grow."""
+    """A larger value. None if the value is unknown or can't be raised."""
     if value is None:
         return None
     grown = min(most, math.ceil(value * factor))
@@ -196,7 +198,7 @@ def _is_integer(value: object, least: int | None, most: int | None) -> bool:
 
 
 def is_number(value: object, least: float) -> bool:
-    """Whether a value is a finite number, and not too small."""
+    """Whether a value is a finite number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value) and value >= least

@@ -1,4 +1,4 @@
-"""What a run has done so far: each job that was run, and why jobs were run again or not."""
+"""The report of a run: all attempts at its jobs, with the reasons for retries."""
 
 from __future__ import annotations
 
@@ -17,42 +17,40 @@ SHOWN_INDICES = 10
 
 @dataclass(frozen=True, slots=True)
 class JobAttempt:
-    """One attempt at a job of a run: a job of the service."""
+    """One attempt at a job of a run. Each attempt is a job of the service."""
 
     job_id: str
-    """The id of this job."""
+    """The id of the attempt's job."""
     first_job_id: str
-    """The id of the job that was run first."""
+    """The id of the first attempt's job."""
     number: int
-    """The number of the attempt, from 1."""
+    """The number of the attempt, starting at 1."""
     status: str | None
-    """The status that was last seen; None if none was seen yet."""
+    """The last known status. None if the job has not been listed yet."""
     failure: JobFailure | None
-    """How it failed, if it failed."""
+    """The failure. None if the attempt has not failed."""
     decision: RetryDecision | None
-    """Whether it is run again, and why, if it failed."""
+    """The decision about a retry, with its reason. None if the attempt has not failed."""
 
     @property
     def index(self) -> int:
-        """The index of the first job in its batch, which attempts find in RESCALEHTC_INDEX."""
+        """The index of the first attempt's job. Retries read it from RESCALEHTC_INDEX."""
         return parent_and_index(self.first_job_id)[1]
 
     @property
     def cause(self) -> str:
-        """Why it failed, in few words: failures with the same words are counted together."""
+        """The failure code and the exit code. Reports count failures with the same cause together."""
         return cause_of(self.failure)
 
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What a run has done so far, as far as `wait` has seen it."""
+    """The attempts of a run, as of the last poll of `wait`."""
 
     counts: JobCounts
-    """The jobs by the status of their last attempt; a job that waits for its next attempt counts as
-    not seen.
-    """
+    """The jobs by the status of their last attempt. Jobs that wait for a retry count as not seen."""
     attempts: list[JobAttempt]
-    """Each attempt, in the order of the jobs and of their attempts."""
+    """All attempts, by job and number."""
 
     @property
     def reruns(self) -> list[JobAttempt]:
@@ -61,12 +59,12 @@ class RunReport:
 
     @property
     def failed(self) -> list[JobAttempt]:
-        """The last attempts of the jobs that stay failed."""
+        """The last attempts of the failed jobs without a retry left."""
         return [one for one in self.attempts if one.decision is not None and not one.decision.again]
 
     @property
     def causes(self) -> dict[str, int]:
-        """Why jobs stay failed, and how many did for each reason, the most frequent first."""
+        """The causes of `failed`, each with its number of jobs, most frequent first."""
         return dict(Counter(one.cause for one in self.failed).most_common())
 
     def __str__(self) -> str:
@@ -86,7 +84,7 @@ def cause_of(failure: JobFailure | None) -> str:
 
 
 def _clusters(what: str, attempts: list[JobAttempt]) -> list[str]:
-    """A line for each cause and decision, with the indices."""
+    """One line per cause and decision, with the indices."""
     found: dict[tuple[str, str], list[int]] = {}
     for one in attempts:
         reason = one.decision.reason if one.decision else ""

@@ -1,7 +1,7 @@
-"""Waiting for a batch while a policy runs failed jobs again.
+"""Wait for a batch, and retry failed jobs.
 
-All state is in the service: a job that is run again carries a tag with the id of the first one and
-the number of the attempt. So a program that was killed goes on where it was.
+All state is in the service. A tag of each retry has the id of the first job and the number of the
+attempt, so a program can continue after it was killed.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from .watching import SeenStatuses
 
     EndedEntry = tuple[Entry, Mapping[str, Any]]
-    """A job that will not be run again, and the record of its last attempt."""
+    """A job without a retry left, and the record of its last attempt."""
 
-# The variable in which a job that runs another one again finds the index of that one.
+# The variable of a retry that has the index of the first job.
 INDEX_VARIABLE = "RESCALEHTC_INDEX"
 
 
 @dataclass(frozen=True)
 class RunPlace:
-    """Where a batch is: the path parameters of its task, its group and its project's record."""
+    """The path parameters of a batch's task, its group and its project's record."""
 
     task_ids: Mapping[str, str]
     group: str
@@ -48,7 +48,7 @@ class RunPlace:
 
 
 class Rerunner:
-    """Waits for a batch, and submits failed jobs again."""
+    """Waits for a batch, and retries failed jobs."""
 
     def __init__(
         self,
@@ -64,19 +64,19 @@ class Rerunner:
 
         Args:
             client: The client.
-            settings: How to submit.
-            place: Where the batch is.
-            parts: The batch, as the service answered each submit request.
-            policy: Decides what is run again.
-            interval: When to poll.
-            may_have_reruns: Whether jobs may have been run again already.
+            settings: The settings for submissions.
+            place: The place of the batch.
+            parts: The service's response to each submit request of the batch.
+            policy: The policy for retries.
+            interval: The polling interval and timeout.
+            may_have_reruns: Whether an earlier wait may have retried jobs.
 
         Raises:
-            HtcValidationError: The jobs have the variable INDEX_VARIABLE already.
+            HtcValidationError: The jobs already have the variable INDEX_VARIABLE.
         """
         for part in parts:
             if part["batchSize"] > 1 and has_variable(part, INDEX_VARIABLE):
-                message = f"can't be used: the batch sets {INDEX_VARIABLE} itself"
+                message = f"can't be used: the requests of the batch set {INDEX_VARIABLE}"
                 raise HtcValidationError("wait", [Problem("policy", message)])
         self._client = client
         self._settings = settings
@@ -95,12 +95,12 @@ class Rerunner:
 
     @property
     def seen(self) -> SeenStatuses:
-        """The statuses of all attempts that were seen last."""
+        """The last known statuses of all attempts."""
         return self._tracker.seen
 
     @property
     def report(self) -> RunReport:
-        """What was done so far."""
+        """All attempts so far."""
         return self._ledger.report(self._tracker.seen.by_id)
 
     @property
@@ -162,7 +162,7 @@ class Rerunner:
         await self._run_again()
 
     async def _find_reruns(self) -> None:
-        """Note the jobs that another wait has run again."""
+        """Add the retries of an earlier wait."""
         found: list[JobKey] = []
 
         def note(record: Mapping[str, Any]) -> None:
@@ -174,10 +174,10 @@ class Rerunner:
         self._tracker.add(found)
 
     async def _run_again(self) -> None:
-        """Submit the jobs that are due."""
+        """Submit the retries that are due."""
         due = [*self._ledger.due(self._client.io.monotonic())]
         if due and self._is_unsettled:
-            # Another process may have submitted them a moment ago, and been killed.
+            # A killed process may have submitted these retries a moment ago.
             if self._client.io.monotonic() < self._settles_at:
                 return
             await self._find_reruns()
@@ -187,7 +187,7 @@ class Rerunner:
             return
         requests = [(n, self._request(*one)) for n, one in enumerate(due)]
         submission = Submission()
-        self._is_unsettled = True  # until it is known which jobs this has made
+        self._is_unsettled = True  # until the new jobs are known
         self._settles_at = self._client.io.monotonic() + self._settings.settle_seconds
         try:
             answers = await submission.submit(
@@ -203,7 +203,7 @@ class Rerunner:
             self._tracker.add([self._key(job_id)])
 
     def _request(self, first_id: str, entry: Entry) -> dict[str, Any]:
-        """A submit request for the next attempt at a job."""
+        """Build the submit request for the next attempt at a job."""
         last = entry.last
         job = {"jobUUID": first_id, "region": last.region}
         model = single_request(entry.part, job, INDEX_VARIABLE, self._place.project)

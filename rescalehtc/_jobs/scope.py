@@ -1,4 +1,4 @@
-"""Cancelling the group of a run, and saying which of its jobs still run."""
+"""Cancel the group of a run, and list the jobs that still run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SHOWN_JOBS = 20
 STEP_SECONDS = 0.1
-# The last look, after the time is over, has this many seconds.
+# The minimum time, in seconds, for a request near the end of the wait.
 LOOK_SECONDS = 10.0
 
 
@@ -34,21 +34,20 @@ async def cancel_group(
     quiet_seconds: float,
     is_over: Callable[[], bool],
 ) -> str:
-    """Cancel the jobs of a group until none runs, or the time is over.
+    """Cancel the jobs of a group until all have ended, or the time is over.
 
     Args:
         client: The client.
         task_ids: The path parameters of the task.
         group: The group.
-        jobs: How many jobs the group has at least; those that are not counted yet may run.
-        seconds: How long to wait at most.
-        poll_seconds: Seconds between two polls.
-        quiet_seconds: How long no job must have run before none is expected any more: requests
-            that were interrupted may still arrive.
+        jobs: The minimum number of jobs in the group. Jobs that are not counted yet may run.
+        seconds: The maximum wait.
+        poll_seconds: The polling interval.
+        quiet_seconds: The time without running jobs after which no interrupted request can arrive.
         is_over: Whether to stop waiting now.
 
     Returns:
-        What still runs, in words.
+        The jobs that still run, in words.
     """
     io = client.io
     ends_at = io.monotonic() + seconds
@@ -58,7 +57,7 @@ async def cancel_group(
     while True:
         now = io.monotonic()
         try:
-            # Each time: what arrived after the last cancellation is not cancelled.
+            # In each poll, because jobs may have arrived after the last cancellation.
             query: dict[str, QueryValue] = {"group": group}
             call = CANCEL_JOBS.call(task_ids, query=query)
             await client.send(call, expires_at=max(ends_at, now + LOOK_SECONDS))
@@ -87,7 +86,7 @@ async def cancel_group(
 async def _count_running(
     client: Client, task_ids: Mapping[str, str], group: str, jobs: int, ends_at: float
 ) -> int:
-    """The number of jobs of a group that have not ended, or are not counted yet."""
+    """Count the jobs of a group that have not ended or are not counted yet."""
     query: dict[str, QueryValue] = {"group": [group], "pageSize": PAGE_SIZE}
     running = counted = 0
 
@@ -108,7 +107,7 @@ async def _count_running(
 async def _still_running(
     client: Client, task_ids: Mapping[str, str], group: str, place: str
 ) -> str:
-    """Name the jobs of a group that have not ended."""
+    """List the jobs of a group that have not ended."""
     names: list[str] = []
     query: dict[str, QueryValue] = {"group": group, "pageSize": PAGE_SIZE}
 
@@ -121,7 +120,7 @@ async def _still_running(
         ):
             names += [record["jobUUID"] for record in page if is_running(record)]
     except HtcException as error:
-        return f"jobs of {place} still run; which ones is not known: {error}"
+        return f"jobs of {place} still run; they could not be listed: {error}"
     if not names:
         return f"jobs of {place} may still run: the service does not list all of them yet"
     shown = ", ".join(names[:SHOWN_JOBS]) + (", ..." if len(names) > SHOWN_JOBS else "")

@@ -1,4 +1,4 @@
-"""Fetching what says why jobs have their status."""
+"""Fetch the facts that explain the statuses of jobs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def why_job(client: Client, ids: Mapping[str, str]) -> list[Cause]:
 
 
 async def why_task(client: Client, ids: Mapping[str, str]) -> list[Cause]:
-    """Explain the statuses of the jobs of a task: of like jobs that of one."""
+    """Explain the statuses of the jobs of a task, with one example per cluster of similar jobs."""
     try:
         _, counts = await fetch_task_summary(client, ids)
     except HtcNotFoundError as error:
@@ -56,7 +56,7 @@ async def why_task(client: Client, ids: Mapping[str, str]) -> list[Cause]:
 
 
 async def _explain_failures(client: Client, ids: Mapping[str, str], status: str) -> list[Cause]:
-    """Explain one job of each cluster of failures, the largest clusters first."""
+    """Explain one job of each cluster of failures, largest cluster first."""
     jobs = await _jobs(client, ids, status, PAGE_SIZE)
     sizes = Counter(map(_cluster, jobs))
     examples = {_cluster(job): job for job in reversed(jobs)}
@@ -81,7 +81,7 @@ async def _explain(client: Client, ids: Mapping[str, str], job: Json) -> list[Ca
     unread: list[str] = []
 
     async def read(what: str, work: Awaitable[Any], missing: Any) -> Any:
-        """What is fetched; or, if the service does not give it, what stands for that."""
+        """Fetch something. Return `missing` if it does not exist, and None if it is forbidden."""
         try:
             return await fetched(what, work, missing)
         except HtcForbiddenError as error:
@@ -108,7 +108,7 @@ async def _explain(client: Client, ids: Mapping[str, str], job: Json) -> list[Ca
 async def _add_obstacles(
     client: Client, task_ids: Mapping[str, str], facts: Facts, read: Reader
 ) -> None:
-    """Fetch what may hold a job back."""
+    """Fetch the facts that may hold a job back."""
 
     def send(call: Call) -> Awaitable[Any]:
         return client.send(call)
@@ -136,7 +136,7 @@ async def _add_obstacles(
 async def fetch_limits(
     client: Client, project: Mapping[str, str], workspace_id: object, read: Reader
 ) -> list[tuple[str, int]]:
-    """The limits on virtual CPUs of a project and its workspace, each with whose it is."""
+    """Fetch the limits on virtual CPUs of a project and its workspace, each with its owner."""
     call = operations.LIST_PROJECT_LIMITS.call(project)
     limits: list[Json] = await read("the project's limits", client.items(call), []) or []
     found = [("project", limit.get("vCPUs")) for limit in limits]
@@ -148,7 +148,7 @@ async def fetch_limits(
 
 
 async def fetched(_what: str, work: Awaitable[Any], missing: Any) -> Any:
-    """What is fetched; or, if there is no such thing, what stands for that."""
+    """Fetch something. Return `missing` if it does not exist."""
     try:
         return await work
     except HtcNotFoundError:
@@ -156,9 +156,9 @@ async def fetched(_what: str, work: Awaitable[Any], missing: Any) -> Any:
 
 
 async def _gone(client: Client, ids: Mapping[str, str], error: HtcStatusError) -> Cause:
-    """Explain why the service does not know a job or task."""
+    """Explain why a job or task does not exist."""
     evidence = [str(error)]
-    advice = "check the id; jobs are deleted 60 days after they end, and with their task"
+    advice = "check the id; the service deletes jobs 60 days after they end, and with their task"
     if "jobId" in ids:
         task_ids = {name: ids[name] for name in ("projectId", "taskId")}
         try:

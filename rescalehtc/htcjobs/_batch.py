@@ -69,7 +69,7 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
         """The task of the batch."""
         self._seen = SeenStatuses()
         self.may_have_reruns: bool = False
-        """Whether jobs of the batch may have been run again already, by another wait."""
+        """Whether an earlier wait may have retried jobs of the batch."""
         self.batches: list[HtcJobBatch] = [self, *(type(self)(part, task) for part in parts[1:])]
         """One batch per submit request. The first one is this batch itself."""
 
@@ -132,12 +132,12 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
                 outage of the service does not end the wait.
             progress: Whether to write the counts to standard error when they change. Or a
                 function that is called with the counts after each poll.
-            policy: Which failed jobs to submit again to the batch's group. They find the index of
-                the first job in RESCALEHTC_INDEX. They are then counted by their last attempt,
-                and jobs are listed, not counted by group summaries.
+            policy: Which failed jobs to retry. Each retry is a new job in the batch's group, with
+                the index of the first job in RESCALEHTC_INDEX. The counts have the status of the
+                last attempt. With a policy, each poll lists jobs.
 
         Raises:
-            HtcValidationError: `timeout` is invalid, or the batch can't have a policy.
+            HtcValidationError: `timeout` is invalid. Or the batch can't have a policy.
             HtcWaitTimeoutError: Not all jobs ended in time. The exception has the counts.
             RunStoppedError: More jobs failed than the policy allows, and the group was cancelled.
             HtcNotFoundError: The task does not exist.
@@ -243,7 +243,8 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
 
         Args:
             rescale: The session.
-            target: A folder. It gets a folder per index, below one per batch if there are several.
+            target: A folder. It gets one folder per index. If there are several batches, it gets
+                one folder per batch, with a folder per index.
             pattern: The files to download, relative to the folder of the results. `{index}` is the
                 job's index.
             timeout: The maximum wait in seconds, at least 0. None waits without a limit.

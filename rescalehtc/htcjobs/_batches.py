@@ -1,4 +1,4 @@
-"""Batches that were submitted earlier, perhaps by another process."""
+"""Find batches that were submitted earlier, and submit a batch only once."""
 
 from __future__ import annotations
 
@@ -29,27 +29,28 @@ def get_batch(
 ) -> HtcJobBatch | None:
     """Return a batch that was submitted earlier, or None if the task has no such jobs.
 
-    It is made from the records of its jobs. Its `json` has what these repeat of the submit request:
-    image, commands, variables, tags, sizes and timeout. They do not repeat the job name, priority,
-    claims, retries and working directory. `batchSize` is the highest index that the service lists,
-    plus 1. Jobs that run others again (`RetryPolicy`) are left out, and of several batches that
-    `get_or_submit` made for one request all but the oldest.
+    The batch is rebuilt from the records of its jobs. Its `json` has the image, commands, variables,
+    tags, resources and timeout. The records do not contain the job name, priority, claims, retries
+    and working directory. `batchSize` is the highest listed index plus 1.
+
+    The batch excludes retries of a `RetryPolicy`. If `get_or_submit` was called by several processes
+    at the same time and submitted a request twice, the batch has the oldest jobs of that request.
 
     Operation listJobs: all pages of the group, or up to ten requests for a parent.
 
     Args:
         rescale: The session.
         task: The task.
-        group: The group that the jobs were submitted with. `batches` has each of its batches.
-        parent_job_id: The part of the jobs' ids before the colon. Give either this or `group`.
+        group: The group of the jobs. `batches` has all batches of the group.
+        parent_job_id: The part of the jobs' ids before the colon. Pass either this or `group`.
 
     Raises:
-        HtcValidationError: An argument is invalid, or not exactly one of them was given.
+        HtcValidationError: An argument is invalid, or you passed both names or neither.
     """
     require_instance(task, HtcTask, "task", "get_batch")
     checked_group(group)
     if (group is None) == (parent_job_id is None):
-        problem = Problem("group", "must be given if parent_job_id is not, and only then")
+        problem = Problem("group", "is required without parent_job_id, and invalid with it")
         raise HtcValidationError("get_batch", [problem])
     ids = {name: id_of(task, name) for name in ("projectId", "taskId")}
     if parent_job_id is None:
@@ -66,9 +67,9 @@ def get_batch(
 
 
 def get_batches(rescale: HtcSession, task: HtcTask) -> list[HtcJobBatch]:
-    """Return the batches of a task, one for each group, the oldest first.
+    """Return the batches of a task, one per group, oldest first.
 
-    They are made from the records of their jobs, see `get_batch`.
+    The batches are rebuilt from the records of their jobs, as in `get_batch`.
 
     Operation listJobs: all pages of the task.
 
@@ -101,34 +102,33 @@ def get_or_submit(
     *,
     group: str,
 ) -> HtcJobBatch:
-    """Submit requests to a group once: whoever calls this again gets the same batch.
+    """Submit requests to a group, or return the batch if an earlier call has submitted them.
 
         batch = htcjobs.get_or_submit(rescale, task, requests, group="nightly-2026-11-29")
 
-    The jobs carry the tag `rescalehtc-part`, the number of their request. Requests for which the
-    group has jobs are not submitted, so a program that was killed, even between two calls of a
-    large submission, can be started again. If the group has jobs for some of the requests,
-    nothing is submitted before it has not changed for `rescale.settle_seconds`.
+    You can call this again after a crash at any moment, even in the middle of a large submission.
+    Only requests without jobs in the group are submitted. The tag `rescalehtc-part` of each job has
+    the number of its request. If the group has jobs for some of the requests, the session first waits
+    until the group has not changed for `rescale.settle_seconds`.
 
-    The service has no lock. Two processes that call this at the same moment, while the group is
-    empty, may both submit; the same can happen if you start a process again before a request of
-    the killed one has arrived. Then jobs run twice, and whoever calls this afterwards gets the
-    oldest batch of each request.
+    The service has no lock. If two processes call this at the same time for an empty group, both may
+    submit. The same can happen if you restart a program while a request of the killed one is still
+    on its way. Then jobs run twice, and later calls return the oldest jobs of each request.
 
     Operations listJobs, getImageStatus and submitJobs.
 
     Args:
         rescale: The session.
-        task: The task that the jobs are to belong to.
-        requests: Submit requests, as for `submit`. Pass the same ones each time: their number and
-            sizes are compared with the group's jobs, not their contents.
-        group: The name of the group, used for nothing else.
+        task: The task of the new jobs.
+        requests: Submit requests, as for `submit`. Pass the same ones each time. The session compares
+            their number and sizes with the group's jobs, not their contents.
+        group: The name of the group. Use it for nothing else.
 
     Returns:
         The batch, as `submit` returns it.
 
     Raises:
-        HtcValidationError: The requests break rules, or the group has other jobs.
+        HtcValidationError: The requests are invalid, or the group has other jobs.
         The other exceptions of `submit`.
     """
     require_instance(task, HtcTask, "task", "get_or_submit")
@@ -149,11 +149,11 @@ def get_or_submit(
 
 
 def require_group(group: object, subject: str) -> str:
-    """Refuse a group that is not a name.
+    """Return a group's name.
 
     Raises:
-        HtcValidationError: It is not a string, or empty.
+        HtcValidationError: It is not a string, or it is empty.
     """
     if isinstance(group, str) and group:
         return group
-    raise HtcValidationError(subject, [Problem("group", "must be a string that is not empty")])
+    raise HtcValidationError(subject, [Problem("group", "must be a non-empty string")])

@@ -147,9 +147,8 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"], Explained):
             rescale: The session.
             timeout: The maximum wait in seconds, at least 0. None waits without a limit. An
                 outage of the service does not end the wait.
-            progress: Whether to write the status to standard error when it changes, in one
-                updating line on a terminal, elsewhere in one line per change. Or a function that
-                is called with the counts after each poll.
+            progress: Whether to write the counts to standard error when they change. Or a
+                function that is called with the counts after each poll.
 
         Returns:
             The counts, of one job.
@@ -237,12 +236,12 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"], Explained):
 
         Args:
             rescale: The session.
-            last_n_lines: Begin with this many of the lines that exist already, at least 0; None
-                for all of them.
+            last_n_lines: Begin with the last N of the existing lines, at least 0. None begins with
+                the first line.
 
         Raises:
             HtcNotFoundError: The job does not exist.
-            HtcValidationError: `last_n_lines` is not such a number.
+            HtcValidationError: `last_n_lines` is not an integer of at least 0.
         """
         check_last_n_lines(last_n_lines, "follow_logs")
         interval = Interval(rescale.client.io, rescale.status_refresh_seconds, None, "follow_logs")

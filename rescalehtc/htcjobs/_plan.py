@@ -1,4 +1,4 @@
-"""What a submission takes at most, and what a batch took."""
+"""Plan the usage and cost of a submission, and add up the usage of a batch."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ def plan(
     *,
     budget: float | None = None,
 ) -> planning.Plan:
-    """Add up what a submission takes at most. Submits nothing.
+    """Return the maximum usage and cost of a submission. Submits nothing.
 
-    Each job counts with its whole timeout, 30 seconds to end after it, and all retries of
-    `retryStrategy.maxRetries`.
+    The plan assumes that each job runs until its timeout and 30 seconds longer, and that the service
+    makes all retries of `retryStrategy.maxRetries`.
 
         plan = htcjobs.plan(requests, project, rates="rates.toml", budget=100)
 
-    Operations, with a session only: listProjectLimits and getWorkspaceLimit.
+    Operations, only with a session: listProjectLimits and getWorkspaceLimit.
 
     Args:
         requests: Submit requests, as for `submit`.
-        project: The project that the jobs are meant for.
-        rescale: A session, to look at limits on virtual CPUs; or None to send nothing.
-        rates: Prices, or None: a mapping such as
-            `{"ON_DEMAND_ECONOMY": {"vcpu_hour": 0.02, "gib_hour": 0.003}}`, where `default`
-            stands for every other priority; or the path of a TOML or JSON file that holds it.
-        budget: The highest price that is allowed, in the currency of the rates, or None.
+        project: The project of the jobs.
+        rescale: A session, to include limits on virtual CPUs. None sends no requests.
+        rates: Prices by priority, such as
+            `{"ON_DEMAND_ECONOMY": {"vcpu_hour": 0.02, "gib_hour": 0.003}}`. The key `default` applies
+            to all other priorities. Or the path of a TOML or JSON file with these prices.
+        budget: The maximum cost, in the currency of the rates. None for no limit.
 
     Raises:
-        HtcValidationError: The requests break rules, the rates are invalid, or the price is above
-            the budget, or not known.
+        HtcValidationError: The requests or the rates are invalid. Or the cost exceeds the budget or is
+            unknown.
         HtcFileError: The file of rates can't be read.
     """
     require_instance(project, HtcProject, "project", "plan")
@@ -72,10 +72,10 @@ def plan(
 
 
 def check_budget(made: planning.Plan, budget: object) -> None:
-    """Refuse a plan that may cost more than allowed.
+    """Compare a plan with a budget.
 
     Raises:
-        HtcValidationError: It may, or its price is not known.
+        HtcValidationError: The cost exceeds the budget, or is unknown.
     """
     if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget >= 0:
         message = "must be a number of at least 0"
@@ -83,7 +83,7 @@ def check_budget(made: planning.Plan, budget: object) -> None:
         message = "can't be checked: give rates, and maxVCpus, maxMemory and execTimeoutSeconds"
     elif made.cost > budget:
         message = (
-            f"must be at least {made.cost:,.2f}, what the jobs cost at most; got {budget:,.2f}"
+            f"must be at least {made.cost:,.2f}, the maximum cost of the jobs; got {budget:,.2f}"
         )
     else:
         return
@@ -95,9 +95,9 @@ def usage(
     batch: HtcJobBatch,
     rates: Mapping[str, Any] | str | PathLike[str] | None = None,
 ) -> planning.Usage:
-    """Add up what the jobs of a batch used, by their records.
+    """Add up the usage of the jobs of a batch, from their records.
 
-    Jobs that ran others again under a RetryPolicy are included.
+    This includes retries of a RetryPolicy.
 
     Operation listJobs: all pages of the batch's group.
 

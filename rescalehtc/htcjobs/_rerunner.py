@@ -1,4 +1,4 @@
-"""Making what waits for a batch under a policy."""
+"""Wait for a batch with a policy."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def rerunner_of(
     interval: Interval,
     may_have_reruns: bool,
 ) -> Rerunner:
-    """Make what waits for a batch and runs failed jobs again.
+    """Make a Rerunner for a batch.
 
     Raises:
-        HtcValidationError: `policy` is not one, or the batch is not in a single group.
+        HtcValidationError: `policy` is not a RetryPolicy, or the jobs are not in one group.
     """
     require_instance(policy, RetryPolicy, "policy", "wait")
     groups = {part.get("group") for part in parts}
     group = groups.pop() if len(groups) == 1 else None
     if not isinstance(group, str) or not group:
-        message = "can't be used: the batch is not in one group; submit it with group="
+        message = "can't be used: the jobs of the batch are not in one group; submit with group="
         raise HtcValidationError("wait", [Problem("policy", message)])
     ids = {name: id_of(task, name) for name in ("projectId", "taskId")}
     place = RunPlace(ids, group, task.project.json)

@@ -1,4 +1,4 @@
-"""Files that jobs get, and files that they leave: a convention for the task's shared folder."""
+"""The inputs and results of jobs, as files in the task's shared folder."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _INDEX = "{index}"
 
 @dataclass(frozen=True, slots=True)
 class BatchResults:
-    """The files that the jobs of a batch left."""
+    """The results of the jobs of a batch."""
 
     files: dict[str, list[Path]]
-    """For each job's id, in the order in which they ended, the local paths of its files."""
+    """The local paths of the files of each job, by job id, in the order in which the jobs ended."""
 
     @property
     def without_files(self) -> list[str]:
@@ -61,10 +61,10 @@ def prepare(
 def _with_variables(
     requests: Sequence[Positioned], name: str, has_inputs: bool
 ) -> list[Positioned]:
-    """Return requests whose jobs are told where their inputs are, and where to leave results.
+    """Add the variables for inputs and results to requests.
 
-    Each request gets a folder for results of its own, since its indices begin at 0. A name that
-    was made for another batch is replaced; one of the user's is kept.
+    Each request gets its own folder for results, because its indices start at 0. This replaces the
+    folder of another batch, but not a folder that the user chose.
     """
     made: list[Positioned] = []
     for number, (position, request) in enumerate(requests):
@@ -91,16 +91,16 @@ def _with_envs(
 
 
 def regions_of(requests: Sequence[Positioned]) -> list[str | None]:
-    """The regions that jobs may run in; None for the default one."""
+    """The regions of the jobs. None is the default region."""
     named = {str(region) for _, request in requests for region in request.regions or []}
     return [*sorted(named)] or [None]
 
 
 def check_inputs(inputs: str | PathLike[str]) -> None:
-    """Refuse what is not a folder.
+    """Check that the inputs are a folder.
 
     Raises:
-        HtcFileError: It is not.
+        HtcFileError: They are not.
     """
     if not Path(inputs).is_dir():
         raise HtcFileError(f"inputs must be a folder; {os.fspath(inputs)!a} is not")
@@ -119,7 +119,7 @@ def results_folders(batches: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return the folder of the results of each batch, by its parent id.
 
     Raises:
-        HtcValidationError: A batch has none.
+        HtcValidationError: A batch has no variable for results.
     """
     found: dict[str, str] = {}
     for batch in batches:
@@ -128,8 +128,8 @@ def results_folders(batches: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         envs: dict[str, str] = {pair.get("name", ""): pair.get("value", "") for pair in pairs}
         if not envs.get(RESULTS_VARIABLE):
             message = (
-                f"has no variable {RESULTS_VARIABLE}; submit with `inputs`, or with this variable "
-                "as the name of a folder below TASK_SHARED_FOLDER"
+                f"has no variable {RESULTS_VARIABLE}; submit with `inputs`, or set this variable "
+                "to the name of a folder below TASK_SHARED_FOLDER"
             )
             raise HtcValidationError("download_results", [Problem("batch", message)])
         found[str(batch.get("parentJobId"))] = envs[RESULTS_VARIABLE]
@@ -137,13 +137,13 @@ def results_folders(batches: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def check_pattern(pattern: str) -> None:
-    """Refuse a pattern that would match the same files for each job.
+    """Check that a pattern matches different files for each job.
 
     Raises:
-        HtcValidationError: It does not have `{index}`.
+        HtcValidationError: The pattern does not contain `{index}`.
     """
     if _INDEX not in pattern:
-        problem = Problem("pattern", f"must have {_INDEX}, such as {_INDEX}/*.csv")
+        problem = Problem("pattern", f"must contain {_INDEX}, such as {_INDEX}/*.csv")
         raise HtcValidationError("download_results", [problem])
 
 
@@ -155,7 +155,7 @@ async def fetch_results(
     pattern: str,
     target: str | PathLike[str],
 ) -> list[Path]:
-    """Download what a job left, unless it was downloaded before."""
+    """Download the results of a job, except files that are already here."""
     from ..files import _flows
     from ..files._transfers import find
 

@@ -46,7 +46,7 @@ def test_why_explains_a_job_and_a_task(
     assert one.status == 0
     lines = one.output.splitlines()
     assert lines[0] == "the program ended with exit code 1"
-    assert lines[-2:] == ["  log: part 1", "  -> read the log: the program says why"]
+    assert lines[-2:] == ["  log: part 1", "  -> read the log for the reason"]
     assert htc("why", "--task", name).output == one.output
     (cause,) = htc("why", "--task", name, "--output", "json").json
     assert (cause["name"], cause["jobs"], cause["is_guess"]) == ("exit-code", 1, False)
@@ -58,7 +58,7 @@ def test_why_under_a_terminal(
 ) -> None:
     done = htc.under_terminal("why", "--task", name, columns=columns)
     assert done.status == 0
-    assert "  -> read the log: the program says why" in done.output.splitlines()
+    assert "  -> read the log for the reason" in done.output.splitlines()
 
 
 def test_why_says_so_where_there_is_nothing_to_explain(

@@ -117,7 +117,7 @@ def test_what_requests_leave_out_is_not_made_up(missing: str) -> None:
     del one["htcJobDefinition"][missing]
     plan = htcjobs.plan([request(1, **HOUR), one], PROJECT, rates=RATES)
     assert (plan.most, plan.cost) == (None, None)
-    assert "not known" in str(plan)
+    assert "at most: unknown" in str(plan)
     with pytest.raises(HtcValidationError, match="can't be checked"):
         htcjobs.plan([one], PROJECT, rates=RATES, budget=1000)
 
@@ -128,8 +128,8 @@ def test_limits_that_hold_jobs_back_are_named(service: Service, scripted: HtcSes
     big = request(2, **{**HOUR, "maxVCpus": 16})
     plan = htcjobs.plan([request(10, **HOUR), big], PROJECT, scripted)
     assert plan.waits == [
-        "limit of the project: 8 vCPUs; 2 jobs need more, and never start",
-        "limit of the project: 8 vCPUs; the jobs need 52 to run all at once, so some wait",
+        "limit of the project: 8 vCPUs; 2 jobs need more and can never start",
+        "limit of the project: 8 vCPUs; the jobs need 52 to run at the same time, so some wait",
     ]
     assert htcjobs.plan([request(1, **HOUR)], PROJECT, scripted).waits == []
     assert not [asked for asked in service.asked if asked.method != "GET"]
@@ -226,9 +226,9 @@ def test_usage_counts_what_was_used_wasted_and_waited_for(
     assert usage.idle_hours == 1.0
     assert usage.cost == pytest.approx(6 * 0.05 + 3 * 0.01)
     assert str(usage).splitlines() == [
-        "5 jobs, 1 of which have not ended",
+        "5 jobs, 1 of them not ended",
         "used: 6.00 vCPU-hours, 3.00 GiB-hours",
-        "of it by jobs that failed: 2.00 vCPU-hours, 1.00 GiB-hours",
+        "used by failed jobs: 2.00 vCPU-hours, 1.00 GiB-hours",
         "waited: 1.00 hours",
         "cost: 0.33",
     ]

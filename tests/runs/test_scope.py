@@ -110,7 +110,7 @@ def test_left_jobs_are_said_to_go_on(
         htcjobs.run(fast, task, [request(1, "sleep 0.2")], group="g", on_exit="leave"),
     ):
         _ = 1 / 0
-    assert "go on; htcjobs.get_batch(rescale, task, group='g') finds them" in caplog.text
+    assert "continue; htcjobs.get_batch(rescale, task, group='g') finds them" in caplog.text
     batch = htcjobs.get_batch(fast, task, group="g")
     assert batch
     assert batch.wait(fast).succeeded == 1

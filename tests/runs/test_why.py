@@ -287,7 +287,7 @@ OTHER = {"region": "AWS_EU_WEST_1", "derived": {"architecture": "AARCH64", "vcpu
             "ARCHIVED",
         ),
         (
-            "a region that the project has no more",
+            "a region that the project no longer has",
             "RUNNABLE",
             {"p": {"projectId": "p", "regions": ["AWS_US_EAST_1"]}},
             "region-removed",
@@ -301,7 +301,7 @@ OTHER = {"region": "AWS_EU_WEST_1", "derived": {"architecture": "AARCH64", "vcpu
             "X86",
         ),
         (
-            "run again by the service",
+            "retried by the service",
             "RUNNABLE",
             {
                 "p/tasks/t/jobs/a:0/events": {
@@ -362,7 +362,7 @@ def test_a_job_that_soon_reaches_its_timeout(
 ) -> None:
     scripted_job(service, "RUNNING", startedAt=LONG_AGO, execTimeoutSeconds=60)
     note(
-        "running, and 90 % of the timeout are over",
+        "running, with 90 % of the timeout over",
         why(scripted, scripted_task),
         "near-timeout",
         LONG_AGO,
@@ -373,7 +373,7 @@ def test_a_job_that_is_gone(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:
     service.on("GET /htc/projects/p/tasks/t", Answer({**IDS, "lifecycleStatus": "DELETED"}))
-    note("a job that is not there", why(scripted, scripted_task), "gone", "404", "DELETED")
+    note("a job that does not exist", why(scripted, scripted_task), "gone", "404", "DELETED")
     service.on("GET /htc/projects/p/tasks/t", Answer(status=404))
     assert [cause.name for cause in scripted_task.why(scripted)] == ["gone"]
 

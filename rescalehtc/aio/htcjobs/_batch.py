@@ -100,12 +100,12 @@ class HtcJobBatch(AnyJobBatch):
                 outage of the service does not end the wait.
             progress: Whether to write the counts to standard error when they change. Or a
                 function that is called with the counts after each poll.
-            policy: Which failed jobs to submit again to the batch's group. They find the index of
-                the first job in RESCALEHTC_INDEX. They are then counted by their last attempt,
-                and jobs are listed, not counted by group summaries.
+            policy: Which failed jobs to retry. Each retry is a new job in the batch's group, with
+                the index of the first job in RESCALEHTC_INDEX. The counts have the status of the
+                last attempt. With a policy, each poll lists jobs.
 
         Raises:
-            HtcValidationError: `timeout` is invalid, or the batch can't have a policy.
+            HtcValidationError: `timeout` is invalid. Or the batch can't have a policy.
             HtcWaitTimeoutError: Not all jobs ended in time. The exception has the counts.
             RunStoppedError: More jobs failed than the policy allows, and the group was cancelled.
             HtcNotFoundError: The task does not exist.
@@ -211,7 +211,8 @@ class HtcJobBatch(AnyJobBatch):
 
         Args:
             rescale: The session.
-            target: A folder. It gets a folder per index, below one per batch if there are several.
+            target: A folder. It gets one folder per index. If there are several batches, it gets
+                one folder per batch, with a folder per index.
             pattern: The files to download, relative to the folder of the results. `{index}` is the
                 job's index.
             timeout: The maximum wait in seconds, at least 0. None waits without a limit.

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 
 class Run(AnyRun):
-    """A batch that is submitted where a `with` block begins: `htcjobs.run`."""
+    """A batch for the time of a `with` block. `htcjobs.run` makes it."""
 
     batch: HtcJobBatch
-    """The batch, in the block."""
+    """The batch. It is set when the block begins."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Run(AnyRun):
         on_exit: Literal["cancel", "leave"],
         cancel_seconds: float,
     ) -> None:
-        """Make a run; `htcjobs.run` describes the arguments. Nothing is sent yet."""
+        """Make a run. `htcjobs.run` describes the arguments. This sends nothing."""
         require_instance(task, AnyTask, "task", "run")
         policy = RetryPolicy(max_attempts=1) if policy is None else policy
         require_instance(policy, RetryPolicy, "policy", "run")
@@ -113,12 +113,12 @@ class Run(AnyRun):
         self._raise_pending(error)
 
     async def _leave(self, rescale: AsyncHtcSession, error: BaseException | None) -> None:
-        """Cancel the group, or leave it, and say which jobs still run."""
+        """Cancel the group, or leave it, and log the jobs that still run."""
         self._signals.is_leaving = True
         ids = {name: id_of(self._task, name) for name in ("projectId", "taskId")}
         found = f"htcjobs.get_batch(rescale, task, group={self.group!r}) finds them"
         if self._on_exit == "leave":
-            said = f"the jobs of group {self.group!r} go on; {found}"
+            said = f"the jobs of group {self.group!r} continue; {found}"
         else:
             _logger.warning("cancelling the jobs of group %r; Ctrl-C ends the wait", self.group)
             before = len(self._signals.pending)
@@ -143,23 +143,23 @@ class Run(AnyRun):
         timeout: float | None = None,
         progress: bool | Callable[[JobCounts], None] = False,
     ) -> JobCounts:
-        """Wait until all jobs have ended for good, and count them by the status of the last attempt.
+        """Wait until all jobs have ended and no retry is left, and count them by status.
 
-        The policy of the run decides which failed jobs are submitted again: see `HtcJobBatch.wait`.
+        The policy of the run decides which failed jobs to retry, as in `HtcJobBatch.wait`. The counts
+        have the status of the last attempt.
 
         Operations listJobs, every `rescale.status_refresh_seconds` (30 by default), and submitJobs.
 
         Args:
-            timeout: Seconds to wait at most, at least 0; None to wait without a limit. An
+            timeout: The maximum wait in seconds, at least 0. None waits without a limit. An
                 outage of the service does not end the wait.
-            progress: Whether to write the counts to standard error when they change: on a
-                terminal in one line, elsewhere one line for each change. Or a function to call
-                with the counts after each poll.
+            progress: Whether to write the counts to standard error when they change. Or a
+                function that is called with the counts after each poll.
 
         Raises:
-            HtcValidationError: `timeout` is not such a number.
-            HtcWaitTimeoutError: Not all jobs ended in time. It has the counts.
-            RunStoppedError: More jobs failed than the policy allows; the group was cancelled.
+            HtcValidationError: `timeout` is not a number of at least 0.
+            HtcWaitTimeoutError: Not all jobs ended in time. The exception has the counts.
+            RunStoppedError: More jobs failed than the policy allows, and the group was cancelled.
         """
         rescale = self._rescale
         seconds = rescale.status_refresh_seconds
@@ -186,38 +186,38 @@ def run(
     on_exit: Literal["cancel", "leave"] = "cancel",
     cancel_seconds: float = 60.0,
 ) -> Run:
-    """Submit a batch for the time of a `with` block, which cancels it if it is interrupted.
+    """Submit a batch for the time of a `with` block, and cancel it if the block is interrupted.
 
         with htcjobs.run(rescale, task, requests, policy=htcjobs.RetryPolicy()) as run:
             run.wait()
         print(run.report())
 
-    If the block, or the submission, ends with an exception, Ctrl-C or SIGTERM, all jobs of the group
-    are cancelled, also those that were in it before. The exception passes on when none of them runs
-    any more, or after `cancel_seconds`; a note and the log name the jobs that still run. Another
-    Ctrl-C ends this wait. If the block ends normally, the jobs go on.
+    If the submission or the block ends with an exception, Ctrl-C or SIGTERM, all jobs of the group are
+    cancelled. This includes jobs that were in the group before. The session then waits until the jobs
+    have ended, up to `cancel_seconds`. The log and a note of the exception list the jobs that still
+    run. Another Ctrl-C ends this wait. If the block ends normally, the jobs continue.
 
-    In the main thread SIGTERM raises SystemExit, with status 143, while the block runs, unless the
-    program has a handler of its own. In other threads signals are not handled. On an event loop
-    SIGTERM acts as Ctrl-C does.
+    In the main thread, SIGTERM raises SystemExit with status 143 while the block runs, unless your
+    program has its own handler. On an event loop, SIGTERM has the effect of Ctrl-C. In other threads,
+    signals are not handled.
 
-    Operations getImageStatus and submitJobs; with `group` also listJobs; cancelJobs and
-    listGroupSummaries.
+    Operations getImageStatus and submitJobs. With `group`, also listJobs. If the block is interrupted,
+    also cancelJobs and listGroupSummaries.
 
     Args:
         rescale: The session.
-        task: The task that the jobs are to belong to.
+        task: The task of the new jobs.
         requests: Submit requests, as for `submit`.
-        group: A name for a run that can be resumed, see `get_or_submit`: the same call in
-            another process takes over the jobs. None for a new group.
-        policy: Which failed jobs `Run.wait` submits again; None for none of them.
-        on_exit: What to do with the jobs if the block is interrupted: `cancel` them, or `leave`
-            them and log how to find them.
-        cancel_seconds: Seconds, at least 0, to wait for cancelled jobs to end.
+        group: The name of a run that you can resume: the same call in another process continues with
+            the same jobs, as in `get_or_submit`. None for a new group.
+        policy: Which failed jobs `Run.wait` retries. None retries none.
+        on_exit: `cancel` cancels the jobs if the block is interrupted. `leave` lets them continue and
+            logs how to find them.
+        cancel_seconds: The maximum wait for cancelled jobs to end, in seconds, at least 0.
 
     Raises:
         HtcValidationError: An argument is invalid.
-        The exceptions of `submit`, where the block begins.
+        The exceptions of `submit`, when the block begins.
     """
     return Run(
         rescale,
