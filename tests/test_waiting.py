@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rescalehtc import HtcSession, htcjobs, htctasks
+from rescalehtc._jobs.watching import MAX_NAMED
 from rescalehtc.exceptions import (
     HtcNotFoundError,
     HtcResponseError,
@@ -169,8 +170,8 @@ def test_a_batch_does_not_wait_for_other_jobs_of_its_task(
 
 
 def test_a_large_batch_is_counted_by_its_group(fast: HtcSession, task: htctasks.HtcTask) -> None:
-    counts = submit(fast, task, "true", batch_size=150).wait(fast)
-    assert counts.by_status == dict.fromkeys(counts.by_status, 0) | {"SUCCEEDED": 150}
+    counts = submit(fast, task, "true", batch_size=MAX_NAMED + 1).wait(fast)
+    assert counts.by_status == dict.fromkeys(counts.by_status, 0) | {"SUCCEEDED": MAX_NAMED + 1}
     assert counts.running == 0
 
 

@@ -246,7 +246,12 @@ def test_some_empty_pages(rescale: HtcSession, task: HtcTask, listing: Paged) ->
 
 
 @row("endless empty pages", "listing", "HtcResponseError after 1000 pages")
-def test_empty_pages_without_end(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
+def test_empty_pages_without_end(
+    wire: Wire, rescale: HtcSession, task: HtcTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MAX_PAGES_WITHOUT_NEWS == 1000
+    monkeypatch.setattr(client_listing, "MAX_PAGES_WITHOUT_NEWS", 50)
+
     def empty(asked: Asked) -> Step:
         number = int(asked.query.get("page", ["0"])[0])
         return answer({"items": [], "next": f"?page={number + 1}"})
@@ -254,7 +259,7 @@ def test_empty_pages_without_end(wire: Wire, rescale: HtcSession, task: HtcTask)
     wire.on(JOBS, computed(empty))
     with caught(HtcResponseError, "nothing new for many pages"):
         listed(rescale, task)
-    assert len(wire.asked_for(JOBS)) == MAX_PAGES_WITHOUT_NEWS + 1
+    assert len(wire.asked_for(JOBS)) == 51
 
 
 @row("an item moves to the next page during the listing", "listing", "listed once")

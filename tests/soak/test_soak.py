@@ -20,10 +20,9 @@ def emulator() -> Iterator[Emulator]:
         yield emulator
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_nothing_is_lost_duplicated_unreported_or_mixed_up(tmp_path: Path, seed: int) -> None:
+def test_nothing_is_lost_duplicated_unreported_or_mixed_up(tmp_path: Path) -> None:
     figures = Figures()
-    findings = soak(rounds=1, steps=50, seed=seed, folder=tmp_path / "data", figures=figures)
+    findings = soak(rounds=1, steps=50, seed=1, folder=tmp_path / "data", figures=figures)
     assert findings == []
     assert figures.by_kind["all"]["faulted"]
 
@@ -32,7 +31,7 @@ def test_with_asynchronous_sessions(tmp_path: Path) -> None:
     """Their tasks are cancelled instead of interrupted."""
     figures = Figures()
     with start_blocking_portal() as AsyncRound.portal:
-        findings = soak(1, 50, 3, tmp_path / "data", figures, AsyncRound)
+        findings = soak(1, 30, 3, tmp_path / "data", figures, AsyncRound)
     assert findings == []
     assert figures.by_kind["all"]["faulted"]
 
