@@ -7,6 +7,7 @@ import hashlib
 import json
 import tempfile
 from collections import deque
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..exceptions import HtcException, HtcFileError, HtcValidationError, Problem
 from ._results import INPUTS_VARIABLE, RESULTS_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from os import PathLike
 
     from .. import models
@@ -178,13 +179,11 @@ class Sweep:
         return found
 
 
-def _checked_inputs(inputs: Iterable[Any]) -> list[Any]:
-    if not isinstance(inputs, str | bytes | dict):
-        try:
-            return [*inputs]
-        except TypeError:
-            pass
-    message = f"must be a list or another iterable of JSON values, got {type(inputs).__name__}"
+def _checked_inputs(inputs: Any) -> list[Any]:
+    kind = type(inputs)
+    if issubclass(kind, Iterable) and not issubclass(kind, str | bytes | Mapping):
+        return [*inputs]
+    message = f"must be a list or another iterable of JSON values, got {kind.__name__}"
     raise HtcValidationError("map", [Problem("inputs", message)])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -47,7 +48,6 @@ if "exit" in point:
 with open(sys.argv[2], "w") as file:
     file.write(point.get("writes") or json.dumps(point["x"] ** 2))
 """
-AT_ONCE = {"backoff_seconds": 0.0}
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +136,7 @@ def test_a_job_that_writes_no_result_is_an_error_even_if_an_earlier_attempt_wrot
         "    open(sys.argv[2], 'w').write('1')\n"
         "    sys.exit(75)\n"
     )
-    policy = RetryPolicy(exit_codes=[75], **AT_ONCE)
+    policy = RetryPolicy(exit_codes=[75], backoff_seconds=0.0)
     (result,) = htcjobs.map(fast, task, program, [None], image="image", policy=policy)
     assert "wrote no result" in str(result.error)
     assert result.job.record.status == "SUCCEEDED"
@@ -145,7 +145,7 @@ def test_a_job_that_writes_no_result_is_an_error_even_if_an_earlier_attempt_wrot
 def test_a_policy_retries_failed_inputs(
     fast: HtcSession, task: htctasks.HtcTask, solve: Path
 ) -> None:
-    policy = RetryPolicy(max_attempts=2, exit_codes=[75], **AT_ONCE)
+    policy = RetryPolicy(max_attempts=2, exit_codes=[75], backoff_seconds=0.0)
     inputs = [{"x": 1, "exit": 75}, {"x": 2}]
     found = {
         one.index: one
@@ -170,7 +170,7 @@ def test_too_many_failures_stop_it_after_the_results_that_are_there(
 def test_more_inputs_than_a_batch_can_have_become_several_batches(
     fast: HtcSession, task: htctasks.HtcTask, solve: Path
 ) -> None:
-    policy = RetryPolicy(max_attempts=2, exit_codes=[75], **AT_ONCE)
+    policy = RetryPolicy(max_attempts=2, exit_codes=[75], backoff_seconds=0.0)
     inputs = [*points(1, 2, 3, 4), {"x": 5, "exit": 75}]
     results = htcjobs.map(fast, task, solve, inputs, image="image", group="g", policy=policy)
     found = {result.index: result for result in results}
@@ -190,19 +190,19 @@ def test_a_program_that_is_interrupted_at_any_request_continues_with_the_next_ca
 ) -> None:
     """Each input is run once. The first interrupt is at the first request, and so on."""
     inputs = points(*range(3))
-    for interrupted_at in itertools.count(1):
+    found: dict[int, Any] = {}
+    interrupted_at = 0
+    while not found:
+        interrupted_at += 1
         numbers = itertools.count(1)
 
         def interrupt(_: object, at: int = interrupted_at, numbers: Any = numbers) -> None:
             if next(numbers) == at:
                 raise KeyboardInterrupt
 
-        with hooked(emulator, **{moment: interrupt}) as rescale:
-            try:
-                found = values(htcjobs.map(rescale, task, solve, inputs, image="image", group="g"))
-            except KeyboardInterrupt:
-                continue
-        break
+        rescale = hooked(emulator, **{moment: interrupt})
+        with rescale, contextlib.suppress(KeyboardInterrupt):
+            found = values(htcjobs.map(rescale, task, solve, inputs, image="image", group="g"))
     assert interrupted_at > 5, "the first calls end before or at the submission"
     assert found == {index: index**2 for index in range(3)}
     assert ledger(fast, task) == {str(index): 1 for index in range(3)}
@@ -349,13 +349,11 @@ def test_a_function_is_called_with_each_input(fast: HtcSession, task: htctasks.H
         return {"scaled": factor * value}
 
     for _ in range(2):  # its pickle may differ in another process
-        found = {
-            one.index: one
-            for one in htcjobs.map(fast, task, scale, [1, 2], image="image", group="g")
-        }
-        assert found[0].value == {"scaled": 3}
-        assert found[1].error is not None
-    assert [*found[1].job.get_logs(fast)][-1] == "RuntimeError: two is too much"
+        results = htcjobs.map(fast, task, scale, [1, 2], image="image", group="g")
+        first, second = sorted(results, key=lambda result: result.index)
+        assert first.value == {"scaled": 3}
+        assert second.error is not None
+        assert [*second.job.get_logs(fast)][-1] == "RuntimeError: two is too much"
 
 
 def test_a_function_needs_the_python_version_that_pickled_it(
