@@ -1,7 +1,7 @@
 """Find batches by the records of their jobs.
 
-The service has no record of a batch. The id of a job contains the id of its batch, its record repeats
-most of the submit request, and its tags contain the purpose of the batch.
+The service has no record of a batch. The id of a job contains the id of its batch, its record
+repeats most of the submit request, and its tags contain the purpose of the batch.
 """
 
 from __future__ import annotations

@@ -121,8 +121,8 @@ async def follow(
     """Yield the lines of a log as they come, with the job's record, until the job has ended.
 
     The position is the URL of the last page and the number of its yielded lines. When the job has
-    ended, polling continues until a poll returns no new lines. If the job ended more than a minute ago,
-    the log is read once.
+    ended, polling continues until a poll returns no new lines. If the job ended more than a minute
+    ago, the log is read once.
 
     Args:
         client: The client.

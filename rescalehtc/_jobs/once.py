@@ -1,8 +1,8 @@
 """Submit the requests that have no jobs in a group yet.
 
-The service has no lock and no idempotency key. So each batch has the number of its request in a tag.
-A caller lists the group, and submits the requests that have no batch. If two processes did so at the
-same time, both choose the oldest batch of each request.
+The service has no lock and no idempotency key. So each batch has the number of its request in a
+tag. A caller lists the group, and submits the requests that have no batch. If two processes did so
+at the same time, both choose the oldest batch of each request.
 """
 
 from __future__ import annotations

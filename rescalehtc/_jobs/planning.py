@@ -80,8 +80,8 @@ class Plan:
 class Usage:
     """The usage of jobs from their starts to their ends, according to their records.
 
-    A record has the times of the last attempt only, so earlier attempts of `max_retries` are missing.
-    Retries of a RetryPolicy have their own records, and are included.
+    A record has the times of the last attempt only, so earlier attempts of `max_retries` are
+    missing. Retries of a RetryPolicy have their own records, and are included.
     """
 
     jobs: int

@@ -61,7 +61,8 @@ class RetryPolicy:
     - Jobs that ran out of memory are retried with `memory_factor` times the memory.
     - Jobs that reached their timeout are retried with `timeout_factor` times the timeout.
     - Jobs that ended with one of `exit_codes` are retried.
-    - All other jobs stay failed, because the failure would repeat, or because you cancelled the job.
+    - All other jobs stay failed, because the failure would repeat, or because you cancelled the
+      job.
     """
 
     max_attempts: int = 3
@@ -77,12 +78,13 @@ class RetryPolicy:
     exit_codes: Collection[int] = ()
     """The exit codes of jobs to retry."""
     backoff_seconds: float = 30.0
-    """The backoff before the second attempt in seconds, at least 0. It doubles with each attempt, up
-    to an hour.
+    """The backoff before the second attempt in seconds, at least 0. It doubles with each attempt,
+    up to an hour.
     """
     stop_if_failed: float | None = None
     """The maximum share of failed jobs among the ended ones, 0 to 1. If more jobs stay failed, the
-    group is cancelled. The limit applies when ten jobs have ended, or all of them. None for no limit.
+    group is cancelled. The limit applies when ten jobs have ended, or all of them. None for no
+    limit.
     """
 
     def __post_init__(self) -> None:

@@ -16,9 +16,10 @@ T = TypeVar("T")
 
 
 class Progress(Generic[T]):
-    """Shows counts when they change: in one line on a terminal and in a notebook, else one per change.
+    """Writes counts when they change.
 
-    As a context manager, it returns the function that shows them.
+    On a terminal and in a notebook, it updates one line. Elsewhere, it writes one line per change.
+    As a context manager, it returns the function that shows the counts.
     """
 
     def __init__(self, progress: bool | Callable[[T], None]) -> None:

@@ -39,7 +39,7 @@ class JobAttempt:
 
     @property
     def cause(self) -> str:
-        """The failure code and the exit code. Reports count failures with the same cause together."""
+        """The failure code and the exit code. Reports count failures with the same cause."""
         return cause_of(self.failure)
 
 
@@ -48,7 +48,7 @@ class RunReport:
     """The attempts of a run, as of the last poll of `wait`."""
 
     counts: JobCounts
-    """The jobs by the status of their last attempt. Jobs that wait for a retry count as not seen."""
+    """The jobs by the status of their last attempt. Jobs that wait for a retry are not seen."""
     attempts: list[JobAttempt]
     """All attempts, by job and number."""
 

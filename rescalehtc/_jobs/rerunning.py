@@ -113,7 +113,7 @@ class Rerunner:
 
         Raises:
             RunStoppedError: More jobs failed than the policy allows. The group was cancelled.
-            HtcWaitTimeoutError: Not all jobs ended in time.
+            HtcWaitTimeoutError: Not all jobs ended before the timeout.
         """
         counts = self.counts
         async with aclosing(self.iterate()) as polls:
@@ -126,7 +126,7 @@ class Rerunner:
 
         Raises:
             RunStoppedError: More jobs failed than the policy allows. The group was cancelled.
-            HtcWaitTimeoutError: Not all jobs ended in time.
+            HtcWaitTimeoutError: Not all jobs ended before the timeout.
         """
         while True:
             failure: HtcException | None = None

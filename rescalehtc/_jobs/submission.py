@@ -129,7 +129,7 @@ class Submission:
 
         Raises:
             HtcNotFoundError: The project does not have the image.
-            HtcImagePendingError: An image was not ready in time.
+            HtcImagePendingError: An image was not ready before the timeout.
             SubmissionIncompleteError: A call failed after others succeeded, or is uncertain.
             HtcException: The first call failed, and nothing was submitted.
         """
@@ -374,7 +374,7 @@ async def wait_for_image(
 
     Raises:
         HtcNotFoundError: The project does not have the image.
-        HtcImagePendingError: The image was not ready in time.
+        HtcImagePendingError: The image was not ready before the timeout.
     """
     call = GET_IMAGE_STATUS.call({"projectId": project_id, "imageName": image_name})
     expires_at = client.io.monotonic() + wait_seconds

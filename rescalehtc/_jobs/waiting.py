@@ -106,7 +106,7 @@ async def wait(
         show: A function that is called with the counts after each poll.
 
     Raises:
-        HtcWaitTimeoutError: Not all jobs ended in time.
+        HtcWaitTimeoutError: Not all jobs ended before the timeout.
     """
     while True:
         try:

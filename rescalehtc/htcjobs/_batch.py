@@ -138,7 +138,8 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
 
         Raises:
             HtcValidationError: `timeout` is invalid. Or the batch can't have a policy.
-            HtcWaitTimeoutError: Not all jobs ended in time. The exception has the counts.
+            HtcWaitTimeoutError: Not all jobs ended before the timeout. The exception has the
+                counts.
             RunStoppedError: More jobs failed than the policy allows, and the group was cancelled.
             HtcNotFoundError: The task does not exist.
             HtcResponseError: The service has not listed the remaining jobs for 300 s. Or its
@@ -255,7 +256,7 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
         Raises:
             HtcValidationError: An argument is invalid, or the batch has no RESCALEHTC_RESULTS.
             HtcFileError: A file can't be downloaded.
-            HtcWaitTimeoutError: Not all jobs ended in time.
+            HtcWaitTimeoutError: Not all jobs ended before the timeout.
         """
         _results.check_pattern(pattern)
         folders = _results.results_folders([part.json for part in self.batches])
@@ -345,7 +346,7 @@ def submit_requests(
 
     Raises:
         HtcNotFoundError: The project does not have the image.
-        HtcImagePendingError: An image was not ready in time.
+        HtcImagePendingError: An image was not ready before the timeout.
         SubmissionIncompleteError: A call failed after others succeeded, or is uncertain.
     """
     ids = {name: id_of(task, name) for name in ("projectId", "taskId")}

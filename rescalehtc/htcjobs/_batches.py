@@ -29,12 +29,13 @@ def get_batch(
 ) -> HtcJobBatch | None:
     """Return a batch that was submitted earlier, or None if the task has no such jobs.
 
-    The batch is rebuilt from the records of its jobs. Its `json` has the image, commands, variables,
-    tags, resources and timeout. The records do not contain the job name, priority, claims, retries
-    and working directory. `batchSize` is the highest listed index plus 1.
+    The batch is rebuilt from the records of its jobs. Its `json` has the image, commands,
+    variables, tags, resources and timeout. The records do not contain the job name, priority,
+    claims, retries and working directory. `batchSize` is the highest listed index plus 1.
 
-    The batch excludes retries of a `RetryPolicy`. If `get_or_submit` was called by several processes
-    at the same time and submitted a request twice, the batch has the oldest jobs of that request.
+    The batch excludes retries of a `RetryPolicy`. If `get_or_submit` was called by several
+    processes at the same time and submitted a request twice, the batch has the oldest jobs of that
+    request.
 
     Operation listJobs: all pages of the group, or up to ten requests for a parent.
 
@@ -108,20 +109,20 @@ def get_or_submit(
 
     You can call this again after a crash at any moment, even in the middle of a large submission.
     Only requests without jobs in the group are submitted. The tag `rescalehtc-part` of each job has
-    the number of its request. If the group has jobs for some of the requests, the session first waits
-    until the group has not changed for `rescale.settle_seconds`.
+    the number of its request. If the group has jobs for some of the requests, the session first
+    waits until the group has not changed for `rescale.settle_seconds`.
 
-    The service has no lock. If two processes call this at the same time for an empty group, both may
-    submit. The same can happen if you restart a program while a request of the killed one is still
-    on its way. Then jobs run twice, and later calls return the oldest jobs of each request.
+    The service has no lock. If two processes call this at the same time for an empty group, both
+    may submit. The same can happen if you restart a program while a request of the killed one is
+    still on its way. Then jobs run twice, and later calls return the oldest jobs of each request.
 
     Operations listJobs, getImageStatus and submitJobs.
 
     Args:
         rescale: The session.
         task: The task of the new jobs.
-        requests: Submit requests, as for `submit`. Pass the same ones each time. The session compares
-            their number and sizes with the group's jobs, not their contents.
+        requests: Submit requests, as for `submit`. Pass the same ones each time. The session
+            compares their number and sizes with the group's jobs, not their contents.
         group: The name of the group. Use it for nothing else.
 
     Returns:

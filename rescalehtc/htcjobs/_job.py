@@ -155,7 +155,8 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"], Explained):
 
         Raises:
             HtcValidationError: `timeout` is not a number of at least 0.
-            HtcWaitTimeoutError: The job did not end in time. The exception has the counts.
+            HtcWaitTimeoutError: The job did not end before the timeout. The exception has the
+                counts.
             HtcNotFoundError: The job does not exist.
         """
         client = rescale.client
@@ -226,9 +227,9 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"], Explained):
         """Yield the lines of the job's log as they arrive, oldest first, each line once.
 
         The iterator ends when the job has ended and all lines have been read. Then `json` has the
-        final status. Lines can arrive within a minute after the job has ended, so the iterator keeps
-        polling until a poll returns no new lines. You can call this while the job is queued, running
-        or ended. An outage of the service does not end the iterator.
+        final status. Lines can arrive within a minute after the job has ended, so the iterator
+        keeps polling until a poll returns no new lines. You can call this while the job is queued,
+        running or ended. An outage of the service does not end the iterator.
 
         Operations getJob and listJobLogs, every `rescale.status_refresh_seconds` (30 by
         default). This holds one page of lines in memory. It assumes that the service appends new

@@ -156,7 +156,7 @@ def as_completed(
     Raises:
         HtcValidationError: `jobs` contains an object that is not an HtcJob, or `timeout` is not a
             number of at least 0.
-        HtcWaitTimeoutError: Not all jobs ended in time. The exception has the counts.
+        HtcWaitTimeoutError: Not all jobs ended before the timeout. The exception has the counts.
         HtcNotFoundError: The task does not exist.
         HtcResponseError: The service has not listed the remaining jobs for 300 s, because they
             were deleted.
@@ -188,9 +188,9 @@ def to_dataframe(jobs: Iterable[HtcJob]) -> pd.DataFrame:
     exit_code, created_at, started_at, completed_at, updated_at, region, group, image_name,
     architecture, max_vcpus, max_memory (MiB), max_disk_gib, exec_timeout_seconds, instance_id,
     task_id, project_id and duration, the time from the start to the end. Strings have the type
-    `string`, numbers `Int64`, times `datetime64[us, UTC]` and durations `timedelta64[us]`. Fields that
-    were not fetched or are null are missing values. Variables, commands and labels are excluded,
-    because they may contain secrets.
+    `string`, numbers `Int64`, times `datetime64[us, UTC]` and durations `timedelta64[us]`. Fields
+    that were not fetched or are null are missing values. Variables, commands and labels are
+    excluded, because they may contain secrets.
 
     Args:
         jobs: The jobs, such as those of `get_jobs`.

@@ -32,8 +32,8 @@ def plan(
 ) -> planning.Plan:
     """Return the maximum usage and cost of a submission. Submits nothing.
 
-    The plan assumes that each job runs until its timeout and 30 seconds longer, and that the service
-    makes all retries of `retryStrategy.maxRetries`.
+    The plan assumes that each job runs until its timeout and 30 seconds longer, and that the
+    service makes all retries of `retryStrategy.maxRetries`.
 
         plan = htcjobs.plan(requests, project, rates="rates.toml", budget=100)
 
@@ -44,13 +44,13 @@ def plan(
         project: The project of the jobs.
         rescale: A session, to include limits on virtual CPUs. None sends no requests.
         rates: Prices by priority, such as
-            `{"ON_DEMAND_ECONOMY": {"vcpu_hour": 0.02, "gib_hour": 0.003}}`. The key `default` applies
-            to all other priorities. Or the path of a TOML or JSON file with these prices.
+            `{"ON_DEMAND_ECONOMY": {"vcpu_hour": 0.02, "gib_hour": 0.003}}`. The key `default`
+            applies to all other priorities. Or the path of a TOML or JSON file with these prices.
         budget: The maximum cost, in the currency of the rates. None for no limit.
 
     Raises:
-        HtcValidationError: The requests or the rates are invalid. Or the cost exceeds the budget or is
-            unknown.
+        HtcValidationError: The requests or the rates are invalid. Or the cost exceeds the budget or
+            is unknown.
         HtcFileError: The file of rates can't be read.
     """
     require_instance(project, HtcProject, "project", "plan")

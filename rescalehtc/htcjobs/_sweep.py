@@ -63,7 +63,10 @@ class Sweep:
         self._digest = self._computed_digest(is_function=callable(program))
 
     def _computed_digest(self, is_function: bool) -> str:
-        """Identify the inputs and the script. The pickle of a function differs between processes."""
+        """Identify the inputs and the script.
+
+        A function is not included, because its pickle differs between processes.
+        """
         digest = hashlib.sha256()
         for name, content in self._program.items():
             digest.update(name.encode() + b"\0" + (b"" if is_function else content) + b"\0")
@@ -180,7 +183,7 @@ class Sweep:
 
 
 def _checked_inputs(inputs: Any) -> list[Any]:
-    kind = type(inputs)
+    kind: type[Any] = type(inputs)
     if issubclass(kind, Iterable) and not issubclass(kind, str | bytes | Mapping):
         return [*inputs]
     message = f"must be a list or another iterable of JSON values, got {kind.__name__}"

@@ -166,7 +166,7 @@ def as_completed(
     Raises:
         HtcValidationError: `jobs` contains an object that is not an HtcJob, or `timeout` is not a
             number of at least 0.
-        HtcWaitTimeoutError: Not all jobs ended in time. The exception has the counts.
+        HtcWaitTimeoutError: Not all jobs ended before the timeout. The exception has the counts.
         HtcNotFoundError: The task does not exist.
         HtcResponseError: The service has not listed the remaining jobs for 300 s, because they
             were deleted.

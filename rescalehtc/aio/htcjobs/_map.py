@@ -80,8 +80,9 @@ def map(
     With `group`, you can run your program again after a crash: inputs that have a job are not
     submitted again, and all results are yielded, including the earlier ones.
 
-    The iterator validates the arguments now, and submits the jobs when you request the first result.
-    If you leave the loop, the jobs continue. An outage of the service does not end the iterator.
+    The iterator validates the arguments now, and submits the jobs when you request the first
+    result. If you leave the loop, the jobs continue. An outage of the service does not end the
+    iterator.
 
     Operations getTaskStorageTokenForRegion, listJobs, every `rescale.status_refresh_seconds` (30 by
     default), getImageStatus and submitJobs.
@@ -105,13 +106,15 @@ def map(
         group: A name for the jobs in the task, used for nothing else. None for a new one, which
             can't be resumed.
         policy: Which failed jobs to retry. None retries none.
-        timeout: The maximum wait for all results in seconds, at least 0. None waits without a limit.
+        timeout: The maximum wait for all results in seconds, at least 0. None waits without a
+            limit.
 
     Raises:
-        HtcValidationError: An argument is invalid, or the group has another program or other inputs.
+        HtcValidationError: An argument is invalid, or the group has another program or other
+            inputs.
         HtcFileError: The program can't be read, or the storage failed.
         RunStoppedError: More jobs failed than the policy allows, and the group was cancelled.
-        HtcWaitTimeoutError: Not all jobs ended in time. The exception has the counts.
+        HtcWaitTimeoutError: Not all jobs ended before the timeout. The exception has the counts.
         The exceptions of `get_or_submit`.
     """
     require_instance(task, AnyTask, "task", "map")

@@ -145,8 +145,8 @@ class Run(AnyRun):
     ) -> JobCounts:
         """Wait until all jobs have ended and no retry is left, and count them by status.
 
-        The policy of the run decides which failed jobs to retry, as in `HtcJobBatch.wait`. The counts
-        have the status of the last attempt.
+        The policy of the run decides which failed jobs to retry, as in `HtcJobBatch.wait`. The
+        counts have the status of the last attempt.
 
         Operations listJobs, every `rescale.status_refresh_seconds` (30 by default), and submitJobs.
 
@@ -158,7 +158,8 @@ class Run(AnyRun):
 
         Raises:
             HtcValidationError: `timeout` is not a number of at least 0.
-            HtcWaitTimeoutError: Not all jobs ended in time. The exception has the counts.
+            HtcWaitTimeoutError: Not all jobs ended before the timeout. The exception has the
+                counts.
             RunStoppedError: More jobs failed than the policy allows, and the group was cancelled.
         """
         rescale = self._rescale
@@ -192,27 +193,27 @@ def run(
             run.wait()
         print(run.report())
 
-    If the submission or the block ends with an exception, Ctrl-C or SIGTERM, all jobs of the group are
-    cancelled. This includes jobs that were in the group before. The session then waits until the jobs
-    have ended, up to `cancel_seconds`. The log and a note of the exception list the jobs that still
-    run. Another Ctrl-C ends this wait. If the block ends normally, the jobs continue.
+    If the submission or the block ends with an exception, Ctrl-C or SIGTERM, all jobs of the group
+    are cancelled. This includes jobs that were in the group before. The session then waits until
+    the jobs have ended, up to `cancel_seconds`. The log and a note of the exception list the jobs
+    that still run. Another Ctrl-C ends this wait. If the block ends normally, the jobs continue.
 
     In the main thread, SIGTERM raises SystemExit with status 143 while the block runs, unless your
-    program has its own handler. On an event loop, SIGTERM has the effect of Ctrl-C. In other threads,
-    signals are not handled.
+    program has its own handler. On an event loop, SIGTERM has the effect of Ctrl-C. In other
+    threads, signals are not handled.
 
-    Operations getImageStatus and submitJobs. With `group`, also listJobs. If the block is interrupted,
-    also cancelJobs and listGroupSummaries.
+    Operations getImageStatus and submitJobs. With `group`, also listJobs. If the block is
+    interrupted, also cancelJobs and listGroupSummaries.
 
     Args:
         rescale: The session.
         task: The task of the new jobs.
         requests: Submit requests, as for `submit`.
-        group: The name of a run that you can resume: the same call in another process continues with
-            the same jobs, as in `get_or_submit`. None for a new group.
+        group: The name of a run that you can resume: the same call in another process continues
+            with the same jobs, as in `get_or_submit`. None for a new group.
         policy: Which failed jobs `Run.wait` retries. None retries none.
-        on_exit: `cancel` cancels the jobs if the block is interrupted. `leave` lets them continue and
-            logs how to find them.
+        on_exit: `cancel` cancels the jobs if the block is interrupted. `leave` lets them continue
+            and logs how to find them.
         cancel_seconds: The maximum wait for cancelled jobs to end, in seconds, at least 0.
 
     Raises:
