@@ -120,9 +120,8 @@ async def follow(
 ) -> AsyncGenerator[tuple[dict[str, Any], list[str]]]:
     """Yield the lines of a log as they come, with the job's record, until the job has ended.
 
-    The position is the URL of the last page and the number of its yielded lines. When the job has
-    ended, polling continues until a poll returns no new lines. If the job ended more than a minute
-    ago, the log is read once.
+    When the job has ended, polling continues until a poll returns no new lines. If the job ended
+    more than a minute ago, the log is read once.
 
     Args:
         client: The client.
@@ -130,57 +129,85 @@ async def follow(
         interval: The polling interval.
         last_n_lines: Begin with the last N of the existing lines. None begins with the first line.
     """
-    call = _call(job_ids, "asc", MAX_LOG_PAGE_SIZE)
-    guard = ListingGuard(call.operation.id)
-    yielded = 0
+    reader = _LogReader(client, job_ids, interval)
     record: dict[str, Any] = {}
     has_ended = is_complete = False
     tail = None if last_n_lines is None else deque[str](maxlen=last_n_lines)
     while True:
         is_draining = has_ended
-        brought_nothing = True
+        has_new_lines = False
         try:
             if not has_ended:
-                record = await client.send(GET_JOB.call(job_ids), expires_at=interval.expires_at())
-                if record.get("jobUUID") != job_ids["jobId"]:
-                    raise HtcResponseError(
-                        f"getJob: the response is not about job {job_ids['jobId']}"
-                    )
+                record = await _fetch_record(client, job_ids, interval)
                 has_ended = not is_running(record)
                 is_complete = has_ended and _ended_a_while_ago(record, client.io.time())
                 yield record, []
-            empty_pages = 0
-            is_read = False
-            while empty_pages < MAX_EMPTY_PAGES_PER_POLL:
-                page = await client.page(call, expires_at=interval.expires_at())
-                lines = page.items[yielded:]
-                if lines:
-                    brought_nothing = False
-                    yielded += len(lines)
+            async with aclosing(reader.new_lines()) as pages:
+                async for lines in pages:
+                    has_new_lines = True
                     if tail is None:
                         yield record, lines
                     else:
                         tail += lines
-                address = call.url(client.base_url)
-                # The last page may have its own URL as the next one.
-                if page.next is None or page.next.url(client.base_url) == address:
-                    is_read = True
-                    break
-                if page.items:
-                    guard.new_items(page, address)
-                empty_pages = 0 if page.items else empty_pages + 1
-                call, yielded = page.next, 0
-            if is_read and tail is not None:
+            if reader.is_at_end and tail is not None:
                 yield record, [*tail]
                 tail = None
         except HtcException as error:
             interval.note_outage(error)
-            brought_nothing = False
         else:
             interval.note_answer()
-            if (is_complete and is_read) or (is_draining and brought_nothing):
+            if (is_complete and reader.is_at_end) or (is_draining and not has_new_lines):
                 return
         await interval.pause(JobCounts({}, 1, 1))
+
+
+class _LogReader:
+    """Reads new lines of a log.
+
+    The position is the URL of the last page and the number of its lines that were yielded.
+
+    Attributes:
+        is_at_end: Whether the last poll reached the end of the log.
+    """
+
+    def __init__(self, client: Client, job_ids: Mapping[str, str], interval: Interval) -> None:
+        self.is_at_end = False
+        self._client = client
+        self._interval = interval
+        self._call = _call(job_ids, "asc", MAX_LOG_PAGE_SIZE)
+        self._guard = ListingGuard(self._call.operation.id)
+        self._yielded = 0
+
+    async def new_lines(self) -> AsyncGenerator[list[str]]:
+        """Yield the new lines, page by page, until the end of the log or after many empty pages."""
+        self.is_at_end = False
+        base_url = self._client.base_url
+        empty_pages = 0
+        while empty_pages < MAX_EMPTY_PAGES_PER_POLL:
+            page = await self._client.page(self._call, expires_at=self._interval.expires_at())
+            lines = page.items[self._yielded :]
+            if lines:
+                self._yielded += len(lines)
+                yield lines
+            url = self._call.url(base_url)
+            # The last page may have its own URL as the next one.
+            if page.next is None or page.next.url(base_url) == url:
+                self.is_at_end = True
+                return
+            if page.items:
+                self._guard.new_items(page, url)
+            empty_pages = 0 if page.items else empty_pages + 1
+            self._call, self._yielded = page.next, 0
+
+
+async def _fetch_record(
+    client: Client, job_ids: Mapping[str, str], interval: Interval
+) -> dict[str, Any]:
+    call = GET_JOB.call(job_ids)
+    record: dict[str, Any] = await client.send(call, expires_at=interval.expires_at())
+    if record.get("jobUUID") != job_ids["jobId"]:
+        raise HtcResponseError(f"getJob: the response is not about job {job_ids['jobId']}")
+    return record
 
 
 def _ended_a_while_ago(record: Mapping[str, Any], now: float) -> bool:

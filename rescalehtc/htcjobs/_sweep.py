@@ -60,25 +60,9 @@ class Sweep:
         self.group = group
         self._folder = _folder_of(group)
         self._program = _function_files(program) if callable(program) else _script_file(program)
-        self._digest = self._computed_digest(is_function=callable(program))
-
-    def _computed_digest(self, is_function: bool) -> str:
-        """Identify the inputs and the script.
-
-        A function is not included, because its pickle differs between processes.
-        """
-        digest = hashlib.sha256()
-        for name, content in self._program.items():
-            digest.update(name.encode() + b"\0" + (b"" if is_function else content) + b"\0")
-        problems: list[Problem] = []
-        for index, value in enumerate(self.inputs):
-            try:
-                digest.update(_to_json(value).encode() + b"\n")
-            except (TypeError, ValueError, RecursionError) as error:
-                problems.append(Problem(f"inputs[{index}]", f"must be a JSON value: {error}"))
-        if problems:
-            raise HtcValidationError("map", problems)
-        return digest.hexdigest()
+        # The pickle of a function may differ between processes, so it does not identify the sweep.
+        identity = {"a function": b""} if callable(program) else self._program
+        self._digest = _digest_of(identity, self.inputs)
 
     def requests(self, model: models.HTCJobSubmitRequest) -> list[dict[str, Any]]:
         """Return one submit request per part.
@@ -190,6 +174,21 @@ def _checked_inputs(inputs: Any) -> list[Any]:
     raise HtcValidationError("map", [Problem("inputs", message)])
 
 
+def _digest_of(program: Mapping[str, bytes], inputs: Sequence[Any]) -> str:
+    digest = hashlib.sha256()
+    for name, content in program.items():
+        digest.update(name.encode() + b"\0" + content + b"\0")
+    problems: list[Problem] = []
+    for index, value in enumerate(inputs):
+        try:
+            digest.update(_to_json(value).encode() + b"\n")
+        except (TypeError, ValueError, RecursionError) as error:
+            problems.append(Problem(f"inputs[{index}]", f"must be a JSON value: {error}"))
+    if problems:
+        raise HtcValidationError("map", problems)
+    return digest.hexdigest()
+
+
 def _folder_of(group: str) -> str:
     from ..files._names import checked
 
@@ -201,7 +200,7 @@ def _folder_of(group: str) -> str:
 
 
 def _to_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return json.dumps(value, sort_keys=True)
 
 
 def _script_file(program: str | PathLike[str]) -> dict[str, bytes]:
