@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from types import FrameType
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
@@ -57,6 +59,16 @@ class SignalGuard:
         """Call the previous handler of the first delayed signal."""
         if self.pending:
             self._pass_on(self.pending[0], None)
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Hold signals back during a block, and raise at its end if there was one."""
+        self.is_leaving = True
+        try:
+            yield
+        finally:
+            self.is_leaving = False
+        self.raise_pending()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.is_leaving or self._is_in_leaving(frame):

@@ -85,6 +85,10 @@ class Run(AnyRun):
         rescale = self._rescale
         try:
             self._signals.install()
+            with self._signals.held():  # pydantic may lose an exception while it builds a model
+                from ...models import HTCJobSubmitRequest
+
+                HTCJobSubmitRequest.model_rebuild()
             if self._is_new:
                 batch = await submit(rescale, self._task, self._requests, group=self.group)
             else:
