@@ -70,7 +70,10 @@ class Plan:
     """The limits that hold jobs back, in words. Empty without a session."""
 
     def __str__(self) -> str:
-        lines = [f"{self.jobs} jobs in {self.batches} batches, {self.calls} calls"]
+        jobs = "1 job" if self.jobs == 1 else f"{self.jobs} jobs"
+        batches = "1 batch" if self.batches == 1 else f"{self.batches} batches"
+        calls = "1 call" if self.calls == 1 else f"{self.calls} calls"
+        lines = [f"{jobs} in {batches}, {calls}"]
         lines.append(f"at most {self.most}" if self.most else "at most: unknown, see Plan.most")
         lines += [f"costs at most {self.cost:,.2f}"] if self.cost is not None else []
         return "\n".join([*lines, *self.waits])

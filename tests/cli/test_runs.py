@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FAST = ("--interval", "0.1")
 RATES = "[default]\nvcpu_hour = 1.0\ngib_hour = 0.5\n"
-PLAN = ["3 jobs in 1 batches, 1 calls", "at most 0.28 vCPU-hours, 0.03 GiB-hours"]
+PLAN = ["3 jobs in 1 batch, 1 call", "at most 0.28 vCPU-hours, 0.03 GiB-hours"]
 
 
 @pytest.fixture

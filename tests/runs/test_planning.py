@@ -105,7 +105,7 @@ PROJECT = htcprojects.HtcProject({"projectId": "p", "workspaceId": "w"})
 def test_a_plan_in_words() -> None:
     plan = htcjobs.plan([request(10, **HOUR), request(2500, **HOUR)], PROJECT, rates=RATES)
     assert str(plan).splitlines() == [
-        "2510 jobs in 4 batches, 1 calls",
+        "2510 jobs in 4 batches, 1 call",
         "at most 5,020.00 vCPU-hours, 5,020.00 GiB-hours",
         "costs at most 115.46",
     ]
