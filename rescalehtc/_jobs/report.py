@@ -70,7 +70,7 @@ class RunReport:
     def __str__(self) -> str:
         lines = [str(self.counts)]
         again = [one for one in self.attempts if one.decision is not None and one.decision.again]
-        lines += _clusters("run again", again)
+        lines += _clusters("retried", again)
         lines += _clusters("failed", self.failed)
         return "\n".join(lines)
 

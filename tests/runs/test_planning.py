@@ -1,4 +1,4 @@
-"""A plan is an upper bound of what the emulator uses; a budget refuses before anything is sent."""
+"""A plan is an upper bound of the usage on the emulator. A budget rejects before anything is sent."""
 
 from __future__ import annotations
 

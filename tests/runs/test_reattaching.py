@@ -116,7 +116,7 @@ def test_batches_are_those_of_each_group_in_the_order_of_submission(
 def test_parts_that_were_created_in_another_order_are_in_that_of_the_requests(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:
-    """Several calls are sent side by side; jobs without tags or groups are batches too."""
+    """Calls are sent in parallel. Jobs without tags or groups are batches too."""
 
     def marked(parent: str, mark: str, second: int) -> dict[str, Any]:
         tags = [{"key": "rescalehtc-submission", "value": mark}]

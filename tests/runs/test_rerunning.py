@@ -1,4 +1,4 @@
-"""A wait with a policy runs failed jobs again, by their old index, and goes on where another stopped."""
+"""A wait with a policy runs failed jobs again, by their old index, and continues where another wait stopped."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ AT_ONCE: dict[str, Any] = {"backoff_seconds": 0}
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    """One of its own: faults of jobs strike any job."""
+    """Its own emulator, because faults affect any job."""
     with Emulator(slots=4) as emulator:
         yield emulator
 
 
 class Gate:
-    """Jobs wait until faults have struck them often enough.
+    """Jobs wait until enough faults have affected them.
 
     Attributes:
-        script: What the jobs begin with.
+        script: The start of the jobs' scripts.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,7 +51,7 @@ class Gate:
         self.script = f"until [ -e {self._file} ]; do sleep 0.02; done; "
 
     def opening(self, fault: Fault, times: int) -> Callable[[object], None]:
-        """A function for `progress` that lets the jobs go on after this number of strikes."""
+        """A function for `progress` that lets the jobs continue after this number of faults."""
         return lambda _: self._file.touch() if fault.count >= times else None
 
 
@@ -61,7 +61,7 @@ def gate(tmp_path: Path) -> Gate:
 
 
 def lines(rescale: HtcSession, task: htctasks.HtcTask, file: str = "done") -> Counter[str]:
-    """What jobs wrote into a file of the task."""
+    """The lines that jobs wrote to a file of the task."""
     script = f"cat $TASK_SHARED_FOLDER/{file} || true"
     job = htcjobs.submit(rescale, task, [request(1, script)]).to_jobs()[0]
     job.wait(rescale)
@@ -162,7 +162,7 @@ def test_what_is_not_run_again_is_reported_with_its_reason(
     assert report.causes == {f"{code} 75": 2, f"{code} 3": 1}
     assert str(report).splitlines() == [
         "4 of 4 jobs ended: 3 FAILED, 1 SUCCEEDED",
-        f"run again: 2 with {code} 75: exit code 75 is one of exit_codes (index 2, 3)",
+        f"retried: 2 with {code} 75: exit code 75 is one of exit_codes (index 2, 3)",
         f"failed: 2 with {code} 75: exit code 75 is one of exit_codes, but this was attempt 2 of "
         "2 (index 2, 3)",
         f"failed: 1 with {code} 3: exit code 3 is not one of exit_codes (index 1)",

@@ -55,7 +55,7 @@ with HtcSession(status_refresh_seconds=0.05) as rescale:
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    """One of its own: its jobs take all slots."""
+    """Its own emulator, because the jobs use all slots."""
     with Emulator(slots=4) as emulator:
         yield emulator
 
@@ -276,7 +276,7 @@ def test_ctrl_c_while_jobs_are_cancelled_ends_the_wait_and_names_them(
 def test_a_signal_where_the_block_ends_is_not_lost(
     fast: HtcSession, task: htctasks.HtcTask
 ) -> None:
-    """It strikes in `__exit__`, before any of its lines could catch an exception."""
+    """The signal arrives in `__exit__`, before any of its lines could catch an exception."""
 
     def strike(frame: FrameType, event: str, _: object) -> None:
         if event == "call" and frame.f_code is htcjobs.Run.__exit__.__code__:
@@ -367,4 +367,4 @@ def test_a_run_on_a_loop_has_a_policy_and_a_report(
             assert counts.succeeded == 1
             return str(run.report())
 
-    assert "run again: 1 with" in asyncio.run(main())
+    assert "retried: 1 with" in asyncio.run(main())

@@ -1,4 +1,4 @@
-"""Each cause is found from what the service says: one scenario for each.
+"""Each cause is found from the service's responses, with one scenario per cause.
 
 docs/how-to/runs.md has the table of verdicts; the last test compares.
 """
@@ -45,7 +45,7 @@ LONG = {"execTimeoutSeconds": 120_000}
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    """One of its own: limits and images are changed. Timeouts take a 200th of their time."""
+    """Its own emulator, because limits and images change. Timeouts take a 200th of their time."""
     with Emulator(slots=2, clock_rate=200) as emulator:
         yield emulator
 
@@ -243,7 +243,7 @@ def test_failures_of_a_task_are_grouped(fast: HtcSession, task: htctasks.HtcTask
     assert str(causes[0]).startswith("3 jobs: the program ended with exit code 1")
 
 
-# ---- on the scripted service: what the emulator has no way to
+# ---- on the scripted service: statuses that the emulator can't produce
 
 
 def scripted_job(service: Service, status: str, **more: Any) -> None:

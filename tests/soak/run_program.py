@@ -12,7 +12,7 @@ from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
 from rescalehtc._jobs import submission
 
 INDEX = "i=${RESCALEHTC_INDEX:-$AWS_BATCH_JOB_ARRAY_INDEX}; "
-# Job 0 fails at once, so that it is run again while the others run.
+# Job 0 fails immediately, so that it is retried while the other jobs run.
 SCRIPTS = {
     "cancel": INDEX + "[ $i = 0 ] && exit 75; sleep 60",
     # Each fails on its first attempts, and then writes down that it succeeded.

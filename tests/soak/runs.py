@@ -36,7 +36,7 @@ def interrupt(emulator: Emulator, count: int, seed: int) -> Counter[str]:
     figures = Counter[str]()
     with (
         emulator.session() as rescale,
-        # So that submissions, the first one and those of jobs that are run again, take some time.
+        # So that submissions, also those of retries, take some time.
         emulator.fault("submitJobs", "delay", seconds=0.1, probability=0.5, seed=seed),
     ):
         task = _task(rescale)
@@ -69,7 +69,7 @@ def interrupt(emulator: Emulator, count: int, seed: int) -> Counter[str]:
             figures["in the submission"] += bool(jobs) and "submitted" not in output
             figures["in the block"] += "submitted" in output
             figures["jobs"] += len(jobs)
-            figures["jobs that went on, and were named"] += len(running)
+            figures["jobs that continued, and were named"] += len(running)
             task.cancel_jobs_in_task(rescale)
     return figures
 

@@ -69,9 +69,9 @@ def map(
         for result in htcjobs.map(rescale, task, "solve.py", inputs, image="python:3"):
             print(result.index, result.value)
 
-    A script runs as `python3 solve.py INPUT RESULT`: it reads the JSON file INPUT and writes the
-    JSON file RESULT. It may write more files to the folder of RESULT. A function gets the input and
-    returns the result. It needs `pip install "rescalehtc[map]>=2"`, and an image with the Python
+    A script runs as `python3 solve.py INPUT RESULT`. It reads the JSON file INPUT and writes the
+    JSON file RESULT. The folder of RESULT may get more files. A function gets the input and returns
+    the result. Functions need `pip install "rescalehtc[map]>=2"`, and an image with the Python
     version that you use.
 
     The program and the inputs are uploaded to the task's storage, which needs
