@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +25,9 @@ TAIL_LINES = 10
 MAX_LINE_CHARACTERS = 500
 # A program that should stop is killed if it has not stopped after this time.
 END_SECONDS = 10.0
+# A step that takes longer is stopped.
+STEP_SECONDS = 120.0
+PUSH_SECONDS = 6 * 3600.0
 _READ_BYTES = 1 << 16
 _IMAGE_ID = re.compile(f"(?:[a-z0-9]+:)?(?P<digits>[0-9a-f]{{{ID_DIGITS}}})[0-9a-f]*")
 _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
@@ -58,7 +62,12 @@ class ContainerProgram(NamedTuple):
         return found["digits"]
 
     def run(
-        self, step: str, arguments: Sequence[str], quiet: bool, password: str = ""
+        self,
+        step: str,
+        arguments: Sequence[str],
+        quiet: bool,
+        password: str = "",
+        seconds: float | None = None,
     ) -> list[str]:
         """Run the program to its end and return the last lines that it printed.
 
@@ -66,11 +75,13 @@ class ContainerProgram(NamedTuple):
             step: What it is for, for messages.
             arguments: Its arguments.
             quiet: Don't show what it prints.
-            password: What it gets on standard input; hidden in what it prints.
+            password: The standard input, which is redacted from the output.
+            seconds: The program is stopped after this time, by default STEP_SECONDS.
 
         Raises:
-            HtcException: It can't be run, or failed.
+            HtcException: It can't be run, failed, or took too long.
         """
+        seconds = STEP_SECONDS if seconds is None else seconds
         tail: deque[str] = deque(maxlen=TAIL_LINES)
         try:
             process = subprocess.Popen(  # noqa: S603 - no shell, and the names were checked
@@ -84,17 +95,30 @@ class ContainerProgram(NamedTuple):
                 raise
             fault = f"can't be run: {error}"
         else:
+            expired = threading.Event()
+
+            def expire() -> None:
+                expired.set()
+                _end(process)
+
+            timer = threading.Timer(seconds, expire)
             with process:
                 try:
+                    timer.start()
                     _give(process, password)
                     for line in _printed_lines(process, password):
                         tail.append(line)
                         if not quiet:
                             _show(line)
+                    process.wait()
                 except BaseException:
                     _end(process)
                     raise
+                finally:
+                    timer.cancel()
             fault = _fault(process.returncode)
+            if expired.is_set():
+                fault = f"did not end within {seconds:g} seconds; run `{self.name} ps` to check it"
         if fault:
             raise HtcException("\n  ".join([f"{step} failed: {self.name} {fault}", *tail]))
         return list(tail)

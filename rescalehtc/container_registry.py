@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from . import _lazy, api
 from ._client.credentials import is_printable_ascii
 from ._client.tokens import RENEWAL_FRACTION, ExpiringSecret, seconds_from
-from ._docker import ID_DIGITS, find_programs
+from ._docker import ID_DIGITS, PUSH_SECONDS, find_programs
 from ._interrupts import suppressed
 from ._objects.json_object import id_of, require_instance
 from ._objects.session_methods import SessionMethods
@@ -317,7 +317,8 @@ class HtcContainerRegistry(SessionMethods):
         password = await self._get_password(client)
         await call(program.run, "logging in to the registry", login, quiet, password)
         await call(program.run, "tagging the image", ["tag", local[0], target], quiet)
-        await call(program.run, "pushing the image", ["push", *options, target], quiet)
+        push = ["push", *options, target]
+        await call(program.run, "pushing the image", push, quiet, seconds=PUSH_SECONDS)
         return remote_image_name
 
     @property

@@ -27,6 +27,7 @@ from rescalehtc.exceptions import (
 )
 
 from .clock import inject_clock
+from .limits import HANG_SECONDS
 from .service import Answer, Service
 
 if TYPE_CHECKING:
@@ -453,6 +454,26 @@ def test_a_program_that_is_killed_or_can_not_run_is_an_error(
     (programs.folder / "docker").write_text("no program")
     with pytest.raises(HtcException, match="docker can't be run"):
         registry.push_docker_image(scripted, "app:1")
+
+
+@pytest.mark.parametrize("ignores", ["", "trap '' TERM;"])
+def test_a_program_that_hangs_is_ended(
+    pushing: Service,
+    scripted: HtcSession,
+    registry: HtcContainerRegistry,
+    programs: Programs,
+    monkeypatch: pytest.MonkeyPatch,
+    ignores: str,
+) -> None:
+    monkeypatch.setattr(_docker, "STEP_SECONDS", 0.3)
+    monkeypatch.setattr(_docker, "END_SECONDS", 0.3)
+    programs.add("docker", image=f"{ignores} exec sleep {HANG_SECONDS}")
+    with pytest.raises(HtcException) as info:
+        registry.push_docker_image(scripted, "app:1", quiet=True)
+    assert str(info.value).splitlines()[0] == (
+        "looking for the image app:1 failed: docker did not end within 0.3 seconds;"
+        " run `docker ps` to check it"
+    )
 
 
 @pytest.mark.parametrize("ignores", ["", "trap '' TERM;"])

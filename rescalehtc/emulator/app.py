@@ -92,7 +92,7 @@ def create_app(service: Service, host: str, faults: Faults) -> Starlette:
         assert service.images is not None
         return await answer_registry(service.images.registry, service.tokens, request)
 
-    s3 = S3(service.tokens, service.folders)
+    s3 = S3(service.tokens, service.folders, service.store)
     routes = [
         Mount(BASE_PATH, Router(operations, redirect_slashes=False)),
         Route(storage.UPLOAD_PATH + "{path:path}", endpoint(UPLOAD, upload), methods=["PUT"]),

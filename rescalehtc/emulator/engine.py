@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import subprocess
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -26,11 +27,19 @@ LABEL: Final = "rescalehtc.emulator"
 # Is in that folder while there may be containers.
 _MARK: Final = "containers"
 _MAX_REASON_CHARACTERS: Final = 500
+# An engine that hangs must not hang the emulator.
+COMMAND_SECONDS: Final = 120.0
+# For commands that copy an image.
+COPY_SECONDS: Final = 3600.0
 _LONG_ID: Final = re.compile(" ?[0-9a-f]{64}")  # of a container that is gone when somebody reads it
 
 
 class EngineError(Exception):
-    """A command of the engine failed; the message is the reason that it gave."""
+    """A command of the engine failed. The message is the engine's reason."""
+
+
+class EngineTimeoutError(EngineError):
+    """A command of the engine took too long and was killed."""
 
 
 class Engine:
@@ -60,35 +69,53 @@ class Engine:
         raise HtcException(f"jobs can't run in containers: {'; '.join(reasons)}")
 
     def run(
-        self, *arguments: str, text: str = "", variables: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        text: str = "",
+        variables: Mapping[str, str] | None = None,
+        seconds: float | None = None,
     ) -> str:
-        """Run a command to its end and return what it printed.
+        """Run a command and return its output.
 
         Args:
-            arguments: Its arguments.
-            text: Its standard input.
-            variables: Environment variables, beside the emulator's own.
+            arguments: The command's arguments.
+            text: The command's standard input.
+            variables: Environment variables, in addition to the emulator's own.
+            seconds: The command is killed after this time, by default COMMAND_SECONDS.
 
         Raises:
-            EngineError: It failed.
+            EngineTimeoutError: The command took too long.
+            EngineError: The command failed.
         """
+        seconds = COMMAND_SECONDS if seconds is None else seconds
         try:
-            done = retry_if_out_of_descriptors(
-                lambda: subprocess.run(  # noqa: S603 - no shell; users' names come after options
+            with retry_if_out_of_descriptors(
+                lambda: subprocess.Popen(  # noqa: S603 - no shell; users' names come after options
                     [self._path, *arguments],
-                    input=text.encode(),
-                    capture_output=True,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
                     env={**(variables or {}), **os.environ},
                     start_new_session=True,  # Ctrl-C ends the emulator, which then cleans up
-                    check=False,
                 )
-            )
+            ) as process:
+                try:
+                    output, errors = process.communicate(text.encode(), seconds)
+                except BaseException:
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                    raise
+        except subprocess.TimeoutExpired:
+            raise EngineTimeoutError(
+                f"{self.name} {arguments[0]} did not end within {seconds:g} seconds;"
+                f" run `{self.name} ps` to check that {self.name} works"
+            ) from None
         except (OSError, ValueError) as error:  # ValueError: a NUL among the commands or envs
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
             raise EngineError(f"{self.name} can't be run: {reason}") from error
-        if done.returncode != 0:
-            raise EngineError(f"{self.name}: {reason_in(done.stderr)}")
-        return done.stdout.decode(errors="replace").strip()
+        if process.returncode != 0:
+            raise EngineError(f"{self.name}: {reason_in(errors)}")
+        return output.decode(errors="replace").strip()
 
     def attach(self, container: str) -> subprocess.Popen[bytes]:
         """Start a container; what it writes comes out of the process, which ends as it does."""

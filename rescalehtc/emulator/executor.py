@@ -201,6 +201,7 @@ class Executor:
         while (task_id := self._next_discarded()) is not None:
             try:
                 retry_if_out_of_descriptors(partial(self._folders.remove_task, task_id))
+                self._store.delete_metadata(f"tasks/{task_id}")
                 self._free_log(task_id)
             except (OSError, sqlite3.OperationalError) as error:
                 _log.warning("the space of task %s can't be freed yet: %s", task_id, error)

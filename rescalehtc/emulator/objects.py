@@ -1,7 +1,8 @@
-"""Objects as files of a shared folder: finding, listing, storing and deleting them."""
+"""Objects as files of shared folders: find, list, store and delete them."""
 
 from __future__ import annotations
 
+import base64
 import errno
 import hashlib
 import os
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 MAX_KEY_BYTES: Final = 1024
 MAX_NAME_BYTES: Final = 255
 CHUNK_BYTES: Final = 1 << 20
+MAX_OBJECT_BYTES: Final = 5 << 30  # S3's maximum for a single request
+SHA256: Final = "x-amz-content-sha256"
 # A folder has the file's name, or a file that of a folder.
 _CONFLICTS: Final = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENOTEMPTY)
 _MISSING: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
@@ -39,17 +42,18 @@ class _Crc32:
         return self._value.to_bytes(4)
 
 
+# The headers with checksums of a body, all in Base64 except the last.
 CHECKSUMS: Final[Mapping[str, Callable[[], Any]]] = {
     "content-md5": partial(hashlib.md5, usedforsecurity=False),
     "x-amz-checksum-crc32": _Crc32,
     "x-amz-checksum-sha1": partial(hashlib.sha1, usedforsecurity=False),
     "x-amz-checksum-sha256": hashlib.sha256,
-    "x-amz-content-sha256": hashlib.sha256,
+    SHA256: hashlib.sha256,
 }
 
 
 class InvalidNameError(Exception):
-    """No file can have this name, or it leads out of the folder."""
+    """A file can't have this name, or the name leads out of the folder."""
 
 
 class NameConflictError(Exception):
@@ -57,11 +61,11 @@ class NameConflictError(Exception):
 
 
 class TooLargeError(Exception):
-    """More was sent than is received."""
+    """The body is larger than this number of bytes."""
 
 
 class ChecksumError(Exception):
-    """What was received does not have the checksum that this names."""
+    """The body does not have the checksum in the named header."""
 
 
 class Object(NamedTuple):
@@ -157,7 +161,7 @@ def _iterate(folder: Path, here: Path, above: str, prefix: bytes, after: bytes) 
 
 
 def chunks(file: IO[bytes], size: int) -> Iterator[bytes]:
-    """Yield so many bytes of a file, and close it."""
+    """Yield a number of bytes of a file, and close it."""
     with file:
         while size and (chunk := file.read(min(size, CHUNK_BYTES))):
             size -= len(chunk)
@@ -176,24 +180,26 @@ def partial_file(folder: Path) -> Generator[IO[bytes]]:
 
 
 async def receive(
-    stream: AsyncIterable[bytes], file: IO[bytes], max_bytes: int, sums: Mapping[str, bytes] = {}
+    stream: AsyncIterable[bytes], file: IO[bytes], headers: Mapping[str, str] = {}
 ) -> None:
-    """Write what is sent to a file.
+    """Write a request's body to a file, and compare it with the checksums in the headers.
 
     Raises:
-        TooLargeError: It has more bytes.
-        ChecksumError: It does not have one of the checksums.
+        TooLargeError: The body is larger than MAX_OBJECT_BYTES.
+        ChecksumError: A checksum does not match, or is malformed.
     """
-    hashers = {name: CHECKSUMS[name]() for name in sums}
+    hashers = {name: new() for name, new in CHECKSUMS.items() if name in headers}
     async for chunk in stream:
         for hasher in hashers.values():
             hasher.update(chunk)
         file.write(chunk)
-        if file.tell() > max_bytes:
-            raise TooLargeError
+        if file.tell() > MAX_OBJECT_BYTES:
+            raise TooLargeError(MAX_OBJECT_BYTES)
     file.flush()
     for name, hasher in hashers.items():
-        if hasher.digest() != sums[name]:
+        digest: bytes = hasher.digest()
+        found = digest.hex() if name == SHA256 else base64.b64encode(digest).decode()
+        if found != headers[name]:
             raise ChecksumError(name)
 
 

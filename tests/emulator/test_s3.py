@@ -1,5 +1,6 @@
 """The S3 interface of the shared folders, by clients that nobody here wrote."""
 
+import html
 import os
 import subprocess
 import sys
@@ -176,12 +177,27 @@ def test_an_upload_in_parts_is_there_whole_or_not_at_all(storage, folder):
 
 
 def test_metadata_stays_with_an_object_until_its_file_is_written(storage, folder):
-    storage.put("a", Metadata={"kind": "mesh"})
+    storage.put("a", Metadata={"kind": "mesh"}, ContentType="model/mesh")
     storage.client.copy_object(**storage.at("b"), CopySource=storage.at("a"))
     for name in ("a", "b"):
-        assert storage.client.head_object(**storage.at(name))["Metadata"] == {"kind": "mesh"}
+        head = storage.client.head_object(**storage.at(name))
+        assert (head["Metadata"], head["ContentType"]) == ({"kind": "mesh"}, "model/mesh")
     (folder / "a").write_bytes(b"by a job")
-    assert storage.client.head_object(**storage.at("a"))["Metadata"] == {}
+    head = storage.client.head_object(**storage.at("a"))
+    assert (head["Metadata"], head["ContentType"]) == ({}, "binary/octet-stream")
+
+
+def test_metadata_outlives_the_emulator(tmp_path):
+    for run in range(2):
+        with Emulator(data=tmp_path / "data") as emulator, emulator.session() as rescale:
+            token = htcprojects.get_projects(rescale)[0].get_storage_token(rescale)
+            path = {"storage_path": token.project_shared_storage_path}
+            variables = {**emulator.environment(), **token.credentials}
+            storage = Storage(token.model_copy(update=path), variables)
+            if run == 0:
+                storage.put("a", Metadata={"kind": "mesh"})
+            head = storage.client.head_object(**storage.at("a"))
+            assert head["Metadata"] == {"kind": "mesh"}
 
 
 def test_a_presigned_address_reads_one_object_until_it_expires(storage):
@@ -267,6 +283,15 @@ def test_a_file_and_a_folder_can_not_have_the_same_name(storage):
 
 
 def test_a_request_without_a_good_signature_is_refused(storage, variables, token):
+    of_version_2 = boto3.client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=variables["AWS_ENDPOINT_URL_S3"],
+        aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=variables["AWS_SESSION_TOKEN"],
+    ).generate_presigned_url("get_object", Params=storage.at("a"))
+    assert "for boto3, set signature_version='s3v4'" in html.unescape(httpx.get(of_version_2).text)
     url = f"{variables['AWS_ENDPOINT_URL_S3']}/{storage.bucket}/{storage.prefix}a"
     assert "AccessDenied" in httpx.get(url).text
     altered = [

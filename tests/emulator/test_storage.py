@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from rescalehtc import models
-from rescalehtc.emulator import Emulator
-from rescalehtc.emulator.handlers import storage
+from rescalehtc.emulator import Emulator, objects
 
 from .conftest import plain_client, put
 
@@ -198,7 +197,7 @@ def test_no_link_leads_out_of_the_folder(user, owner, tmp_path):
 
 
 def test_a_file_that_is_too_large_is_413_and_not_there(user, owner, monkeypatch):
-    monkeypatch.setattr(storage, "MAX_UPLOAD_BYTES", 1000)
+    monkeypatch.setattr(objects, "MAX_OBJECT_BYTES", 1000)
     assert put(presigned(user, owner, "a"), b"x" * 1000).status_code == 200
     assert put(presigned(user, owner, "b"), b"x" * 1001).status_code == 413
     assert [path.name for path in folder(user, owner).iterdir()] == ["a"]

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from ..._wire import operations
+from ..bucket import key_prefix
 from ..clouds import cloud_provider, storage_name
 from ..objects import (
     InvalidNameError,
@@ -22,7 +23,6 @@ from ..objects import (
     place,
     receive,
 )
-from ..storage.s3 import key_prefix
 from ..store import time_text
 from ..tokens import USER_ID, WORKSPACE_ID, InvalidTokenError
 from .errors import api_error, bad_request, not_found
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from .request import ApiRequest, Handler, Service
 
 UPLOAD_PATH: Final = "/uploads/"
-# The maximum size of a single upload to S3.
-MAX_UPLOAD_BYTES: Final = 5 << 30
 
 
 def _check_storage(request: ApiRequest) -> dict[str, Any]:
@@ -201,12 +199,11 @@ async def receive_upload(service: Service, request: Request) -> Response:
     try:
         find_target(folder, name)  # before the file is sent for nothing
         with partial_file(service.folders.uploads) as file:
-            await receive(request.stream(), file, MAX_UPLOAD_BYTES)
+            await receive(request.stream(), file)
             await run_in_threadpool(os.fsync, file.fileno())
             place(Path(file.name), folder, name)
-    except TooLargeError:
-        reason = f"a file has at most {MAX_UPLOAD_BYTES} bytes"
-        raise api_error(413, "TooLarge", reason) from None
+    except TooLargeError as error:
+        raise api_error(413, "TooLarge", f"a file has at most {error} bytes") from None
     except FileNotFoundError:
         raise not_found("the storage was deleted") from None
     except InvalidNameError as error:

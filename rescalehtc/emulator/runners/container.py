@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from .. import lifecycle
-from ..engine import LABEL, EngineError, mark, reason_in
+from ..engine import COPY_SECONDS, LABEL, EngineError, EngineTimeoutError, mark, reason_in
 from ..processes import MARKER
 from . import RunningJob, StartError
 
@@ -113,6 +113,7 @@ class ContainerRunner:
             *definition.get("commands", []),
             # If the emulator is killed now, the next one ends the command, then lists containers.
             variables={**inherited, MARKER: str(self._folders.jobs / name)},
+            seconds=COPY_SECONDS,  # a storage driver without layers copies the image
         )
         return _Container(self._engine, name, definition.get("maxMemory"), is_stopped)
 
@@ -222,8 +223,12 @@ class _Container:
         self._signal("KILL")
 
     def _signal(self, name: str) -> None:
-        with suppress(EngineError):  # it has ended by now
+        try:
             self._engine.run("kill", f"--signal={name}", self._name)
+        except EngineTimeoutError:
+            self._process.kill()  # the job ends even if its container does not
+        except EngineError:
+            pass  # the container has ended
 
     def finish(self) -> None:
         if self._process.poll():

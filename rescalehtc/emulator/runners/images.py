@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ..._docker import ID_DIGITS
 from ...models import Architecture
-from ..engine import EngineError
+from ..engine import COPY_SECONDS, EngineError
 from ..image_names import with_tag
 from ..registry.content import Registry
 from ..registry.http import NAMESPACE
@@ -147,7 +147,7 @@ class RegistryImages:
     def _pull(self, reference: str) -> None:
         login = ["login", *self._options, f"--username={REGISTRY_USER}", "--password-stdin"]
         self.engine.run(*login, self._host, text=self._tokens.issue_registry_password())
-        self.engine.run("pull", "--quiet", *self._options, reference)
+        self.engine.run("pull", "--quiet", *self._options, reference, seconds=COPY_SECONDS)
 
     def _reference(self, project_id: str, image_name: str, image: _Image) -> str:
         repository = image_name.partition(":")[0]

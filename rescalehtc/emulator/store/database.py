@@ -112,6 +112,11 @@ CREATE TABLE IF NOT EXISTS events (
     cancelled INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS events_of_job ON events (job);
+CREATE TABLE IF NOT EXISTS metadata (
+    path TEXT PRIMARY KEY,       -- of an object's file, in the emulator's folder
+    etag TEXT NOT NULL,
+    headers TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lines (
     job INTEGER NOT NULL, number INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY (job, number)
 ) WITHOUT ROWID;

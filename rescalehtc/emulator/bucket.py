@@ -1,0 +1,215 @@
+"""The objects that a storage token gives access to, by key."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from . import objects
+from .folders import remove
+from .objects import CHUNK_BYTES, Object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import IO, BinaryIO
+
+    from .folders import Folders
+    from .store import Store
+
+
+_STATUSES: Final[Mapping[str, int]] = {
+    "AccessDenied": 403,
+    "InvalidAccessKeyId": 403,
+    "InvalidRange": 416,
+    "NoSuchBucket": 404,
+    "NoSuchKey": 404,
+    "NoSuchUpload": 404,
+    "NotImplemented": 501,
+    "PreconditionFailed": 412,
+    "QuotaExceeded": 403,
+    "RequestTimeTooSkewed": 403,
+    "SignatureDoesNotMatch": 403,
+}
+
+
+class StorageError(Exception):
+    """An error with one of S3's codes, and a message."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code: str = code
+        self.status: int = _STATUSES.get(code, 400)
+
+
+def key_prefix(project_id: str, task_id: str | None) -> str:
+    """Return the start of the keys in a project's or task's shared folder."""
+    return f"projects/{project_id}/{f'tasks/{task_id}/' if task_id else ''}shared/"
+
+
+class Bucket:
+    """The objects in the shared folders of a project and a task.
+
+    Args:
+        folders: The emulator's folders.
+        store: The emulator's state, which has the metadata of objects.
+        claims: The claims of a storage token.
+
+    Raises:
+        StorageError: A method can't do what it should.
+    """
+
+    def __init__(self, folders: Folders, store: Store, claims: Mapping[str, Any]) -> None:
+        self._folders = folders
+        self._store = store
+        project_id, task_id = claims["projectId"], claims["taskId"]
+        self._found = {key_prefix(project_id, None): folders.root / "projects" / project_id}
+        if task_id:
+            self._found[key_prefix(project_id, task_id)] = folders.tasks / task_id
+
+    def find(self, key: str) -> tuple[Path, str]:
+        """Return the folder of a key, and the name of its file there.
+
+        Raises:
+            StorageError: The token does not give access to the key.
+        """
+        for prefix, folder in self._found.items():
+            if key.startswith(prefix):
+                return folder, key.removeprefix(prefix)
+        raise StorageError("AccessDenied", f"The credentials are for {' and '.join(self._found)}.")
+
+    def list(self, prefix: str, delimiter: str, after: str) -> Iterator[tuple[str, Object | None]]:
+        """Yield objects with their keys, or None with the common prefixes up to a delimiter.
+
+        Args:
+            prefix: The start of the keys.
+            delimiter: The end of the common prefixes; empty for none.
+            after: The key or prefix that the listing starts after.
+        """
+        folder, name = self.find(f"{prefix}/")
+        base = f"{prefix}/".removesuffix(name)
+        start = after.removeprefix(base) if after.startswith(base) else ""
+        last = after
+        for found in objects.iterate(folder, name.removesuffix("/"), start):
+            key = base + found.name
+            parent, separator, _ = key.removeprefix(prefix).partition(delimiter or "\0")
+            shown = prefix + parent + separator
+            if shown > last:
+                yield shown, None if separator else found
+                last = shown
+
+    def open(self, key: str, etag: str | None = None) -> tuple[BinaryIO, Object, Mapping[str, str]]:
+        """Open an object, and return it with its metadata.
+
+        Args:
+            key: The object's key.
+            etag: The ETag that the object must have, or None for any.
+        """
+        folder, name = self.find(key)
+        file, found = objects.open_object(folder, name)
+        if etag not in (None, found.etag):
+            file.close()
+            raise StorageError("PreconditionFailed", "The object has another ETag.")
+        return file, found, self._store.metadata(self._path(folder, name), found.etag)
+
+    def place(
+        self, file: IO[bytes], key: str, metadata: Mapping[str, str], *, replace: bool = True
+    ) -> Object:
+        """Make a received file an object."""
+        folder, name = self.find(key)
+        try:
+            stored = objects.place(Path(file.name), folder, name, replace=replace)
+        except FileExistsError:
+            raise StorageError("PreconditionFailed", "The object exists.") from None
+        except FileNotFoundError:
+            raise StorageError("NoSuchBucket", "The storage was deleted.") from None
+        self._store.set_metadata(self._path(folder, name), stored.etag, metadata)
+        return stored
+
+    def delete(self, key: str) -> None:
+        """Delete an object if it exists."""
+        folder, name = self.find(key)
+        objects.delete(folder, name)
+        self._store.delete_metadata(self._path(folder, name))
+
+    def _path(self, folder: Path, name: str) -> str:
+        """Return the path of an object, by which the store has its metadata."""
+        return str((folder / name).relative_to(self._folders.root))
+
+
+def find_range(header: str, size: int) -> tuple[int, int]:
+    """Return the offsets of the first byte of a range and of the byte after it.
+
+    Raises:
+        StorageError: An object of this size does not have the range.
+    """
+    match = re.fullmatch("bytes=([0-9]{0,18})-([0-9]{0,18})", header)
+    first, last = match.groups() if match else ("", "")
+    if not first and not last:
+        return 0, size
+    start = int(first) if first else max(0, size - int(last))
+    end = min(size, int(last) + 1) if first and last else size
+    if start >= end:
+        raise StorageError("InvalidRange", "The object does not have this range.")
+    return start, end
+
+
+class Upload(NamedTuple):
+    """A multipart upload: its parts are files of a folder."""
+
+    folder: Path
+    key: str
+    metadata: Mapping[str, str]
+    etags: dict[str, str]
+    """The ETags of the parts by number."""
+
+    def add(self, number: str, file: IO[bytes]) -> Object:
+        """Make a received file a part."""
+        if not re.fullmatch("[1-9][0-9]{0,3}|10000", number):
+            raise StorageError("InvalidArgument", "partNumber must be 1 to 10000.")
+        part = objects.place(Path(file.name), self.folder, number)
+        self.etags[number] = part.etag
+        return part
+
+    def join(self, parts: Sequence[Sequence[str]], file: IO[bytes]) -> None:
+        """Write parts, each given by its number and ETag, to a file."""
+        file.seek(0)
+        file.truncate()
+        numbers = [int(number) for number, etag in parts if self.etags.get(number) == etag]
+        if len(numbers) < len(parts):
+            raise StorageError("InvalidPart", "A part was not uploaded, or has another ETag.")
+        if not parts or numbers != sorted({*numbers}):
+            raise StorageError("InvalidPartOrder", "The parts are not in ascending order.")
+        for number in numbers:
+            with (self.folder / str(number)).open("rb") as part:
+                shutil.copyfileobj(part, file, CHUNK_BYTES)
+        file.flush()
+
+
+class Uploads:
+    """The multipart uploads that have not ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._uploads: dict[str, Upload] = {}
+
+    def create(self, key: str, metadata: Mapping[str, str]) -> str:
+        """Create an upload and return its id."""
+        folder = self._folder / uuid.uuid4().hex
+        folder.mkdir()
+        self._uploads[folder.name] = Upload(folder, key, metadata, {})
+        return folder.name
+
+    def find(self, upload_id: str, key: str) -> Upload:
+        """Return the upload of a key by its id."""
+        upload = self._uploads.get(upload_id)
+        if upload is None or upload.key != key:
+            raise StorageError("NoSuchUpload", "The upload does not exist or has ended.")
+        return upload
+
+    def remove(self, upload: Upload) -> None:
+        """End an upload and remove its parts."""
+        del self._uploads[upload.folder.name]
+        remove(upload.folder)
