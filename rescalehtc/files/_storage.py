@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -59,23 +60,25 @@ def require_extra(module: str) -> Any:
         raise ModuleNotFoundError(message, name=error.name) from None
 
 
-# The processes in which obstore was used: its threads do not survive a fork, and a child that uses
-# it would break it in its parent too.
-_processes: set[int] = set()
+@cache
+def _first_process() -> int:
+    """Return the id of the process that called this first, also in its forked children."""
+    return os.getpid()
 
 
-def _enter_process() -> None:
-    """Refuse to use obstore in a process forked from one that used it.
+def _check_process() -> None:
+    """Check that obstore can be used in this process.
+
+    obstore's threads do not survive a fork: a child process would wait for them forever.
 
     Raises:
-        HtcFileError: This is such a process.
+        HtcFileError: The process was forked from one that used obstore.
     """
-    if _processes and os.getpid() not in _processes:
+    if os.getpid() != _first_process():
         raise HtcFileError(
             "files can't be used in a process that was forked from one that used them; start "
             "processes with the method 'spawn' or 'forkserver'"
         )
-    _processes.add(os.getpid())
 
 
 class Storage:
@@ -149,7 +152,7 @@ class Storage:
     @property
     def store(self) -> ObjectStore:
         """The store of obstore. Credentials of AWS are renewed by themselves, others here."""
-        _enter_process()
+        _check_process()
         with self._lock:
             if self._store is None or (
                 self._scheme != "s3" and datetime.now(UTC) >= self._renew_at
@@ -293,7 +296,7 @@ class Storage:
         Raises:
             HtcFileError: The storage refused it or did not answer.
         """
-        _enter_process()
+        _check_process()
         policy = self._rescale._retry_settings()
         retries = 0
         while True:
