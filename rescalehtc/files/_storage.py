@@ -218,12 +218,8 @@ class Storage:
     @property
     def fsspec(self) -> Any:
         """An fsspec file system of the folder."""
-        dirfs = require_extra("fsspec.implementations.dirfs")
-        make = require_extra("obstore.fsspec").FsspecStore
-        parts = urlsplit(self.address)
-        whole = make(parts.scheme, skip_instance_cache=True, **self.options())
-        path = parts.netloc + parts.path
-        return dirfs.DirFileSystem(path=path, fs=whole, skip_instance_cache=True)
+        module: Any = require_extra(f"{__package__}._fsspec")
+        return module.file_system(self.address, self.options())
 
     # ---- credentials
 

@@ -337,7 +337,14 @@ def test_pandas_reads_through_fsspec_and_obstore_through_the_store(files):
     files.write("7/out.csv", "a,b\n1,2\n")
     with files.fsspec.open("7/out.csv") as file:
         assert pd.read_csv(file).b.tolist() == [2]
-    assert files.fsspec.ls("7", detail=False) == ["7/out.csv"]
+    system = files.fsspec
+    with system.open("7/new.csv", "w") as file:
+        pd.DataFrame({"c": [3]}).to_csv(file, index=False)
+    assert files.read("7/new.csv") == b"c\n3\n"
+    assert system.glob("*/*.csv") == ["7/new.csv", "7/out.csv"]
+    for _ in range(2):
+        assert (system.info("7/out.csv")["name"], system.size("7/out.csv")) == ("7/out.csv", 8)
+    assert system.isdir("7")
     assert bytes(files.store.get("7/out.csv").bytes()) == b"a,b\n1,2\n"
 
 

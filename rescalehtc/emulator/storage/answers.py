@@ -21,10 +21,10 @@ def _escaped(text: str) -> str:
     return escape(text, {chr(code): f"&#{code};" for code in range(32)})
 
 
-def answer(tag: str, *elements: str, status: int = 200, **values: object) -> Response:
+def answer(tag: str, *elements: str, **values: object) -> Response:
     """Make an answer with an XML document."""
     body = f'<?xml version="1.0" encoding="UTF-8"?>{xml(tag, *elements, **values)}'
-    return Response(body, status, media_type="application/xml")
+    return Response(body, media_type="application/xml")
 
 
 def describe(found: Object) -> dict[str, object]:

@@ -79,7 +79,9 @@ class S3:
             if not is_full(error):
                 raise
             found = StorageError("QuotaExceeded", "The emulator's disk is full.")
-        return answer("Error", status=found.status, Code=found.code, Message=found)
+        response = answer("Error", Code=found.code, Message=found)
+        response.status_code = found.status
+        return response
 
 
 class _Call:
