@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._interrupts import is_from_signal_handler
 from .._jobs.progress import Progress
-from ..exceptions import HtcFileError
+from ..exceptions import HtcFileError, HtcValidationError, Problem
 from ._names import (
     base_of,
     checked,
@@ -19,6 +19,8 @@ from ._names import (
     joined,
     local_files,
     local_target,
+    require_name,
+    require_path,
 )
 from ._transfers import Counter, Down, StoredFile, Up, fetch, find, pages, send
 
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     FileList = list[StoredFile]
     Names = list[str]
     Paths = list[Path]
+
+# The maximum of AWS.
+MAX_SIGNED_SECONDS = 7 * 24 * 3600
 
 
 async def upload(
@@ -97,7 +102,7 @@ async def download(
     found = await io.call(find, storage, source)
     if not found:
         raise _missing(f"download of {source or 'the storage'}", source)
-    here = os.fspath(target)
+    here = require_path(target)
     folder = base_of(source) if is_pattern(source) else source.strip("/")
     if [file.path for file, _ in found] == [folder]:  # a single file
         if os.path.isdir(here) or here.endswith(("/", os.sep)):
@@ -113,7 +118,7 @@ async def sync_down(
     io: Io, storage: Storage, target: LocalPath, source: str, delete: bool, progress: Show
 ) -> list[Path]:
     """See `Files.sync_down`."""
-    folder, here = checked_folder(source), os.fspath(target)
+    folder, here = checked_folder(source), require_path(target)
     found = await io.call(find, storage, _all_of(folder))
     downs = below(folder, found, here)
     outdated = [down for down in downs if not is_current(down)]
@@ -131,7 +136,7 @@ def below(
     folder: str, found: Sequence[tuple[StoredFile, str | None]], target: LocalPath
 ) -> list[Down]:
     """Where the files of a folder in the storage are put below a local one."""
-    here, prefix = os.fspath(target), _all_of(folder)
+    here, prefix = require_path(target), _all_of(folder)
     return [Down(*one, local_target(here, one[0].path.removeprefix(prefix))) for one in found]
 
 
@@ -171,6 +176,9 @@ def url(storage: Storage, path: str, signed_seconds: int | None) -> str:
     name = checked(path) if path else ""
     if signed_seconds is None:
         return joined(storage.address, name) if name else storage.address
+    if not isinstance(signed_seconds, int) or not 1 <= signed_seconds <= MAX_SIGNED_SECONDS:
+        message = f"must be an integer from 1 to {MAX_SIGNED_SECONDS}, got {signed_seconds!r}"
+        raise HtcValidationError("files", [Problem("signed_seconds", message)])
     from obstore import sign
 
     store: Any = storage.store
@@ -190,13 +198,16 @@ async def read(io: Io, storage: Storage, path: str) -> bytes:
 async def write(io: Io, storage: Storage, path: str, content: bytes | str) -> None:
     """See `Files.write`."""
     name = checked(path)
+    if not isinstance(content, bytes | bytearray | memoryview | str):
+        message = f"must be bytes or a string, got {type(content).__name__}"
+        raise HtcValidationError("files", [Problem("content", message)])
     sent = content.encode() if isinstance(content, str) else content
     await io.call(storage.run, f"write of {name}", lambda: storage.store.put(name, sent))
 
 
 async def delete(io: Io, storage: Storage, path: str) -> list[str]:
     """See `Files.delete`."""
-    if not path.strip("/"):
+    if not require_name(path).strip("/"):
         raise HtcFileError("delete of all files failed: write '**' if that is meant")
     names = [file.path for file, _ in await io.call(find, storage, path)]
     if not is_pattern(path) and not path.endswith("/"):

@@ -1,4 +1,4 @@
-"""Names of files, here and in the storage: patterns, folders, and what is refused."""
+"""Names of files, local and in the storage: patterns, folders, and invalid names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .._interrupts import is_from_signal_handler
-from ..exceptions import HtcFileError
+from ..exceptions import HtcFileError, HtcValidationError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +24,34 @@ _TOKEN = re.compile(r"\*+|\?|\[!?[^\]]+\]|.", re.DOTALL)
 PARTIAL = re.compile(r"\.[0-9a-f]{16}\.partial")
 
 
+def require_name(name: object) -> str:
+    """Return a name if it is a string.
+
+    Raises:
+        HtcValidationError: The name is not a string.
+    """
+    if not isinstance(name, str):
+        problem = Problem("name", f"must be a string, got {type(name).__name__}")
+        raise HtcValidationError("files", [problem])
+    return name
+
+
+def require_path(path: object) -> str:
+    """Return a local path as a string.
+
+    Raises:
+        HtcValidationError: The path is not a string or a path of strings.
+    """
+    found = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(found, str):
+        problem = Problem("path", f"must be a string or a path, got {type(path).__name__}")
+        raise HtcValidationError("files", [problem])
+    return found
+
+
 def is_pattern(name: str) -> bool:
     """Whether a name is a pattern: `*` and `?` match within a part of it, `**` any parts."""
-    return bool(_MAGIC.search(name))
+    return bool(_MAGIC.search(require_name(name)))
 
 
 def base_of(pattern: str) -> str:
@@ -73,7 +98,7 @@ def checked(name: str) -> str:
     Raises:
         HtcFileError: No file in the storage can have it.
     """
-    parts = name.strip("/").split("/")
+    parts = require_name(name).strip("/").split("/")
     if name.startswith("/") or {"", ".", ".."} & {*parts} or not _is_storable(name):
         raise HtcFileError(
             f"{name!a} can't be the name of a file in the storage: names are relative, without "
@@ -88,6 +113,7 @@ def checked_folder(name: str) -> str:
     Raises:
         HtcFileError: No folder in the storage can have it.
     """
+    name = require_name(name)
     return "" if name in ("", "/", ".") else checked(name.removeprefix("./"))
 
 
@@ -129,19 +155,19 @@ def _is_below(folder: str, path: str) -> bool:
 
 
 def local_files(source: str | PathLike[str]) -> tuple[str, list[tuple[str, str]]]:
-    """Find what a path or a pattern names here.
+    """Find the local files of a path or a pattern.
 
-    Links are followed to files in the same folder. Other links, and what is not a regular file,
-    are left out with a warning.
+    Links are followed to files in the same folder. Other links and special files are left out with
+    a warning.
 
     Returns:
-        `file`, `folder` or `pattern`, and for each file its path and its name: for a file its own,
-        else relative to the folder or to the pattern's part without wildcards.
+        `file`, `folder` or `pattern`, and the path and name of each file. The name is relative to
+        the folder, or to the part of the pattern without wildcards.
 
     Raises:
-        HtcFileError: There is nothing, or it can't be read.
+        HtcFileError: No file was found, or a file can't be read.
     """
-    path = os.fspath(source)
+    path = require_path(source)
     try:
         if os.path.isdir(path):
             return "folder", list(_walk(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 from typing import TYPE_CHECKING
 
 from .._interrupts import suppressed
@@ -13,6 +14,10 @@ from ..exceptions import HtcFileError
 if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import BinaryIO
+
+# The time to wait for another transfer that writes the same file.
+WAIT_SECONDS = 60.0
+POLL_SECONDS = 0.05
 
 try:
     import fcntl
@@ -24,17 +29,17 @@ else:
 
 @contextlib.contextmanager
 def downloaded(target: str, modified: float) -> Generator[BinaryIO]:
-    """Open a file that gets its name and time if all goes well, and is removed otherwise.
+    """Open a file that gets its name and time if the block succeeds, and is removed otherwise.
 
-    The partial file's name depends on the target's only, so that a download which is done again
-    after a kill leaves nothing behind. It is locked, so that no other process writes to it.
+    The name of the partial file depends only on the target. A download after a kill therefore
+    replaces the partial file. The file is locked, so that no other process writes to it.
 
     Args:
         target: The path.
         modified: The time of the file afterwards, in seconds since 1970.
 
     Raises:
-        HtcFileError: Another transfer writes the same file.
+        HtcFileError: Another transfer is still writing the same file after WAIT_SECONDS.
     """
     os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
     digest = hashlib.sha256(os.path.basename(target).encode(errors="surrogatepass")).hexdigest()
@@ -55,6 +60,7 @@ def downloaded(target: str, modified: float) -> Generator[BinaryIO]:
 
 
 def _locked(partial: str, target: str) -> BinaryIO:
+    deadline = time.monotonic() + WAIT_SECONDS
     while True:
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         file = os.fdopen(descriptor, "r+b")
@@ -67,7 +73,10 @@ def _locked(partial: str, target: str) -> BinaryIO:
                     return file
         except BlockingIOError:
             file.close()
-            raise HtcFileError(f"{target!a} is not written: another transfer writes it") from None
+            if time.monotonic() >= deadline:
+                reason = "another transfer is writing it"
+                raise HtcFileError(f"{target!a} was not written: {reason}") from None
+            time.sleep(POLL_SECONDS)
         except BaseException:
             file.close()
             raise

@@ -353,10 +353,13 @@ class _TransientError(HtcException):
 def _reason(error: Exception) -> str:
     """What went wrong, without addresses and headers."""
     text = str(error)
+    if "NoSuchBucket" in text:
+        return "the storage was deleted"
     if isinstance(error, FileNotFoundError) and error.errno is None:
-        return "there is no such file in the storage"
+        return "the file does not exist in the storage"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+        path = error.filename2 or error.filename
+        return error.strerror if path is None else f"{error.strerror}: {path!a}"
     if match := _CODE.search(text):
         return ": ".join(html.unescape(text) for text in match.groups() if text)
     if match := re.search('Error parsing Path "(.*?)": ', text, re.DOTALL):

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pandas as pd
@@ -18,6 +20,7 @@ from rescalehtc import files as files_module
 from rescalehtc.aio import htcprojects as aio_projects
 from rescalehtc.emulator import Emulator
 from rescalehtc.exceptions import HtcConnectionError, HtcFileError, HtcValidationError
+from rescalehtc.files import _partial
 from rescalehtc.files._names import matcher
 
 from .. import programs
@@ -97,7 +100,7 @@ def test_small_content_is_read_and_written_at_once(files, folder):
     files.write("a", "ü")
     assert (folder / "a").read_bytes() == "ü".encode()
     assert files.read("a") == "ü".encode()
-    with pytest.raises(HtcFileError, match="read of none failed: there is no such file") as info:
+    with pytest.raises(HtcFileError, match="read of none failed: the file does not exist") as info:
         files.read("none")
     assert info.value.errno == 2
 
@@ -217,17 +220,20 @@ def test_a_file_that_cannot_be_written_here_is_an_error(files, tmp_path):
         files.download("a/b", tmp_path)
 
 
-def test_two_downloads_do_not_write_the_same_file(files, tmp_path):
+def test_a_download_waits_for_another_one_of_the_same_file(files, tmp_path, monkeypatch):
     files.write("a", b"x")
-    from rescalehtc.files._partial import downloaded
-
-    with downloaded(str(tmp_path / "a"), 0) as file:
-        with pytest.raises(HtcFileError, match="another transfer writes it"):
-            files.download("a", tmp_path / "a")
-        file.write(b"first")
-    assert (tmp_path / "a").read_bytes() == b"first"
-    files.download("a", tmp_path / "a")
-    assert (tmp_path / "a").read_bytes() == b"x"
+    target = tmp_path / "a"
+    with ThreadPoolExecutor() as pool:
+        with _partial.downloaded(str(target), 0) as file:
+            file.write(b"first")
+            with monkeypatch.context() as patch:
+                patch.setattr(_partial, "WAIT_SECONDS", 0)
+                with pytest.raises(HtcFileError, match="another transfer is writing it"):
+                    files.download("a", target)
+            second = pool.submit(files.download, "a", target)
+            assert not target.exists()
+        assert second.result(HANG_SECONDS) == [target]
+    assert target.read_bytes() == b"x"
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", "a/../x", ".", "a//b", "a\nb", "a\0b", "a/./b"])
@@ -241,6 +247,25 @@ def test_a_name_that_no_file_can_have_is_refused_before_anything_is_sent(files, 
     ):
         with pytest.raises(HtcFileError, match="can't be the name of a file"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda files: files.read(None), "name: must be a string, got NoneType"),
+        (lambda files: files.delete(b"a"), "name: must be a string, got bytes"),
+        (lambda files: files.list(Path("a")), "name: must be a string, got PosixPath"),
+        (lambda files: files.download(1), "name: must be a string, got int"),
+        (lambda files: files.upload(None), "path: must be a string or a path, got NoneType"),
+        (lambda files: files.sync_down(b"a"), "path: must be a string or a path, got bytes"),
+        (lambda files: files.write("a", 5), "content: must be bytes or a string, got int"),
+        (lambda files: files.url("a", 0), "signed_seconds: must be an integer from 1 to 604800"),
+        (lambda files: files.url("a", "1"), "signed_seconds: must be an integer from 1 to 604800"),
+    ],
+)
+def test_arguments_are_checked(files, call, message):
+    with pytest.raises(HtcValidationError, match=message):
+        call(files)
 
 
 def test_links_out_of_a_folder_are_not_followed(files, source, tmp_path, caplog):
