@@ -1,4 +1,4 @@
-"""Finding and running docker or podman."""
+"""Find and run docker or podman."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = ("docker", "podman")
 ID_DIGITS = 10
-# How much of a program's output is shown.
+# The maximum output of a program in a message.
 TAIL_LINES = 10
 MAX_LINE_CHARACTERS = 500
 # A program that should stop is killed if it has not stopped after this time.
@@ -41,7 +41,7 @@ class ContainerProgram(NamedTuple):
     path: str
 
     def works(self) -> bool:
-        """Whether it can run: docker can't without its daemon."""
+        """Whether the program works. docker needs its daemon."""
         try:
             self.run(f"trying {self.name}", ["ps", "--quiet"], quiet=True)
         except HtcException:
@@ -49,16 +49,16 @@ class ContainerProgram(NamedTuple):
         return True
 
     def registry_options(self, host: str) -> list[str]:
-        """Options for a registry: podman has to be told that one on this machine may lack TLS."""
+        """Return options for a registry. podman needs one for a local registry without TLS."""
         return ["--tls-verify=false"] if self.name == "podman" and _is_loopback(host) else []
 
     def image_id(self, image: str) -> str:
-        """The first digits of an image's id."""
+        """Return the first digits of an image's id."""
         inspect = ["image", "inspect", "--format", "{{.Id}}", image]
         printed = self.run(f"looking for the image {image}", inspect, quiet=True)
         found = next((match for match in map(_IMAGE_ID.fullmatch, printed) if match), None)
         if found is None:
-            raise HtcException(f"{self.name} did not tell the id of the image {image}")
+            raise HtcException(f"{self.name} did not print the id of the image {image}")
         return found["digits"]
 
     def run(
@@ -69,17 +69,17 @@ class ContainerProgram(NamedTuple):
         password: str = "",
         seconds: float | None = None,
     ) -> list[str]:
-        """Run the program to its end and return the last lines that it printed.
+        """Run the program and return the last lines of its output.
 
         Args:
-            step: What it is for, for messages.
-            arguments: Its arguments.
-            quiet: Don't show what it prints.
+            step: The purpose, for messages.
+            arguments: The arguments of the program.
+            quiet: Don't show the output.
             password: The standard input, which is redacted from the output.
             seconds: The program is stopped after this time, by default STEP_SECONDS.
 
         Raises:
-            HtcException: It can't be run, failed, or took too long.
+            HtcException: The program can't be run, failed, or took too long.
         """
         seconds = STEP_SECONDS if seconds is None else seconds
         tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -125,13 +125,13 @@ class ContainerProgram(NamedTuple):
 
 
 def find_programs(purpose: str) -> list[ContainerProgram]:
-    """Return the programs that are in the PATH: docker, podman, or both.
+    """Return the installed programs: docker, podman, or both.
 
     Args:
-        purpose: What one is needed for, for the message.
+        purpose: The purpose, for the message.
 
     Raises:
-        HtcException: Neither is there.
+        HtcException: Neither is installed.
     """
     found = [(name, shutil.which(name)) for name in PROGRAMS]
     programs = [ContainerProgram(name, path) for name, path in found if path]
@@ -152,18 +152,18 @@ def _is_loopback(host: str) -> bool:
 
 def _give(process: subprocess.Popen[bytes], text: str) -> None:
     assert process.stdin is not None
-    # Who does not read what it needs says so with its exit status.
+    # A program that does not read its input reports a failure with its exit status.
     with suppressed(BrokenPipeError), process.stdin as stdin:
         stdin.write(text.encode())
 
 
 def _printed_lines(process: subprocess.Popen[bytes], password: str) -> Iterator[str]:
-    """Yield what the program prints, a line at a time, harmless for a terminal and cut."""
+    """Yield the lines of the output, without control characters and cut to a maximum length."""
     output = process.stdout
     assert output is not None
     while chunk := output.readline(_READ_BYTES):
         rest = chunk
-        while rest and not rest.endswith(b"\n"):  # so long a line that its end is left out
+        while rest and not rest.endswith(b"\n"):  # leave out the end of a long line
             rest = output.readline(_READ_BYTES)
         for line in _LINE_END.split(chunk.decode("utf-8", "replace")):
             text = "".join(c for c in _ESCAPE_SEQUENCE.sub("", line) if c.isprintable())

@@ -1,4 +1,4 @@
-"""The container registry of a project: its images and repositories, and pushing images to it."""
+"""The container registry of a project: its images and repositories, and how to push images."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def __dir__() -> list[str]:
 USERNAME = "AWS"
 LOGIN_METHOD = "username_token"
 
-# A password that does not say when it expires is used for so long, and none for longer than
-# those of AWS are valid.
+# The lifetime of a password that does not contain its expiration time, and the maximum lifetime,
+# which is that of AWS.
 PASSWORD_SECONDS = 1800.0
 MAX_PASSWORD_SECONDS = 12 * 3600.0
 _FAR_FUTURE = 1e12  # seconds since 1970
@@ -62,8 +62,8 @@ _LOCAL_FORM = "[host[:port]/][path/]name:tag, the name in lower case"
 
 MAX_SHOWN_CHARACTERS = 80
 
-# What docker takes for a name. It takes what is before the first slash for a registry's host
-# only if a full stop, colon or capital letter shows it, or if it is localhost.
+# The names that docker accepts. The part before the first slash is a registry's host if it
+# contains a full stop, colon or capital letter, or is localhost.
 _PART = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _NAME = f"{_PART}(?:/{_PART})*"
 _TAG = f"[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{MAX_TAG_CHARACTERS - 1}}}"
@@ -78,14 +78,13 @@ _ADDRESS = re.compile(rf"(?:https?://)?(?P<host>{_HOST})(?P<path>(?:/{_PART})*)/
 
 
 class HtcContainerRegistry(SessionMethods):
-    """The container registry of a project. `get_container_registry` makes one.
+    """The container registry of a project. `get_container_registry` returns it.
 
     Attributes:
         project: The project.
-        registry_url: The registry's address: a host, and a path below which the project's
-            images are.
-        login_method: `username_token`: one logs in with a user's name and a password.
-        username: The user's name; `get_token` is the password.
+        registry_url: The registry's address: a host, and the path of the project's images.
+        login_method: `username_token`: log in with a user name and a password.
+        username: The user name. `get_token` returns the password.
     """
 
     def __init__(
@@ -122,7 +121,7 @@ class HtcContainerRegistry(SessionMethods):
         )
 
     def get_image(self, rescale: HtcSession, image_name: str) -> HTCImageStatusRecord:
-        """Fetch what is known of an image.
+        """Fetch the status of an image.
 
         Operation getImageStatus.
 
@@ -135,7 +134,7 @@ class HtcContainerRegistry(SessionMethods):
             being copied.
 
         Raises:
-            HtcNotFoundError: There is no such image.
+            HtcNotFoundError: The image does not exist.
         """
         return HTCImageStatusRecord(
             api.get_htc_projects_container_registry_images(rescale, self._project_id, image_name)
@@ -144,8 +143,8 @@ class HtcContainerRegistry(SessionMethods):
     def is_image_ready(self, rescale: HtcSession, image_name: str) -> bool:
         """Whether jobs can be submitted with an image.
 
-        An image that was pushed again under the name of an older one is ready all along;
-        which of the two a job gets is not said.
+        If you push another image under the same name, the status stays READY. The service does not
+        report which of the two images a job gets.
 
         Operation getImageStatus.
 
@@ -154,7 +153,7 @@ class HtcContainerRegistry(SessionMethods):
             image_name: The image, `[path/]name[:tag]`.
 
         Raises:
-            HtcNotFoundError: There is no such image.
+            HtcNotFoundError: The image does not exist.
         """
         return self.get_image(rescale, image_name).get("status") == "READY"
 
@@ -188,7 +187,7 @@ class HtcContainerRegistry(SessionMethods):
         return _names(api.get_htc_projects(rescale, self._project_id), "repositories", "getProject")
 
     def create_repo(self, rescale: HtcSession, container_repo_name: str) -> HTCRepositoryRecord:
-        """Create a repository; harmless if there is one of this name.
+        """Create a repository, unless it exists.
 
         Operation createRepository.
 
@@ -197,10 +196,10 @@ class HtcContainerRegistry(SessionMethods):
             container_repo_name: The repository, `[path/]name` in lower case, without a tag.
 
         Returns:
-            An `HTCRepository` object; `successfullyCreated` is false if there was one.
+            An `HTCRepository` object. `successfullyCreated` is false if the repository existed.
 
         Raises:
-            HtcValidationError: This can't be a repository's name.
+            HtcValidationError: The name is invalid.
         """
         _checked(_REPOSITORY, container_repo_name, "container_repo_name", _REPOSITORY_FORM)
         return HTCRepositoryRecord(
@@ -210,19 +209,18 @@ class HtcContainerRegistry(SessionMethods):
         )
 
     def get_token(self, rescale: HtcSession) -> str:
-        """Return the password to log in with, fetched again when it may expire soon.
+        """Return the password, and renew it before it expires.
 
-        The service does not say how long it is valid. A password that says so itself, as
-        those of AWS do, is used for four fifths of the time that is left when it is fetched;
-        any other one for half an hour.
+        A password of AWS contains its expiration time, and is renewed after four fifths of its
+        lifetime. Other passwords are renewed after half an hour.
 
-        Operation getRegistryToken, if it has to be fetched.
+        Operation getRegistryToken, if the password has to be fetched.
 
         Args:
             rescale: The session.
 
         Raises:
-            HtcResponseError: The answer can't be a password.
+            HtcResponseError: The answer is not a password.
         """
         return rescale.run(self._get_password(rescale.client))
 
@@ -246,28 +244,28 @@ class HtcContainerRegistry(SessionMethods):
         remote_image_name: str | None = None,
         quiet: bool = False,
     ) -> str:
-        """Push an image of this machine to the registry, with docker or else podman.
+        """Push a local image to the registry, with docker or podman.
 
-        The program stays logged in to the registry and keeps the image under its new name
-        too. It runs for as long as it takes.
+        The program stays logged in to the registry, and keeps the image under its new name too. A
+        push that takes more than 6 hours is stopped.
 
         Operations createRepository and, if the password has to be fetched, getRegistryToken.
 
         Args:
             rescale: The session.
             local_image_name: The image, `[host[:port]/][path/]name:tag`.
-            remote_image_name: Its name in the registry, `[path/]name[:tag]`. By default the
-                local one without the host, and with the first ten digits of the image's id at
-                the end, so that another image has another name.
-            quiet: Don't show what the program prints.
+            remote_image_name: The name in the registry, `[path/]name[:tag]`. By default, the local
+                name without the host, and with the first ten digits of the image's id, so that
+                another image gets another name.
+            quiet: Don't show the output of the program.
 
         Returns:
-            The image's name in the registry, to submit jobs with.
+            The image's name in the registry, for `image_name`.
 
         Raises:
-            HtcValidationError: A name is not formed as it has to be; nothing was run.
-            HtcException: There is neither docker nor podman, or the program failed: the
-                message names the step and has the last lines that it printed.
+            HtcValidationError: A name is invalid. No program was run.
+            HtcException: Neither docker nor podman is installed, or the program failed. The message
+                names the step, with the last lines of the output.
         """
         local = _checked(_LOCAL_IMAGE, local_image_name, "local_image_name", _LOCAL_FORM)
         if remote_image_name is not None:
@@ -283,7 +281,7 @@ class HtcContainerRegistry(SessionMethods):
     ) -> str:
         address = _ADDRESS.fullmatch(self.registry_url)
         if address is None:
-            raise HtcException(f"{_shown(self.registry_url)} can't be a registry's address")
+            raise HtcException(f"{_shown(self.registry_url)} is not a registry's address")
         first, *others = find_programs("to push an image")
         arguments = (client, address, local, remote_image_name, quiet)
         try:
@@ -330,7 +328,7 @@ class HtcContainerRegistry(SessionMethods):
 def get_container_registry(rescale: HtcSession, project: HtcProject) -> HtcContainerRegistry:
     """Return the container registry of a project.
 
-    Operation getProject, if `project.json` does not hold the registry's address.
+    Operation getProject, if `project.json` does not contain the registry's address.
 
     Args:
         rescale: The session.
@@ -385,7 +383,7 @@ def _names(answer: Mapping[str, Any], field: str, operation: str) -> list[str]:
 
 
 def _usable_seconds(password: str, now: float) -> float:
-    """For how many seconds a password is used: by what it says itself, if it says anything."""
+    """Return the lifetime of a password in seconds, from its expiration time if it has one."""
     said: Any = None
     with suppressed(ValueError, RecursionError):
         said = json.loads(base64.b64decode(password + "=" * (-len(password) % 4)))

@@ -424,7 +424,7 @@ def test_an_image_without_an_id_is_an_error(
     answer: str,
 ) -> None:
     programs.add("docker", image=f"echo {answer}")
-    with pytest.raises(HtcException, match="docker did not tell the id of the image app:1"):
+    with pytest.raises(HtcException, match="docker did not print the id of the image app:1"):
         registry.push_docker_image(scripted, "app:1")
 
 

@@ -1,4 +1,4 @@
-"""What projects and tasks have in common: a storage, and credentials for it."""
+"""The storage of projects and tasks, and its credentials."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StorageOperations:
-    """The operations for the storage of a kind of object."""
+    """The operations for the storage of projects or of tasks."""
 
     token: Operation[models.StorageAccessToken]
     token_for_region: Operation[models.StorageAccessToken]
     tokens: Operation[models.StorageAccessTokens]
     presigned_url: Operation[models.PresignedPutUrlResponse]
     address_field: str
-    """The field of a token that has the address of the folder."""
+    """The field of a token with the address of the folder."""
 
 
 PROJECT_STORAGE = StorageOperations(
@@ -54,7 +54,7 @@ TASK_STORAGE = StorageOperations(
 
 
 class StoredObject(JsonObject[JsonT, RecordT]):
-    """A project or a task, which has a folder in the storage of each of its regions."""
+    """A project or a task, with a folder in the storage of each region."""
 
     _storage: ClassVar[StorageOperations]
 
@@ -70,7 +70,7 @@ class StoredObject(JsonObject[JsonT, RecordT]):
     def get_storage_token(
         self, rescale: HtcSession, region: str | None = None
     ) -> models.StorageAccessToken:
-        """Fetch credentials for the storage; its `expiration` says for how long they are good.
+        """Fetch credentials for the storage, which are valid until `expiration`.
 
         Operation getProjectStorageToken or getTaskStorageToken, with a region
         getProjectStorageTokenForRegion or getTaskStorageTokenForRegion.
@@ -95,13 +95,13 @@ class StoredObject(JsonObject[JsonT, RecordT]):
     def get_presigned_url(
         self, rescale: HtcSession, file_path: str
     ) -> models.PresignedPutUrlResponse:
-        """Fetch an address to which one file can be uploaded by anyone until it expires.
+        """Fetch a presigned URL, with which anyone can upload one file until the URL expires.
 
         Operation getProjectPresignedUrl or getTaskPresignedUrl.
 
         Args:
             rescale: The session.
-            file_path: Where the file is to be stored, below the object's folder.
+            file_path: The path of the file in the object's folder.
         """
         call = self._storage.presigned_url.call(self._ids(), query={"filePath": file_path})
         return self._storage.presigned_url.to_record(rescale.send(call))
@@ -111,18 +111,18 @@ class StoredObject(JsonObject[JsonT, RecordT]):
 
             task.files(rescale).upload("cases", "in")
 
-        It needs the extra packages of `pip install "rescalehtc[storage]>=2"`.
+        Install the extra packages with `pip install "rescalehtc[storage]>=2"`.
 
         Operation getProjectStorageToken or getTaskStorageToken, with a region
-        getProjectStorageTokenForRegion or getTaskStorageTokenForRegion; again before the
-        credentials expire.
+        getProjectStorageTokenForRegion or getTaskStorageTokenForRegion. The operation is repeated
+        before the credentials expire.
 
         Args:
-            rescale: The session; an asynchronous one must not have a `transport` of your own.
+            rescale: The session. An asynchronous session must not have a custom `transport`.
             region: One of the project's regions, or None for the default one.
 
         Raises:
-            HtcFileError: Files of such a storage can't be reached.
+            HtcFileError: This kind of storage is not supported.
             ModuleNotFoundError: The extra packages are not installed.
         """
         from ..files import _files  # pyright: ignore[reportPrivateUsage] - ours
@@ -138,17 +138,17 @@ class StoredObject(JsonObject[JsonT, RecordT]):
     def upload_file(
         self, rescale: HtcSession, source_path: str | PathLike[str], file_path: str
     ) -> None:
-        """Upload a file through an address of `get_presigned_url`.
+        """Upload a file with a URL from `get_presigned_url`.
 
         Args:
             rescale: The session.
             source_path: A regular file. It must not change during the upload.
-            file_path: Where it is to be stored, below the object's folder.
+            file_path: The path of the file in the object's folder.
 
         Raises:
             HtcFileError: The file can't be read, is not a regular file, or changed during the
                 upload. Nothing was stored.
-            HtcStatusError: The storage refuses the file.
+            HtcStatusError: The storage rejects the file.
         """
         call = self._storage.presigned_url.call(self._ids(), query={"filePath": file_path})
         rescale.run(_upload_file(rescale.client, call, source_path))
@@ -156,7 +156,7 @@ class StoredObject(JsonObject[JsonT, RecordT]):
 
 async def _upload_file(client: Client, call: Call, source_path: str | PathLike[str]) -> None:
     async with client.io.holding(_opened(source_path)) as (file, _):
-        Content(file)  # one that can't be uploaded is refused before anything is sent
+        Content(file)  # reject an invalid file before sending anything
         url = (await client.send(call)).get("url")
         if not isinstance(url, str):
             raise HtcResponseError(f"{call.operation.id}: the answer has no url")
@@ -172,7 +172,7 @@ def _opened(path: str | PathLike[str]) -> Generator[BinaryIO]:
 def _open(path: str | PathLike[str]) -> BinaryIO:
     try:
         return open(path, "rb", opener=_open_at_once)
-    except (OSError, ValueError, TypeError) as error:  # the latter: what is no file's name
+    except (OSError, ValueError, TypeError) as error:  # the latter two: an invalid path
         if is_from_signal_handler(error):
             raise
         reason = getattr(error, "strerror", None) or error
@@ -180,5 +180,5 @@ def _open(path: str | PathLike[str]) -> BinaryIO:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open a file; a pipe without a writer is opened too, where `open` would wait for one."""
+    """Open a file without waiting for a writer, if it is a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

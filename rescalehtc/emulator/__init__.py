@@ -1,10 +1,10 @@
-"""A local stand-in for the service, which runs jobs on this machine: as processes, or in containers.
+"""A local emulator of the service, which runs jobs as processes or in containers.
 
     with Emulator() as emulator, emulator.session() as rescale:
         projects = htcprojects.get_projects(rescale)
 
-It needs the extra packages of `pip install "rescalehtc[emulator]>=2"`. It is not a sandbox: a
-job's command can do whatever the user who started the emulator can do.
+Install the extra packages with `pip install "rescalehtc[emulator]>=2"`. The emulator is not a
+sandbox: a job's command has the permissions of the user who started the emulator.
 """
 
 from __future__ import annotations
@@ -58,30 +58,29 @@ SESSION_BACKOFF_SECONDS: Final = 0.1
 
 
 class Emulator:
-    """An emulator of the service, which runs while the `with` block runs.
+    """An emulator of the service, which runs during its `with` block.
 
     At the end of the block, running jobs are killed with all their processes. `fault` injects
     faults, before the emulator starts or while it runs.
 
     Args:
-        host: The address to listen on. Whoever reaches it and knows the API key can run
-            commands here.
-        port: The port, or 0 for any that is free.
-        data: A folder to keep everything in, made if it is not there, so that the next
-            emulator on it goes on where this one ended. None for a temporary one.
-        slots: How many jobs run at once; None for the number of processors.
-        clock_rate: How many emulated seconds pass in a second, where timeouts of jobs,
-            lifetimes of tokens, retention of tasks and images that become ready are concerned.
-        max_log_bytes: How large a job's log may become, with the times of its lines. A job that
-            writes more goes on; the last line of its log then says that the rest is missing.
-        runner: `process` runs each job's command as a process of this machine, and looks into no
-            image. `container` runs each job in its image with docker or podman, whichever works;
-            the emulator is then the container registry of all its projects, and knows only the
-            images that were pushed to it.
-        any_architecture: In containers, also run images that are for another kind of processor
-            than the job asks for.
+        host: The address to listen on. Everyone who can connect to it and knows the API key can run
+            commands on this machine.
+        port: The port, or 0 for any free port.
+        data: A folder for persistent state, which is created if necessary. The next emulator with
+            the same folder continues from this state. None for a temporary folder.
+        slots: The maximum number of running jobs. None for the number of processors.
+        clock_rate: Emulated seconds per real second. The emulated clock controls the timeouts of
+            jobs, the lifetimes of tokens, the retention of tasks, and the time until an image is
+            ready.
+        max_log_bytes: The maximum size of a job's log, including the times of its lines. A job that
+            writes more keeps running, and the last line of its log reports the limit.
+        runner: `process` runs each job's command as a process on this machine and ignores the
+            image. `container` runs each job in its image with docker or podman. The emulator is
+            then the container registry of its projects, and only images that you push exist.
+        any_architecture: Also run images for another architecture than the job's.
 
-    A process that is forked from this one does not hold the emulator's folder or port, and does not
+    A process that you fork from this one does not hold the emulator's folder or port, and does not
     stop the emulator.
 
     Attributes:
@@ -90,8 +89,8 @@ class Emulator:
 
     Raises:
         HtcFileError: The folder can't be used, or another emulator uses it.
-        HtcException: The address can't be listened on, the server did not start, or there is no
-            docker or podman that works and jobs are to run in containers.
+        HtcException: The emulator can't listen on the address, its server did not start, or
+            neither docker nor podman works and the runner is `container`.
     """
 
     url: str
@@ -168,7 +167,7 @@ class Emulator:
     def _make_runner(
         self, folders: Folders, tokens: Tokens, address: str
     ) -> tuple[Runner, RegistryImages | None]:
-        """Make the runner and, if images are pushed to the emulator, what knows them."""
+        """Make the runner and, for containers, the images of the registry."""
         if self._runner == "process":
             self._store.set_registry(REGISTRY)
             return ProcessRunner(folders), None
@@ -221,9 +220,9 @@ class Emulator:
 
             subprocess.run(["rescalehtc", "jobs", "--task", "study"], env=emulator.environment())
 
-        They are this process's own, with the emulator's address, API key and interval between
-        polls, and without the variables that would lead the program to another service: a refresh
-        token, another key, a profile. Pass them as the whole environment.
+        The variables are those of this process, with the emulator's URL, API key and polling
+        interval. Variables for another service, such as a profile or a refresh token, are removed.
+        Pass the result as the complete environment.
         """
         return applied(variables_for(self.url, self.api_key), os.environ)
 
@@ -283,18 +282,18 @@ class Emulator:
                 - `preempt`: jobs that have run for `seconds` lose their instance and fail with
                   ErrorInstanceTermination, or are retried. The operation is `*`.
                 - `out_of_memory`: jobs that have run for `seconds` are killed and fail with
-                  ErrorNotEnoughMemory; only those with a `maxMemory` below `memory_mib`, if it is
-                  given. The operation is `*`.
+                  ErrorNotEnoughMemory. With `memory_mib`, this affects only jobs with a smaller
+                  `maxMemory`. The operation is `*`.
                 - `slow_start`: jobs stay STARTING for `seconds`. The operation is `*`.
 
         Keyword Args:
-            times: How often it strikes; any number of times if left out.
-            probability: How likely it is to strike, above 0 and up to 1, which is the default.
-            seed: Repeats the choices of a probability; 0 if left out.
-            status: 400 to 599; 503 if left out.
-            retry_after: Seconds, or a date as HTTP writes it; no such header if left out.
-            seconds: Real seconds, at least 0; 1 if left out.
-            field: The name of a field, at any depth of the answer.
+            times: The maximum number of occurrences; unlimited by default.
+            probability: The probability of each occurrence, above 0 and at most 1, the default.
+            seed: The seed for random choices; 0 by default.
+            status: The HTTP status, 400 to 599; 503 by default.
+            retry_after: The header Retry-After, in seconds or as an HTTP date; none by default.
+            seconds: Real seconds, at least 0; 1 by default.
+            field: The name of a field, at any depth of the response.
             memory_mib: MiB, at least 1.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Run the emulator: `python -m rescalehtc.emulator`, alone or while a command runs."""
+"""Run the emulator until a signal or the end of a command: `python -m rescalehtc.emulator`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WAIT_SECONDS: Final = 0.1
 
 
 def main() -> int:
-    """Serve until a signal to end, or until the command that was given ends."""
+    """Serve until a signal, or until the given command ends."""
     arguments = parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     signals: SimpleQueue[int] = SimpleQueue()  # unlike an Event, safe in a signal handler
@@ -53,7 +53,7 @@ def main() -> int:
                 if value is not None:
                     print(f"export {name}={shlex.quote(value)}")
             sys.stdout.flush()
-            # A signal that comes just before a wait without end would not be noticed during it.
+            # A wait without a timeout would miss a signal that comes just before.
             while signals.empty():
                 time.sleep(WAIT_SECONDS)
     except HtcException as error:
@@ -92,8 +92,10 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     made.add_argument("--port", type=_port, default=0, help="port to listen on (any free one)")
-    made.add_argument("--data", type=Path, help="folder to keep everything in (a temporary one)")
-    made.add_argument("--slots", type=_count, help="jobs that run at once (one a processor)")
+    made.add_argument("--data", type=Path, help="folder for persistent state (a temporary one)")
+    made.add_argument(
+        "--slots", type=_count, help="maximum number of running jobs (one per processor)"
+    )
     made.add_argument(
         "--max-log-bytes",
         type=_count,
@@ -105,13 +107,13 @@ def parser() -> argparse.ArgumentParser:
         "--runner",
         choices=RUNNERS,
         default="process",
-        help="run jobs as processes (%(default)s), or in containers of their images, which needs"
-        " docker or podman; images are then pushed to the emulator",
+        help="run jobs as processes (%(default)s), or in containers of their images with docker or"
+        " podman; push the images to the emulator",
     )
     made.add_argument(
         "--any-architecture",
         action="store_true",
-        help="in containers, run images for another kind of processor than jobs ask for too",
+        help="also run images for another architecture than the job's",
     )
     made.add_argument(
         "--fault",

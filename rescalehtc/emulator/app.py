@@ -96,7 +96,7 @@ def create_app(service: Service, host: str, faults: Faults) -> Starlette:
     routes = [
         Mount(BASE_PATH, Router(operations, redirect_slashes=False)),
         Route(storage.UPLOAD_PATH + "{path:path}", endpoint(UPLOAD, upload), methods=["PUT"]),
-        # The names of its buckets are none of the others.
+        # No other path starts with the name of a bucket.
         Route(
             f"/{STORAGE_PREFIX}{{path:any_path}}",
             endpoint(STORAGE, s3.answer),

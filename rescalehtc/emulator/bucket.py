@@ -58,7 +58,7 @@ class Bucket:
         claims: The claims of a storage token.
 
     Raises:
-        StorageError: A method can't do what it should.
+        StorageError: A request to the storage is invalid or not allowed.
     """
 
     def __init__(self, folders: Folders, store: Store, claims: Mapping[str, Any]) -> None:

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_REGION: Final = Region.AWS_US_EAST_1.value
-# How the names of storages begin.
+# The start of the names of storages.
 STORAGE_PREFIX: Final = "emulator-"
-# A project's images are below this address. No account has this number.
+# The address of the registry, with an account number that does not exist.
 REGISTRY: Final = "000000000000.dkr.ecr.us-east-1.amazonaws.com/rescale"
 # UNASSIGNED is not a real region.
 ENABLED_REGIONS: Final = tuple(region.value for region in Region if region != Region.UNASSIGNED)

@@ -1,4 +1,4 @@
-"""Running docker or podman for the emulator, each command with arguments and without a shell."""
+"""Run docker or podman for the emulator, without a shell."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("rescalehtc.emulator")
 
-# On every container of an emulator: the folder that the emulator keeps its data in.
+# The label of every container of an emulator. Its value is the emulator's folder.
 LABEL: Final = "rescalehtc.emulator"
-# Is in that folder while there may be containers.
+# A file in that folder while containers may exist.
 _MARK: Final = "containers"
 _MAX_REASON_CHARACTERS: Final = 500
 # An engine that hangs must not hang the emulator.
 COMMAND_SECONDS: Final = 120.0
 # For commands that copy an image.
 COPY_SECONDS: Final = 3600.0
-_LONG_ID: Final = re.compile(" ?[0-9a-f]{64}")  # of a container that is gone when somebody reads it
+_LONG_ID: Final = re.compile(" ?[0-9a-f]{64}")  # of a container that no longer exists
 
 
 class EngineError(Exception):
@@ -52,10 +52,10 @@ class Engine:
 
     @classmethod
     def find(cls) -> Engine:
-        """Return docker or podman, whichever works.
+        """Return docker or podman, the first one that works.
 
         Raises:
-            HtcException: Neither is there, or none that is works.
+            HtcException: Neither is installed, or neither works.
         """
         reasons: list[str] = []
         for program in find_programs("to run jobs in containers"):
@@ -118,8 +118,8 @@ class Engine:
         return output.decode(errors="replace").strip()
 
     def attach(self, container: str) -> subprocess.Popen[bytes]:
-        """Start a container; what it writes comes out of the process, which ends as it does."""
-        with open(os.devnull, "rb") as null:  # noqa: PTH123 - quicker
+        """Start a container and return a process with its output and exit code."""
+        with open(os.devnull, "rb") as null:  # noqa: PTH123 - faster
             return subprocess.Popen(  # noqa: S603 - see above
                 [self._path, "start", "--attach", container],
                 stdin=null,
@@ -130,18 +130,18 @@ class Engine:
             )
 
     def remove(self, containers: Iterable[str]) -> None:
-        """Kill containers and remove them, with the volumes that are only theirs."""
+        """Kill and remove containers with their anonymous volumes."""
         for container in containers:
             self.run("rm", "--force", "--volumes", container)
 
 
 def mark(folder: Path) -> None:
-    """Let whoever cleans up a folder know that there may be containers of its emulator."""
+    """Mark an emulator's folder, because containers of the emulator may exist."""
     (folder / _MARK).touch()
 
 
 def remove_containers_of(folder: Path) -> None:
-    """Remove the containers that an emulator left when it was killed, or has left now."""
+    """Remove the remaining containers of an emulator, which has ended or was killed."""
     if not (folder / _MARK).exists():
         return
     try:
@@ -155,10 +155,10 @@ def remove_containers_of(folder: Path) -> None:
 
 
 def reason_in(output: bytes) -> str:
-    """Return why a command failed: the last line that it printed, harmless for a terminal."""
+    """Return the last line of a command's output, without control characters."""
     lines = [
         "".join(character for character in line if character.isprintable()).strip()
         for line in output.decode(errors="replace").splitlines()
     ]
-    last = next((line for line in reversed(lines) if line), "it gave no reason")
+    last = next((line for line in reversed(lines) if line), "it printed no reason")
     return _LONG_ID.sub("", last.removeprefix("Error: "))[:_MAX_REASON_CHARACTERS]

@@ -34,19 +34,19 @@ _log = logging.getLogger("rescalehtc.emulator")
 
 # A job that has to end gets SIGTERM, and SIGKILL after this time.
 GRACE_SECONDS: Final = 2.0
-# How long to wait for output after all processes of a job were killed.
+# The time to wait for output after all processes of a job were killed.
 DRAIN_SECONDS: Final = 1.0
-# How often a job that writes nothing is checked.
+# The interval between checks of a job without output.
 TICK_SECONDS: Final = 0.05
 # After a fault of the emulator itself, such as a full disk.
 FAULT_PAUSE_SECONDS: Final = 1.0
-# How much of a deleted task is freed at once, while requests and jobs wait.
+# The size of one step of freeing a deleted task. Requests and jobs wait during a step.
 FREED_LINES: Final = 1000
 FREED_PAGES: Final = 1000
 
 CLOSED: Final = "the emulator stopped while the job ran"
 
-# Why a running job is made to end.
+# The reasons to stop a running job.
 Stop = Literal["cancelled", "timeout", "closing", "preempted", "out_of_memory"]
 
 
@@ -63,15 +63,15 @@ class Executor:
     """Runs the store's waiting jobs, in the order of their submission.
 
     Args:
-        store: Where the jobs are.
-        tokens: Issues the jobs' own tokens.
-        folders: Where shared folders are.
+        store: Contains the jobs.
+        tokens: Issues the tokens of jobs.
+        folders: Contains the shared folders.
         runner: Starts the jobs.
-        faults: Decide which jobs are preempted.
-        slots: How many jobs run at once.
-        clock_rate: How many emulated seconds pass in a second.
-        base_url: The emulator's address, for the jobs.
-        max_log_bytes: How large a job's log may become.
+        faults: The faults that affect jobs.
+        slots: The maximum number of running jobs.
+        clock_rate: Emulated seconds per real second.
+        base_url: The emulator's base URL, for the jobs.
+        max_log_bytes: The maximum size of a job's log.
     """
 
     def __init__(
@@ -145,12 +145,12 @@ class Executor:
             for run in self._runs.values():
                 if run.job.task_id == task_id and group in (None, run.job.group):
                     run.stop = run.stop or "cancelled"
-            self._changed.notify_all()  # what waited behind the cancelled ones may start
+            self._changed.notify_all()  # jobs that waited for cancelled ones may start
 
     def discard(self, task_id: str) -> None:
-        """Free the space of a deleted task: its folder at once, its logs when its jobs have ended.
+        """Remove the folder of a deleted task, and its logs when its jobs have ended.
 
-        What jobs put into the folder until then is removed with the logs.
+        Files that jobs write until then are removed with the logs.
         """
         with suppress(OSError):  # no file descriptor is left
             self._folders.remove_task(task_id)
@@ -159,13 +159,13 @@ class Executor:
             self._changed.notify_all()
 
     def descriptors(self) -> Iterator[int]:
-        """The file descriptors that the output of running jobs is read from."""
+        """The file descriptors for the output of running jobs."""
         for run in self._runs.values():
             if run.output is not None and not run.output.closed:
                 yield run.output.fileno()
 
     def running_vcpus(self) -> Mapping[str, int]:
-        """How many virtual CPUs of each project run."""
+        """The number of virtual CPUs of running jobs, by project."""
         with self._changed:
             return self._running_vcpus()
 
@@ -182,7 +182,7 @@ class Executor:
                 if run is None:
                     return
                 self._run(run)
-            except Exception:  # noqa: BLE001 - a worker that ended would leave its slot empty
+            except Exception:  # noqa: BLE001 - otherwise the slot would stay empty
                 _log.exception("a job could not be run")
                 time.sleep(FAULT_PAUSE_SECONDS)
 
@@ -197,7 +197,7 @@ class Executor:
             return None
 
     def _free_discarded_tasks(self) -> None:
-        """Free the space of discarded tasks, for as long as the emulator runs."""
+        """Free the space of discarded tasks while the emulator runs."""
         while (task_id := self._next_discarded()) is not None:
             try:
                 retry_if_out_of_descriptors(partial(self._folders.remove_task, task_id))
@@ -226,7 +226,7 @@ class Executor:
         while self._store.delete_lines(task_id, FREED_LINES):
             has_freed = True
             if self._closing:
-                return  # the next emulator on this data goes on
+                return  # the next emulator with this folder continues
         while has_freed and not self._closing:
             has_freed = self._store.shrink(FREED_PAGES)
 
@@ -240,10 +240,10 @@ class Executor:
         finally:
             with self._changed:
                 del self._runs[run.job.number]
-                self._changed.notify_all()  # what this one's end lets start may be many
+                self._changed.notify_all()  # other jobs may start now
 
     def _end(self, run: _Run, ending: Ending) -> None:
-        """Write down how a job ended; while the disk is full, wait until it no longer is."""
+        """Store the ending of a job. If the disk is full, wait until it is not."""
         while True:
             try:
                 return self._store.end_job(run.job.number, ending)
@@ -251,7 +251,7 @@ class Executor:
                 _log.warning("the end of job %s can't be written: %s", run.job.id, error)
                 with self._changed:
                     if self._closing:
-                        raise  # the next emulator on this data ends the job
+                        raise  # the next emulator with this folder ends the job
                     self._changed.wait(FAULT_PAUSE_SECONDS)
 
     def _attempt_and_retry(self, run: _Run) -> Ending:
@@ -312,7 +312,7 @@ class Executor:
         }
 
     def _watch(self, run: _Run, started: RunningJob, log: LogWriter) -> Stop | None:
-        """Keep the log until the job ends, and return why it was made to end, if it was."""
+        """Write the log until the job ends, and return the reason if the job was stopped."""
         seconds = run.job.request["htcJobDefinition"].get("execTimeoutSeconds", float("inf"))
         memory = run.job.request["htcJobDefinition"].get("maxMemory", 0)
         deadline = time.monotonic() + seconds / self._clock_rate
@@ -333,7 +333,7 @@ class Executor:
                     kill_at = at + GRACE_SECONDS
             elif at >= kill_at:
                 started.kill()
-            if not log.read(TICK_SECONDS):  # it closed its output and goes on
+            if not log.read(TICK_SECONDS):  # the job closed its output but still runs
                 started.wait(TICK_SECONDS)
         return stop
 

@@ -226,7 +226,7 @@ def _make_writable(folder: Path) -> None:
 
 
 def make_shared_folder(folder: Path) -> None:
-    """Make a folder in which every user can write, as a job may have another one in a container."""
+    """Make a folder that every user can write to. Jobs in containers may run as other users."""
     if not folder.is_dir():
         make_shared_folder(folder.parent)
         folder.mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ from ..models import HTCJobDefinition
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a text is formed as the name of an image, `[path/]name[:tag]`."""
+    """Whether a string is a valid name of an image, `[path/]name[:tag]`."""
     try:
         HTCJobDefinition(image_name=name)
     except HtcValidationError:

@@ -69,7 +69,7 @@ class LogWriter:
             self.read(left)
 
     def end(self) -> None:
-        """Write the rest; the last line may lack its line end."""
+        """Write the rest, including a last line without a line end."""
         if self._rest:
             self._add([self._rest])
             self._rest = b""
@@ -85,7 +85,7 @@ class LogWriter:
                 self._room -= len(record.encode())
                 if self._room < 0:
                     text = f"The log ends here: it has reached {self._max_bytes} bytes. The job"
-                    self._pending.append(self._encode_line(time_read, f"{text} goes on."))
+                    self._pending.append(self._encode_line(time_read, f"{text} is still running."))
                     return
                 self._pending.append(record)
                 self._pending_bytes += len(piece)

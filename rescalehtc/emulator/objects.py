@@ -69,7 +69,7 @@ class ChecksumError(Exception):
 
 
 class Object(NamedTuple):
-    """A file as an object."""
+    """An object, which is a file of a shared folder."""
 
     name: str
     size: int
@@ -82,7 +82,7 @@ class Object(NamedTuple):
 
     @property
     def etag(self) -> str:
-        """A value that changes with the file. It is not an MD5 sum, and has a dash to show it."""
+        """The ETag. Like other ETags with a dash, this value is not an MD5 checksum."""
         return f'"{self.modified_ns:x}-{self.size:x}"'
 
 
@@ -90,24 +90,24 @@ def check_name(name: str) -> str:
     """Return a file's name below a folder.
 
     Raises:
-        InvalidNameError: No file can have it, or it may lead out of the folder.
+        InvalidNameError: A file can't have this name, or the name may lead out of the folder.
     """
     parts = name.split("/")
     if {"", ".", ".."} & set(parts) or "\0" in name:
-        raise InvalidNameError("names are parts with '/' between them, and neither '.' nor '..'")
+        raise InvalidNameError("names must not have empty parts, '.' or '..'")
     try:
         sizes = [len(part.encode()) for part in parts]
     except UnicodeEncodeError:
-        raise InvalidNameError("names are UTF-8") from None
+        raise InvalidNameError("names must be UTF-8") from None
     if max(sizes) > MAX_NAME_BYTES or sum(sizes) + len(sizes) - 1 > MAX_KEY_BYTES:
         raise InvalidNameError(
-            f"names have at most {MAX_KEY_BYTES} bytes, and {MAX_NAME_BYTES} between two '/'"
+            f"names must have at most {MAX_KEY_BYTES} bytes, and {MAX_NAME_BYTES} per part"
         )
     return name
 
 
 def _inside(folder: Path, path: Path) -> Path:
-    """Return the path unless a link, which a job may have made, leads out of the folder."""
+    """Return the path, unless a symbolic link leads out of the folder. Jobs may create links."""
     if not Path(os.path.realpath(path)).is_relative_to(folder):
         raise InvalidNameError("the name leads out of the storage")
     return path
@@ -117,8 +117,8 @@ def open_object(folder: Path, name: str) -> tuple[BinaryIO, Object]:
     """Open a file.
 
     Raises:
-        FileNotFoundError: There is no such file in the folder.
-        InvalidNameError: No file can have this name.
+        FileNotFoundError: The file does not exist in the folder.
+        InvalidNameError: A file can't have this name.
     """
     path = _inside(folder, folder / check_name(name))
     try:
@@ -152,7 +152,9 @@ def _iterate(folder: Path, here: Path, above: str, prefix: bytes, after: bytes) 
             if is_wanted and (encoded > after or after.startswith(encoded)):
                 yield from _iterate(folder, Path(entry.path), name, prefix, after)
         elif encoded.startswith(prefix) and encoded > after:
-            with suppress(OSError, InvalidNameError):  # it is gone, or a link to elsewhere
+            with suppress(
+                OSError, InvalidNameError
+            ):  # it was deleted, or is a link out of the folder
                 status = entry.stat()
                 if entry.is_symlink():
                     _inside(folder, Path(entry.path))
@@ -170,7 +172,7 @@ def chunks(file: IO[bytes], size: int) -> Iterator[bytes]:
 
 @contextmanager
 def partial_file(folder: Path) -> Generator[IO[bytes]]:
-    """Open a file for what is being received, which is removed unless it was placed."""
+    """Open a temporary file for a body. The file is removed unless `place` renames it."""
     folder.mkdir(exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         try:
@@ -204,11 +206,11 @@ async def receive(
 
 
 def find_target(folder: Path, name: str) -> Path:
-    """Return where a file is to be stored.
+    """Return the path for a new file.
 
     Raises:
         FileNotFoundError: The folder was deleted.
-        InvalidNameError: No file can have this name, or it leads out of the folder.
+        InvalidNameError: A file can't have this name, or the name leads out of the folder.
     """
     if not folder.is_dir():
         raise FileNotFoundError
@@ -218,14 +220,14 @@ def find_target(folder: Path, name: str) -> Path:
 
 
 def place(partial: Path, folder: Path, name: str, *, replace: bool = True) -> Object:
-    """Give a file that was received its name, in one step.
+    """Rename a received file atomically.
 
     Raises:
-        FileExistsError: There is such a file, and it is not to be replaced.
-        NameConflictError: A folder has this name, or a file has that of a folder.
-        FileNotFoundError, InvalidNameError: see `find_target`.
+        FileExistsError: The file exists, and `replace` is false.
+        NameConflictError: A folder has this name, or a file has the name of a folder above.
+        FileNotFoundError, InvalidNameError: See `find_target`.
     """
-    partial.chmod(0o644)  # a job in a container may have another user
+    partial.chmod(0o644)  # jobs in containers may run as other users
     for _ in range(10):  # an emptied folder may be removed between the two steps
         target = find_target(folder, name)
         try:
@@ -242,16 +244,18 @@ def place(partial: Path, folder: Path, name: str, *, replace: bool = True) -> Ob
                 raise
             if error.errno not in _CONFLICTS:
                 raise
-            raise NameConflictError("a folder has this name, or a file that of a folder") from None
+            raise NameConflictError(
+                "a folder has this name, or a file the name of a folder above"
+            ) from None
         return Object(name, found.st_size, found.st_mtime_ns)
     raise FileNotFoundError
 
 
 def delete(folder: Path, name: str) -> None:
-    """Delete a file if it is there, and the folders that it leaves empty.
+    """Delete a file if it exists, and the folders that are empty then.
 
     Raises:
-        InvalidNameError: No file can have this name, or it leads out of the folder.
+        InvalidNameError: A file can't have this name, or the name leads out of the folder.
     """
     path = folder / check_name(name)
     _inside(folder, path.parent)

@@ -115,17 +115,17 @@ class Tokens:
         return token, issued_at + self._seconds["upload"]
 
     def issue_registry_password(self) -> str:
-        """Make a password that says when it expires, as those of AWS do."""
+        """Make a password that contains its expiration time, as passwords of AWS do."""
         issued_at = int(time.time())
         token = self._sign({}, "registry", issued_at)
         said = {"payload": token, "expiration": issued_at + self._seconds["registry"]}
         return base64.b64encode(json.dumps(said).encode()).decode()
 
     def check_registry_password(self, password: str) -> None:
-        """Refuse what is not a valid password.
+        """Check a password.
 
         Raises:
-            InvalidTokenError: It is not the emulator's, or has expired.
+            InvalidTokenError: The password is invalid or has expired.
         """
         try:
             said = json.loads(base64.b64decode(password, validate=True))
@@ -138,7 +138,7 @@ class Tokens:
                 raise InvalidTokenError
 
     def issue_for_storage(self, claims: Mapping[str, Any]) -> tuple[dict[str, str], int]:
-        """Make credentials for a storage, as the variables of AWS, and tell when they expire."""
+        """Make credentials for a storage as AWS variables, and return their expiration time."""
         issued_at = int(time.time())
         key_id = f"ASIA{secrets.token_hex(8).upper()}"
         token = self._sign({**claims, "keyId": key_id}, "storage", issued_at)
@@ -150,7 +150,7 @@ class Tokens:
         return credentials, issued_at + self._seconds["storage"]
 
     def storage_secret(self, key_id: str) -> str:
-        """The secret key that belongs to a key id."""
+        """The secret key of a key id."""
         return hmac.new(self._secret, key_id.encode(), "sha256").hexdigest()[:40]
 
     def _sign(self, claims: Mapping[str, Any], use: Use, issued_at: int) -> str:

@@ -1,4 +1,4 @@
-"""Runs one job of a submit request in its image, which the engine of this machine has."""
+"""Runs one job of a submit request in an image of the engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Trial(Emulator):
     """An emulator for a single job.
 
     Args:
-        any_architecture: Run an image that is for another kind of processor than the job too.
+        any_architecture: Also run an image for another architecture than the job's.
     """
 
     def __init__(self, *, any_architecture: bool = False) -> None:

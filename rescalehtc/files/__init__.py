@@ -1,6 +1,6 @@
-"""Files in the storage of a project or task: `task.files(rescale)` gives them.
+"""Files in the storage of a project or task, from `task.files(rescale)`.
 
-It needs the extra packages of `pip install "rescalehtc[storage]>=2"`.
+Install the extra packages with `pip install "rescalehtc[storage]>=2"`.
 """
 
 from ._files import Files

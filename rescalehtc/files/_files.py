@@ -20,18 +20,19 @@ if TYPE_CHECKING:
 
 
 class Files:
-    """The files of a project or task in the storage of a region, which its jobs see too.
+    """The files of a project or task in the storage of a region, shared with the jobs.
 
-    `HtcTask.files` and `HtcProject.files` make it. Names are relative to the shared folder, with
+    `HtcTask.files` and `HtcProject.files` return it. Names are relative to the shared folder, with
     `/` between parts. A name with `*`, `?` or `[` is a pattern: `*` matches within one part, `**`
     any number of parts.
 
-    A transfer is whole or raises. Sizes are compared, and the SHA-256 checksum of files that were
-    uploaded this way. A file that is downloaded replaces an older one in one step. Up to 16 files
-    move at once; a file above 8 MiB moves in parts. Credentials are renewed before they expire.
+    A transfer is complete or raises. Sizes are compared, and SHA-256 checksums of files that
+    `upload` or `sync_up` stored. A downloaded file replaces an older one atomically. Up to 16 files
+    are transferred in parallel, and files larger than 8 MiB in parts. Credentials are renewed
+    before they expire.
 
-    Every method that reaches the storage raises HtcFileError if the storage refuses or does not
-    answer. obstore retries as often, and for as long, as the session does.
+    Every method that sends requests to the storage raises HtcFileError if the storage rejects a
+    request or does not respond. Requests are retried with the settings of the session.
     """
 
     def __init__(self, rescale: HtcSession, storage: Storage) -> None:
@@ -60,9 +61,9 @@ class Files:
         return self.storage.fsspec
 
     def variables(self) -> dict[str, str]:
-        """Return the variables that other programs, such as `aws s3`, reach the storage with.
+        """Return environment variables with credentials for other programs, such as `aws s3`.
 
-        They hold secrets, and expire: see `expires_at`.
+        The variables contain secrets, and expire at `expires_at`.
         """
         return self.storage.variables()
 
@@ -76,8 +77,11 @@ class Files:
 
         Args:
             path: The file's name; empty for the shared folder.
-            signed_seconds: For an HTTP address that anyone can read the file from, the number of
-                seconds that it is valid, 1 to 604800. It does not outlive the credentials.
+            signed_seconds: Return a presigned HTTP URL that is valid for this number of seconds,
+                1 to 604800, or until the credentials expire. Anyone can read the file with it.
+
+        Raises:
+            HtcValidationError: `signed_seconds` is invalid.
         """
         return _flows.url(self.storage, path, signed_seconds)
 
@@ -96,12 +100,12 @@ class Files:
             files.upload("cases", "in")           # in/...
             files.upload("cases/*.csv", "in")     # in/....csv
 
-        Links in a folder are followed to files of the same folder only; others are left out, with
-        a warning in the log.
+        Symbolic links in a folder are followed to files in the same folder. Other links are left
+        out, with a warning in the log.
 
         Args:
             source: The file, folder or pattern.
-            target: The file's name in the storage, or the folder's; by default that of the source.
+            target: The name of the file or folder in the storage; by default the source's name.
             progress: Whether to write the progress to standard error, or a function to call with
                 the counts.
 
@@ -137,14 +141,16 @@ class Files:
             The local paths.
 
         Raises:
-            HtcFileError: There is no such file, it can't be written, or its name leads out of the
-                target. In the last case nothing was written.
+            HtcFileError: The file does not exist, can't be written, or has a name that leads out
+                of the target. In the last case nothing was written.
         """
         client = self._rescale.client
         return self._rescale.run(_flows.download(client.io, self.storage, source, target, progress))
 
     def iter(self, path: str = "") -> Iterator[StoredFile]:
-        """Yield the files of a folder, those that match a pattern, or one, page by page.
+        """Yield the files of a folder, the files that match a pattern, or a single file.
+
+        Files are fetched page by page.
 
         Args:
             path: The folder, pattern or file; empty for all files.
@@ -152,7 +158,9 @@ class Files:
         return self._rescale.iterate(_flows.iterate(self._rescale.client.io, self.storage, path))
 
     def list(self, path: str = "") -> FileList:
-        """Return the files of a folder, those that match a pattern, or one; maybe none.
+        """Return the files of a folder, the files that match a pattern, or a single file.
+
+        The list is empty if no file has such a name.
 
         Args:
             path: The folder, pattern or file; empty for all files.
@@ -177,13 +185,13 @@ class Files:
         self._rescale.run(_flows.write(self._rescale.client.io, self.storage, path, content))
 
     def delete(self, path: str) -> Names:
-        """Delete a file, the files of a folder (`out/`, with the slash), or those of a pattern.
+        """Delete a file, the files of a folder (`out/`, with the slash), or of a pattern.
 
         Args:
-            path: The file, folder or pattern. `**` is all files.
+            path: The file, folder or pattern. `**` matches all files.
 
         Returns:
-            The names of the files that were deleted.
+            The names of the deleted files.
         """
         return self._rescale.run(_flows.delete(self._rescale.client.io, self.storage, path))
 
@@ -195,18 +203,19 @@ class Files:
         delete: bool = False,
         progress: bool | Callable[[TransferCounts], None] = False,
     ) -> Names:
-        """Upload the files of a folder that are missing, differ in size or are older there.
+        """Upload the files of a folder that are missing in the storage, or differ there.
 
-        If it is interrupted, do it again: what was uploaded stays.
+        A file differs if its size is different or if the stored one is older. If a sync is
+        interrupted, run it again. Files that were uploaded are not uploaded again.
 
         Args:
             source: The local folder.
             target: The folder in the storage.
-            delete: Whether to delete what is in the target and not in the source.
+            delete: Whether to delete files in the target that are not in the source.
             progress: See `upload`.
 
         Returns:
-            The names of the files that were uploaded.
+            The names of the uploaded files.
         """
         client = self._rescale.client
         return self._rescale.run(
@@ -221,19 +230,20 @@ class Files:
         delete: bool = False,
         progress: bool | Callable[[TransferCounts], None] = False,
     ) -> Paths:
-        """Download the files of a folder that are missing, differ in size or are older here.
+        """Download the files of a folder that are missing locally, or differ.
 
-        Downloaded files have the time that they have in the storage. If it is interrupted, do it
-        again: what was downloaded stays.
+        A file differs if its size is different or if the local one is older. Downloaded files keep
+        their modification time. If a sync is interrupted, run it again. Files that were downloaded
+        are not downloaded again.
 
         Args:
             target: The local folder.
             source: The folder in the storage.
-            delete: Whether to delete what is in the target and not in the source.
+            delete: Whether to delete files in the target that are not in the source.
             progress: See `upload`.
 
         Returns:
-            The local paths of the files that were downloaded.
+            The local paths of the downloaded files.
         """
         client = self._rescale.client
         return self._rescale.run(

@@ -1,4 +1,4 @@
-"""What `Files` does, each as a flow over an Io."""
+"""The methods of `Files` as flows."""
 
 from __future__ import annotations
 
@@ -135,13 +135,13 @@ async def sync_down(
 def below(
     folder: str, found: Sequence[tuple[StoredFile, str | None]], target: LocalPath
 ) -> list[Down]:
-    """Where the files of a folder in the storage are put below a local one."""
+    """Return the local paths for the files of a folder in the storage."""
     here, prefix = require_path(target), _all_of(folder)
     return [Down(*one, local_target(here, one[0].path.removeprefix(prefix))) for one in found]
 
 
 def is_current(down: Down) -> bool:
-    """Whether a file was downloaded, by its size and time."""
+    """Whether the local file is current, by its size and time."""
     try:
         found = os.stat(down.path)
     except OSError as error:
@@ -153,7 +153,7 @@ def is_current(down: Down) -> bool:
 
 
 async def fetch_all(io: Io, storage: Storage, downs: Sequence[Down], progress: Show) -> None:
-    """Download files with a progress."""
+    """Download files and show the progress."""
     with Progress(progress) as show:
         await fetch(io, storage, downs, Counter([down.file.size for down in downs], show))
 
@@ -208,14 +208,14 @@ async def write(io: Io, storage: Storage, path: str, content: bytes | str) -> No
 async def delete(io: Io, storage: Storage, path: str) -> list[str]:
     """See `Files.delete`."""
     if not require_name(path).strip("/"):
-        raise HtcFileError("delete of all files failed: write '**' if that is meant")
+        raise HtcFileError("delete failed: the name is empty; use '**' to delete all files")
     names = [file.path for file, _ in await io.call(find, storage, path)]
     if not is_pattern(path) and not path.endswith("/"):
         if not names:
             raise _missing(f"delete of {path}", path)
         if names != [path]:
             raise HtcFileError(
-                f"delete of {path} failed: it is a folder; write '{path}/' to delete its files"
+                f"delete of {path} failed: it is a folder; use '{path}/' to delete its files"
             )
     await _delete(io, storage, names)
     return names

@@ -20,7 +20,7 @@ _logger = logging.getLogger("rescalehtc")
 
 _MAGIC = re.compile(r"[*?\[]")
 _TOKEN = re.compile(r"\*+|\?|\[!?[^\]]+\]|.", re.DOTALL)
-# A file that is being downloaded; see `_partial.py`.
+# A partial download; see `_partial.py`.
 PARTIAL = re.compile(r"\.[0-9a-f]{16}\.partial")
 
 
@@ -96,22 +96,22 @@ def checked(name: str) -> str:
     """Return a name for a file in the storage, without slashes around it.
 
     Raises:
-        HtcFileError: No file in the storage can have it.
+        HtcFileError: A file in the storage can't have this name.
     """
     parts = require_name(name).strip("/").split("/")
     if name.startswith("/") or {"", ".", ".."} & {*parts} or not _is_storable(name):
         raise HtcFileError(
-            f"{name!a} can't be the name of a file in the storage: names are relative, without "
+            f"{name!a} can't be the name of a file in the storage: use a relative name without "
             "'.', '..', empty parts and control characters"
         )
     return name.strip("/")
 
 
 def checked_folder(name: str) -> str:
-    """Return the name of a folder in the storage; it is empty for the whole storage.
+    """Return the name of a folder in the storage, which is empty for the whole storage.
 
     Raises:
-        HtcFileError: No folder in the storage can have it.
+        HtcFileError: A folder in the storage can't have this name.
     """
     name = require_name(name)
     return "" if name in ("", "/", ".") else checked(name.removeprefix("./"))
@@ -127,7 +127,7 @@ def joined(folder: str, name: str) -> str:
 
 
 def local_target(folder: str, name: str) -> str:
-    """Return where a file of the storage is put below a local folder.
+    """Return the local path for a file of the storage.
 
     Raises:
         HtcFileError: The name leads out of the folder.
@@ -143,7 +143,7 @@ def local_target(folder: str, name: str) -> str:
         or not _is_below(folder, path)
     ):
         raise HtcFileError(
-            f"{name!a} is not written: it leads out of {folder!a}, or can't be a file's name here"
+            f"{name!a} was not written: it leads out of {folder!a} or is not a valid file name"
         )
     return path
 

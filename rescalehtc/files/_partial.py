@@ -1,4 +1,4 @@
-"""Local files that are downloaded: they appear whole under their name, or not at all."""
+"""Downloaded files appear under their name only when they are complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The storage that a token leads to: its store, its credentials, and its errors."""
+"""The storage of a token: its store, its credentials, and its errors."""
 
 # pyright: reportPrivateUsage=false
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     T = TypeVar("T")
 
-# Credentials are fetched again this long before they expire, or after half their life.
+# Credentials are renewed this long before they expire, or after half their lifetime.
 RENEW_SECONDS = 300.0
 _AWS_NAMES = {
     "access_key_id": "AWS_ACCESS_KEY_ID",
@@ -92,17 +92,17 @@ class Storage:
         token: models.StorageAccessToken,
         address: str | None,
     ) -> None:
-        """Make one.
+        """Make the store.
 
         Args:
-            rescale: The session. Credentials are fetched again with it, in any thread.
-            operation: The operation that answers with a token.
-            call: The call that fetches the token again.
+            rescale: The session, which renews credentials in any thread.
+            operation: The operation that returns a token.
+            call: The call that renews the token.
             token: The token.
             address: The folder's address, from the token.
 
         Raises:
-            HtcFileError: The token is for a storage that can't be used.
+            HtcFileError: The storage of the token can't be used.
         """
         require_extra("obstore")
         self._rescale = _blocking(rescale)
@@ -115,7 +115,9 @@ class Storage:
         if scheme not in _KINDS:
             raise HtcFileError(
                 f"the storage of {token.region} can't be used: its address begins with "
-                f"{scheme or 'nothing'}:, not with one of {', '.join(_KINDS)}"
+                f"{scheme}:, not with one of {', '.join(_KINDS)}"
+                if scheme
+                else f"the storage of {token.region} can't be used: the token has no address"
             )
         self._take(token)
 
@@ -128,7 +130,7 @@ class Storage:
         self._store: ObjectStore | None = None
 
     def variables(self) -> dict[str, str]:
-        """Return the token's variables, with the storage's address if it is not the cloud's own."""
+        """Return the token's variables, and the storage's endpoint if it is not the default."""
         credentials = {name: str(value) for name, value in (self._token.credentials or {}).items()}
         if self._scheme == "s3" and (endpoint := self._endpoint):
             credentials.setdefault(STORAGE_ENDPOINT_VARIABLE, endpoint)
@@ -151,7 +153,7 @@ class Storage:
 
     @property
     def store(self) -> ObjectStore:
-        """The store of obstore. Credentials of AWS are renewed by themselves, others here."""
+        """The obstore store, with renewed credentials. On AWS, obstore renews them."""
         _check_process()
         with self._lock:
             if self._store is None or (
@@ -170,18 +172,18 @@ class Storage:
         try:
             if parts.scheme != "s3":
                 return from_url(self.address, **options)
-            if endpoint := self._endpoint:  # else the variable of this name would override it
+            if endpoint := self._endpoint:  # otherwise an environment variable overrides it
                 options["aws_endpoint_url_s3"] = endpoint
             return S3Store(parts.netloc, prefix=parts.path.strip("/") or None, **options)
         except (BaseError, ValueError):
-            names = ", ".join(self.variables()) or "nothing"
+            names = ", ".join(self.variables())
             raise HtcFileError(
-                f"the credentials for {parts.scheme}://{parts.netloc} can't be used: they are "
-                f"{names}, and obstore knows none of {_KINDS[parts.scheme]} among them"
+                f"the credentials for {parts.scheme}://{parts.netloc} can't be used: obstore does "
+                f"not accept the variables {names} for {_KINDS[parts.scheme]}"
             ) from None
 
     def options(self) -> dict[str, Any]:
-        """Return the arguments that obstore makes a store with."""
+        """Return the arguments for an obstore store."""
         policy = self._rescale._retry_settings()
         endpoint = self._endpoint
         options: dict[str, Any] = {
@@ -196,16 +198,18 @@ class Storage:
             },
         }
         if endpoint and proxy_for(endpoint, os.environ) is None:
-            # The only way to send nothing through a proxy that a variable names.
+            # The only way to bypass a proxy from an environment variable.
             options["client_options"]["proxy_url"] = "http://127.0.0.1:9"
             options["client_options"]["proxy_excludes"] = urlsplit(endpoint).hostname
         if self._scheme != "s3":
+            if not self.variables():  # obstore would use the credentials of the user's own account
+                raise HtcFileError(f"the storage token for {self.address} has no credentials")
             return {**options, "config": self.variables()}
-        self._aws_credentials()  # incomplete ones are refused here
+        self._aws_credentials()  # rejects incomplete credentials
         region = str(self._token.region or "").removeprefix("AWS_").lower().replace("_", "-")
         config: dict[str, object] = {
             "region": region or "us-east-1",
-            # Other programs' variables must not change these.
+            # Variables for other programs must not change these settings.
             "skip_signature": False,
             "unsigned_payload": False,
             "s3_express": False,
@@ -224,7 +228,7 @@ class Storage:
     # ---- credentials
 
     def _provide(self) -> Any:
-        """Credentials, as obstore asks for them: before each request, unless they last long."""
+        """Return credentials to obstore, which calls this before each request near their end."""
         with self._lock:
             try:
                 if datetime.now(UTC) >= self._renew_at:
@@ -267,7 +271,7 @@ class Storage:
             yield page
 
     def describe(self, path: str) -> tuple[ObjectMeta, Mapping[str, Any]]:
-        """Return what is known of a file, and its metadata."""
+        """Return the size, time and ETag of a file, and its metadata."""
         answer = self.store.get(path, options={"head": True})
         return answer.meta, answer.attributes
 
@@ -279,18 +283,18 @@ class Storage:
         return bytes(self.store.get(meta["path"], options=options).bytes())
 
     def run(self, action: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function that uses the store, again where obstore does not retry.
+        """Call a function that uses the store, and retry where obstore does not.
 
-        It does not if an answer was cut off or if the credentials have expired.
+        obstore does not retry if a response was truncated or if the credentials have expired.
 
         Args:
-            action: What it does, for messages: `upload of a.txt`.
-            function: The function; it may be called any number of times.
-            *args: Its arguments.
-            **kwargs: Its named arguments.
+            action: A description for messages, such as `upload of a.txt`.
+            function: An idempotent function.
+            *args: The positional arguments of the function.
+            **kwargs: The keyword arguments of the function.
 
         Raises:
-            HtcFileError: The storage refused it or did not answer.
+            HtcFileError: The storage rejected a request or did not respond.
         """
         _check_process()
         policy = self._rescale._retry_settings()
@@ -312,7 +316,7 @@ class Storage:
 
     @contextmanager
     def translated(self, action: str) -> Generator[None]:
-        """Raise what goes wrong as an exception of this package."""
+        """Translate exceptions to those of this package."""
         from obstore import exceptions
 
         failure: HtcException
@@ -342,7 +346,7 @@ class Storage:
 
 
 class _TransientError(HtcException):
-    """It is worth another attempt."""
+    """A retry may succeed."""
 
     @property
     def has_expired(self) -> bool:
@@ -351,7 +355,7 @@ class _TransientError(HtcException):
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without addresses and headers."""
+    """Return the reason of an error, without URLs and headers."""
     text = str(error)
     if "NoSuchBucket" in text:
         return "the storage was deleted"
@@ -379,7 +383,7 @@ def _errno(error: Exception) -> int:
 
 
 def _blocking(rescale: BaseSession) -> HtcSession:
-    """The session itself, or a blocking one with the settings of an asynchronous one."""
+    """Return the session, or a blocking session with the settings of an asynchronous one."""
     from ..htcsession import HtcSession
 
     if isinstance(rescale, HtcSession):
@@ -387,7 +391,7 @@ def _blocking(rescale: BaseSession) -> HtcSession:
     try:
         state = rescale.__getstate__()
     except TypeError:
-        problem = Problem("rescale", "must be a session without a transport of your own")
+        problem = Problem("rescale", "must be a session without a custom transport")
         raise HtcValidationError("files", [problem]) from None
     twin = object.__new__(HtcSession)
     vars(twin).update(state)

@@ -1,4 +1,4 @@
-"""Moving files: many at once, large ones in parts, whole or an error."""
+"""Transfer files, large ones in parts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A larger file moves in parts of this size, several at once; smaller files move side by side.
+# Larger files are transferred in parts of this size.
 PART_BYTES = 8 << 20
 PARTS = 4
 FILES = 16
@@ -42,25 +42,25 @@ class StoredFile:
     """A file in the storage."""
 
     path: str
-    """Its name below the folder of the project or task, with `/` between parts."""
+    """The name relative to the shared folder, with `/` between parts."""
     size: int
     """Bytes."""
     modified: datetime
-    """When it was last written, in UTC."""
+    """The time of the last change, in UTC."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferCounts:
-    """How far a transfer is."""
+    """The progress of a transfer."""
 
     files: int
-    """Files that have been moved."""
+    """Transferred files."""
     bytes: int
-    """Bytes that have been moved."""
+    """Transferred bytes."""
     total_files: int
-    """Files to move."""
+    """All files of the transfer."""
     total_bytes: int
-    """Bytes to move."""
+    """All bytes of the transfer."""
 
     def __str__(self) -> str:
         done, total = (f"{value / 1e6:.1f} MB" for value in (self.bytes, self.total_bytes))
@@ -84,7 +84,7 @@ class Down(NamedTuple):
 
 
 class Counter:
-    """Counts what has been moved, and shows it each time that a hundredth has been."""
+    """Counts transferred files and bytes, and shows the counts after each percent."""
 
     def __init__(self, sizes: Sequence[int], show: Callable[[TransferCounts], None]) -> None:
         self._lock = threading.Lock()
@@ -96,7 +96,7 @@ class Counter:
         """Count files and bytes."""
         with self._lock:
             old = self._counts
-            moved = min(old.bytes + size, old.total_bytes)  # a part may be sent again
+            moved = min(old.bytes + size, old.total_bytes)  # parts may be retried
             counts = self._counts = TransferCounts(
                 old.files + files, moved, old.total_files, old.total_bytes
             )
@@ -110,10 +110,10 @@ class Counter:
 
 
 def pages(storage: Storage, path: str) -> Iterator[list[tuple[StoredFile, str | None]]]:
-    """Yield the files that a path names, with their ETags: a folder's, those of a pattern, or one.
+    """Yield the files of a folder or pattern, or a single file, with their ETags.
 
     Raises:
-        HtcFileError: The storage did not answer, or no file can have this name.
+        HtcFileError: The storage did not respond, or a file can't have this name.
     """
     has_pattern = is_pattern(path)
     folder = checked_folder(base_of(path) if has_pattern else path.rstrip("/"))
@@ -133,7 +133,7 @@ def pages(storage: Storage, path: str) -> Iterator[list[tuple[StoredFile, str | 
 
 
 def find(storage: Storage, path: str) -> list[tuple[StoredFile, str | None]]:
-    """Return the files that a path names: see `pages`."""
+    """Return the files of `pages` as a list."""
     return [one for page in pages(storage, path) for one in page]
 
 
@@ -160,7 +160,7 @@ async def send(io: Io, storage: Storage, files: Sequence[Up], counter: Counter) 
             try:
                 await io.call(storage.run, action, _put_in_parts, storage, file, counter, stopped)
             finally:
-                stopped.set()  # if the task was cancelled, its thread goes on
+                stopped.set()  # the thread of a cancelled task still runs
 
 
 def _put(storage: Storage, up: Up, counter: Counter) -> None:
@@ -218,7 +218,7 @@ def _state(file: BinaryIO) -> tuple[int, int]:
 
 
 def _changed(path: str, action: str) -> HtcFileError:
-    return HtcFileError(f"{path!a} changed during the {action}; do it again")
+    return HtcFileError(f"{path!a} changed during the {action}; run the {action} again")
 
 
 def _sha256(file: BinaryIO, stopped: threading.Event) -> str:
@@ -295,7 +295,7 @@ async def _get_in_parts(io: Io, storage: Storage, down: Down, counter: Counter) 
 
 @contextmanager
 def _written(storage: Storage, down: Down, meta: ObjectMeta) -> Generator[BinaryIO]:
-    # A listing's time is more exact. If the file was replaced since, it is not this one's.
+    # The time in the listing is more exact, unless the file was replaced since then.
     modified = down.file.modified if meta.get("e_tag") == down.etag else meta["last_modified"]
     written = downloaded(down.path, modified.timestamp())
     with storage.translated(_download(down)), written as file:
@@ -305,14 +305,14 @@ def _written(storage: Storage, down: Down, meta: ObjectMeta) -> Generator[Binary
 def _compare(down: Down, found: object, expected: object, what: str) -> None:
     if found != expected:
         raise HtcFileError(
-            f"{_download(down)} failed: its {what} is {found}, not {expected}; do it again"
+            f"{_download(down)} failed: its {what} is {found}, not {expected}; run it again"
         )
 
 
 async def _each(
     io: Io, items: Sequence[T], work: Callable[[T], Awaitable[None]], count: int
 ) -> None:
-    """Do some work for each item, for several at once; stop at the first error."""
+    """Process items in parallel, and stop at the first error."""
     left = deque(items)
 
     async def worker() -> None:

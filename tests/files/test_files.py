@@ -108,10 +108,10 @@ def test_small_content_is_read_and_written_at_once(files, folder):
 def test_nothing_is_deleted_but_what_is_named(files):
     for name in ("a", "b/c", "b/d", "bb"):
         files.write(name, b"")
-    with pytest.raises(HtcFileError, match="it is a folder; write 'b/'"):
+    with pytest.raises(HtcFileError, match="it is a folder; use 'b/'"):
         files.delete("b")
     for everything in ("", "/"):
-        with pytest.raises(HtcFileError, match="write"):
+        with pytest.raises(HtcFileError, match=r"use '\*\*' to delete all"):
             files.delete(everything)
     with pytest.raises(HtcFileError, match="no file in the storage is 'none'"):
         files.delete("none")
@@ -445,7 +445,7 @@ def test_a_session_with_a_transport_of_its_own_is_refused_on_a_loop(emulator):
                 base_url=emulator.url, api_key=emulator.api_key, transport=transport
             )
             (project, *_) = await aio_projects.get_projects(rescale)
-            with pytest.raises(HtcValidationError, match="without a transport of your own"):
+            with pytest.raises(HtcValidationError, match="without a custom transport"):
                 await project.files(rescale)
 
     asyncio.run(main())

@@ -33,7 +33,7 @@ FaultKind = Literal[
 KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
 # These faults occur before the request is carried out.
 BEFORE: Final[tuple[FaultKind, ...]] = ("status_before", "reset_before", "expire_token")
-# These strike jobs, not requests.
+# These faults affect jobs, not requests.
 OF_JOBS: Final[tuple[FaultKind, ...]] = ("preempt", "out_of_memory", "slow_start")
 _CHANGES_NEXT: Final[tuple[FaultKind, ...]] = ("repeat_next", "foreign_next")
 
@@ -185,12 +185,12 @@ class Faults:
     def ends_job(
         self, seconds: float, memory_mib: int, spared: set[Fault]
     ) -> Literal["preempted", "out_of_memory"] | None:
-        """Decide whether a running job ends now, and how. Each fault decides once an attempt.
+        """Decide whether a running job ends now. Each fault decides once per attempt.
 
         Args:
-            seconds: How long the job has run.
-            memory_mib: The memory that the job was given.
-            spared: The faults that have decided on this attempt; those that do so now are added.
+            seconds: The time since the start of the attempt.
+            memory_mib: The memory of the job.
+            spared: The faults that have decided about this attempt. More are added.
         """
         for fault in self._of_jobs("preempt", "out_of_memory"):
             is_small = memory_mib < fault.options.get("memory_mib", float("inf"))
@@ -274,7 +274,7 @@ def _problem(operation: str, kind: str) -> str | None:
     """The reason why a kind can't affect an operation."""
     described = BY_ID.get(operation)
     if kind in OF_JOBS:
-        return f"affects jobs, whatever the operation: write {ANY!r}"
+        return f"affects jobs: use the operation {ANY!r}"
     takes_token = operation == STORAGE or (described and described.authorization == "bearer")
     if kind == "expire_token" and not takes_token:
         return "is for operations that take a bearer token"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _image_not_found(name: str) -> ApiError:
-    """There is no such image."""
+    """Make the error for an image that does not exist."""
     return ApiError(404, {"error": "IMAGE_UNAVAILABLE", "message": f"there is no image {name}"})
 
 
@@ -28,7 +28,7 @@ def find_image_status(request: ApiRequest, project_id: str, name: str) -> str:
     """READY or PENDING.
 
     Raises:
-        ApiError: There is no such image.
+        ApiError: The image does not exist.
     """
     images = request.service.images
     status = request.store.image_status(name)
@@ -78,7 +78,7 @@ def _get_registry_token(request: ApiRequest) -> Response:
     try:
         find_project(request)
     except ApiError as error:
-        raise oauth_error(error.status, "NotFound", "there is no such project") from None
+        raise oauth_error(error.status, "NotFound", "the project does not exist") from None
     return PlainTextResponse(request.service.tokens.issue_registry_password())
 
 

@@ -53,7 +53,7 @@ def _check_storage(request: ApiRequest) -> dict[str, Any]:
 def _credentials(
     request: ApiRequest, project_id: str, task_id: str | None, region: str
 ) -> tuple[dict[str, str], int]:
-    """Credentials for a region's storage, and when they expire."""
+    """Return credentials for a region's storage, and their expiration time."""
     ids = {"projectId": project_id, "taskId": task_id}
     credentials, expires_at = request.service.tokens.issue_for_storage(ids)
     if cloud_provider(region) == "AWS":
@@ -62,7 +62,7 @@ def _credentials(
 
 
 def _address(folder: Path, region: str, project_id: str, task_id: str | None) -> str:
-    """The address of a shared folder; only AWS has a storage to be asked."""
+    """Return the address of a shared folder. Only storages on AWS answer requests."""
     if cloud_provider(region) == "AWS":
         return f"s3://{storage_name(region)}/{key_prefix(project_id, task_id)}"
     return folder.as_uri()
@@ -193,11 +193,11 @@ async def receive_upload(service: Service, request: Request) -> Response:
     except InvalidTokenError:
         claims = {}
     if claims.get("path") != path:
-        raise api_error(403, "Forbidden", "the address has expired or was altered")
+        raise api_error(403, "Forbidden", "the URL has expired or was changed")
     kind, owner, name = path.split("/", 2)
     folder = service.folders.root / kind / owner
     try:
-        find_target(folder, name)  # before the file is sent for nothing
+        find_target(folder, name)  # before receiving the file
         with partial_file(service.folders.uploads) as file:
             await receive(request.stream(), file)
             await run_in_threadpool(os.fsync, file.fileno())

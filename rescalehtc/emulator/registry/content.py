@@ -22,7 +22,7 @@ _DIGEST: Final = re.compile("sha256:([0-9a-f]{64})")
 
 
 class Upload:
-    """A blob that is being uploaded: how much of it has arrived, and whether more is arriving."""
+    """A blob that is being uploaded: its size so far, and whether a request is writing to it."""
 
     def __init__(self, project_id: str, path: Path) -> None:
         self.project_id = project_id
@@ -33,12 +33,12 @@ class Upload:
 
 
 class Registry:
-    """Keeps the content of images in files, and the names of manifests in the store.
+    """Stores the content of images in files, and the names of manifests in the store.
 
     Args:
         store: The emulator's state.
-        folders: Where files are kept.
-        pushed: Called with the project and the name of each image that was pushed.
+        folders: The emulator's folders.
+        pushed: A function that is called with the project and name of each pushed image.
     """
 
     def __init__(self, store: Store, folders: Folders, pushed: Callable[[str, str], None]) -> None:
@@ -51,7 +51,7 @@ class Registry:
     # ---- blobs
 
     def blob(self, project_id: str, digest: str) -> Path | None:
-        """Return the file with a digest; None if there is none."""
+        """Return the file with a digest, or None if it does not exist."""
         path = self._path(project_id, digest)
         return path if path.is_file() else None
 
@@ -73,7 +73,7 @@ class Registry:
         """Return an upload by the name of its file, if no request is writing to it."""
         upload = self._uploads.get(name)
         if upload is None or upload.project_id != project_id:
-            raise RegistryError(404, "BLOB_UPLOAD_UNKNOWN", "there is no such upload")
+            raise RegistryError(404, "BLOB_UPLOAD_UNKNOWN", "the upload does not exist")
         if upload.is_busy:
             raise RegistryError(409, "BLOB_UPLOAD_INVALID", "another request is writing to it")
         return upload
@@ -84,7 +84,7 @@ class Registry:
         upload.path.unlink(missing_ok=True)
 
     def finish(self, upload: Upload, digest: str) -> None:
-        """Keep an upload as a blob; forget it if that is not its digest."""
+        """Store an upload as a blob, or forget it if the digest does not match."""
         found = f"sha256:{upload.hash.hexdigest()}"
         if found != digest:
             self.cancel(upload)
@@ -101,18 +101,18 @@ class Registry:
     def manifest(
         self, project_id: str, repository: str, reference: str
     ) -> tuple[Manifest, bytes] | None:
-        """Return a manifest by its tag or digest, and its content; None if there is none."""
+        """Return a manifest by its tag or digest, and its content, or None."""
         manifest = self.store.manifest(project_id, repository, reference)
         return manifest and (manifest, self._path(project_id, manifest.digest).read_bytes())
 
     def add_manifest(
         self, project_id: str, repository: str, reference: str, media_type: str, text: bytes
     ) -> str:
-        """Keep a manifest under a tag or digest, and return its digest."""
+        """Store a manifest under a tag or digest, and return its digest."""
         for part in parse(text, media_type).references:
             blob = self.blob(project_id, part.digest)
             if blob is None or blob.stat().st_size != part.size:
-                reason = f"there is nothing with the digest {part.digest} and {part.size} bytes"
+                reason = f"there is no blob with the digest {part.digest} and {part.size} bytes"
                 raise RegistryError(400, "MANIFEST_BLOB_UNKNOWN", reason)
         upload = self.begin(project_id)
         upload.path.write_bytes(text)

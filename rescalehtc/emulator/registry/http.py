@@ -1,4 +1,4 @@
-"""The registry's HTTP interface: as much of OCI distribution as pushing and pulling need."""
+"""The registry's HTTP interface: the part of OCI distribution for pushing and pulling."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .content import Registry, Upload
 
 PATH: Final = "/v2/"
-# Before the project's id in the name of a repository.
+# The start of the name of a repository, before the project's id.
 NAMESPACE: Final = "rescale"
 MAX_MANIFEST_BYTES: Final = 4 << 20
 
@@ -35,7 +35,7 @@ _RANGE: Final = re.compile("([0-9]{1,18})-[0-9]{1,18}")
 
 
 class _Named(NamedTuple):
-    """A request and the repository that it is about."""
+    """A request and its repository."""
 
     http: Request
     registry: Registry
@@ -44,7 +44,7 @@ class _Named(NamedTuple):
     path: str
 
     def require(self, *methods: str) -> None:
-        """Refuse other methods."""
+        """Reject other methods."""
         if self.http.method not in methods:
             raise RegistryError(405, "UNSUPPORTED", f"{self.http.method} is not supported here")
 
@@ -78,11 +78,13 @@ async def _carry_out(registry: Registry, request: Request) -> Response:
         return JSONResponse({})
     match = _NAMED.fullmatch(path)
     if match is None:
-        raise RegistryError(404, "UNSUPPORTED", "the emulator's registry has nothing at this path")
+        raise RegistryError(
+            404, "UNSUPPORTED", "the emulator's registry does not support this path"
+        )
     if ":" in match["repository"] or not is_image_name(match["repository"]):
         raise RegistryError(400, "NAME_INVALID", "a repository's name must be [path/]name")
     if registry.store.project(match["project"]) is None:
-        raise RegistryError(404, "NAME_UNKNOWN", "there is no such project")
+        raise RegistryError(404, "NAME_UNKNOWN", "the project does not exist")
     name = match["name"]
     named = _Named(request, registry, match["project"], match["repository"], f"{PATH}{name}/")
     if match["tags"]:
@@ -97,7 +99,7 @@ async def _carry_out(registry: Registry, request: Request) -> Response:
         return await _put_manifest(named, reference) if put else _get_manifest(named, reference)
     if match["upload"]:
         return await _continue_upload(named, match["upload"])
-    named.require("POST")  # a digest to mount or to end with at once may be ignored
+    named.require("POST")  # OCI allows to ignore a digest here
     return _progress(named, registry.begin(named.project_id))
 
 
@@ -108,7 +110,7 @@ def _get_manifest(named: _Named, reference: str) -> Response:
     named.require("GET", "HEAD")
     found = named.registry.manifest(named.project_id, named.repository, reference)
     if found is None:
-        raise RegistryError(404, "MANIFEST_UNKNOWN", "there is no such manifest")
+        raise RegistryError(404, "MANIFEST_UNKNOWN", "the manifest does not exist")
     manifest, text = found
     headers = {"Docker-Content-Digest": manifest.digest}
     return Response(text, media_type=manifest.media_type, headers=headers)
@@ -116,7 +118,7 @@ def _get_manifest(named: _Named, reference: str) -> Response:
 
 async def _put_manifest(named: _Named, reference: str) -> Response:
     if ":" not in reference and not is_image_name(f"{named.repository}:{reference}"):
-        raise RegistryError(400, "TAG_INVALID", "this can't be a tag")
+        raise RegistryError(400, "TAG_INVALID", "the tag is invalid")
     text = bytearray()
     async for chunk in named.http.stream():
         text += chunk
@@ -140,7 +142,7 @@ def _get_blob(named: _Named, digest: str) -> Response:
     named.require("GET", "HEAD")
     path = named.registry.blob(named.project_id, digest)
     if path is None:
-        raise RegistryError(404, "BLOB_UNKNOWN", "there is no such blob")
+        raise RegistryError(404, "BLOB_UNKNOWN", "the blob does not exist")
     headers = {"Docker-Content-Digest": digest}
     return FileResponse(path, media_type="application/octet-stream", headers=headers)
 
@@ -154,18 +156,18 @@ async def _continue_upload(named: _Named, name: str) -> Response:
     await _append(named, upload)
     if named.http.method == "PATCH":
         return _progress(named, upload)
-    upload.is_busy = True  # for good
+    upload.is_busy = True  # no request may follow
     digest = named.http.query_params.get("digest", "")
     await run_in_threadpool(named.registry.finish, upload, digest)
     return _created(f"{named.path}blobs/{digest}", digest)
 
 
 async def _append(named: _Named, upload: Upload) -> None:
-    """Add the body to an upload; what came before a connection broke counts too."""
+    """Add the body to an upload. If the connection breaks, the received part counts."""
     given = named.http.headers.get("Content-Range")
     match = None if given is None else _RANGE.fullmatch(given)
     if given is not None and (match is None or int(match[1]) != upload.size):
-        reason = f"the next byte is that at offset {upload.size}"
+        reason = f"the next offset is {upload.size}"
         raise RegistryError(416, "BLOB_UPLOAD_INVALID", reason)
     upload.is_busy = True
     try:

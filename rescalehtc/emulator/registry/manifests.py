@@ -1,4 +1,4 @@
-"""What a manifest refers to, and the error of a registry."""
+"""Manifests of images, and errors of a registry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INDEXES: Final = (
 
 
 class RegistryError(Exception):
-    """The registry refuses a request: status, the specification's name of the error, reason."""
+    """The registry rejects a request, with a status, a code of the specification, and a reason."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class _Part(BaseModel):
 
 
 class Platform(_Part):
-    """What an image runs on: for the processor, the name that images have for it."""
+    """The platform of an image, with its architecture such as `amd64`."""
 
     architecture: str | None = None
 
@@ -46,7 +46,7 @@ class Descriptor(_Part):
 
 
 class Contents(_Part):
-    """What a manifest says: an image has a configuration and layers, an index has images."""
+    """A manifest: of an image with a configuration and layers, or of an index of images."""
 
     schema_version: Literal[2]
     media_type: str | None = None
@@ -56,7 +56,7 @@ class Contents(_Part):
 
     @property
     def references(self) -> list[Descriptor]:
-        """What has to be in the registry; a layer with addresses of its own need not."""
+        """The content that must be in the registry. Layers with URLs are elsewhere."""
         layers = [layer for layer in self.layers if not layer.urls]
         return [self.config, *layers] if self.config else self.manifests
 
@@ -75,5 +75,5 @@ def parse(text: bytes, media_type: str) -> Contents:
         raise RegistryError(400, "MANIFEST_INVALID", f"{place}: {first['msg']}") from None
     types = INDEXES if contents.config is None else IMAGES
     if media_type not in types or contents.media_type not in (None, media_type):
-        raise RegistryError(400, "MANIFEST_INVALID", "the Content-Type is not this manifest's")
+        raise RegistryError(400, "MANIFEST_INVALID", "the Content-Type does not match the manifest")
     return contents

@@ -1,4 +1,4 @@
-"""The ways to run a job: as a process of this machine, or in a container of its image."""
+"""Runners of jobs: as processes on this machine, or in containers of their images."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ RUNNERS: Final[tuple[RunnerName, ...]] = get_args(RunnerName)
 
 
 class StartError(Exception):
-    """A job can't be started; the message says why."""
+    """A job can't be started. The message is the reason."""
 
 
 class RunningJob(Protocol):
-    """A job that was started. Leaving its `with` block frees all that it used."""
+    """A started job. The end of its `with` block frees its resources."""
 
     @property
     def output(self) -> IO[bytes]:
-        """What it writes."""
+        """The output of the job."""
         ...
 
     @property
     def returncode(self) -> int | None:
-        """How it ended: an exit code, or the negative number of a signal."""
+        """The exit code, or the negative number of a signal. None while the job runs."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -36,28 +36,28 @@ class RunningJob(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def wait(self, seconds: float) -> bool:
-        """Wait for its end, for at most some seconds. Returns whether it has ended."""
+        """Wait until the job ends, or for some seconds. Returns whether the job has ended."""
         ...
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Send SIGTERM to the job."""
         ...
 
     def kill(self) -> None:
-        """End it."""
+        """Kill the job."""
         ...
 
     def finish(self) -> None:
-        """End all that is left of it. What it has written can still be read."""
+        """Kill the remaining processes. The output can still be read."""
         ...
 
     def ending(self) -> Ending:
-        """How it ended by itself."""
+        """Return the ending of a job that was not stopped."""
         ...
 
 
 class Runner(Protocol):
-    """Starts jobs, in its `with` block."""
+    """Starts jobs during its `with` block."""
 
     def __enter__(self) -> Self: ...
 
@@ -70,11 +70,11 @@ class Runner(Protocol):
 
         Args:
             job: The job.
-            attempt: The number of the attempt at it.
-            variables: Its environment variables, beside those that depend on where it runs.
-            is_stopped: Tells whether the job has to end before it was started.
+            attempt: The number of the attempt, from 1.
+            variables: The job's environment variables, except those of the runner.
+            is_stopped: A function that returns whether the job must stop before its start.
 
         Raises:
-            StartError: It can't be started.
+            StartError: The job can't be started.
         """
         ...

@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from ..store import Job
     from .images import Images
 
-# Where the shared folders are in the container.
+# The paths of the shared folders in a container.
 PROJECT_FOLDER: Final = "/rescale/project"
 TASK_FOLDER: Final = "/rescale/task"
 
 JOB_LABEL: Final = "rescalehtc.job"
-# Less is refused by engines.
+# Engines reject smaller limits.
 MIN_MEMORY_MIB: Final = 6
 POLL_SECONDS: Final = 0.02
-# How podman and docker call the states before a container has run.
+# The states of a container before its start, of podman and docker.
 _NOT_STARTED: Final = ("created", "configured", "initialized")
 _KILLED: Final = 128 + signal.SIGKILL
-# Variables that the engine's program reads itself. The job's ones must not reach it.
+# Variables that the engine reads. It must not get the values of a job.
 _OF_ENGINES: Final = (
     *("PATH", "HOME", "TMPDIR", "XDG_", "LD_", "GO", "SSL_", "DBUS_", "_", "NOTIFY_"),
     *("CONTAINER", "DOCKER", "PODMAN", "BUILDAH", "REGISTRY_", "STORAGE_"),
@@ -45,9 +45,9 @@ class ContainerRunner:
     """Starts jobs in containers.
 
     Args:
-        engine: Runs the containers.
-        folders: Where the shared folders are.
-        images: Has the jobs' images.
+        engine: The engine that runs the containers.
+        folders: The emulator's folders.
+        images: The images of jobs.
     """
 
     def __init__(self, engine: Engine, folders: Folders, images: Images) -> None:
@@ -56,7 +56,7 @@ class ContainerRunner:
         self._images = images
 
     def __enter__(self) -> Self:
-        self._folders.root.chmod(0o700)  # every user can write to the shared folders in it
+        self._folders.root.chmod(0o700)  # every user can write to its shared folders
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -73,7 +73,7 @@ class ContainerRunner:
             try:
                 return self._start(name, image, job, variables, [], is_stopped)
             except EngineError as error:
-                # Unlike docker, podman does not make the directory that a container starts in.
+                # Unlike docker, podman does not create the working directory.
                 folder = job.request["htcJobDefinition"].get("workingDir")
                 if not folder or "workdir" not in str(error):
                     raise
@@ -103,7 +103,7 @@ class ContainerRunner:
             "--log-driver=none",
             "--pull=never",
             "--stop-timeout=0",
-            "--security-opt=label=disable",  # or SELinux keeps it from the shared folders
+            "--security-opt=label=disable",  # otherwise SELinux denies access to shared folders
             *_limits(definition),
             *self._mounts(job),
             *_working_folder(definition),
@@ -111,7 +111,7 @@ class ContainerRunner:
             *options,
             image,
             *definition.get("commands", []),
-            # If the emulator is killed now, the next one ends the command, then lists containers.
+            # If the emulator is killed now, the next emulator kills the command first.
             variables={**inherited, MARKER: str(self._folders.jobs / name)},
             seconds=COPY_SECONDS,  # a storage driver without layers copies the image
         )
@@ -123,12 +123,12 @@ class ContainerRunner:
             TASK_FOLDER: self._folders.task(job.task_id),
         }
         for target, source in shared.items():
-            source.chmod(0o777)  # the image may have any user
+            source.chmod(0o777)  # the image may set any user
             yield f"--mount=type=bind,{_quote(f'source={source}')},target={target}"
 
 
 def _quote(field: str) -> str:
-    """A field of a mount, which engines read as CSV."""
+    """Quote a field of a mount, which engines parse as CSV."""
     return '"' + field.replace('"', '""') + '"'
 
 
@@ -137,7 +137,7 @@ def _limits(definition: Mapping[str, Any]) -> Iterator[str]:
     if memory is not None:
         memory = max(memory, MIN_MEMORY_MIB)
         yield f"--memory={memory}m"
-        yield f"--memory-swap={memory}m"  # no swap: the sum of both
+        yield f"--memory-swap={memory}m"  # memory and swap together
     cpus: int | None = definition.get("maxVCpus")
     if cpus is not None:
         yield f"--cpus={min(cpus, os.cpu_count() or cpus)}"
@@ -150,10 +150,10 @@ def _working_folder(definition: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _variable_options(variables: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """Options for the variables of a container, and the environment that they take values from.
+    """Return the options for the variables of a container, and the engine's environment.
 
-    So values, which may be secret, are not among the arguments, which every user can list, but
-    where the engine would take a variable for its own.
+    Every user of the machine can list arguments, and values may be secret. The engine therefore
+    gets the values in its environment, except those of variables that the engine reads.
     """
     apart = {name for name in variables if name in os.environ or name.startswith(_OF_ENGINES)}
     options = [f"--env={name}={variables[name]}" for name in sorted(apart)]
@@ -162,7 +162,7 @@ def _variable_options(variables: Mapping[str, str]) -> tuple[list[str], dict[str
 
 
 class _Container:
-    """A container that was created; making the object starts it."""
+    """A created container, which the constructor starts."""
 
     def __init__(
         self, engine: Engine, name: str, memory_mib: int | None, is_stopped: Callable[[], bool]
@@ -177,7 +177,7 @@ class _Container:
             self._process = stack.enter_context(engine.attach(name))
             assert self._process.stdout is not None
             self.output: IO[bytes] = self._process.stdout
-            stack.callback(self._remove)  # before the process is waited for
+            stack.callback(self._remove)  # before waiting for the process
             self._wait_until_started(is_stopped)
             stack.pop_all()
 
@@ -198,7 +198,7 @@ class _Container:
         return self._engine.run("inspect", "--type=container", form, self._name)
 
     def _remove(self) -> None:
-        with suppress(EngineError):  # the end of the emulator removes it
+        with suppress(EngineError):  # the emulator removes it at its end
             self._engine.remove([self._name])
 
     def __enter__(self) -> Self:
@@ -242,7 +242,7 @@ class _Container:
         assert code is not None
         if self._is_lost:
             return lifecycle.interrupted(f"{self._engine.name} failed while the job ran")
-        # Not every engine finds out; nothing else kills a container that has not to end.
+        # Some engines do not report it. Nothing else kills a container that was not stopped.
         was_killed = code == _KILLED and self._memory_mib is not None
         if code != 0 and (self._is_out_of_memory or was_killed):
             return lifecycle.out_of_memory(self._memory_mib, code)

@@ -1,4 +1,4 @@
-"""Where the images of jobs come from: the emulator's registry, or the engine itself."""
+"""The images of jobs, from the emulator's registry or from the engine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..store import Job, Store
     from ..tokens import Tokens
 
-# The processors as images name them.
+# The names of architectures in images.
 _NAMES: Final[Mapping[str, str]] = {
     Architecture.X86: "amd64",
     Architecture.A100: "amd64",
@@ -39,23 +39,23 @@ _HERE: Final = {"x86_64": "amd64", "aarch64": "arm64"}.get(
     platform.machine().lower(), platform.machine().lower()
 )
 _WAIT_SECONDS: Final = 0.1
-# The end of the names that `push_docker_image` gives: the first digits of the image's id.
+# Names from `push_docker_image` end with the first digits of the image's id.
 _PUSHED: Final = re.compile(f":.*-([0-9a-f]{{{ID_DIGITS}}})$")
 
 
 class Images(Protocol):
-    """Has the images of jobs."""
+    """Provides the images of jobs."""
 
     def provide(self, job: Job, is_stopped: Callable[[], bool]) -> str:
-        """Return the engine's name of a job's image, when the engine has it.
+        """Wait until the engine has a job's image, and return the engine's name of the image.
 
         Raises:
-            StartError: It does not get it, or it is for another kind of processor.
+            StartError: The engine can't get the image, or the architecture is wrong.
         """
         ...
 
     def close(self) -> None:
-        """Remove what was needed only here."""
+        """Remove the engine's copies of images."""
         ...
 
 
@@ -65,15 +65,15 @@ class _Image(NamedTuple):
 
 
 class RegistryImages:
-    """The images that were pushed to the emulator. The engine gets a copy of each at once.
+    """The images in the emulator's registry. The engine pulls each image after its push.
 
     Args:
-        engine: Gets the copies.
+        engine: The engine.
         store: The emulator's state.
-        folders: Where the registry's content is.
+        folders: The emulator's folders.
         tokens: Issues the engine's password.
-        host: The registry's address, with its port.
-        any_architecture: Run images of any kind of processor, preferably of this machine's.
+        host: The registry's host and port.
+        any_architecture: Run images of any architecture, preferably of this machine.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class RegistryImages:
         self._options = engine.registry_options(host)
 
     def status(self, project_id: str, image_name: str) -> str:
-        """READY, PENDING while the engine gets its copy, or UNKNOWN."""
+        """Return READY, PENDING while the engine pulls the image, or UNKNOWN."""
         image = self._find(project_id, image_name, _HERE)
         if image is None:
             return "UNKNOWN"
@@ -110,7 +110,7 @@ class RegistryImages:
         wanted: str | None = None if self._any_architecture else definition.get("architecture")
         image = self._find(job.project_id, image_name, _NAMES.get(wanted or "", _HERE))
         if image is None:
-            raise StartError(f"there is no image {image_name}")
+            raise StartError(f"the image {image_name} does not exist")
         _check_architecture(wanted, image.architecture)
         reference = self._reference(job.project_id, image_name, image)
         copy = self._copy(reference)
@@ -154,7 +154,7 @@ class RegistryImages:
         return f"{self._host}/{NAMESPACE}/{project_id}/{repository}@{image.digest}"
 
     def _find(self, project_id: str, image_name: str, architecture: str) -> _Image | None:
-        """The image with this name; of several, the one for a kind of processor, or the first."""
+        """Return an image by its name, in an index for an architecture or else the first."""
         repository, _, tag = with_tag(image_name).partition(":")
         found = self.registry.manifest(project_id, repository, tag)
         if found is None:
@@ -175,11 +175,11 @@ class RegistryImages:
 
 
 class LocalImages:
-    """The images that the engine has.
+    """The images of the engine.
 
     Args:
         engine: The engine.
-        any_architecture: Run images of any kind of processor.
+        any_architecture: Run images of any architecture.
     """
 
     def __init__(self, engine: Engine, any_architecture: bool) -> None:
@@ -189,9 +189,9 @@ class LocalImages:
     def provide(
         self,
         job: Job,
-        is_stopped: Callable[[], bool],  # noqa: ARG002 - it is quick
+        is_stopped: Callable[[], bool],  # noqa: ARG002 - it is fast
     ) -> str:
-        """Return the id of the image with the name of a job's, or the id that the name ends in."""
+        """Return the id of a job's image, found by its name or by the id at the end of the name."""
         definition = job.request["htcJobDefinition"]
         image_name: str = definition["imageName"]
         pushed = _PUSHED.search(image_name)
@@ -216,6 +216,6 @@ def _check_architecture(of_job: str | None, of_image: str | None) -> None:
     if of_job is not None and of_image not in (None, _NAMES.get(of_job)):
         raise StartError(
             f"the image is for {of_image} and the job for {of_job}: submit the job with the"
-            f" image's architecture, build the image for linux/{_NAMES.get(of_job)}, or run images"
-            " of any architecture here with --any-architecture"
+            f" image's architecture, build the image for linux/{_NAMES.get(of_job)}, or use"
+            " --any-architecture to run images of any architecture"
         )

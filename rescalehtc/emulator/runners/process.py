@@ -1,4 +1,4 @@
-"""Runs each job as a process group of this machine, in an empty folder of its own."""
+"""Runs each job as a process group on this machine, in its own empty folder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ProcessRunner:
         job: Job,
         attempt: int,  # noqa: ARG002 - every runner gets it
         variables: Mapping[str, str],
-        is_stopped: Callable[[], bool],  # noqa: ARG002 - it starts at once
+        is_stopped: Callable[[], bool],  # noqa: ARG002 - a process starts immediately
     ) -> RunningJob:
         """Start a job's command."""
         definition = job.request["htcJobDefinition"]

@@ -33,7 +33,7 @@ _PAGE_SIZE: Final = 1000
 _OPTIONS: Final = re.compile(
     "x-id|X-Amz-.+|prefix|delimiter|max-keys|continuation-token|start-after|encoding-type"
 )
-# Requests with other headers of S3 are refused.
+# The emulator rejects requests with other headers of S3.
 _HEADERS: Final = re.compile(
     "(?!x-amz-).+|x-amz-(date|content-sha256|security-token|user-agent|meta-.+|mp-object-size"
     "|copy-source(-range|-if-match)?|metadata-directive|sdk-checksum-algorithm"

@@ -8,19 +8,19 @@ from .database import Database
 
 
 class Manifest(NamedTuple):
-    """What a manifest is; its bytes are among the registry's content."""
+    """A manifest. Its content is a blob of the registry."""
 
     digest: str
     media_type: str
 
 
 class Manifests(Database):
-    """The part of the store that knows manifests. A repository is one of a project."""
+    """The part of the store for manifests. Each repository belongs to a project."""
 
     def add_manifest(
         self, project_id: str, repository: str, manifest: Manifest, tag: str | None
     ) -> None:
-        """Keep a manifest, under a tag if there is one."""
+        """Store a manifest, and its tag if there is one."""
         with self._transaction():
             self._execute(
                 "INSERT OR REPLACE INTO manifests VALUES (?, ?, ?, ?)",

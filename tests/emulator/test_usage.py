@@ -1,0 +1,29 @@
+"""The usage of jobs in emulated time."""
+
+from rescalehtc import htcjobs, htcprojects, htctasks
+from rescalehtc.emulator import Emulator
+
+RATE = 3600
+REQUEST = {
+    "htcJobDefinition": {
+        "imageName": "image",
+        "commands": ["sleep", "0.2"],
+        "priority": "ON_DEMAND_ECONOMY",
+        "execTimeoutSeconds": 14 * 24 * 3600,
+        "maxVCpus": 2,
+        "maxMemory": 1024,
+    },
+}
+
+
+def test_usage_times_the_clock_rate_is_that_of_the_emulated_hours():
+    with Emulator(slots=1, clock_rate=RATE) as emulator, emulator.session() as rescale:
+        project = htcprojects.get_projects(rescale)[0]
+        task = htctasks.create_task_with_name(rescale, project, "hours")
+        batch = htcjobs.submit(rescale, task, [REQUEST])
+        batch.wait(rescale)
+        used = htcjobs.usage(rescale, batch).used
+        most = htcjobs.plan([REQUEST], project).most
+    assert most is not None
+    assert 2 * 0.2 <= RATE * used.vcpu_hours <= most.vcpu_hours
+    assert 0.2 <= RATE * used.gib_hours <= most.gib_hours
