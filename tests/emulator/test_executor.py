@@ -78,9 +78,9 @@ def test_a_running_job_has_no_end_and_no_container(user, until):
 
 def test_many_jobs_end_without_a_lost_status_log_or_event(user):
     task = user.new_task()
-    jobs = user.submit(task, ["echo", "line"], size=150)
-    assert user.wait_for_all(task)["SUCCEEDED"] == 150
-    assert [job["jobUUID"] for job in user.items(f"{task}/jobs", pageSize=50)] == jobs
+    jobs = user.submit(task, ["echo", "line"], size=60)
+    assert user.wait_for_all(task)["SUCCEEDED"] == 60
+    assert [job["jobUUID"] for job in user.items(f"{task}/jobs", pageSize=25)] == jobs
     for job_id in jobs:
         assert user.log(f"{task}/jobs/{job_id}") == ["line"]
         events = user.get(f"{task}/jobs/{job_id}/events")["items"]
@@ -479,7 +479,7 @@ def test_a_log_comes_newest_first_by_default(user):
 def test_pages_of_a_log_hold_every_line_once(user):
     _, job = user.run(["seq", "10001"])
     numbers = [str(n) for n in range(1, 10002)]
-    for size in (997, 1000, 5000, 10000):
+    for size in (997, 10000):
         assert user.log(job, pageSize=size) == numbers
         assert user.log(job, pageSize=size, sort="desc") == numbers[::-1]
     assert [len(p) for p in user.pages(f"{job}/logs", pageSize=5000)] == [5000, 5000, 1]

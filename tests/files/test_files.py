@@ -325,7 +325,8 @@ def test_credentials_that_expire_early_are_fetched_again(emulator, files):
     assert fault.count == 1
 
 
-def test_an_error_of_the_service_is_the_error_of_the_transfer(emulator, files):
+def test_an_error_of_the_service_is_the_error_of_the_transfer(emulator, rescale, task):
+    files = task.files(rescale.with_options(max_retries=0))
     with (
         emulator.fault("storage", "expire_token", times=1),
         emulator.fault("getTaskStorageToken", "reset_before"),
