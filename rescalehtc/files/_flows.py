@@ -171,7 +171,7 @@ async def listed(io: Io, storage: Storage, path: str) -> list[StoredFile]:
     return [file for file, _ in await io.call(find, storage, path)]
 
 
-def url(storage: Storage, path: str, signed_seconds: int | None) -> str:
+def url(storage: Storage, path: str, signed_seconds: object) -> str:
     """See `Files.url`."""
     name = checked(path) if path else ""
     if signed_seconds is None:
@@ -195,13 +195,13 @@ async def read(io: Io, storage: Storage, path: str) -> bytes:
     )
 
 
-async def write(io: Io, storage: Storage, path: str, content: bytes | str) -> None:
+async def write(io: Io, storage: Storage, path: str, content: object) -> None:
     """See `Files.write`."""
     name = checked(path)
-    if not isinstance(content, bytes | bytearray | memoryview | str):
+    sent = content.encode() if isinstance(content, str) else content
+    if not isinstance(sent, bytes | bytearray):
         message = f"must be bytes or a string, got {type(content).__name__}"
         raise HtcValidationError("files", [Problem("content", message)])
-    sent = content.encode() if isinstance(content, str) else content
     await io.call(storage.run, f"write of {name}", lambda: storage.store.put(name, sent))
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._interrupts import is_from_signal_handler
 from ..exceptions import HtcFileError, HtcValidationError, Problem
@@ -36,17 +36,17 @@ def require_name(name: object) -> str:
     return name
 
 
-def require_path(path: object) -> str:
+def require_path(path: Any) -> str:
     """Return a local path as a string.
 
     Raises:
-        HtcValidationError: The path is not a string or a path of strings.
+        HtcValidationError: The argument is not a path.
     """
-    found = os.fspath(path) if isinstance(path, os.PathLike) else path
-    if not isinstance(found, str):
-        problem = Problem("path", f"must be a string or a path, got {type(path).__name__}")
-        raise HtcValidationError("files", [problem])
-    return found
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        problem = Problem("path", f"must be a path, got {type(path).__name__}")
+        raise HtcValidationError("files", [problem]) from None
 
 
 def is_pattern(name: str) -> bool:

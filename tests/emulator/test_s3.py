@@ -192,7 +192,7 @@ def test_metadata_outlives_the_emulator(tmp_path):
         with Emulator(data=tmp_path / "data") as emulator, emulator.session() as rescale:
             token = htcprojects.get_projects(rescale)[0].get_storage_token(rescale)
             path = {"storage_path": token.project_shared_storage_path}
-            variables = {**emulator.environment(), **token.credentials}
+            variables = {**emulator.environment(), **(token.credentials or {})}
             storage = Storage(token.model_copy(update=path), variables)
             if run == 0:
                 storage.put("a", Metadata={"kind": "mesh"})
