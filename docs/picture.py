@@ -43,7 +43,7 @@ def main() -> None:
     """Draw the progress bar halfway, and the final output of the command."""
     lines = re.sub(r"\x1b\[(?![\d;]*m)[?\d;]*[A-Za-z]", "\n", run()).replace("\r", "\n").split("\n")
     shown = [line for line in lines if line.strip()]
-    bars = [line for line in shown if "ended," in line]
+    bars = [line for line in shown if "/40" in line]
     halfway = next(
         bar for bar in bars if (found := re.search(r"(\d+)/40", bar)) and int(found[1]) > 19
     )

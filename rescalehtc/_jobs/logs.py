@@ -59,7 +59,7 @@ async def write_lines(
     """
     async with client.io.holding(replaced_whole(destination)) as (file, call):
         if last_n_lines is None:
-            call_for_all = _call(job_ids, "asc", MAX_LOG_PAGE_SIZE)
+            call_for_all = _call(job_ids, "asc", MAX_LOG_PAGE_SIZE, item_text)
             async with aclosing(client.pages(call_for_all)) as pages:
                 async for page in pages:
                     await call(_write, file, page)
@@ -110,14 +110,21 @@ async def _last_pages(
                 return
 
 
-def _call(job_ids: Mapping[str, str], sort: str, page_size: int) -> Call:
+def _call(
+    job_ids: Mapping[str, str], sort: str, page_size: int, item_text: str = "message"
+) -> Call:
     query: dict[str, int | str] = {"pageSize": page_size, "sort": sort}
-    return LIST_JOB_LOGS.call(job_ids, query=query, item_text="message")
+    return LIST_JOB_LOGS.call(job_ids, query=query, item_text=item_text)
 
 
 async def follow(
-    client: Client, job_ids: Mapping[str, str], interval: Interval, last_n_lines: int | None
-) -> AsyncGenerator[tuple[dict[str, Any], list[str]]]:
+    client: Client,
+    job_ids: Mapping[str, str],
+    interval: Interval,
+    last_n_lines: int | None,
+    *,
+    with_times: bool = False,
+) -> AsyncGenerator[tuple[dict[str, Any], list[Any]]]:
     """Yield the lines of a log as they come, with the job's record, until the job has ended.
 
     When the job has ended, polling continues until a poll returns no new lines. If the job ended
@@ -128,11 +135,12 @@ async def follow(
         job_ids: The job.
         interval: The polling interval.
         last_n_lines: Begin with the last N of the existing lines. None begins with the first line.
+        with_times: Yield the service's objects, which have times, instead of strings.
     """
-    reader = _LogReader(client, job_ids, interval)
+    reader = _LogReader(client, job_ids, interval, "" if with_times else "message")
     record: dict[str, Any] = {}
     has_ended = is_complete = False
-    tail = None if last_n_lines is None else deque[str](maxlen=last_n_lines)
+    tail = None if last_n_lines is None else deque[Any](maxlen=last_n_lines)
     while True:
         is_draining = has_ended
         has_new_lines = False
@@ -170,15 +178,17 @@ class _LogReader:
         is_at_end: Whether the last poll reached the end of the log.
     """
 
-    def __init__(self, client: Client, job_ids: Mapping[str, str], interval: Interval) -> None:
+    def __init__(
+        self, client: Client, job_ids: Mapping[str, str], interval: Interval, item_text: str
+    ) -> None:
         self.is_at_end = False
         self._client = client
         self._interval = interval
-        self._call = _call(job_ids, "asc", MAX_LOG_PAGE_SIZE)
+        self._call = _call(job_ids, "asc", MAX_LOG_PAGE_SIZE, item_text)
         self._guard = ListingGuard(self._call.operation.id)
         self._yielded = 0
 
-    async def new_lines(self) -> AsyncGenerator[list[str]]:
+    async def new_lines(self) -> AsyncGenerator[list[Any]]:
         """Yield the new lines, page by page, until the end of the log or after many empty pages."""
         self.is_at_end = False
         base_url = self._client.base_url

@@ -250,24 +250,16 @@ class BatchCounter:
 
     async def _count_by_summaries(self) -> JobCounts | None:
         """Count by the group summaries. None if they count other jobs too."""
-        query: dict[str, QueryValue] = {"group": [*self._sizes], "pageSize": PAGE_SIZE}
-        call = LIST_GROUP_SUMMARIES.call(self._task_ids, query=query)
+        counted = await fetch_group_counts(
+            self._client, self._task_ids, [*self._sizes], self._interval.expires_at
+        )
         by_status: Counter[str] = Counter()
         running = 0
-        flow = self._client.pages(call, expires_at=self._interval.expires_at)
-        async with aclosing(flow) as pages:
-            async for page in pages:
-                for summary in page:
-                    group = summary.get("group")
-                    if group not in self._sizes:
-                        continue
-                    statuses = _statuses_of(summary, "listGroupSummaries")
-                    if sum(statuses.values()) > self._sizes[group]:
-                        return None
-                    by_status.update({status: n for status, n in statuses.items() if n})
-                    running += await _count_running(
-                        self._client, self._task_ids, statuses, group, self._interval.expires_at
-                    )
+        for group, counts in counted.items():
+            if counts.total > self._sizes[group]:
+                return None
+            by_status.update({status: n for status, n in counts.by_status.items() if n})
+            running += counts.running
         total = self._sizes.total()
         unseen = max(0, total - by_status.total())
         self._missing.note(unseen if not running else 0, total)
@@ -290,6 +282,31 @@ async def fetch_task_summary(
     by_status = _statuses_of(summary, "getTaskSummary")
     running = await _count_running(client, task_ids, by_status, None, expires_at)
     return summary, JobCounts(by_status, running)
+
+
+async def fetch_group_counts(
+    client: Client,
+    task_ids: Mapping[str, str],
+    groups: Sequence[str],
+    expires_at: Callable[[], float],
+) -> dict[str, JobCounts]:
+    """Fetch the summaries of groups, and count their jobs. Omits groups without a summary.
+
+    Raises:
+        HtcResponseError: A summary has no jobStatuses.
+    """
+    query: dict[str, QueryValue] = {"group": [*groups], "pageSize": PAGE_SIZE}
+    call = LIST_GROUP_SUMMARIES.call(task_ids, query=query)
+    counts: dict[str, JobCounts] = {}
+    async with aclosing(client.pages(call, expires_at=expires_at)) as pages:
+        async for page in pages:
+            for summary in page:
+                group = summary.get("group")
+                if group in groups:
+                    by_status = _statuses_of(summary, "listGroupSummaries")
+                    running = await _count_running(client, task_ids, by_status, group, expires_at)
+                    counts[group] = JobCounts(by_status, running)
+    return counts
 
 
 def _statuses_of(summary: Mapping[str, Any], operation_id: str) -> dict[str, int]:

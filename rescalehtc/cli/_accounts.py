@@ -1,4 +1,4 @@
-"""Commands about who is calling: login, logout, whoami, config."""
+"""Commands about credentials and profiles: login, logout, whoami, config."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ._session import open_session
 
 config = typer.Typer(
     no_args_is_help=True,
-    help="Manage profiles. A profile gives a workspace and a base URL one name. Profiles are in "
-    f"~/.config/rescalehtc/{_profiles.FILE}, without API keys.",
+    help="Manage profiles. A profile gives a workspace, a base URL and defaults one name. Profiles "
+    f"are in ~/.config/rescalehtc/{_profiles.FILE}, without API keys.",
 )
 
 
@@ -37,7 +37,7 @@ def login(
         typer.Option(
             metavar="NAME",
             callback=_options.text,
-            help="Store the key under this name. By default, use the workspace of the profile, or "
+            help="Store the key under this name. The default is the profile's workspace, or else "
             "the key's workspace, which becomes the default workspace.",
         ),
     ] = None,
@@ -45,7 +45,7 @@ def login(
 ) -> None:
     """Prompt for an API key, check it, and store it for sessions.
 
-    From a pipe, the first line is the key. `rauthenticate` does the same.
+    In a pipe, the first line is the key. `rauthenticate` does the same.
 
     Example: rescalehtc login --workspace staging
     """
@@ -63,12 +63,14 @@ def logout(
         typer.Option(
             metavar="NAME",
             callback=_options.text,
-            help="Workspace whose key is removed; else that of the profile, or the default one.",
+            help="Workspace of the key. The default is the profile's or the default workspace.",
         ),
     ] = None,
     profile: _options.Profile = None,
 ) -> None:
-    """Remove the API key that `login` stored. It stays valid until you revoke it at Rescale.
+    """Remove the API key that `login` stored.
+
+    The key stays valid until you revoke it at Rescale.
 
     Example: rescalehtc logout
     """
@@ -89,7 +91,7 @@ def logout(
 def whoami(
     profile: _options.Profile = None, output: _options.Output = _output.Format.TABLE
 ) -> None:
-    """Show whose credential is in use, and which service it is for.
+    """Show the user and workspace of the credential in use.
 
     Example: rescalehtc whoami -o json
     """
@@ -148,17 +150,15 @@ def set_profile(
     project: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|ID", callback=_options.text, help="Project to use where none is named."
+            metavar="NAME|ID", callback=_options.text, help="Default project of commands."
         ),
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME|ID", callback=_options.text, help="Task to use where none is named."
-        ),
+        typer.Option(metavar="NAME|ID", callback=_options.text, help="Default task of commands."),
     ] = None,
 ) -> None:
-    """Make a profile, or change what is given of one.
+    """Create a profile, or change settings of one.
 
     Example: rescalehtc config set staging --workspace staging --project wings
     """
@@ -188,11 +188,13 @@ def unset_profile(
             metavar="[SETTING]...",
             show_default=False,
             autocompletion=lambda: list(_profiles.SETTINGS),
-            help="workspace, base_url, project or task; without any, the whole profile.",
+            help="workspace, base_url, project or task. Without it, remove the whole profile.",
         ),
     ] = None,
 ) -> None:
-    """Remove a profile, or settings of one. API keys stay; `logout` removes them.
+    """Remove a profile, or settings of one.
+
+    API keys stay. `logout` removes them.
 
     Example: rescalehtc config unset staging project
     """
@@ -211,7 +213,7 @@ def unset_profile(
 def show_profile(
     profile: _options.Profile = None, output: _options.Output = _output.Format.TABLE
 ) -> None:
-    """Show what commands would use: profile, address, and where the credential is found.
+    """Show the profile, base URL and credential that commands use.
 
     Example: rescalehtc config show --profile staging
     """

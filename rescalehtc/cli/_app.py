@@ -9,8 +9,22 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from . import _accounts, _files, _images, _jobs, _resources, _runs, _submit, _tasks, _top, _try
+from . import (
+    _accounts,
+    _files,
+    _images,
+    _jobs,
+    _report,
+    _resources,
+    _runs,
+    _submit,
+    _tasks,
+    _top,
+    _try,
+    _watch,
+)
 from ._errors import EXIT_STATUS, exit_status
+from ._shells import use_scripts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,5 +78,9 @@ def prepare(
     """
 
 
-for module in (_accounts, _submit, _try, _tasks, _jobs, _top, _runs, _files, _images, _resources):
+for module in (
+    *(_accounts, _submit, _try, _tasks, _watch, _top, _jobs, _runs, _report, _files, _images),
+    _resources,
+):
     module.add_to(app)
+use_scripts()

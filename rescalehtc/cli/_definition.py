@@ -12,7 +12,7 @@ import typer
 
 from .._raw import is_object
 from ..exceptions import HtcException
-from . import _options
+from . import _completion, _options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class OnExit(enum.StrEnum):
-    """What becomes of jobs if waiting for them ends early."""
+    """The action if waiting for jobs ends early."""
 
     LEAVE = "leave"
     CANCEL = "cancel"
@@ -29,12 +29,18 @@ class OnExit(enum.StrEnum):
 
 Image = Annotated[
     str | None,
-    typer.Option("--image", metavar="NAME", callback=_options.text, help="Image of the container."),
+    typer.Option(
+        "--image",
+        metavar="NAME",
+        callback=_options.text,
+        autocompletion=_completion.complete_images,
+        help="Image of the container.",
+    ),
 ]
 Command = Annotated[
     str | None,
     typer.Option(
-        "--command", metavar="TEXT", help="Command to run, split into words as a shell does."
+        "--command", metavar="TEXT", help="Command to run. It is split into words like in a shell."
     ),
 ]
 Jobs = Annotated[
@@ -45,14 +51,30 @@ Name = Annotated[
 ]
 Region = Annotated[
     list[str] | None,
-    typer.Option("--region", metavar="REGION", help="Region; may be given several times."),
+    typer.Option(
+        "--region",
+        metavar="REGION",
+        autocompletion=_completion.complete_regions,
+        help="Region; may be given several times.",
+    ),
 ]
 Priority = Annotated[
     str | None,
-    typer.Option("--priority", metavar="PRIORITY", help="Priority, such as ON_DEMAND_ECONOMY."),
+    typer.Option(
+        "--priority",
+        metavar="PRIORITY",
+        autocompletion=_completion.priorities,
+        help="Priority, such as ON_DEMAND_ECONOMY.",
+    ),
 ]
 Architecture = Annotated[
-    str | None, typer.Option("--architecture", metavar="NAME", help="X86 or AARCH64.")
+    str | None,
+    typer.Option(
+        "--architecture",
+        metavar="NAME",
+        autocompletion=_completion.architectures,
+        help="Architecture of the image: X86 or AARCH64.",
+    ),
 ]
 VCpus = Annotated[
     int | None, typer.Option("--vcpus", metavar="COUNT", help="Virtual CPUs of a job.")
@@ -79,7 +101,7 @@ Tag = Annotated[
     ),
 ]
 
-# Where the options go, by the name that they have on the command line.
+# The fields of the request and of its job definition, by option.
 _FIELDS = {
     "--name": "jobName",
     "--jobs": "batchSize",
@@ -109,11 +131,11 @@ class OptionsPayload:
     requests: Sequence[object]
 
     def sorted_lines(self, problems: Iterable[Problem]) -> list[str]:
-        """Return problems with the options that they are about."""
+        """Return problems, each with the option that caused it."""
         return [self.line(problem) for problem in problems]
 
     def line(self, problem: Problem) -> str:
-        """Return a problem with the option that it is about."""
+        """Return a problem with the option that caused it."""
         where = problem.where.removeprefix("[0]").removeprefix(".")
         places = {field: option for option, field in _FIELDS.items()}
         places |= {
@@ -124,10 +146,13 @@ class OptionsPayload:
 
 
 def from_options(options: Mapping[str, object]) -> OptionsPayload | None:
-    """Make a submit request from options by their names; None if none of them is given.
+    """Return the submit request that options describe; None if none of them is given.
+
+    Args:
+        options: The values of the options, by name.
 
     Raises:
-        typer.BadParameter: An option has the wrong form.
+        typer.BadParameter: An option is invalid.
     """
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if not given:
@@ -157,13 +182,13 @@ def _pair(option: str, text: str, keys: tuple[str, str]) -> dict[str, Any]:
     if not separator or not name:
         message = f"must be {keys[0].upper()}=VALUE, got {text!r}"
         if option == "--env":
-            message = f"must be {keys[0].upper()}=VALUE"  # the text may hold a secret
+            message = f"must be {keys[0].upper()}=VALUE"  # the text may contain a secret
         raise typer.BadParameter(message, param_hint=option)
     return {keys[0]: name, keys[1]: value}
 
 
 def read_variables(file: str) -> dict[str, str]:
-    """Return the variables of a file. Empty lines, and those that begin with #, are comments.
+    """Return the variables of a file. Ignores empty lines and lines that begin with #.
 
     Raises:
         HtcException: The file can't be read, or a line is not NAME=VALUE.
@@ -184,12 +209,12 @@ def read_variables(file: str) -> dict[str, str]:
 
 
 def with_variables(request: dict[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
-    """Return a request with more variables for its jobs. They override its own."""
+    """Return a request with more environment variables, which override those of the request."""
     if not variables:
         return request
     definition: dict[str, Any] = request["htcJobDefinition"]
     envs: Any = definition.get("envs") or []
-    if is_object(envs):  # a plain dictionary in place of pairs
+    if is_object(envs):  # a dictionary instead of a list of pairs
         return {**request, "htcJobDefinition": {**definition, "envs": {**envs, **variables}}}
     kept = [pair for pair in envs if pair.get("name") not in variables]
     added = [{"name": name, "value": value} for name, value in variables.items()]

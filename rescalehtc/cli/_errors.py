@@ -16,6 +16,7 @@ from ..exceptions import (
     HtcException,
     HtcResponseError,
     HtcStatusError,
+    RunStoppedError,
     SubmissionIncompleteError,
     SubmissionUncertainError,
 )
@@ -32,7 +33,7 @@ NO_SERVICE = 3
 NOT_IN_TIME = 4
 INCOMPLETE = 5
 DEFECT = 70
-SIGNALLED = 128  # plus the signal's number, like in shells
+SIGNALLED = 128  # plus the number of the signal, as in shells
 OUTPUT_CLOSED = SIGNALLED + 13  # SIGPIPE
 
 EXIT_STATUS = f"""\
@@ -136,6 +137,8 @@ def note_uncertain_change(change: str) -> Generator[None]:
 def _status(error: HtcException) -> int:
     if isinstance(error, SubmissionIncompleteError | SubmissionUncertainError | UnreportedError):
         return INCOMPLETE
+    if isinstance(error, RunStoppedError):
+        return JOBS_FAILED
     if isinstance(error, HtcStatusError):
         refused = error.status_code in _REFUSALS or (error.status_code or 0) >= 500
         return NO_SERVICE if refused else BAD_INPUT

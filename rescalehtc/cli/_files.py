@@ -5,28 +5,29 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from .. import htcjobs
 from ..exceptions import HtcException
 from . import _errors, _options, _output
+from ._completion import complete_files, complete_folders
+from ._finding import find_batch, find_project, find_task, named_task
 from ._output import Column, Format
-from ._session import find_project, find_task, named_task, open_session, require_storage
+from ._session import open_session, require_storage
+from ._watch import noting_that_jobs_go_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from ..files import Files
-    from ..htctasks import HtcTask
     from ._session import CommandSession
 
 FILES = (
     Column("SIZE", lambda item: item["size"]),
     Column("MODIFIED", lambda item: _output.time_text(item["modified"])),
-    Column("PATH", lambda item: item["path"]),
+    Column("PATH", lambda item: item["path"], is_name=True),
 )
 RESULTS = (
     Column("JOB", lambda item: item["job"]),
@@ -38,17 +39,11 @@ _SYNTAX = "task:NAME/path or project:/path"
 files = typer.Typer(
     no_args_is_help=True,
     short_help="List, copy and delete files in the storage.",
-    help="List, copy and delete files in the storage of a task or project.\n\nJobs see them in "
-    f"TASK_SHARED_FOLDER and PROJECT_SHARED_FOLDER. Here they are {_SYNTAX}. A path with *, ? or [ "
-    "is a pattern.",
+    help="List, copy and delete files in the storage of a task or project.\n\nJobs find these files "
+    f"in TASK_SHARED_FOLDER and PROJECT_SHARED_FOLDER. Commands name them {_SYNTAX}. A path with "
+    "*, ? or [ is a pattern.",
 )
 
-Region = Annotated[
-    str | None,
-    typer.Option(
-        metavar="REGION", callback=_options.text, help="Region; by default the project's first."
-    ),
-]
 Stored = Annotated[
     str, typer.Argument(metavar="PLACE", callback=_options.text, show_default=False, help=_SYNTAX)
 ]
@@ -57,6 +52,7 @@ Source = Annotated[
     typer.Argument(
         metavar="SOURCE",
         callback=_options.text,
+        autocompletion=complete_files,
         show_default=False,
         help=f"Local file, folder or pattern; or {_SYNTAX}.",
     ),
@@ -66,8 +62,9 @@ Target = Annotated[
     typer.Argument(
         metavar="TARGET",
         callback=_options.text,
+        autocompletion=complete_files,
         show_default=False,
-        help=f"Where to: {_SYNTAX} if the source is local, else a local path.",
+        help=f"{_SYNTAX} if the source is local, else a local path.",
     ),
 ]
 
@@ -80,7 +77,7 @@ class _Place(NamedTuple):
 
 @files.callback()
 def prepare() -> None:
-    """Check that the extra packages are there; the help is above."""
+    """Check that the extra packages are installed. `files` has the help."""
     require_storage()
 
 
@@ -111,7 +108,7 @@ def _open(rescale: CommandSession, place: _Place, project: str | None, region: s
 
 
 def _only_place(source: str, target: str) -> tuple[_Place, bool]:
-    """The one of two arguments that is in the storage, and whether it is the target."""
+    """The argument that is in the storage, and whether it is the target."""
     places = _place(source), _place(target)
     if (places[0] is None) == (places[1] is None):
         raise typer.BadParameter(
@@ -124,13 +121,13 @@ def _only_place(source: str, target: str) -> tuple[_Place, bool]:
 def list_files(
     place: Stored,
     project: _options.Project = None,
-    region: Region = None,
+    region: _options.Region = None,
     profile: _options.Profile = None,
     output: _options.Output = Format.TABLE,
 ) -> None:
-    """List files.
+    """List the files of a folder, or those that match a pattern.
 
-    Those of a folder, those that match a pattern, or one.
+    Example: rescalehtc files ls "task:sweep/**/*.csv"
     """
     wanted = _required_place(place)
     with open_session(profile) as rescale:
@@ -147,12 +144,14 @@ def copy(
     source: Source,
     target: Target,
     project: _options.Project = None,
-    region: Region = None,
+    region: _options.Region = None,
     profile: _options.Profile = None,
 ) -> None:
     """Upload or download files.
 
-    A file, the files of a folder, or those that match a pattern. Prints the names of the copies. A folder's files go directly below the target.
+    Copies a file, the files of a folder, or those that match a pattern. Prints the names of the copies. The files of a folder go directly below the target.
+
+    Example: rescalehtc files cp cases task:sweep/cases
     """
     place, is_up = _only_place(source, target)
     with open_session(profile) as rescale:
@@ -169,15 +168,19 @@ def synchronize(
     source: Source,
     target: Target,
     delete: Annotated[
-        bool, typer.Option("--delete", help="Delete files of the target that the source has not.")
+        bool,
+        typer.Option("--delete", help="Delete files in the target that are not in the source."),
     ] = False,
     project: _options.Project = None,
-    region: Region = None,
+    region: _options.Region = None,
     profile: _options.Profile = None,
 ) -> None:
-    """Copy what is missing or older in the target.
+    """Copy the files of a folder that are missing or older in the target.
 
-    Copies the files of a folder that are missing, differ in size or are older. Prints the names of the copies. If it was interrupted, run it again.
+    Also copies files that differ in size. Prints the names of the copies. If the command is
+    interrupted, rerun it: it copies the rest.
+
+    Example: rescalehtc files sync task:sweep/results results
     """
     place, is_up = _only_place(source, target)
     with open_session(profile) as rescale:
@@ -193,12 +196,14 @@ def synchronize(
 def remove(
     place: Stored,
     project: _options.Project = None,
-    region: Region = None,
+    region: _options.Region = None,
     profile: _options.Profile = None,
 ) -> None:
     """Delete files.
 
-    A file, the files of a folder (`out/`, with the slash), or those of a pattern.
+    Deletes a file, the files of a folder (`out/`, with the slash), or those that match a pattern.
+
+    Example: rescalehtc files rm "task:sweep/tmp/*"
     """
     wanted = _required_place(place)
     with open_session(profile) as rescale:
@@ -214,23 +219,28 @@ def environment(
             "-t",
             metavar="NAME|ID",
             callback=_options.text,
-            help="Task; else the project.",
+            autocompletion=_options.complete_tasks,
+            help="Task. Without it, print the variables of the project's storage.",
         ),
     ] = None,
     project: _options.Project = None,
-    region: Region = None,
+    region: _options.Region = None,
     profile: _options.Profile = None,
 ) -> None:
-    """Print variables for `aws s3`, for a shell.
+    """Print shell commands that set variables for `aws s3`.
 
-    They are secrets, and expire: eval "$(rescalehtc files env --task sweep)".
+    Other programs that speak S3 use these variables too. They are secret, and expire.
+
+    Example: eval "$(rescalehtc files env --task sweep)"
     """
     with open_session(profile) as rescale:
         owner = find_task(rescale, project, task) if task else find_project(rescale, project)
         store = owner.files(rescale, region)
         for name, value in store.variables().items():
             if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
-                raise HtcException(f"the storage's variable {name!a} has no name for a shell")
+                raise HtcException(
+                    f"the storage's variable {name!a} is not a valid name in a shell"
+                )
             _output.show_line(f"export {name}={shlex.quote(value)}")
         _output.say(f"# {store.url()}/ until {store.expires_at:%Y-%m-%d %H:%M:%S} UTC")
 
@@ -241,6 +251,7 @@ def results(
         typer.Argument(
             metavar="BATCH",
             callback=_options.text,
+            autocompletion=_options.complete_batches,
             show_default=False,
             help="Batch id, as `rescalehtc submit` prints it.",
         ),
@@ -248,7 +259,11 @@ def results(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="FOLDER", callback=_options.text, show_default=False, help="Local folder."
+            metavar="FOLDER",
+            callback=_options.text,
+            autocompletion=complete_folders,
+            show_default=False,
+            help="Local folder.",
         ),
     ],
     task: _options.Task = None,
@@ -261,35 +276,25 @@ def results(
     profile: _options.Profile = None,
     output: _options.Output = Format.TABLE,
 ) -> None:
-    """Download what the jobs of a batch left.
+    """Download the files that the jobs of a batch left.
 
-    Takes the files of each job as it ends. Exits with status 1 if a job left none.
+    Downloads the files of each job as soon as it has ended.
+
+    Exits with status 1 if a job left no files.
+
+    Example: rescalehtc results 16ab11eb-5bb5-4062-bd47-977228cc51d8 results -t sweep
     """
     require_storage()
     named = named_task(task, profile)
     with open_session(profile, interval) as rescale:
-        found = _find_batch(rescale, find_task(rescale, project, named), batch)
-        left = found.download_results(rescale, target, pattern)
+        found = find_batch(rescale, find_task(rescale, project, named), batch, None)
+        with noting_that_jobs_go_on():
+            left = found.download_results(rescale, target, pattern)
         items = [{"job": job, "files": [*map(str, paths)]} for job, paths in left.files.items()]
         _output.show_items(items, RESULTS, _output.Form(output))
     if missing := left.without_files:
         _output.say(f"{len(missing)} of {len(left.files)} jobs left no files")
         raise typer.Exit(_errors.JOBS_FAILED)
-
-
-def _find_batch(rescale: CommandSession, task: HtcTask, parent_id: str) -> htcjobs.HtcJobBatch:
-    jobs = [
-        job.json
-        for job in htcjobs.iter_jobs(rescale, task)
-        if str(job.json.get("jobUUID")).startswith(f"{parent_id}:")
-    ]
-    if not jobs:
-        raise HtcException(f"task {task.json.get('taskName')!r} has no batch {parent_id!r}")
-    ids = {name: task.json.get(name) for name in ("projectId", "taskId")}
-    envs: Any = jobs[0].get("envs")
-    definition = {"htcJobDefinition": {"envs": envs}, "group": jobs[0].get("group")}
-    answer = {**ids, **definition, "parentJobId": parent_id, "batchSize": len(jobs)}
-    return htcjobs.HtcJobBatch(answer, task)
 
 
 def _progress() -> bool:

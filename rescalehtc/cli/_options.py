@@ -12,28 +12,23 @@ import typer
 
 from .._console import is_terminal
 from .._environment import PROJECT_VARIABLE, TASK_VARIABLE
-from .._facts import FAILED_STATUSES, RUNNING_STATUSES, SUCCEEDED_STATUSES
 from .._problems import suggestion
-from ..exceptions import HtcException
 from . import _profiles
-from ._completion import complete_groups, complete_projects, complete_tasks
+from ._completion import (
+    complete_batches,
+    complete_files,
+    complete_groups,
+    complete_jobs,
+    complete_projects,
+    complete_regions,
+    complete_tasks,
+    job_statuses,
+    profile_names,
+)
 from ._output import Form, Format, say
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-
-def profile_names() -> list[str]:
-    """The names of the profiles, for completion."""
-    try:
-        return list(_profiles.read())
-    except HtcException:  # completion can't show messages
-        return []
-
-
-def job_statuses() -> list[str]:
-    """The statuses of jobs, for completion."""
-    return sorted((*RUNNING_STATUSES, *SUCCEEDED_STATUSES, *FAILED_STATUSES))
 
 
 def text(value: str | None) -> str | None:
@@ -49,54 +44,75 @@ def text(value: str | None) -> str | None:
     return value
 
 
+def texts(values: list[str] | None) -> list[str] | None:
+    """Return the values of an option that may be given several times.
+
+    Raises:
+        typer.BadParameter: A value is empty, or not UTF-8.
+    """
+    for value in values or ():
+        text(value)
+    return values
+
+
 def status(value: str | None) -> str | None:
     """Return the status that an option names.
 
     Raises:
-        typer.BadParameter: There is no such status.
+        typer.BadParameter: The status does not exist.
     """
     if value is not None:
         refuse_unknown(value, job_statuses(), "a status of a job")
     return value
 
 
-def refuse_unknown(name: str, known: Collection[str], noun: str) -> None:
-    """Refuse a name that is not among those that are known.
+def refuse_unknown(name: str, known: Collection[str], noun: str, option: str | None = None) -> None:
+    """Reject a name that is not one of the known names.
 
     Raises:
-        typer.BadParameter: It is not.
+        typer.BadParameter: The name is not known.
     """
     if name not in known:
         meant = suggestion(name, list(known))
         hint = f"did you mean {meant!r}?" if meant else f"choose from {', '.join(sorted(known))}"
-        raise typer.BadParameter(f"{name!r} is not {noun}; {hint}")
+        raise typer.BadParameter(f"{name!r} is not {noun}; {hint}", param_hint=option)
 
 
-def form(output: Format, fields: str | None, known: Collection[str]) -> Form:
-    """Return how results are printed.
+def form(
+    output: Format,
+    fields: str | None,
+    known: Collection[str],
+    sort: str | None = None,
+    limit: int | None = None,
+) -> Form:
+    """Return how to print results.
 
     Args:
         output: The format.
         fields: The names of fields, separated by commas.
-        known: The fields that the results can have.
+        known: The fields that results can have.
+        sort: The field to sort by, with a - in front for descending order.
+        limit: The maximum number of results.
 
     Raises:
-        typer.BadParameter: There is no such field.
+        typer.BadParameter: A field does not exist.
     """
+    if sort is not None:
+        refuse_unknown(sort.removeprefix("-"), known, "a field of the results", "--sort")
     if fields is None:
-        return Form(output)
+        return Form(output, None, sort, limit)
     names = tuple(name.strip() for name in fields.split(","))
     for name in names:
-        refuse_unknown(name, known, "a field of the results")
+        refuse_unknown(name, known, "a field of the results", "--json")
     structured = (Format.JSON, Format.JSONL, Format.YAML)
-    return Form(output if output in structured else Format.JSON, names)
+    return Form(output if output in structured else Format.JSON, names, sort, limit)
 
 
 def moment(value: str | None) -> datetime | None:
-    """Return the time that an option names: an ISO 8601 time, or how long ago, such as 90s or 2h.
+    """Return the time that an option names: an ISO 8601 time, or an age such as 90s or 2h.
 
     Raises:
-        typer.BadParameter: It is neither.
+        typer.BadParameter: The value is neither.
     """
     if value is None:
         return None
@@ -110,16 +126,16 @@ def moment(value: str | None) -> datetime | None:
     try:
         return datetime.fromisoformat(value.strip()).astimezone(UTC)
     except (ValueError, OverflowError):
-        message = "must be a time such as 2026-03-14T08:00:00Z, or how long ago: 90s, 15m, 2h, 1d"
-        raise typer.BadParameter(message) from None
+        message = "must be a time such as 2026-03-14T08:00:00Z, or an age: 90s, 15m, 2h, 1d"
+        raise typer.BadParameter(message, param_hint="--since") from None
 
 
 def confirm(question: str, *, is_agreed: bool) -> None:
-    """Ask whether to do what can't be undone.
+    """Ask for confirmation of a change that can't be undone.
 
     Raises:
         typer.Exit: The answer is no.
-        typer.BadParameter: Nobody can be asked.
+        typer.BadParameter: There is no terminal.
     """
     if is_agreed:
         return
@@ -170,7 +186,15 @@ Fields = Annotated[
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option(min=0, metavar="COUNT", help="Print at most this many results.")
+    int | None, typer.Option(min=0, metavar="COUNT", help="Maximum number of results to print.")
+]
+Sort = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FIELD",
+        callback=text,
+        help="Sort by this field, such as createdAt; with a - in front, in descending order.",
+    ),
 ]
 Project = Annotated[
     str | None,
@@ -213,12 +237,39 @@ Yes = Annotated[
     bool, typer.Option("--yes", "-y", help="Don't ask for confirmation. Needed in scripts.")
 ]
 JobId = Annotated[
-    str, typer.Argument(metavar="JOB", callback=text, help="Job id.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="JOB",
+        callback=text,
+        autocompletion=complete_jobs,
+        show_default=False,
+        help="Job id.",
+    ),
+]
+Batch = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[BATCH]",
+        callback=text,
+        autocompletion=complete_batches,
+        show_default=False,
+        help="Batch id, as `rescalehtc submit` prints it.",
+    ),
+]
+Region = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGION",
+        callback=text,
+        autocompletion=complete_regions,
+        help="Region. The default is the project's first region.",
+    ),
 ]
 File = Annotated[
     str,
     typer.Argument(
         metavar="FILE",
+        autocompletion=complete_files,
         show_default=False,
         help="JSON or YAML file with one submit request or a list of them; - for the "
         "standard input.",

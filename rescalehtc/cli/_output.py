@@ -12,30 +12,46 @@ import enum
 import io
 import json
 import math
-import operator
 import os
 import re
 import shutil
 import sys
-from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import typer
-from rich.cells import cell_len, set_cell_size
 
 from .._console import discard, is_terminal
 from ..exceptions import HtcException, HtcResponseError
+from ._tables import GAP, Column, Table, age_of, parsed_time, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
     from typing import TextIO
 
-MIN_CUT_CELLS = 8
-GAP = "  "
+__all__ = [
+    "STATUS_COLORS",
+    "Column",
+    "Form",
+    "Format",
+    "OutputError",
+    "age_text",
+    "failed",
+    "flush",
+    "is_live",
+    "parsed_time",
+    "printable",
+    "say",
+    "say_error",
+    "show_item",
+    "show_items",
+    "show_line",
+    "time_text",
+]  # fmt: skip
 
-_BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
-_COLOUR_CHANGE = re.compile(r"\x1b\[[0-9;:]*m")
-STATUS_COLOURS = {
+_COLOR_CHANGE = re.compile(r"\x1b\[[0-9;:]*m")
+STATUS_COLORS = {
     "SUCCEEDED": "green",
     "POD_SUCCEEDED": "green",
     "READY": "green",
@@ -72,41 +88,34 @@ class Format(enum.StrEnum):
 
 
 class Form(NamedTuple):
-    """How results are printed.
+    """How to print results.
 
     Attributes:
         format: The format.
-        fields: The fields that JSON objects are reduced to; None for all of them.
+        fields: The fields of JSON and YAML objects; None for all fields.
+        sort: The field to sort by, with a - in front for descending order; None for the
+            service's order.
+        limit: The maximum number of results; None for all.
     """
 
     format: Format = Format.TABLE
     fields: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table.
-
-    Attributes:
-        title: The title.
-        value: A function that returns the string for an item.
-        may_be_cut: Whether it may be truncated on a narrow terminal. Ids may not, so that users
-            can copy them.
-    """
-
-    title: str
-    value: Callable[[Mapping[str, Any]], object]
-    may_be_cut: bool = False
+    sort: str | None = None
+    limit: int | None = None
 
 
 def show_items(items: Iterable[Mapping[str, Any]], columns: Sequence[Column], form: Form) -> None:
-    """Print a listing. JSON lines and names are printed as the items come.
+    """Print a listing. JSON lines, names and CSV are printed as the items come.
 
     Args:
         items: The items.
-        columns: The columns of a table or of CSV. The first one names an item.
-        form: The format.
+        columns: The columns of a table or of CSV. One of them is the name of an item, by default
+            the first.
+        form: How to print them.
     """
+    if form.sort is not None:
+        items = _sorted(items, form.sort)
+    items = islice(items, form.limit)
     match form.format:
         case Format.JSONL:
             for item in items:
@@ -116,31 +125,28 @@ def show_items(items: Iterable[Mapping[str, Any]], columns: Sequence[Column], fo
         case Format.YAML:
             _emit_yaml([_reduced(item, form) for item in items])
         case Format.NAME:
+            name = next((one for one in columns if one.is_name), columns[0])
             for item in items:
-                show_line(_text(columns[0].value(item)))
+                show_line(text_of(name.value(item)))
         case Format.CSV:
-            _emit_csv(columns, items)
+            _emit_csv([one for one in columns if one.place != "terminal"], items)
         case Format.TABLE:
             _emit_table(columns, list(items))
 
 
 def show_item(item: Mapping[str, Any], form: Form) -> None:
-    """Print one object: in a table, one line per field; in CSV, a head and one row."""
+    """Print one object: in a table one line per field, in CSV a header and one row."""
     match form.format:
         case Format.TABLE | Format.NAME:
             width = max(map(len, item), default=0)
             for name, value in item.items():
-                _emit(f"{name:{width}}{GAP}{_text(value)}".rstrip(" ") + "\n")
+                show_line(f"{name:{width}}{GAP}{text_of(value)}".rstrip(" "))
         case Format.CSV:
-            _emit_csv([Column(name, operator.itemgetter(name)) for name in item], [item])
+            _emit_csv([Column.of_field(name) for name in item], [item])
         case Format.YAML:
             _emit_yaml(_reduced(item, form))
         case _:
             _emit_json(_reduced(item, form), 2 if form.format is Format.JSON else None)
-
-
-def _reduced(item: Mapping[str, Any], form: Form) -> Mapping[str, Any]:
-    return item if form.fields is None else {name: item.get(name) for name in form.fields}
 
 
 def show_line(text: str) -> None:
@@ -185,6 +191,31 @@ def time_text(value: object) -> str:
     return str(value)[:19].replace("T", " ") if value else ""
 
 
+def age_text(value: object) -> str:
+    """The age of a time of the service, such as 5m."""
+    return age_of(value, datetime.now(UTC))
+
+
+def printable(text: str) -> str:
+    """Text without control characters and line breaks."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _sorted(items: Iterable[Mapping[str, Any]], sort: str) -> list[Mapping[str, Any]]:
+    name = sort.removeprefix("-")
+    return sorted(items, key=lambda item: _sort_key(item.get(name)), reverse=sort != name)
+
+
+def _sort_key(value: object) -> tuple[bool, bool, Any]:
+    """Numbers in order of size, then strings in alphabetical order, then missing values."""
+    is_number = isinstance(value, int | float)
+    return value is None, not is_number, value if is_number else str(value)
+
+
+def _reduced(item: Mapping[str, Any], form: Form) -> Mapping[str, Any]:
+    return item if form.fields is None else {name: item.get(name) for name in form.fields}
+
+
 def _emit(text: str) -> None:
     with _output_errors():
         sys.stdout.write(text)
@@ -225,11 +256,26 @@ def _emit_csv(columns: Sequence[Column], items: Iterable[Mapping[str, Any]]) -> 
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow([column.title for column in columns])
         for item in items:
-            writer.writerow([_text(column.value(item)) for column in columns])
-            _emit(buffer.getvalue())
+            writer.writerow([text_of(column.value(item)) for column in columns])
+            _emit(_escape_controls(buffer.getvalue(), sys.stdout, breaks=True))
             buffer.seek(0)
             buffer.truncate()
         _emit(buffer.getvalue())
+
+
+def _emit_table(columns: Sequence[Column], items: Sequence[Mapping[str, Any]]) -> None:
+    cells = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+    elsewhere = "terminal" if cells is None else "pipe"
+    columns = [one for one in columns if one.place != elsewhere]
+    rows = [[_cell(column.value(item)) for column in columns] for item in items]
+    table = Table(columns, rows, cells)
+    _emit(f"{table.line(table.titles, lambda cell: _style(cell, bold=True))}\n")
+    for row in table.rows:
+        _emit(f"{table.line(row, lambda cell: _style(cell, fg=STATUS_COLORS.get(cell)))}\n")
+
+
+def _cell(value: object) -> str:
+    return _escape_controls(text_of(value), sys.stdout)
 
 
 def _json_value(value: object) -> object:
@@ -252,58 +298,16 @@ def _is_unicode() -> bool:
     return encoding is None or codecs.lookup(encoding).name.startswith("utf-")
 
 
-def _emit_table(columns: Sequence[Column], items: Sequence[Mapping[str, Any]]) -> None:
-    rows = [[_text(column.value(item)) for column in columns] for item in items]
-    titles = [column.title for column in columns]
-    widths = [max(map(cell_len, cells)) for cells in zip(titles, *rows, strict=True)]
-    if is_terminal(sys.stdout):
-        _shrink_columns(widths, columns)
-    _emit_row(titles, widths, lambda cell: _style(cell, bold=True))
-    for row in rows:
-        _emit_row(row, widths, lambda cell: _style(cell, fg=STATUS_COLOURS.get(cell)))
-
-
-def _shrink_columns(widths: list[int], columns: Sequence[Column]) -> None:
-    """Truncate columns, the widest first, until the table fits the terminal."""
-    excess = sum(widths) + len(GAP) * (len(widths) - 1) - shutil.get_terminal_size().columns
-    for index in sorted(range(len(widths)), key=lambda index: -widths[index]):
-        if excess > 0 and columns[index].may_be_cut:
-            less = min(excess, max(widths[index] - MIN_CUT_CELLS, 0))
-            widths[index] -= less
-            excess -= less
-
-
-def _emit_row(cells: Sequence[str], widths: Sequence[int], styled: Callable[[str], str]) -> None:
-    shown: list[str] = []
-    for cell, width in zip(cells, widths, strict=True):
-        fitting = cell if cell_len(cell) <= width else set_cell_size(cell, width - 1) + "…"
-        shown.append(styled(fitting) + " " * (width - cell_len(fitting)))
-    _emit(GAP.join(shown).rstrip(" ") + "\n")
-
-
 def _style(text: str, *, fg: str | None = None, bold: bool | None = None) -> str:
     plain = not is_live(sys.stdout) or bool(os.environ.get("NO_COLOR")) or not (fg or bold)
     return text if plain else typer.style(text, fg=fg, bold=bold)
-
-
-def _text(value: object) -> str:
-    """A value as a single line of text, for a table."""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "yes" if value else "no"
-        case list():
-            return ", ".join(_text(item) for item in cast("list[object]", value))
-        case _:
-            return _escape_controls(_BREAKS.sub(" ", str(value)), sys.stdout)
 
 
 def _escape_controls(text: str, stream: TextIO, *, breaks: bool = False) -> str:
     if not is_terminal(stream) or text.isprintable():
         return text
     kept = "\t\n" if breaks else "\t"
-    text = _COLOUR_CHANGE.sub("", text)
+    text = _COLOR_CHANGE.sub("", text)
     return "".join(c if c.isprintable() or c in kept else _escaped(c) for c in text)
 
 

@@ -62,9 +62,9 @@ class Payload:
     """The content of a file.
 
     Attributes:
-        requests: The submit requests; nothing of them is checked yet.
-        is_list: Whether the file holds a list of requests, not a single one.
-        document: Its text and places.
+        requests: The submit requests, which are not validated yet.
+        is_list: Whether the file contains a list of requests, not a single one.
+        document: Its text and locations.
         file: Its name.
     """
 

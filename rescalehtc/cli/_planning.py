@@ -1,4 +1,4 @@
-"""Printing what a submission takes at most."""
+"""Print the plan of a submission."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Profiles: a workspace, an address and defaults under one name."""
+"""Profiles: a workspace, a base URL and defaults under one name."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ SETTINGS = ("workspace", "base_url", "project", "task")
 
 @dataclass(frozen=True)
 class Profile:
-    """The settings of a session.
+    """The settings of a profile.
 
     Attributes:
-        workspace: The workspace whose key file is used; None for the default one.
-        base_url: The service's address; None for what sessions use by themselves.
-        project: The project to use where none is named.
-        task: The task to use where none is named.
+        workspace: The workspace whose key file to use; None for the default workspace.
+        base_url: The service's base URL; None for the default of sessions.
+        project: The default project.
+        task: The default task.
     """
 
     workspace: str | None = None
@@ -49,7 +49,7 @@ class Profile:
 
     @property
     def address_origin(self) -> str:
-        """Where the address was found."""
+        """The origin of the base URL, in words."""
         if self.base_url:
             return "from the profile"
         found = variable(os.environ, BASE_URL_VARIABLE)
@@ -70,7 +70,7 @@ def path() -> Path:
 
 
 def read() -> dict[str, Profile]:
-    """Return all profiles by name. Empty if there is no file.
+    """Return all profiles by name. Empty if the file does not exist.
 
     Raises:
         HtcFileError: The file can't be read, or is invalid.
@@ -102,9 +102,9 @@ def find(name: str | None) -> Profile:
 
 
 def write(name: str, settings: Mapping[str, str | None]) -> None:
-    """Make a profile, or change the given settings of one; None removes a setting.
+    """Create a profile, or change settings of one. None removes a setting.
 
-    The rest of the file stays as it is.
+    The rest of the file does not change.
 
     Raises:
         HtcException: The workspace's name is invalid.
@@ -148,7 +148,7 @@ def _change(change: Callable[[tomlkit.TOMLDocument], object]) -> None:
     """Change the file, and keep its comments and order."""
     import tomlkit
 
-    read()  # what is there has to be right before it is changed
+    read()  # an invalid file must not be changed
     try:
         document = tomlkit.parse(_text())
         change(document)

@@ -1,4 +1,4 @@
-"""Commands about limits, and the emulator in the service's place."""
+"""Commands about projects, limits and the emulator."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from typing import Any
 import typer  # noqa: TC002 - it reads the annotations
 from typer.core import TyperCommand
 
-from .. import htcworkspaces
+from .. import htcprojects, htcworkspaces, types
 from ..exceptions import HtcException
 from . import _options, _output
+from ._finding import find_project
 from ._output import Column, Format
-from ._session import find_project, open_session
+from ._session import open_session
 
+PROJECTS = (
+    Column("PROJECT", lambda item: item.get("projectId")),
+    Column("NAME", lambda item: item.get("projectName"), may_be_cut=True),
+    Column("REGIONS", lambda item: item.get("regions"), may_be_cut=True),
+)
 LIMITS = (
     Column("LIMIT OF", lambda item: item["of"]),
-    Column("ID", lambda item: item.get("id")),
+    Column("ID", lambda item: item.get("id"), is_name=True),
     Column("VCPUS", lambda item: item.get("vCPUs")),
     Column("MAY BE CHANGED BY", lambda item: item.get("modifierRole")),
 )
@@ -34,8 +40,26 @@ class _PassingOn(TyperCommand):
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
+    app.command()(projects)
     app.command()(limits)
     app.command(cls=_PassingOn, options_metavar="[OPTIONS] [-- COMMAND...]")(emulator)
+
+
+def projects(
+    sort: _options.Sort = None,
+    limit: _options.Limit = None,
+    profile: _options.Profile = None,
+    output: _options.Output = Format.TABLE,
+    fields: _options.Fields = None,
+) -> None:
+    """List the projects of the workspace.
+
+    Example: rescalehtc projects -o name
+    """
+    form = _options.form(output, fields, types.HTCProjectDict.__annotations__, sort, limit)
+    with open_session(profile) as rescale:
+        found = (project.json for project in htcprojects.iter_projects(rescale))
+        _output.show_items(found, PROJECTS, form)
 
 
 def limits(
@@ -43,9 +67,9 @@ def limits(
     profile: _options.Profile = None,
     output: _options.Output = Format.TABLE,
 ) -> None:
-    """List the limits on virtual CPUs in use.
+    """List the limits on the virtual CPUs that run at the same time.
 
-    The workspace's and the project's; the lowest one counts.
+    Lists those of the workspace and of the project. The lowest limit applies.
 
     Example: rescalehtc limits -o json
     """
@@ -60,7 +84,7 @@ def limits(
 
 
 def emulator(ctx: typer.Context) -> None:
-    """Run the service on this machine.
+    """Run the emulator of the service on this machine.
 
     Example: rescalehtc emulator -- python hello.py
     """

@@ -1,22 +1,32 @@
-"""Commands about what becomes of jobs: why, plan, rerun."""
+"""Commands that explain, plan and rerun jobs: why, plan, rerun."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import json
+import tomllib
+from dataclasses import asdict, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from .. import htcjobs
 from .._jobs.rerunning import INDEX_VARIABLE
+from .._raw import is_object
 from ..exceptions import HtcException
 from . import _options, _output, _submit
+from ._completion import complete_files, complete_policies
+from ._finding import find_batch, find_job, find_project, find_task, named_task
 from ._planning import show_plan
-from ._session import find_job, find_project, find_task, named_task, open_session
-from ._watch import exit_with_status_of, watch_batch
+from ._report import fetch_report, show_report
+from ._session import open_session
+from ._submission import show
+from ._watch import exit_if_failed, noting_that_jobs_go_on, say_where_to_look, watch_batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+DEFAULT_POLICY = "default"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,18 +38,22 @@ def add_to(app: typer.Typer) -> None:
 def why(
     job: Annotated[
         str | None,
-        typer.Argument(metavar="[JOB]", callback=_options.text, help="Job id.", show_default=False),
+        typer.Argument(
+            metavar="[JOB]",
+            callback=_options.text,
+            autocompletion=_options.complete_jobs,
+            show_default=False,
+            help="Job id. Without it, explain one job of each kind in the task.",
+        ),
     ] = None,
     task: _options.Task = None,
     project: _options.Project = None,
     profile: _options.Profile = None,
     output: _options.Output = _output.Format.TABLE,
 ) -> None:
-    """Explain why jobs wait, or failed.
+    """Explain why jobs are waiting, or why they failed.
 
-    Without a job, one job of each group of similar jobs of the task is looked at.
-
-    Example: rescalehtc why --task sweep
+    Example: rescalehtc why -t sweep
     """
     named = named_task(task, profile)
     with open_session(profile) as rescale:
@@ -50,7 +64,8 @@ def why(
         )
         causes = found.why(rescale)
     if output is not _output.Format.TABLE:
-        _output.show_items([asdict(cause) for cause in causes], (), _output.Form(output))
+        columns = [_output.Column.of_field(name) for name in ("name", "jobs", "text", "advice")]
+        _output.show_items([asdict(one) for one in causes], columns, _output.Form(output))
         return
     for cause in causes:
         for line in str(cause).splitlines():
@@ -67,6 +82,7 @@ def plan(
         typer.Option(
             metavar="FILE",
             callback=_options.text,
+            autocompletion=complete_files,
             help="TOML or JSON file with the prices of a vCPU-hour and a GiB-hour.",
         ),
     ] = None,
@@ -81,9 +97,9 @@ def plan(
     profile: _options.Profile = None,
     output: _options.Output = _output.Format.TABLE,
 ) -> None:
-    """Add up what a submission takes at most. Submits nothing.
+    """Add up the maximum resources and costs of a file. Submits nothing.
 
-    Checks the file for the project too, and names limits that hold jobs back.
+    Also checks the file against the project, and lists limits that will delay the jobs.
 
     Example: rescalehtc plan jobs.yaml --rates rates.toml --budget 100
     """
@@ -96,46 +112,79 @@ def plan(
 
 
 def rerun(
-    group: Annotated[
-        str,
-        typer.Option(
-            "--group",
-            "-g",
-            metavar="NAME",
-            callback=_options.text,
-            autocompletion=_options.complete_groups,
-            help="Group of jobs.",
-        ),
-    ],
+    batch: _options.Batch = None,
     task: _options.Task = None,
     project: _options.Project = None,
+    group: _options.Group = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="default|FILE",
+            callback=_options.text,
+            autocompletion=complete_policies,
+            help="Wait for the jobs, and rerun each failed job as long as this policy allows: the "
+            "default one, or a TOML or JSON file with the fields of htcjobs.RetryPolicy.",
+        ),
+    ] = None,
     watch: Annotated[
         bool,
-        typer.Option("--watch", "-w", help="Then wait as `rescalehtc watch` does, for these jobs."),
+        typer.Option("--watch", "-w", help="Wait for the new jobs, like `rescalehtc watch`."),
     ] = False,
     interval: _options.Interval = None,
     profile: _options.Profile = None,
     output: _options.Output = _output.Format.TABLE,
 ) -> None:
-    """Submit the failed jobs of a group again.
+    """Rerun the failed jobs of a batch or group.
 
-    They get a group of their own. Each job finds its old index in the variable RESCALEHTC_INDEX. The service does not repeat
-    the job name, priority, claims, retries and working directory of the first submission: they
-    are left out.
+    The new jobs are in a new group; with --policy they are in the old one. Each job finds its
+    old index in the variable RESCALEHTC_INDEX. The service does not return the job name,
+    priority, claims, retries and working directory of a submission, so the new jobs do not have
+    them.
 
-    Example: rescalehtc rerun --task sweep --group monday --watch
+    Example: rescalehtc rerun -t sweep --group monday --watch
     """
+    chosen = None if policy is None else _read_policy(policy)
     named = named_task(task, profile)
+    form = _output.Form(output)
     with open_session(profile, interval) as rescale:
         found = find_task(rescale, project, named)
-        batch = htcjobs.get_batch(rescale, found, group=group)
-        if batch is None:
-            raise HtcException(f"task {found.json.get('taskName')!r} has no group {group!r}")
-        again = batch.resubmit_failed(rescale, index_variable=INDEX_VARIABLE)
-        if not again.requests:
-            _output.say("no job of the group has failed")
-            return
-        submitted = again.submit(rescale)
-        _submit.show([part.json for part in submitted.batches], _output.Form(output))
-        if watch:
-            exit_with_status_of(watch_batch(rescale, submitted, None), found)
+        old = find_batch(rescale, found, batch, group)
+        if chosen is not None:
+            with noting_that_jobs_go_on():
+                counts = watch_batch(rescale, old, policy=chosen)
+            show_report(fetch_report(rescale, old), form)
+        else:
+            failed = old.resubmit_failed(rescale, index_variable=INDEX_VARIABLE)
+            if not failed.requests:
+                _output.say(f"no job of the {'group' if group else 'batch'} has failed")
+                return
+            new = failed.submit(rescale)
+            show([part.json for part in new.batches], form)
+            if not watch:
+                return
+            with noting_that_jobs_go_on():
+                counts = watch_batch(rescale, new)
+    say_where_to_look(counts, found)
+    exit_if_failed([counts])
+
+
+def _read_policy(value: str) -> htcjobs.RetryPolicy:
+    """Return the policy that an option names.
+
+    Raises:
+        HtcException: The file can't be read.
+        HtcValidationError: The policy is invalid.
+    """
+    if value == DEFAULT_POLICY:
+        return htcjobs.RetryPolicy()
+    try:
+        text = Path(value).read_text("utf-8")
+        settings: object = json.loads(text) if text.lstrip()[:1] == "{" else tomllib.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise HtcException(f"{value}: must be a TOML or JSON file: {reason}") from None
+    known = [field.name for field in fields(htcjobs.RetryPolicy)]
+    given: dict[str, Any] = settings if is_object(settings) else {}
+    for name in given:
+        _options.refuse_unknown(name, known, "a field of RetryPolicy", "--policy")
+    return htcjobs.RetryPolicy(**given)

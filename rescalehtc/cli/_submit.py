@@ -10,34 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from .. import htcjobs, htctasks, types
-from ..exceptions import HtcException, Problem, SubmissionIncompleteError
+from ..exceptions import HtcException
 from . import _definition, _errors, _options, _output, _payload
+from ._completion import complete_files, complete_folders
+from ._finding import find_project, find_task, named_task, note_last_task
 from ._planning import show_plan
-from ._session import (
-    find_project,
-    find_task,
-    named_task,
-    note_last_task,
-    open_session,
-    require_storage,
-)
-from ._watch import exit_with_status_of, noting_that_jobs_go_on, watch_batch
+from ._session import open_session, require_storage
+from ._submission import Submitter
+from ._watch import exit_if_failed, noting_that_jobs_go_on, say_where_to_look, watch_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from ..htcjobs import HtcJobBatch
     from ..htcprojects import HtcProject
     from ..htcsession import HtcSession
     from ..htctasks import HtcTask
 
-
 Payload = _payload.Payload | _definition.OptionsPayload
-BATCHES = (
-    _output.Column("BATCH", lambda batch: batch.get("parentJobId")),
-    _output.Column("JOBS", lambda batch: batch.get("batchSize")),
-    _output.Column("NAME", lambda batch: batch.get("jobName"), may_be_cut=True),
-)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -52,16 +41,18 @@ def validate(
         list[str],
         typer.Argument(
             metavar="FILE...",
+            autocompletion=complete_files,
             show_default=False,
             help="JSON or YAML files, or - for standard input.",
         ),
     ],
 ) -> None:
-    """Validate files with submit requests. You need no account.
+    """Validate files with submit requests. Needs no account.
 
-    Prints every problem as FILE:LINE:COLUMN: FIELD: MESSAGE, and exits with status 2 if there
-    is any. A file holds one submit request or a list of them. Nothing is sent, so that it can
-    be a check before each commit.
+    Prints each problem as FILE:LINE:COLUMN: FIELD: MESSAGE. Exits with status 2 if there are
+    problems. A file contains one submit request or a list of them. The command sends nothing, so
+    you can run it before each commit. It does not look at images: `rescalehtc try` checks that
+    the architecture of an image fits.
 
     Example: rescalehtc validate jobs/*.yaml
     """
@@ -75,9 +66,12 @@ def validate(
 def schema() -> None:
     """Print the JSON Schema of submit files, for editors.
 
-    Editors complete and check your files with it. Save it beside your files, and begin each with
-    this line:
+    Editors complete and check your files with it. Save it beside your files, and begin each file
+    with this line:
+
     # yaml-language-server: $schema=submit.schema.json
+
+    Example: rescalehtc schema > submit.schema.json
     """
     file = resources.files("rescalehtc.cli").joinpath("submit.schema.json")
     text = file.read_text(encoding="utf-8")
@@ -89,6 +83,7 @@ def submit(
         str | None,
         typer.Argument(
             metavar="[FILE]",
+            autocompletion=complete_files,
             show_default=False,
             help="JSON or YAML file with one submit request or a list of them; - for the "
             "standard input. Not needed with --image.",
@@ -122,7 +117,7 @@ def submit(
             metavar="NAME",
             callback=_options.text,
             show_default=False,
-            help="New group for the jobs, searched for the jobs if the response is lost.",
+            help="New group for the jobs. If a response is lost, the command finds the jobs by it.",
         ),
     ] = None,
     inputs: Annotated[
@@ -130,7 +125,8 @@ def submit(
         typer.Option(
             metavar="FOLDER",
             callback=_options.text,
-            help="Upload this folder first; jobs find it in $TASK_SHARED_FOLDER/$RESCALEHTC_INPUTS.",
+            autocompletion=complete_folders,
+            help="Folder to upload first. Jobs find it in $TASK_SHARED_FOLDER/$RESCALEHTC_INPUTS.",
         ),
     ] = None,
     env_file: Annotated[
@@ -138,7 +134,8 @@ def submit(
         typer.Option(
             metavar="FILE",
             callback=_options.text,
-            help="File with a variable for all jobs in each line: NAME=VALUE.",
+            autocompletion=complete_files,
+            help="File with environment variables for all jobs, one NAME=VALUE per line.",
         ),
     ] = None,
     watch: Annotated[
@@ -151,22 +148,22 @@ def submit(
             min=0,
             metavar="SECONDS",
             callback=_options.seconds,
-            help="With --watch, wait no longer than this.",
+            help="With --watch, the maximum time to wait.",
         ),
     ] = None,
     on_exit: Annotated[
         _definition.OnExit,
         typer.Option(
             "--on-exit",
-            help="With --watch, what to do with the jobs if waiting ends early. cancel also takes "
-            "over the jobs that --group already has, as when you repeat the command.",
+            help="With --watch, whether to leave or cancel the jobs if waiting ends early. If --group "
+            "has jobs, for example from an interrupted command, cancel uses them instead of new ones.",
         ),
     ] = _definition.OnExit.LEAVE,
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run",
-            help="Check the jobs against the project, and print `rescalehtc plan`; submit nothing.",
+            help="Check the jobs, and print `rescalehtc plan`. Submit nothing.",
         ),
     ] = False,
     image: _definition.Image = None,
@@ -186,19 +183,21 @@ def submit(
     output: _options.Output = _output.Format.TABLE,
     fields: _options.Fields = None,
 ) -> None:
-    """Submit the jobs of a file, or those that options describe.
+    """Submit the jobs of a file, or jobs that options describe.
 
-    Checks them as `rescalehtc validate` does before it sends anything. Prints the batches,
-    and the task's id on the error stream.
+    Validates all jobs before it submits the first one. Prints the batches, and on standard error
+    the task's id.
 
     Example: rescalehtc submit jobs.yaml --new-task sweep --watch
+
+    Example: rescalehtc submit --image solver:1 --command "solve --fast" --jobs 20 -t sweep
     """
     if task is not None and new_task is not None:
-        raise typer.BadParameter("excludes --task", param_hint="--new-task")
+        raise typer.BadParameter("can't be used with --task", param_hint="--new-task")
     if inputs is not None:
         require_storage()
         if on_exit is _definition.OnExit.CANCEL:
-            raise typer.BadParameter("excludes --inputs", param_hint="--on-exit")
+            raise typer.BadParameter("cancel can't be used with --inputs", param_hint="--on-exit")
     form = _options.form(output, fields, types.HTCJobBatchDict.__annotations__)
     options = {
         "--image": image,
@@ -228,19 +227,11 @@ def submit(
         target = found or _new_task(rescale, owner, new_task or "")
         note_last_task(rescale, target)
         task_line = f"task {target.json.get('taskName')} has the id {target.json.get('taskId')}"
+        submitter = Submitter(payload, variables, group, inputs, form)
         with contextlib.ExitStack() as stack:
             try:
                 is_run = watch and on_exit is _definition.OnExit.CANCEL
-                batch = _submit_and_show(
-                    rescale,
-                    target,
-                    payload,
-                    variables,
-                    form,
-                    group=group,
-                    inputs=inputs,
-                    run_stack=stack if is_run else None,
-                )
+                batch = submitter.submit(rescale, target, stack if is_run else None)
             except BaseException as error:
                 error.add_note(task_line)
                 raise
@@ -250,15 +241,16 @@ def submit(
             if not is_run:
                 stack.enter_context(noting_that_jobs_go_on())
             counts = watch_batch(rescale, batch, wait_timeout)
-        exit_with_status_of(counts, target)
+        say_where_to_look(counts, target)
+        exit_if_failed([counts])
 
 
 def read_valid(file: str | None, given: _definition.OptionsPayload | None = None) -> Payload:
-    """Return the submit requests that a file holds, or options give.
+    """Return the submit requests of a file or of options.
 
     Raises:
         typer.BadParameter: Neither or both are given.
-        HtcException: The file can't be read, or there are problems, which the message lists.
+        HtcException: The file can't be read, or has problems. The message lists them.
     """
     payload = _read(file, given)
     check(payload, None)
@@ -266,10 +258,10 @@ def read_valid(file: str | None, given: _definition.OptionsPayload | None = None
 
 
 def check(payload: Payload, project: HtcProject | None) -> None:
-    """Refuse a payload that has problems.
+    """Reject a payload with problems.
 
     Raises:
-        HtcException: It has.
+        HtcException: The payload has problems.
     """
     _refuse(_lines(payload, project))
 
@@ -279,83 +271,8 @@ def _new_task(rescale: HtcSession, project: HtcProject, name: str) -> HtcTask:
         return htctasks.create_task_with_name(rescale, project, name)
 
 
-def _submit_and_show(
-    rescale: HtcSession,
-    task: HtcTask,
-    payload: Payload,
-    variables: Mapping[str, str],
-    form: _output.Form,
-    *,
-    group: str | None,
-    inputs: str | None,
-    run_stack: contextlib.ExitStack | None,
-) -> HtcJobBatch:
-    """Submit the jobs, as a run if there is a stack for it, and print the batches.
-
-    If it raises an exception, the notes list the jobs that exist and those that may exist.
-    """
-    requests = [
-        _definition.with_variables(request, variables)
-        for request in cast("Sequence[dict[str, Any]]", payload.requests)
-    ]
-    try:
-        if run_stack is None:
-            batch = htcjobs.submit(rescale, task, requests, group=group, inputs=inputs)
-        else:
-            run = htcjobs.run(rescale, task, requests, group=group)
-            batch = run_stack.enter_context(run).batch
-    except BaseException as error:
-        incomplete = error if isinstance(error, SubmissionIncompleteError) else error.__cause__
-        if isinstance(incomplete, SubmissionIncompleteError):
-            of_run = getattr(error, "__notes__", []) if run_stack else []
-            error.__notes__ = [*_describe_requests(payload, incomplete), *of_run]
-            with contextlib.suppress(_output.OutputError):  # the notes list them
-                show(incomplete.submitted, form)
-        raise
-    try:
-        show([part.json for part in batch.batches], form)
-    except BaseException as error:  # noqa: BLE001 - raised again, perhaps as another one
-        failure = error
-        if isinstance(error, _output.OutputError):
-            failure = _errors.UnreportedError(f"the jobs were submitted, but {error}")
-        for part in batch.batches:
-            failure.add_note(_describe_batch(part.json))
-        raise failure from None
-    return batch
-
-
-def show(batches: Sequence[Mapping[str, Any]], form: _output.Form) -> None:
-    """Print batches that were submitted."""
-    _output.show_items(batches, BATCHES, form)
-    _output.flush()
-
-
-def _describe_requests(payload: Payload, incomplete: SubmissionIncompleteError) -> list[str]:
-    """What became of each request, in the file's order."""
-    found = [
-        (position, _describe_batch(batch))
-        for position, batch in zip(incomplete.positions, incomplete.submitted, strict=True)
-    ]
-    for uncertain in incomplete.uncertain:
-        reason = " ".join(str(uncertain.cause).split())
-        found += [
-            (request.position, f"may have been submitted: {request.batch_size} jobs: {reason}")
-            for request in uncertain.requests
-        ]
-    found += [
-        (request.position, f"was not submitted: {request.batch_size} jobs")
-        for request in incomplete.unsent
-    ]
-    found.sort(key=lambda one: one[0])
-    return [payload.line(Problem(f"[{position}]", text)) or text for position, text in found]
-
-
-def _describe_batch(batch: Mapping[str, Any]) -> str:
-    return f"was submitted as batch {batch['parentJobId']}: {batch['batchSize']} jobs"
-
-
 def _lines_of(file: str) -> list[str]:
-    """The problems of a file that are found without knowing the project."""
+    """The problems of a file that can be found without the project."""
     try:
         return _lines(_payload.read(file), None)
     except _payload.UnreadableError as error:
@@ -363,14 +280,17 @@ def _lines_of(file: str) -> list[str]:
 
 
 def _read(file: str | None, given: _definition.OptionsPayload | None) -> Payload:
-    """What a file holds, or options give.
+    """Return the submit requests of a file or of options, without validating them.
 
     Raises:
         typer.BadParameter: Neither or both are given.
         HtcException: The file can't be read.
     """
     if (file is None) == (given is None):
-        raise typer.BadParameter("give a FILE, or --image and what else describes the jobs")
+        raise typer.BadParameter(
+            "give either a FILE, or --image and other options that describe the jobs",
+            param_hint="FILE",
+        )
     if file is None:
         assert given is not None
         return given

@@ -8,13 +8,15 @@ import typer
 
 from .. import htctasks, types
 from . import _errors, _options, _output
+from ._finding import find_project, find_task, note_last_task
 from ._output import Column, Format
-from ._session import find_project, find_task, note_last_task, open_session
+from ._session import open_session
 
 TASKS = (
     Column("TASK", lambda item: item.get("taskId")),
     Column("STATUS", lambda item: item.get("lifecycleStatus")),
-    Column("CREATED", lambda item: _output.time_text(item.get("createdAt"))),
+    Column("CREATED", lambda item: _output.time_text(item.get("createdAt")), place="pipe"),
+    Column("AGE", lambda item: _output.age_text(item.get("createdAt")), place="terminal"),
     Column("NAME", lambda item: item.get("taskName"), may_be_cut=True),
 )
 
@@ -43,6 +45,8 @@ def list_tasks(
     every: Annotated[
         bool, typer.Option("--all", "-a", help="List archived and deleted tasks too.")
     ] = False,
+    sort: _options.Sort = None,
+    limit: _options.Limit = None,
     profile: _options.Profile = None,
     output: _options.Output = Format.TABLE,
     fields: _options.Fields = None,
@@ -53,7 +57,7 @@ def list_tasks(
     """
     if ctx.invoked_subcommand:
         return
-    form = _options.form(output, fields, types.HTCTaskDict.__annotations__)
+    form = _options.form(output, fields, types.HTCTaskDict.__annotations__, sort, limit)
     with open_session(profile) as rescale:
         owner = find_project(rescale, project)
         found = htctasks.iter_tasks(rescale, owner, "any" if every else "ACTIVE")
@@ -85,7 +89,7 @@ def create(
 def archive(
     task: TaskArgument, project: _options.Project = None, profile: _options.Profile = None
 ) -> None:
-    """Archive a task: it takes no more jobs, and its data stay.
+    """Archive a task. It rejects new jobs and keeps its data.
 
     Example: rescalehtc tasks archive sweep
     """
@@ -103,7 +107,7 @@ def delete(
     yes: _options.Yes = False,
     profile: _options.Profile = None,
 ) -> None:
-    """Delete a task, with its jobs, logs and files. It asks for confirmation.
+    """Delete a task with its jobs, logs and files. Asks for confirmation.
 
     Example: rescalehtc tasks delete sweep --yes
     """

@@ -1,4 +1,4 @@
-"""The command `top`: what the jobs of a project do, updated as it changes."""
+"""The command `top`: a live view of the jobs of a project."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .. import htcjobs, htctasks
+from .._client.retry import is_transient
 from .._counts import JobCounts, count_statuses, running_in
 from .._facts import FAILED_STATUSES
 from .._objects.json_object import id_of
 from .._raw import is_object
-from ..exceptions import HtcNotFoundError
+from ..exceptions import HtcException, HtcNotFoundError
 from . import _options, _output
-from ._session import find_project, find_task, open_session
-from ._watch import Estimate, markup_of
+from ._finding import find_project, find_task
+from ._progress import Estimate, markup_of
+from ._session import open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -31,30 +34,46 @@ if TYPE_CHECKING:
     from ..htcsession import HtcSession
 
 MAX_TASKS = 50
-MAX_FAILED_JOBS = 1000
+MAX_LISTED_JOBS = 1000
 MAX_CAUSES = 5
+MAX_SLOWEST = 3
+MAX_NAME_CELLS = 24
+MIN_TASK_ROWS = 5
 
 
 @dataclass
 class TaskView:
-    """What `top` knows of a task.
+    """The state of a task.
 
     Attributes:
         task: The task.
-        estimate: How long its jobs will take.
+        estimate: The estimate of the remaining time.
         counts: Its jobs by status.
-        causes: Why jobs failed: the number of jobs by failure code and exit code.
-        example: The id of a job that failed, by cause.
+        causes: The number of failed jobs by failure code and exit code.
+        examples: The id of a failed job, by cause.
+        slowest: The jobs that have been running for the longest time.
     """
 
     task: htctasks.HtcTask
     estimate: Estimate
     counts: JobCounts = field(default_factory=lambda: JobCounts({}, 0))
     causes: Counter[str] = field(default_factory=Counter[str])
-    example: dict[str, str] = field(default_factory=dict[str, str])
+    examples: dict[str, str] = field(default_factory=dict[str, str])
+    slowest: list[Running] = field(default_factory=lambda: list[Running]())
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return _output.printable(str(self.task.json.get("taskName")))
+
+    @property
+    def argument(self) -> str:
+        """The task as an argument of a command: its name if it needs no quotes, else its id."""
+        name = str(self.task.json.get("taskName"))
+        return name if re.fullmatch(r"[\w.][\w.-]*", name) else id_of(self.task, "taskId")
 
     def refresh(self, rescale: HtcSession) -> None:
-        """Fetch the counts, and the causes of failures if there are more of them.
+        """Fetch the counts and the slowest jobs, and the failed jobs if their number has changed.
 
         Operations getTaskSummary and listJobs.
         """
@@ -62,17 +81,34 @@ class TaskView:
         summary = self.task.get_task_summary(rescale)
         by_status = count_statuses(summary["jobStatuses"])
         self.counts = JobCounts(by_status, running_in(by_status))
+        running = [
+            Running(started, str(job["jobUUID"]), self)
+            for job in self._jobs(rescale, ["RUNNING"])
+            if (started := _output.parsed_time(job.get("startedAt")))
+        ]
+        self.slowest = sorted(running, key=lambda one: one.started)[:MAX_SLOWEST]
         if self.counts.failed != failed_before:
             self.causes.clear()
-            for job in islice(self._failed_jobs(rescale), MAX_FAILED_JOBS):
-                cause = _cause(job.json)
+            for job in self._jobs(rescale, FAILED_STATUSES):
+                cause = _cause(job)
                 self.causes[cause] += 1
-                self.example[cause] = str(job.json.get("jobUUID"))
+                self.examples[cause] = str(job.get("jobUUID"))
 
-    def _failed_jobs(self, rescale: HtcSession) -> Iterator[htcjobs.HtcJob]:
-        for status in FAILED_STATUSES:
+    def _jobs(self, rescale: HtcSession, statuses: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        """The records of jobs with these statuses, up to a limit."""
+        for status in statuses:
             if self.counts.by_status.get(status):
-                yield from htcjobs.iter_jobs(rescale, self.task, status)
+                jobs = htcjobs.iter_jobs(rescale, self.task, status)
+                yield from (job.json for job in islice(jobs, MAX_LISTED_JOBS))
+
+
+@dataclass(frozen=True)
+class Running:
+    """A running job, with the time of its start."""
+
+    started: datetime
+    job_id: str
+    view: TaskView
 
 
 def add_to(app: typer.Typer) -> None:
@@ -89,19 +125,20 @@ def top(
             metavar="NAME|ID",
             callback=_options.text,
             autocompletion=_options.complete_tasks,
-            help="Only this task; else all active tasks of the project.",
+            help="Only this task. The default is all active tasks of the project.",
         ),
     ] = None,
     project: _options.Project = None,
     once: Annotated[
-        bool, typer.Option("--once", help="Print the counts once and exit, as in a pipe.")
+        bool, typer.Option("--once", help="Print the state once and exit, like in a pipe.")
     ] = False,
     interval: _options.Interval = None,
     profile: _options.Profile = None,
 ) -> None:
-    """Show the jobs of all tasks by status, live.
+    """Show a live view of the jobs of a project.
 
-    Also shows how fast they end, and why jobs failed. Ctrl-C ends it; the jobs go on.
+    Shows the jobs of each task by status, how fast they end, the slowest jobs, and why jobs
+    failed. Press Ctrl-C to exit. The jobs go on.
 
     Example: rescalehtc top --project wings
     """
@@ -111,11 +148,12 @@ def top(
         views: dict[str, TaskView] = {}
 
         def refresh() -> list[TaskView]:
-            listed = [chosen] if chosen else _tasks(rescale, owner)
-            for one in listed:
+            listed = [
                 views.setdefault(id_of(one, "taskId"), TaskView(one, Estimate(time.monotonic)))
-            shown = [views[id_of(one, "taskId")] for one in listed]
-            return [view for view in shown if _refreshed(view, rescale)]
+                for one in ([chosen] if chosen else _tasks(rescale, owner))
+            ]
+            shown = [view for view in listed if _refreshed(view, rescale)]
+            return sorted(shown, key=lambda view: -view.counts.running)
 
         if once or not _output.is_live(sys.stdout):
             for line in _lines(refresh()):
@@ -129,7 +167,7 @@ def _tasks(rescale: HtcSession, project: HtcProject) -> list[htctasks.HtcTask]:
 
 
 def _refreshed(view: TaskView, rescale: HtcSession) -> bool:
-    """Whether the task is still there."""
+    """Refresh a view, and return whether its task still exists."""
     try:
         view.refresh(rescale)
     except HtcNotFoundError:
@@ -138,64 +176,91 @@ def _refreshed(view: TaskView, rescale: HtcSession) -> bool:
 
 
 def _show(refresh: Callable[[], list[TaskView]], interval: float) -> None:
+    """Show the views until Ctrl-C. An outage of the service does not end it."""
     from rich.console import Console
     from rich.live import Live
 
     console = Console(file=sys.stdout)
+    views: list[TaskView] = []
     with Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live:
         while True:
-            live.update(render(refresh()), refresh=True)
+            problem = ""
+            try:
+                views = refresh()
+            except HtcException as error:
+                if not is_transient(error):
+                    raise
+                problem = str(error)
+            live.update(render(views, console.height, problem), refresh=True)
             time.sleep(interval)
 
 
-def render(views: list[TaskView]) -> RenderableType:
-    """The table of tasks, and beneath it the causes of failures."""
+def render(views: Sequence[TaskView], rows: int, problem: str = "") -> RenderableType:
+    """Return the table of tasks, the slowest jobs and the causes of failures.
+
+    Args:
+        views: The tasks, the most important first.
+        rows: The height of the terminal.
+        problem: Why the views are not up to date.
+    """
     from rich.console import Group
-    from rich.markup import escape
-    from rich.table import Table
     from rich.text import Text
 
-    tasks = Table("TASK", "JOBS", "ENDED", "BY STATUS", "LEFT", box=None, pad_edge=False)
+    below = [Text(line) for line in (*_slowest_lines(views), *_failure_lines(views))]
+    most = max(MIN_TASK_ROWS, rows - len(below) - 4)
+    head = [Text(f"not up to date: {problem}", "yellow")] if problem else []
+    more = [Text(f"and {len(views) - most} more tasks")] if len(views) > most else []
+    return Group(*head, _table(views[:most]), *more, "", *below)
+
+
+def _table(views: Sequence[TaskView]) -> RenderableType:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("TASK", no_wrap=True, max_width=MAX_NAME_CELLS)
+    table.add_column("JOBS", justify="right", no_wrap=True)
+    table.add_column("ENDED", justify="right", no_wrap=True)
+    table.add_column("BY STATUS")
+    table.add_column("LEFT")
     for view in views:
         counts = view.counts
-        tasks.add_row(
-            escape(_name(view)),
+        table.add_row(
+            escape(view.name),
             str(counts.total),
             f"{counts.ended / counts.total:.0%}" if counts.total else "",
             markup_of(counts),
             view.estimate.left(counts),
         )
-    failures = [
-        Text(
-            f"{count} failed: {cause}\n  rescalehtc logs {view.example[cause]} -t {_argument(view)}\n"
-        )
-        for view in views
-        for cause, count in view.causes.most_common(MAX_CAUSES)
-    ]
-    return Group(tasks, "", *failures)
+    return table
 
 
-def _lines(views: list[TaskView]) -> Iterator[str]:
+def _slowest_lines(views: Sequence[TaskView]) -> Iterator[str]:
+    running = sorted((one for view in views for one in view.slowest), key=lambda one: one.started)
+    now = datetime.now(UTC)
+    for one in running[:MAX_SLOWEST]:
+        seconds = max(0, int((now - one.started).total_seconds()))
+        yield f"running for {timedelta(seconds=seconds)}: {one.job_id} -t {one.view.argument}"
+
+
+def _failure_lines(views: Sequence[TaskView]) -> Iterator[str]:
     for view in views:
-        yield f"{_name(view)}: {view.counts}"
         for cause, count in view.causes.most_common(MAX_CAUSES):
-            yield f"  {count} failed: {cause}, such as {view.example[cause]}"
+            yield f"{count} failed: {cause}"
+            yield f"  rescalehtc logs {view.examples[cause]} -t {view.argument}"
 
 
-def _name(view: TaskView) -> str:
-    return "".join(c if c.isprintable() else " " for c in str(view.task.json.get("taskName")))
+def _lines(views: Sequence[TaskView]) -> Iterator[str]:
+    for view in views:
+        yield f"{view.name}: {view.counts}"
+        for cause, count in view.causes.most_common(MAX_CAUSES):
+            yield f"  {count} failed: {cause}, such as {view.examples[cause]}"
 
 
-def _argument(view: TaskView) -> str:
-    """The task as an argument of a command: its name, if a shell takes it as it is."""
-    name = str(view.task.json.get("taskName"))
-    return name if re.fullmatch(r"[\w.][\w.-]*", name) else id_of(view.task, "taskId")
-
-
-def _cause(job: Any) -> str:
+def _cause(job: Mapping[str, Any]) -> str:
     """The failure code and exit code of a job, in words."""
     container = job.get("container")
     exit_code = container.get("exitCode") if is_object(container) else None
     code = job.get("failureCode") or job.get("statusReason") or "no reason given"
     text = str(code) if exit_code is None else f"{code}, exit code {exit_code}"
-    return "".join(c if c.isprintable() else " " for c in text)[:200]
+    return _output.printable(text)[:200]

@@ -1,4 +1,4 @@
-"""The command that tries a job in its image on this machine."""
+"""The command `try`: run a job in its image on this machine."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .._facts import SUCCEEDED_STATUSES
 from .._raw import is_object
 from ..exceptions import HtcException
 from . import _errors, _output
+from ._completion import complete_files
 from ._submit import read_valid
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def try_job(
         str,
         typer.Argument(
             metavar="FILE",
+            autocompletion=complete_files,
             show_default=False,
             help="JSON or YAML file with one submit request; - for the standard input.",
         ),
@@ -38,16 +40,16 @@ def try_job(
         bool,
         typer.Option(
             "--any-architecture",
-            help="Run an image for another kind of processor than the job asks for too.",
+            help="Allow an image for another architecture than that of the job.",
         ),
     ] = False,
 ) -> None:
-    """Run one job of a submit request here, in its image. Needs no account.
+    """Run one job of a submit request on this machine, in its image. Needs no account.
 
-    Runs the job with docker or podman, with the variables and limits that it would have, and
-    without retries. The image must be on this machine, under the name in the request, or be the
-    one that was pushed under this name. Prints the job's log, and how it ended on the error
-    stream. Exits with status 1 if the job fails.
+    Runs the job with docker or podman, with its variables and limits, and without retries. The
+    image must be on this machine, under the name in the request or under the name that
+    `rescalehtc images push` gave it. Prints the job's log, and its end on standard error. Exits
+    with status 1 if the job fails.
 
     Example: rescalehtc try jobs.yaml --index 7
     """
@@ -57,7 +59,7 @@ def try_job(
 
     requests = cast("list[dict[str, Any]]", read_valid(file).requests)
     if len(requests) != 1:
-        raise HtcException(f"{file} has {len(requests)} submit requests; try runs a job of one")
+        raise HtcException(f"{file} has {len(requests)} submit requests; write a file with one")
     size: int = requests[0].get("batchSize", 1)
     if index >= size:
         raise typer.BadParameter(

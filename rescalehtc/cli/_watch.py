@@ -1,166 +1,242 @@
-"""Wait for jobs with a progress bar on a terminal, or lines in a pipe."""
+"""The command `watch`, and waiting for the jobs of other commands."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-import time
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from .._counts import JobCounts
 from .._facts import SUCCEEDED_STATUSES
+from .._jobs.waiting import Interval, wait
+from .._jobs.watching import fetch_group_counts, fetch_task_summary
+from .._objects.json_object import id_of
 from ..exceptions import HtcWaitTimeoutError
-from . import _errors, _output
+from . import _errors, _options, _output
+from ._finding import find_group, find_task, named_task
+from ._output import Column, Format
+from ._progress import shown
+from ._session import open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
-    from .._counts import JobCounts
+    from .._jobs.policy import RetryPolicy
     from ..htcjobs import HtcJob, HtcJobBatch
     from ..htcsession import HtcSession
     from ..htctasks import HtcTask
 
+WATCHED = (
+    Column("NAME", lambda item: item["group"] or item["taskName"], may_be_cut=True),
+    Column("JOBS", lambda item: item["jobs"]),
+    Column("ENDED", lambda item: item["ended"]),
+    Column("STATUSES", lambda item: _statuses(item["jobStatuses"])),
+)
 
-def watch_task(rescale: HtcSession, task: HtcTask, timeout: float | None) -> JobCounts:
-    """Wait for the jobs of a task, and show the counts.
 
-    Raises:
-        HtcWaitTimeoutError: The jobs have not ended in time.
+class Watched(NamedTuple):
+    """A task, or one of its groups."""
+
+    task: HtcTask
+    group: str | None
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.group or str(self.task.json.get("taskName"))
+
+    async def count(self, rescale: HtcSession, expires_at: Callable[[], float]) -> JobCounts:
+        """Count its jobs."""
+        ids = {name: id_of(self.task, name) for name in ("projectId", "taskId")}
+        if self.group is None:
+            return (await fetch_task_summary(rescale.client, ids, expires_at))[1]
+        counts = await fetch_group_counts(rescale.client, ids, [self.group], expires_at)
+        return counts.get(self.group, JobCounts({}, running=1, unseen=1))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(watch)
+
+
+def watch(
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--task",
+            "-t",
+            metavar="NAME|ID",
+            callback=_options.texts,
+            autocompletion=_options.complete_tasks,
+            help="Task; may be given several times. `-` is the last one that a command used. Not "
+            "needed if RESCALEHTC_TASK or the profile names one.",
+        ),
+    ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--group",
+            "-g",
+            metavar="NAME",
+            callback=_options.texts,
+            autocompletion=_options.complete_groups,
+            help="Only this group of the task; may be given several times.",
+        ),
+    ] = None,
+    project: _options.Project = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="SECONDS", callback=_options.seconds, help="Maximum time to wait."
+        ),
+    ] = None,
+    interval: _options.Interval = None,
+    profile: _options.Profile = None,
+    output: _options.Output = Format.TABLE,
+) -> None:
+    """Wait until all jobs of tasks or groups have ended.
+
+    Exits with status 1 if any job failed. A terminal shows a progress bar. A pipe gets one line
+    per change. If you press Ctrl-C, the jobs go on.
+
+    Example: rescalehtc watch -t sweep -g monday -g tuesday --timeout 3600
     """
-    with _shown() as show:
-        return task.wait(rescale, timeout, progress=show)
-
-
-def watch_batch(rescale: HtcSession, batch: HtcJobBatch, timeout: float | None) -> JobCounts:
-    """Wait for the jobs of a batch, and show the counts.
-
-    Raises:
-        HtcWaitTimeoutError: The jobs have not ended in time.
-    """
-    with _shown() as show:
-        return batch.wait(rescale, timeout, progress=show)
-
-
-def _say_next(command: str) -> None:
-    """Say how to go on, to people."""
-    if _output.is_live(sys.stderr):
-        _output.say(f"next: {command}")
-
-
-def exit_with_status_of(counts: JobCounts, task: HtcTask) -> None:
-    """End the program with the status for jobs that failed, if any did, and say how to go on."""
-    if counts.succeeded < counts.ended:
-        _say_next(f"rescalehtc jobs --task {task.json.get('taskId')} --status FAILED")
-        raise typer.Exit(_errors.JOBS_FAILED)
-
-
-@contextlib.contextmanager
-def _shown() -> Generator[Callable[[JobCounts], None]]:
-    """A function that shows counts on the error stream."""
-    if _output.is_live(sys.stderr):
-        with _bar() as show:
-            yield show
+    if group and task and len(task) > 1:
+        raise typer.BadParameter("works with a single --task only", param_hint="--group")
+    named = task or [named_task(None, profile)]
+    with open_session(profile, interval) as rescale:
+        found = [find_task(rescale, project, name) for name in named]
+        tasks = [*{id_of(one, "taskId"): one for one in found}.values()]
+        for name in group or ():
+            find_group(rescale, tasks[0], name)
+        watched = [Watched(one, name) for one in tasks for name in dict.fromkeys(group or [None])]
+        with noting_that_jobs_go_on():
+            counts = watch_all(rescale, watched, timeout)
+    form = _output.Form(output)
+    if len(watched) == 1:
+        _output.show_item(_nonzero(counts[0].by_status), form)
     else:
-        yield _show_in_lines()
+        _output.show_items(map(_record, watched, counts), WATCHED, form)
+    for one, its_counts in zip(watched, counts, strict=True):
+        say_where_to_look(its_counts, one.task)
+    exit_if_failed(counts)
+
+
+def watch_all(
+    rescale: HtcSession, watched: Sequence[Watched], timeout: float | None
+) -> list[JobCounts]:
+    """Wait until all jobs of tasks and groups have ended, and return the counts of each.
+
+    Operations getTaskSummary and listGroupSummaries.
+
+    Raises:
+        HtcWaitTimeoutError: Not all jobs ended in time.
+    """
+    names = _unique_names(watched)
+    seconds = rescale.status_refresh_seconds
+    interval = Interval(rescale.client.io, seconds, timeout, "watch")
+    counts = [JobCounts({}, running=1, unseen=1) for _ in watched]
+    with shown(names) as show:
+
+        async def poll() -> JobCounts:
+            for index, one in enumerate(watched):
+                if counts[index].running:
+                    counts[index] = await one.count(rescale, interval.expires_at)
+                    show(names[index], counts[index])
+            return _total(counts)
+
+        rescale.run(wait(poll, interval, JobCounts({}, 0), lambda _: None))
+    return counts
+
+
+def watch_batch(
+    rescale: HtcSession,
+    batch: HtcJobBatch,
+    timeout: float | None = None,
+    policy: RetryPolicy | None = None,
+) -> JobCounts:
+    """Wait until the jobs of a batch have ended, and show the counts.
+
+    Raises:
+        HtcWaitTimeoutError: Not all jobs ended in time.
+        RunStoppedError: More jobs failed than the policy allows.
+    """
+    with shown([""]) as show:
+        return batch.wait(rescale, timeout, progress=partial(show, ""), policy=policy)
 
 
 @contextlib.contextmanager
 def noting_that_jobs_go_on() -> Generator[None]:
-    """Say that the jobs go on if waiting for them ends early."""
+    """Add a note that the jobs go on if waiting for them ends early."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, HtcWaitTimeoutError) as error:
         error.add_note(
-            "the jobs go on; `rescalehtc cancel` ends them, `rescalehtc watch` waits again"
+            "the jobs go on; `rescalehtc cancel` ends them, `rescalehtc watch` waits for them"
         )
         raise
 
 
-@contextlib.contextmanager
-def _bar() -> Generator[Callable[[JobCounts], None]]:
-    """A function that shows counts in a bar, with the time that has passed and that is left."""
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("ended"),
-        TextColumn("{task.fields[counts]}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-    )
-    console = Console(file=sys.stderr)
-    with Progress(
-        *columns,
-        console=console,
-        redirect_stdout=False,
-        redirect_stderr=False,
-        refresh_per_second=2,
-    ) as progress:
-        bar = progress.add_task("", total=None, counts="", left="")
-        estimate = Estimate(time.monotonic)
-
-        def show(counts: JobCounts) -> None:
-            progress.update(
-                bar,
-                total=counts.total,
-                completed=counts.ended,
-                counts=markup_of(counts),
-                left=estimate.left(counts),
-            )
-
-        yield show
+def say_where_to_look(counts: JobCounts, task: HtcTask) -> None:
+    """On a terminal, print the next command if jobs failed."""
+    if counts.succeeded < counts.ended:
+        _say_next(f"rescalehtc why --task {task.json.get('taskId')}")
 
 
-class Estimate:
-    """How long the jobs that are left will take, if they end as fast as those that were seen."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._first: tuple[float, int] | None = None
-
-    def left(self, counts: JobCounts) -> str:
-        """Return the time that is left, such as `about 0:12:00 left`; empty if it is not known."""
-        now = self._clock()
-        if self._first is None:
-            self._first = now, counts.ended
-        seconds, ended = now - self._first[0], counts.ended - self._first[1]
-        if not (ended > 0 and seconds > 0 and counts.running):
-            return ""
-        left = timedelta(seconds=round(counts.running / ended * seconds))
-        return f"about {left} left, {ended / seconds * 60:.3g} jobs a minute"
-
-
-def markup_of(counts: JobCounts) -> str:
-    """Return the counts by status, in the colours that tables use."""
-    parts: list[str] = []
-    for status, count in sorted(counts.by_status.items()):
-        colour = _output.STATUS_COLOURS.get(status)
-        text = f"{count} {escape(status)}"
-        if count:
-            parts.append(f"[{colour}]{text}[/]" if colour else text)
-    return ", ".join(parts)
-
-
-def _show_in_lines() -> Callable[[JobCounts], None]:
-    shown = ""
-
-    def show(counts: JobCounts) -> None:
-        nonlocal shown
-        if str(counts) != shown:
-            shown = str(counts)
-            _output.say(shown)
-
-    return show
+def exit_if_failed(counts: Sequence[JobCounts]) -> None:
+    """Exit with the status for failed jobs if any job failed."""
+    if any(one.succeeded < one.ended for one in counts):
+        raise typer.Exit(_errors.JOBS_FAILED)
 
 
 def exit_with_status_of_job(job: HtcJob) -> None:
-    """Print the job's status, and exit with the status for failed jobs if it failed."""
-    status = str(job.json.get("status"))
-    _output.say(f"job {job.json.get('jobUUID')} is {status}")
+    """Print the status of a job, and exit with the status for failed jobs if it failed."""
+    status, job_id = str(job.json.get("status")), job.json.get("jobUUID")
+    _output.say(f"job {job_id} is {status}")
     if status not in SUCCEEDED_STATUSES:
-        _say_next(f"rescalehtc events {job.json.get('jobUUID')} --task -")
+        _say_next(f"rescalehtc why {job_id} --task {job.json.get('taskId')}")
         raise typer.Exit(_errors.JOBS_FAILED)
+
+
+def _say_next(command: str) -> None:
+    if _output.is_live(sys.stderr):
+        _output.say(f"next: {command}")
+
+
+def _unique_names(watched: Sequence[Watched]) -> list[str]:
+    """Names for the things that are watched. Tasks with the same name get their ids."""
+    names = [one.name for one in watched]
+    return [
+        name if names.count(name) == 1 else f"{name} ({one.task.json.get('taskId')})"
+        for name, one in zip(names, watched, strict=True)
+    ]
+
+
+def _record(watched: Watched, counts: JobCounts) -> dict[str, Any]:
+    return {
+        "taskId": watched.task.json.get("taskId"),
+        "taskName": watched.task.json.get("taskName"),
+        "group": watched.group,
+        "jobs": counts.total,
+        "ended": counts.ended,
+        "jobStatuses": _nonzero(counts.by_status),
+    }
+
+
+def _statuses(by_status: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in sorted(by_status.items()))
+
+
+def _nonzero(by_status: Mapping[str, int]) -> dict[str, int]:
+    return {status: count for status, count in by_status.items() if count}
+
+
+def _total(counts: Sequence[JobCounts]) -> JobCounts:
+    by_status: dict[str, int] = {}
+    for one in counts:
+        for status, count in one.by_status.items():
+            by_status[status] = by_status.get(status, 0) + count
+    return JobCounts(by_status, sum(one.running for one in counts), sum(o.unseen for o in counts))

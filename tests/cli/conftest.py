@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import io
 import json
@@ -59,6 +60,12 @@ class Done:
         return [line.split() for line in self.output.splitlines()[1:]]
 
 
+def _done(status: int, output: str, errors: str) -> Done:
+    assert "Traceback" not in errors, errors
+    assert "Exception ignored" not in errors, errors
+    return Done(status, output, *reversed(said(errors)))
+
+
 class Command:
     """Runs the command."""
 
@@ -78,16 +85,59 @@ class Command:
         stderr: Stream = PIPE,
         **variables: str,
     ) -> Done:
-        """Run it, with pipes by default."""
+        """Run it, with pipes by default.
+
+        With pipes, it runs in this process, which is much faster than forking one.
+        """
+        if isinstance(stdin, str) and (stdout, stderr) == (PIPE, PIPE):
+            return self._in_this_process(arguments, stdin, variables)
+        return self.apart(*arguments, stdin=stdin, stdout=stdout, stderr=stderr, **variables)
+
+    def apart(
+        self,
+        *arguments: str,
+        stdin: str | Stream = "",
+        stdout: Stream = PIPE,
+        stderr: Stream = PIPE,
+        **variables: str,
+    ) -> Done:
+        """Run it in its own process."""
         text, stdin = (stdin, PIPE) if isinstance(stdin, str) else ("", stdin)
         with self.start(
             *arguments, stdin=stdin, stdout=stdout, stderr=stderr, **variables
         ) as process:
             output, errors = process.communicate(text, HANG_SECONDS)
             status = process.wait()
-        assert "Traceback" not in errors, errors
-        assert "Exception ignored" not in errors, errors
-        return Done(status, output, *reversed(said(errors)))
+        return _done(status, output, errors)
+
+    def _in_this_process(
+        self, arguments: tuple[str, ...], text: str, variables: dict[str, str]
+    ) -> Done:
+        streams = {
+            "stdin": io.TextIOWrapper(io.BytesIO(text.encode()), "utf-8"),
+            "stdout": io.TextIOWrapper(io.BytesIO(), "utf-8", newline="\n"),
+            "stderr": io.TextIOWrapper(io.BytesIO(), "utf-8", newline="\n"),
+        }
+        with pytest.MonkeyPatch.context() as patch, contextlib.chdir(self.folder):
+            # One by one: the emulator in this process starts jobs meanwhile, with PATH and HOME.
+            wanted = self.environ(**variables)
+            for name in os.environ.keys() - wanted.keys():
+                patch.delenv(name)
+            for name, value in wanted.items():
+                if os.environ.get(name) != value:
+                    patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["rescalehtc", *arguments])
+            for name, stream in streams.items():
+                patch.setattr(sys, name, stream)
+            with pytest.raises(SystemExit) as info:
+                main()
+        written: list[str] = []
+        for name in ("stdout", "stderr"):
+            streams[name].seek(0)
+            written.append(streams[name].read())
+        status = info.value.code
+        assert isinstance(status, int)
+        return _done(status, *written)
 
     def start(
         self,

@@ -52,7 +52,7 @@ def test_from_a_file_to_the_log_of_a_job(
 ) -> None:
     """The first steps of a user."""
     file = write("sh", "-c", "echo this is $AWS_BATCH_JOB_ARRAY_INDEX", batchSize=3)
-    done = htc("submit", file, "--new-task", name)
+    done = htc.apart("submit", file, "--new-task", name)
     assert done.status == 0
     assert done.output.splitlines()[0].split() == ["BATCH", "JOBS", "NAME"]
     ((batch, size, *_),) = done.rows
@@ -61,7 +61,7 @@ def test_from_a_file_to_the_log_of_a_job(
     task_id = done.errors.split()[-1]
 
     assert [task_id, "ACTIVE"] in [row[:2] for row in htc("tasks").rows]
-    watched = htc("watch", "--task", name, *FAST)
+    watched = htc.apart("watch", "--task", name, *FAST)
     assert (watched.status, watched.output) == (0, "SUCCEEDED  3\n")
     assert watched.errors.splitlines()[-1] == "3 of 3 jobs ended: 3 SUCCEEDED"
 
@@ -355,14 +355,14 @@ def test_the_emulator_gets_its_options_and_returns_the_status_of_its_command(
     command: Command,
 ) -> None:
     seen = 'test -z "$RESCALEHTC_PROFILE" && exec "$0" -m rescalehtc.cli whoami -o json'
-    done = command(
+    done = command.apart(
         "emulator", "--slots", "1", "--", "sh", "-c", seen, COMMAND[0], RESCALEHTC_PROFILE="x"
     )
     assert (done.status, done.json["workspaceName"]) == (0, "Emulator")
-    assert command("emulator", "--", "sh", "-c", "exit 7").status == 7
-    shown = command("emulator", "--help")
+    assert command.apart("emulator", "--", "sh", "-c", "exit 7").status == 7
+    shown = command.apart("emulator", "--help")
     assert (shown.status, "--slots" in shown.output) == (0, True)
-    assert command("emulator", "--slots", "0").status == 2
+    assert command.apart("emulator", "--slots", "0").status == 2
 
 
 # ---- the page

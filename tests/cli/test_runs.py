@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -128,3 +129,98 @@ def test_rerun_of_a_group_without_failures_or_jobs(
     assert (done.status, done.output) == (0, "")
     assert done.errors == "no job of the group has failed\n"
     assert "no group 'none'" in htc.refused("rerun", "-t", name, "-g", "none", status=2)
+
+
+@pytest.fixture
+def rerun_group(rescale: HtcSession, failed: htcjobs.HtcJobBatch) -> htcjobs.HtcJobBatch:
+    """The failed batch, after a run that reran its job 1 successfully."""
+    policy = htcjobs.RetryPolicy(exit_codes=[1], backoff_seconds=0.0)
+    failed.wait(rescale, policy=policy)
+    return failed
+
+
+@pytest.fixture
+def unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a command not wait for jobs that another process may have submitted a moment ago."""
+    monkeypatch.setitem(HtcSession.__init__.__kwdefaults__, "settle_seconds", 0.0)
+
+
+@pytest.mark.usefixtures("unsettled")
+def test_a_policy_reruns_until_jobs_succeed(
+    htc: Command, failed: htcjobs.HtcJobBatch, name: str, tmp_path: Path
+) -> None:
+    rerun = ("rerun", "-t", name, "-g", "monday", *FAST, "--policy")
+    (tmp_path / "policy.toml").write_text("exit_codes = [1]\nbackoff_seconds = 0")
+    done = htc(*rerun, "default")
+    assert done.status == 1, "an exit code is not retried by default"
+    assert "failed: 1 with ErrorNonZeroContainerExitCode, exit code 1" in done.output
+    done = htc(*rerun, "policy.toml", "-o", "jsonl")
+    assert done.status == 0, done.errors
+    attempts = [json.loads(line) for line in done.output.splitlines()]
+    assert [(one["index"], one["attempt"], one["status"]) for one in attempts] == [
+        (0, 1, "SUCCEEDED"),
+        (1, 1, "FAILED"),
+        (1, 2, "SUCCEEDED"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("max_attempt = 2", "did you mean 'max_attempts'?"),
+        ("max_attempts = 0", "max_attempts: must be an integer of at least 1"),
+        ("[", "must be a TOML or JSON file"),
+        ('{"stop_if_failed": 2}', "stop_if_failed: must be None or a number from 0 to 1"),
+        (None, "policy.toml: must be a TOML or JSON file: No such file"),
+    ],
+)
+def test_an_invalid_policy_is_rejected(
+    command: Command, tmp_path: Path, text: str | None, problem: str
+) -> None:
+    if text is not None:
+        (tmp_path / "policy.toml").write_text(text)
+    error = command.refused("rerun", "-t", "x", "-g", "g", "--policy", "policy.toml", status=2)
+    assert problem in error
+
+
+def test_too_many_failures_stop_a_rerun_with_status_1(
+    htc: Command, failed: htcjobs.HtcJobBatch, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "policy.toml").write_text("stop_if_failed = 0.1")
+    error = htc.refused("rerun", "-t", name, "-g", "monday", "--policy", "policy.toml", status=1)
+    assert "too many jobs failed" in error
+
+
+def test_report_lists_each_attempt_and_why_jobs_were_rerun(
+    htc: Command, rerun_group: htcjobs.HtcJobBatch, name: str
+) -> None:
+    for where in (("-g", "monday"), (rerun_group.json["parentJobId"],)):
+        done = htc("report", "-t", name, *where)
+        assert done.output.splitlines()[0] == "2 of 2 jobs ended: 2 SUCCEEDED"
+        assert "1 with ErrorNonZeroContainerExitCode, exit code 1" in done.output.splitlines()[1]
+    first, again = [
+        one
+        for one in htc("report", "-t", name, "-g", "monday", "-o", "json").json
+        if one["index"] == 1
+    ]
+    assert (first["status"], first["isRerun"], first["attempt"]) == ("FAILED", True, 1)
+    assert (again["status"], again["firstJobUUID"]) == ("SUCCEEDED", first["jobUUID"])
+    assert len(htc("report", "-t", name, "-g", "monday", "-o", "csv").output.splitlines()) == 4
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_report_under_a_terminal(
+    htc: Command, failed: htcjobs.HtcJobBatch, name: str, columns: int
+) -> None:
+    done = htc.under_terminal("report", "-t", name, "-g", "monday", columns=columns)
+    assert done.output.splitlines()[0] == "2 of 2 jobs ended: 1 FAILED, 1 SUCCEEDED"
+
+
+@pytest.mark.parametrize("command_name", ["rerun", "report"])
+def test_a_batch_or_a_group_is_needed_and_must_exist(
+    htc: Command, failed: htcjobs.HtcJobBatch, name: str, command_name: str
+) -> None:
+    assert "BATCH or --group" in htc.refused(command_name, "-t", name, status=2)
+    assert "no batch 'none'" in htc.refused(command_name, "none", "-t", name, status=2)
+    error = htc.refused(command_name, "-t", name, "-g", "mondy", status=2)
+    assert "no group 'mondy'; did you mean 'monday'?" in error

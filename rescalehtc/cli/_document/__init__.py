@@ -1,9 +1,9 @@
-"""JSON and YAML text as plain values that know their places, within bounds for any text.
+"""Read JSON and YAML as plain values with their locations, with limits for any text.
 
-Both formats become the same events, and one composer makes values of them. It keeps its own
-stack and counts the values that aliases stand for, so neither depth nor aliases can exhaust
-memory. YAML is read by the core schema of YAML 1.2. The words that YAML 1.1 takes for booleans,
-such as `yes` and `on`, are booleans too: text must have quotes wherever readers disagree.
+Both formats become the same events, and a composer makes values of them. The composer has its own
+stack, and counts the values that aliases stand for, so that neither depth nor aliases exhaust the
+memory. YAML is read with the core schema of YAML 1.2. `yes`, `on` and the other booleans of YAML
+1.1 are booleans too, so that you must quote a string that other readers would take for a boolean.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Document:
 
     Attributes:
         text: The text.
-        root: The value with its places; UNREADABLE stands for each part that has a problem.
+        root: The value with its locations. UNREADABLE replaces each part that has a problem.
         findings: The problems.
     """
 
@@ -57,7 +57,7 @@ class Document:
         self.findings: list[Finding] = findings or []
 
     def children(self, node: Node) -> Children:
-        """The nodes of a list's items or of a mapping's entries; nothing of other values."""
+        """The nodes of a list's items or of a mapping's entries. Empty for other values."""
         if node.children is None and type(node.value) in (list, dict):
             node.children = read_json_children(self.text, node)
         return node.children or []
@@ -80,16 +80,16 @@ def read_yaml(text: str) -> Document:
     """Read YAML: one document, with the tags of the core schema only.
 
     Raises:
-        DocumentError: The text is not such YAML, or exceeds what is read.
+        DocumentError: The text is not such YAML, or exceeds a limit.
     """
     return _compose(text, read_yaml_events(text))
 
 
 def read_either(text: str) -> Document:
-    """Read JSON or YAML, whichever it is.
+    """Read a text that is JSON or YAML.
 
     Raises:
-        DocumentError: It is neither, or exceeds what is read.
+        DocumentError: The text is neither, or exceeds a limit.
     """
     try:
         return read_json(text)

@@ -1,4 +1,4 @@
-"""Composing one value, with the places of its parts, from events."""
+"""Compose one value, with the locations of its parts, from events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 100
 MAX_PROBLEMS = 1000
-# How many values aliases may stand for in one file. A string counts once for each 64 characters.
+# The number of values that the aliases of a file may stand for. A string counts once per 64 characters.
 MAX_ALIASED_VALUES = 1_000_000
 CHARACTERS_PER_VALUE = 64
 
@@ -39,12 +39,12 @@ _KINDS: dict[type, str] = {
 
 @dataclass(slots=True)
 class _Open:
-    """A list or mapping whose end was not read yet.
+    """A list or mapping whose end has not been read yet.
 
     Attributes:
-        key: A mapping's last key, while its value was not read.
-        name: That key as text.
-        merged: The mappings given with `<<`.
+        key: The last key of a mapping, until its value has been read.
+        name: The key as a string.
+        merged: The mappings after `<<`.
     """
 
     node: Node
@@ -54,11 +54,11 @@ class _Open:
 
 
 class Composer:
-    """Makes one value of events.
+    """Composes one value from events.
 
     Attributes:
-        root: The value with its places.
-        findings: The problems found on the way.
+        root: The value with its locations.
+        findings: The problems.
     """
 
     root: Node
@@ -85,7 +85,7 @@ class Composer:
             self._anchors[anchor] = node
         self._stack.append(_Open(node))
         if len(self._stack) > MAX_DEPTH:
-            start = MAX_DEPTH  # the outermost one that begins with nothing but the next one
+            start = MAX_DEPTH  # the outermost one that contains only the next one so far
             while start and not self._stack[start - 1].node.children:
                 start -= 1
             message = f"is nested too deeply; write at most {MAX_DEPTH} levels"
@@ -128,7 +128,7 @@ class Composer:
         )
 
     def _add(self, node: Node, text: str) -> None:
-        """Add a complete value to the open list or mapping; its text, if any, makes it a key."""
+        """Add a complete value, or a key with its text, to the open list or mapping."""
         top = self._stack[-1] if self._stack else None
         if node.value is MERGE_KEY and not self._awaits_key():
             node.value = "<<"
@@ -187,7 +187,7 @@ class Composer:
             self.findings.append(Finding(finding.offset, "text", message))
 
     def _where(self, key: str | None = None) -> str:
-        """Return the path of the current value, such as `[0].envs[1].name`, or of a key there."""
+        """Return the path of the current value or key, such as `[0].envs[1].name`."""
         where = ""
         for opened in self._stack:
             if isinstance(opened.node.children, list):

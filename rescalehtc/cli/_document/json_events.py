@@ -1,4 +1,4 @@
-"""Reading JSON: by the standard library's decoder, or as events if the text has a problem."""
+"""Read JSON with the standard library's decoder, or as events if the text has a problem."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _BLANKS = re.compile(r"[ \t\n\r]*")
 
 
 def decode_json(text: str) -> object:
-    """Decode JSON whose names are unique and whose numbers are within bounds.
+    """Decode JSON whose names are unique and whose numbers are not too long.
 
     Raises:
-        ValueError: The text is not such JSON; read_json_events tells why.
-        RecursionError: It is nested too deeply.
+        ValueError: The text is not such JSON. read_json_events finds the reason.
+        RecursionError: The text is nested too deeply.
     """
     return json.loads(
         text,
@@ -136,7 +136,7 @@ def read_json_children(text: str, node: Node) -> Children:
             entries[name] = Entry(start, child)
             end = skip_blanks(text, _SCALARS.raw_decode(text, value_start)[1])
             start = skip_blanks(text, end + 1) if text[end] == "," else end
-    except RecursionError:  # it is nested to the limit; places deep inside are not found
+    except RecursionError:  # nested to the limit: deeper locations are not found
         pass
     return entries if is_object else items
 

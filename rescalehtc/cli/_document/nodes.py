@@ -1,4 +1,4 @@
-"""Nodes, which are values with their places; the events they are made from; problems."""
+"""Nodes, which are values with their locations, and events and problems of a text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_SHOWN_CHARACTERS = 80
 
 _LINE_END = re.compile(r"\r\n?|\n")
 
-# Stands for a value that has a problem already.
+# Replaces a value that has a problem.
 UNREADABLE = object()
 # Stands for the YAML key `<<` without quotes.
 MERGE_KEY = object()
@@ -22,7 +22,7 @@ TOO_MANY_DIGITS = f"must have at most {MAX_DIGITS} digits; put it in quotes if i
 
 
 class Finding(NamedTuple):
-    """A problem of a text, at a number of characters from its start."""
+    """A problem of a text, with its offset in characters."""
 
     offset: int
     where: str
@@ -30,7 +30,7 @@ class Finding(NamedTuple):
 
 
 class DocumentError(Exception):
-    """The text is not JSON or YAML, or exceeds what is read."""
+    """The text is not JSON or YAML, or exceeds a limit."""
 
     def __init__(self, offset: int, message: str, where: str = "syntax") -> None:
         super().__init__(message)
@@ -39,14 +39,14 @@ class DocumentError(Exception):
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """A value and its place.
+    """A value and its location.
 
     Attributes:
-        offset: Where it begins.
+        offset: The offset of its first character.
         value: The plain value; UNREADABLE if it has a problem.
-        children: The nodes of a list's items, or by name of a mapping's entries; None of
-            other values, and of JSON whose children were not read yet.
-        size: How many values it stands for, aliases included; 0 until its end was read.
+        children: The nodes of a list's items, or of a mapping's entries by name. None for other
+            values, and for JSON whose children have not been read yet.
+        size: The number of values in it, including aliases; 0 until its end has been read.
     """
 
     offset: int
@@ -56,7 +56,7 @@ class Node:
 
 
 class Entry(NamedTuple):
-    """An entry of a mapping: where its key begins, and its value."""
+    """An entry of a mapping: the offset of its key, and its value."""
 
     offset: int
     node: Node
@@ -66,13 +66,13 @@ Children = list[Node] | dict[str, Entry]
 
 
 class InvalidScalar(NamedTuple):
-    """Takes the place of a scalar's value that has a problem."""
+    """Replaces the value of a scalar that has a problem."""
 
     message: str
 
 
 class Event(NamedTuple):
-    """A step through a text: `{`, `[`, their `end`, a `scalar`, or an `alias` of an anchor."""
+    """An event of a text: `{`, `[`, their `end`, a `scalar`, or an `alias` of an anchor."""
 
     kind: str
     offset: int
@@ -82,7 +82,7 @@ class Event(NamedTuple):
 
 
 def line_and_column(text: str, offset: int) -> tuple[int, int]:
-    """The line and the column of a character, both from 1, as editors count them."""
+    """The line and the column of a character, starting at 1 as in editors."""
     starts = _line_starts(text)
     line = bisect.bisect_right(starts, offset)
     return line, offset - starts[line - 1] + 1
@@ -94,7 +94,7 @@ def _line_starts(text: str) -> list[int]:
 
 
 def one_line(text: str, limit: int = MAX_SHOWN_CHARACTERS) -> str:
-    """The text, cut at a number of characters and with escape sequences for the unprintable."""
+    """The text, truncated, and with escape sequences for characters that can't be printed."""
     cut = text[: limit + 1]
     if not cut.isprintable():
         cut = "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)

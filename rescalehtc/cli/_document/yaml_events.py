@@ -1,4 +1,4 @@
-"""Reading YAML as events, by the core schema of YAML 1.2."""
+"""Read YAML as events, with the core schema of YAML 1.2."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .nodes import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Of a YAML key without `? `.
+# The limit for a key without `? `.
 MAX_KEY_CHARACTERS = 1024
 
 _NOT_YAML = re.compile(
-    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # nor lone surrogates
+    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # no lone surrogates either
 )
 _YAML_TAG = "tag:yaml.org,2002:"
 _TAG_DIRECTIVE = re.compile(r"^%TAG", re.MULTILINE)
@@ -54,7 +54,7 @@ def read_yaml_events(text: str) -> Iterator[Event]:
         code = f"U+{ord(refused[0]):04X}"
         message = f"YAML must not have the character {code}; write an escape sequence in quotes"
         raise DocumentError(refused.start(), message)
-    directive = _TAG_DIRECTIVE.search(text)  # their number would make the reader slow
+    directive = _TAG_DIRECTIVE.search(text)  # many of them would make the reader slow
     if directive:
         raise DocumentError(directive.start(), "%TAG is not supported; remove this line")
     documents = 0
@@ -79,7 +79,7 @@ def read_yaml_events(text: str) -> Iterator[Event]:
                 yield Event("end", offset)
             elif isinstance(event, yaml.AliasEvent):
                 yield Event("alias", offset, text=cast("str", event.anchor))
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: of PyYAML without its C parser
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: from PyYAML without its C parser
         raise _yaml_error(text, error) from None
     if not documents:
         raise DocumentError(0, "holds no submit request; write one, or a list of them", "file")

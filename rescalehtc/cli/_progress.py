@@ -1,0 +1,125 @@
+"""Show how many jobs have ended: as bars on a terminal, as lines in a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from . import _output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from .._counts import JobCounts
+
+    Show = Callable[[str, JobCounts], None]
+
+BAR_CELLS = 12
+REFRESHES_PER_SECOND = 2
+
+
+@contextlib.contextmanager
+def shown(names: Sequence[str]) -> Generator[Show]:
+    """Return a function that shows the counts of one of several things on standard error.
+
+    Args:
+        names: The names of the things, in their order. A single name is not shown.
+    """
+    if _output.is_live(sys.stderr):
+        with _bars(names) as show:
+            yield show
+    else:
+        yield _lines(names)
+
+
+def _lines(names: Sequence[str]) -> Show:
+    shown: dict[str, str] = {}
+
+    def show(name: str, counts: JobCounts) -> None:
+        if shown.get(name) != str(counts):
+            shown[name] = str(counts)
+            _output.say(f"{name}: {counts}" if len(names) > 1 else str(counts))
+
+    return show
+
+
+@contextlib.contextmanager
+def _bars(names: Sequence[str]) -> Generator[Show]:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+    from rich.table import Column
+
+    columns = (
+        *([TextColumn("{task.description}")] if len(names) > 1 else []),
+        BarColumn(BAR_CELLS),
+        MofNCompleteColumn(),
+        TextColumn("ended"),
+        TextColumn("{task.fields[counts]}", table_column=Column()),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}", table_column=Column()),
+    )
+    with Progress(
+        *columns,
+        console=Console(file=sys.stderr),
+        redirect_stdout=False,
+        redirect_stderr=False,
+        refresh_per_second=REFRESHES_PER_SECOND,
+    ) as progress:
+        bars = {
+            name: progress.add_task(escape(_output.printable(name)), total=None, counts="", left="")
+            for name in names
+        }
+        estimates = {name: Estimate(time.monotonic) for name in names}
+
+        def show(name: str, counts: JobCounts) -> None:
+            progress.update(
+                bars[name],
+                total=counts.total,
+                completed=counts.ended,
+                counts=markup_of(counts),
+                left=estimates[name].left(counts),
+            )
+
+        yield show
+
+
+class Estimate:
+    """Estimates when the remaining jobs will have ended, from the rate of those that have ended."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._first: tuple[float, int] | None = None
+
+    def left(self, counts: JobCounts) -> str:
+        """Return the remaining time and the rate; empty if the rate is not known yet."""
+        now = self._clock()
+        if self._first is None:
+            self._first = now, counts.ended
+        seconds, ended = now - self._first[0], counts.ended - self._first[1]
+        if not (ended > 0 and seconds > 0 and counts.running):
+            return ""
+        left = timedelta(seconds=round(counts.running / ended * seconds))
+        return f"about {left} left, {ended / seconds * 60:.3g}/min"
+
+
+def markup_of(counts: JobCounts) -> str:
+    """Return the counts by status in colors, as rich markup."""
+    from rich.markup import escape
+
+    parts: list[str] = []
+    for status, count in sorted(counts.by_status.items()):
+        color = _output.STATUS_COLORS.get(status)
+        text = f"{count} {escape(status)}"
+        if count:
+            parts.append(f"[{color}]{text}[/]" if color else text)
+    return ", ".join(parts)
