@@ -29,8 +29,8 @@ def _run() -> None:
         if not re.fullmatch("[1-9][0-9]{0,3}", os.environ.get(name, "")):
             os.environ.pop(name, None)
     try:
-        from ._app import app
+        from ._app import command
     except ImportError as error:  # a dependency is missing or has a wrong version
         sys.stderr.write(f"rescalehtc: error: the command needs {INSTALL}: {error}\n")
         sys.exit(2)
-    app(prog_name="rescalehtc")
+    command().main(prog_name="rescalehtc")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command
 
 from .. import __version__
 from . import (
@@ -84,3 +86,9 @@ for module in (
 ):
     module.add_to(app)
 use_scripts()
+
+
+@functools.cache
+def command() -> Any:
+    """Return the command that Typer makes of the application. Making it takes a while."""
+    return get_command(app)

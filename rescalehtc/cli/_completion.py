@@ -132,10 +132,9 @@ def _literals(alias: Any) -> list[str]:
 
 
 def _task(ctx: typer.Context, rescale: CommandSession) -> htctasks.HtcTask:
-    given: Any = ctx.params.get("task")
-    if isinstance(given, list | tuple):  # of `watch`, which takes several
-        given = next(iter(given), None)
-    named = named_task(given, ctx.params.get("profile"))
+    given: Any = ctx.params.get("task") or [None]
+    one = given if isinstance(given, str) else given[0]  # `watch` takes several
+    named = named_task(one, ctx.params.get("profile"))
     return find_task(rescale, ctx.params.get("project"), named)
 
 

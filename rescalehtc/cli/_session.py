@@ -36,7 +36,6 @@ class CommandSession(HtcSession):
         self.profile = profile
         self.is_quiet = is_quiet
         self._notices = _Notices(profile)
-        limits = {"deadline_seconds": SECONDS_TO_COMPLETE} if is_quiet else {}
         super().__init__(
             profile.workspace or DEFAULT_WORKSPACE,
             base_url=profile.base_url,
@@ -44,7 +43,6 @@ class CommandSession(HtcSession):
             backoff_seconds=BACKOFF_SECONDS,
             on_request=None if is_quiet else self._notices.on_request,
             on_response=None if is_quiet else self._notices.on_response,
-            **limits,
         )
         self._notices.deadline_seconds = self._deadline_seconds
 
@@ -105,7 +103,9 @@ def open_session(
         is_quiet: Whether to print nothing, and to give up after a few seconds.
     """
     rescale = CommandSession(_profiles.find(profile_name), interval, is_quiet=is_quiet)
-    if rescale.base_url != SERVICE_URL and not is_quiet:
+    if is_quiet:
+        return rescale.with_options(deadline_seconds=SECONDS_TO_COMPLETE)
+    if rescale.base_url != SERVICE_URL:
         _output.say(f"rescalehtc: using the service at {rescale.base_url}")
     return rescale
 

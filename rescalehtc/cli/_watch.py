@@ -48,8 +48,8 @@ class Watched(NamedTuple):
         """Its name."""
         return self.group or str(self.task.json.get("taskName"))
 
-    async def count(self, rescale: HtcSession, expires_at: Callable[[], float]) -> JobCounts:
-        """Count its jobs."""
+    async def fetch(self, rescale: HtcSession, expires_at: Callable[[], float]) -> JobCounts:
+        """Fetch the counts of its jobs."""
         ids = {name: id_of(self.task, name) for name in ("projectId", "taskId")}
         if self.group is None:
             return (await fetch_task_summary(rescale.client, ids, expires_at))[1]
@@ -144,7 +144,7 @@ def watch_all(
         async def poll() -> JobCounts:
             for index, one in enumerate(watched):
                 if counts[index].running:
-                    counts[index] = await one.count(rescale, interval.expires_at)
+                    counts[index] = await one.fetch(rescale, interval.expires_at)
                     show(names[index], counts[index])
             return _total(counts)
 

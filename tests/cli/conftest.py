@@ -25,7 +25,7 @@ from ..limits import HANG_SECONDS
 from ..programs import DEVNULL, PIPE, Process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from rescalehtc.emulator import Emulator
@@ -58,6 +58,23 @@ class Done:
     def rows(self) -> list[list[str]]:
         """The words of a table's lines, without the header."""
         return [line.split() for line in self.output.splitlines()[1:]]
+
+
+def run_in_this_process(arguments: Sequence[str], text: bytes) -> Done:
+    """Run the command with pipes for standard streams, but in this process."""
+    stdin, stdout, stderr = (
+        io.TextIOWrapper(io.BytesIO(content), "utf-8", newline="\n") for content in (text, b"", b"")
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["rescalehtc", *arguments])
+        for name, stream in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
+            patch.setattr(sys, name, stream)
+        with pytest.raises(SystemExit) as info:
+            main()
+    assert isinstance(info.value.code, int)
+    for stream in (stdout, stderr):
+        stream.seek(0)
+    return _done(info.value.code, stdout.read(), stderr.read())
 
 
 def _done(status: int, output: str, errors: str) -> Done:
@@ -113,11 +130,6 @@ class Command:
     def _in_this_process(
         self, arguments: tuple[str, ...], text: str, variables: dict[str, str]
     ) -> Done:
-        streams = {
-            "stdin": io.TextIOWrapper(io.BytesIO(text.encode()), "utf-8"),
-            "stdout": io.TextIOWrapper(io.BytesIO(), "utf-8", newline="\n"),
-            "stderr": io.TextIOWrapper(io.BytesIO(), "utf-8", newline="\n"),
-        }
         with pytest.MonkeyPatch.context() as patch, contextlib.chdir(self.folder):
             # One by one: the emulator in this process starts jobs meanwhile, with PATH and HOME.
             wanted = self.environ(**variables)
@@ -126,18 +138,7 @@ class Command:
             for name, value in wanted.items():
                 if os.environ.get(name) != value:
                     patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["rescalehtc", *arguments])
-            for name, stream in streams.items():
-                patch.setattr(sys, name, stream)
-            with pytest.raises(SystemExit) as info:
-                main()
-        written: list[str] = []
-        for name in ("stdout", "stderr"):
-            streams[name].seek(0)
-            written.append(streams[name].read())
-        status = info.value.code
-        assert isinstance(status, int)
-        return _done(status, *written)
+            return run_in_this_process(arguments, text.encode())
 
     def start(
         self,

@@ -16,7 +16,7 @@ from rescalehtc.cli import _session
 
 from ..limits import HANG_SECONDS, NOBODY
 from ..service import Answer
-from .conftest import COMMAND, request_for, said
+from .conftest import request_for, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -267,7 +267,7 @@ def test_of_several_with_a_name_one_is_named_by_its_id(
         ["jobs", "-t", "x", "--since", "yesterday"],
         ["jobs", "-t", "x", "--sort", "size"],
         ["jobs", "-t", "x", "--json", "jobUUID,state"],
-        ["logs", "-f", "--since", "1m", "j", "-t", "x"],
+        ["logs", "-f", "--since", "one", "j", "-t", "x"],
         ["submit", "-t", "x"],
         ["submit", "-", "--image", "x", "-t", "x"],
         ["submit", "--image", "x", "--command", "'", "-t", "x"],
@@ -354,12 +354,10 @@ def test_the_usual_address_is_not_said(htc: Command) -> None:
 def test_the_emulator_gets_its_options_and_returns_the_status_of_its_command(
     command: Command,
 ) -> None:
-    seen = 'test -z "$RESCALEHTC_PROFILE" && exec "$0" -m rescalehtc.cli whoami -o json'
-    done = command.apart(
-        "emulator", "--slots", "1", "--", "sh", "-c", seen, COMMAND[0], RESCALEHTC_PROFILE="x"
-    )
-    assert (done.status, done.json["workspaceName"]) == (0, "Emulator")
-    assert command.apart("emulator", "--", "sh", "-c", "exit 7").status == 7
+    seen = 'test -z "$RESCALEHTC_PROFILE" && echo "$RESCALE_API_BASE_URL"; exit 7'
+    done = command.apart("emulator", "--slots", "1", "--", "sh", "-c", seen, RESCALEHTC_PROFILE="x")
+    assert done.status == 7
+    assert done.output.startswith("http://127.0.0.1:")
     shown = command.apart("emulator", "--help")
     assert (shown.status, "--slots" in shown.output) == (0, True)
     assert command.apart("emulator", "--slots", "0").status == 2

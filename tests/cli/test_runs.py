@@ -142,7 +142,9 @@ def rerun_group(rescale: HtcSession, failed: htcjobs.HtcJobBatch) -> htcjobs.Htc
 @pytest.fixture
 def unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a command not wait for jobs that another process may have submitted a moment ago."""
-    monkeypatch.setitem(HtcSession.__init__.__kwdefaults__, "settle_seconds", 0.0)
+    defaults = HtcSession.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "settle_seconds", 0.0)
 
 
 @pytest.mark.usefixtures("unsettled")

@@ -57,7 +57,7 @@ def test_a_table_fits_into_80_columns_and_ids_are_whole(
 
 def test_columns_says_how_wide_a_terminal_is(htc: Command, failed: htcjobs.HtcJob) -> None:
     arguments = ("jobs", "-t", failed.json["taskId"])
-    assert "ErrorNonZeroCont…" in plain(htc.under_terminal(*arguments))
+    assert "ErrorNonZer…" in plain(htc.under_terminal(*arguments))
     wide = plain(htc.under_terminal(*arguments, COLUMNS="120"))
     assert "ErrorNonZeroContainerExitCode" in wide
     assert "ErrorNonZeroContainerExitCode" in htc(*arguments, COLUMNS="40").output
@@ -171,6 +171,8 @@ def test_a_shell_completes_commands_options_and_profiles(
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_completion_of_a_shell_is_shown(command: Command, shell: str) -> None:
-    done = command("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    done = command.apart(
+        "--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1"
+    )
     assert done.status == 0
     assert "_RESCALEHTC_COMPLETE" in done.output
