@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Show = Callable[[str, JobCounts], None]
 
 BAR_CELLS = 12
+MAX_NAME_CELLS = 20
 REFRESHES_PER_SECOND = 2
 
 
@@ -50,44 +51,38 @@ def _lines(names: Sequence[str]) -> Show:
 def _bars(names: Sequence[str]) -> Generator[Show]:
     from rich.console import Console
     from rich.markup import escape
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-    )
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Column
 
+    console = Console(file=sys.stderr)
+    name_column = Column(no_wrap=True, max_width=min(MAX_NAME_CELLS, console.width // 4))
     columns = (
-        *([TextColumn("{task.description}")] if len(names) > 1 else []),
+        *([TextColumn("{task.description}", table_column=name_column)] if len(names) > 1 else []),
         BarColumn(BAR_CELLS),
-        MofNCompleteColumn(),
-        TextColumn("ended"),
-        TextColumn("{task.fields[counts]}", table_column=Column()),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}", table_column=Column()),
+        TextColumn("{task.fields[text]}", table_column=Column(overflow="fold")),
     )
     with Progress(
         *columns,
-        console=Console(file=sys.stderr),
+        console=console,
         redirect_stdout=False,
         redirect_stderr=False,
         refresh_per_second=REFRESHES_PER_SECOND,
     ) as progress:
         bars = {
-            name: progress.add_task(escape(_output.printable(name)), total=None, counts="", left="")
+            name: progress.add_task(escape(_output.printable(name)), total=None, text="")
             for name in names
         }
         estimates = {name: Estimate(time.monotonic) for name in names}
 
         def show(name: str, counts: JobCounts) -> None:
+            text = f"{counts.ended}/{counts.total} ended {markup_of(counts)}"
+            left = estimates[name].left(counts)
             progress.update(
                 bars[name],
                 total=counts.total,
                 completed=counts.ended,
-                counts=markup_of(counts),
-                left=estimates[name].left(counts),
+                text=f"{text}, {left}" if left else text,
             )
 
         yield show
@@ -101,15 +96,21 @@ class Estimate:
         self._first: tuple[float, int] | None = None
 
     def left(self, counts: JobCounts) -> str:
-        """Return the remaining time and the rate; empty if the rate is not known yet."""
+        """Return the remaining time and the rate; empty if they are not known yet."""
+        left, rate = self.left_and_rate(counts)
+        return f"about {left} left, {rate}" if rate else ""
+
+    def left_and_rate(self, counts: JobCounts) -> tuple[str, str]:
+        """Return the remaining time and the rate, such as 3.2/min. Empty if not known yet."""
         now = self._clock()
         if self._first is None:
             self._first = now, counts.ended
         seconds, ended = now - self._first[0], counts.ended - self._first[1]
         if not (ended > 0 and seconds > 0 and counts.running):
-            return ""
+            return "", ""
         left = timedelta(seconds=round(counts.running / ended * seconds))
-        return f"about {left} left, {ended / seconds * 60:.3g}/min"
+        rate = ended / seconds * 60
+        return str(left), f"{rate:,.0f}/min" if rate >= 10 else f"{rate:.1f}/min"
 
 
 def markup_of(counts: JobCounts) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 import sys
 import time
 from collections import Counter
@@ -28,7 +28,7 @@ from ._session import open_session
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from rich.console import RenderableType
+    from rich.console import ConsoleDimensions, RenderableType
 
     from ..htcprojects import HtcProject
     from ..htcsession import HtcSession
@@ -37,7 +37,8 @@ MAX_TASKS = 50
 MAX_LISTED_JOBS = 1000
 MAX_CAUSES = 5
 MAX_SLOWEST = 3
-MAX_NAME_CELLS = 24
+MAX_NAME_CELLS = 20
+MAX_ARGUMENT_CELLS = 36
 MIN_TASK_ROWS = 5
 
 
@@ -67,10 +68,18 @@ class TaskView:
         return _output.printable(str(self.task.json.get("taskName")))
 
     @property
+    def markup(self) -> str:
+        """The task's name as rich markup."""
+        from rich.markup import escape
+
+        return escape(self.name)
+
+    @property
     def argument(self) -> str:
-        """The task as an argument of a command: its name if it needs no quotes, else its id."""
-        name = str(self.task.json.get("taskName"))
-        return name if re.fullmatch(r"[\w.][\w.-]*", name) else id_of(self.task, "taskId")
+        """The task as an argument of a command: its name, or its id if the name is not plain."""
+        quoted = shlex.quote(str(self.task.json.get("taskName")))
+        is_plain = quoted.isprintable() and len(quoted) <= MAX_ARGUMENT_CELLS
+        return quoted if is_plain and quoted[0] != "-" else id_of(self.task, "taskId")
 
     def refresh(self, rescale: HtcSession) -> None:
         """Fetch the counts and the slowest jobs, and the failed jobs if their number has changed.
@@ -191,56 +200,67 @@ def _show(refresh: Callable[[], list[TaskView]], interval: float) -> None:
                 if not is_transient(error):
                     raise
                 problem = str(error)
-            live.update(render(views, console.height, problem), refresh=True)
+            live.update(render(views, console.size, problem), refresh=True)
             time.sleep(interval)
 
 
-def render(views: Sequence[TaskView], rows: int, problem: str = "") -> RenderableType:
+def render(views: Sequence[TaskView], size: ConsoleDimensions, problem: str = "") -> RenderableType:
     """Return the table of tasks, the slowest jobs and the causes of failures.
 
     Args:
         views: The tasks, the most important first.
-        rows: The height of the terminal.
+        size: The size of the terminal.
         problem: Why the views are not up to date.
     """
     from rich.console import Group
     from rich.text import Text
 
-    below = [Text(line) for line in (*_slowest_lines(views), *_failure_lines(views))]
-    most = max(MIN_TASK_ROWS, rows - len(below) - 4)
     head = [Text(f"not up to date: {problem}", "yellow")] if problem else []
+    failures = [Text(line) for line in _failure_lines(views)]
+    slowest = sorted((one for view in views for one in view.slowest), key=lambda one: one.started)
+    slowest = slowest[:MAX_SLOWEST]
+    most = max(MIN_TASK_ROWS, size.height - len(failures) - len(slowest) - 5)
     more = [Text(f"and {len(views) - most} more tasks")] if len(views) > most else []
-    return Group(*head, _table(views[:most]), *more, "", *below)
+    name_cells = min(MAX_NAME_CELLS, size.width // 4)
+    tasks = _task_table(views[:most], name_cells)
+    running = ["", _running_table(slowest, name_cells)] if slowest else []
+    return Group(*head, tasks, *more, *running, "", *failures)
 
 
-def _table(views: Sequence[TaskView]) -> RenderableType:
-    from rich.markup import escape
+def _task_table(views: Sequence[TaskView], name_cells: int) -> RenderableType:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("TASK", no_wrap=True, max_width=MAX_NAME_CELLS)
-    table.add_column("JOBS", justify="right", no_wrap=True)
-    table.add_column("ENDED", justify="right", no_wrap=True)
+    table.add_column("TASK", no_wrap=True, max_width=name_cells)
+    table.add_column("JOBS", justify="right")
+    table.add_column("ENDED", justify="right")
     table.add_column("BY STATUS")
-    table.add_column("LEFT")
+    table.add_column("LEFT", justify="right")
+    table.add_column("RATE", justify="right")
     for view in views:
         counts = view.counts
         table.add_row(
-            escape(view.name),
+            view.markup,
             str(counts.total),
             f"{counts.ended / counts.total:.0%}" if counts.total else "",
             markup_of(counts),
-            view.estimate.left(counts),
+            *view.estimate.left_and_rate(counts),
         )
     return table
 
 
-def _slowest_lines(views: Sequence[TaskView]) -> Iterator[str]:
-    running = sorted((one for view in views for one in view.slowest), key=lambda one: one.started)
+def _running_table(running: Sequence[Running], name_cells: int) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("RUNNING FOR", justify="right")
+    table.add_column("JOB", overflow="fold")
+    table.add_column("TASK", no_wrap=True, max_width=name_cells)
     now = datetime.now(UTC)
-    for one in running[:MAX_SLOWEST]:
+    for one in running:
         seconds = max(0, int((now - one.started).total_seconds()))
-        yield f"running for {timedelta(seconds=seconds)}: {one.job_id} -t {one.view.argument}"
+        table.add_row(str(timedelta(seconds=seconds)), one.job_id, one.view.markup)
+    return table
 
 
 def _failure_lines(views: Sequence[TaskView]) -> Iterator[str]:
