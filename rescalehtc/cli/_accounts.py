@@ -185,7 +185,7 @@ def unset_profile(
     settings: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SETTING]...",
+            metavar="SETTING",
             show_default=False,
             autocompletion=lambda: list(_profiles.SETTINGS),
             help="workspace, base_url, project or task. Without it, remove the whole profile.",

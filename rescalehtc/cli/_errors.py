@@ -21,6 +21,7 @@ from ..exceptions import (
     SubmissionUncertainError,
 )
 from . import _output
+from ._hints import with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -108,7 +109,7 @@ def _usage(error: typer.TyperException) -> str:
         return str(error)
     shown = io.StringIO()
     show(shown)
-    return shown.getvalue().rstrip("\n")
+    return with_hint(shown.getvalue().rstrip("\n"), getattr(error, "ctx", None))
 
 
 def _report(error: BaseException, message: str) -> None:

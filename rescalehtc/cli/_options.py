@@ -13,6 +13,7 @@ import typer
 from .._console import is_terminal
 from .._environment import PROJECT_VARIABLE, TASK_VARIABLE
 from .._problems import suggestion
+from ..exceptions import HtcException
 from . import _profiles
 from ._completion import (
     complete_batches,
@@ -135,12 +136,12 @@ def confirm(question: str, *, is_agreed: bool) -> None:
 
     Raises:
         typer.Exit: The answer is no.
-        typer.BadParameter: There is no terminal.
+        HtcException: There is no terminal.
     """
     if is_agreed:
         return
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-        raise typer.BadParameter("is needed without a terminal", param_hint="--yes")
+        raise HtcException(f"{question} There is no terminal to confirm it on; pass --yes")
     if not typer.confirm(question, err=True):
         say("nothing was done")
         raise typer.Exit(2)
@@ -249,7 +250,7 @@ JobId = Annotated[
 Batch = Annotated[
     str | None,
     typer.Argument(
-        metavar="[BATCH]",
+        metavar="BATCH",
         callback=text,
         autocompletion=complete_batches,
         show_default=False,

@@ -39,7 +39,7 @@ def why(
     job: Annotated[
         str | None,
         typer.Argument(
-            metavar="[JOB]",
+            metavar="JOB",
             callback=_options.text,
             autocompletion=_options.complete_jobs,
             show_default=False,

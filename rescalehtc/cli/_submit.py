@@ -40,7 +40,7 @@ def validate(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             autocompletion=complete_files,
             show_default=False,
             help="JSON or YAML files, or - for standard input.",
@@ -82,7 +82,7 @@ def submit(
     file: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILE]",
+            metavar="FILE",
             autocompletion=complete_files,
             show_default=False,
             help="JSON or YAML file with one submit request or a list of them; - for the "
@@ -288,7 +288,8 @@ def _read(file: str | None, given: _definition.OptionsPayload | None) -> Payload
     """
     if (file is None) == (given is None):
         raise typer.BadParameter(
-            "give either a FILE, or --image and other options that describe the jobs",
+            "give either a FILE, or --image and other options that describe the jobs; "
+            "put the words of --command in quotes",
             param_hint="FILE",
         )
     if file is None:

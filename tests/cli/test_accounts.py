@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..programs import run
 from ..service import Answer, Service
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def test_a_defect_is_not_hidden_and_not_mistaken_for_jobs_that_failed() -> None:
         "from rescalehtc.cli import _profiles, main; _profiles.SETTINGS = None; "
         "import sys; sys.argv = ['rescalehtc', 'config', 'list']; _profiles.read = None; main()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = run([sys.executable, "-c", code])
     assert done.returncode == 70
     assert "Traceback" in done.stderr
 

@@ -98,6 +98,30 @@ def test_a_misspelt_name_gets_a_suggestion(
     assert meant in errors
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("get jobs", "Use `rescalehtc jobs`."),
+        ("auth login", "Use `rescalehtc login`."),
+        ("help", "Use `rescalehtc --help`."),
+        ("tasks rm x", "Use `rescalehtc tasks delete`."),
+        ("images list", "Use `rescalehtc images`."),
+        ("config ls", "Did you mean 'list'?"),
+        ("watch sweep", "Name a task with --task"),
+        ("submit --image x -t t -- python a.py", 'in quotes: --command "python solve.py"'),
+        ("submit --image x --command python a.py -t t", "put the words of --command in quotes"),
+    ],
+)
+def test_words_of_other_command_lines_get_a_hint(command: Command, words: str, hint: str) -> None:
+    assert hint in command.refused(*words.split(), status=2)
+
+
+def test_a_misspelt_project_task_or_image_gets_a_suggestion(htc: Command, name: str) -> None:
+    htc("tasks", "create", name)
+    assert f"did you mean {name!r}?" in htc.refused("jobs", "-t", f"{name}s", status=2)
+    assert "did you mean 'emulator'?" in htc.refused("tasks", "-p", "emulater", status=2)
+
+
 def test_a_group_without_jobs_is_refused_with_a_suggestion(
     htc: Command, rescale: HtcSession, task: htctasks.HtcTask
 ) -> None:
