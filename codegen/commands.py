@@ -48,7 +48,8 @@ def _file(name: str) -> str:
 
 
 def _help(command: Any) -> str:
-    return inspect.cleandoc(command.help or command.short_help or "")
+    text = inspect.cleandoc(command.help or command.short_help or "")
+    return re.sub("^Example: (.+)$", r"Example: `\1`", text, flags=re.MULTILINE)
 
 
 def _first(command: Any) -> str:

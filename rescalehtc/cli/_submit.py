@@ -67,9 +67,7 @@ def schema() -> None:
     """Print the JSON Schema of submit files, for editors.
 
     Editors complete and check your files with it. Save it beside your files, and begin each file
-    with this line:
-
-    # yaml-language-server: $schema=submit.schema.json
+    with the line `# yaml-language-server: $schema=submit.schema.json`.
 
     Example: rescalehtc schema > submit.schema.json
     """

@@ -555,6 +555,20 @@ def test_odd_records_of_jobs_are_listed(
         assert (status, "j:0" in told) == (0, True)
 
 
+def test_a_misspelt_image_gets_a_suggestion(
+    account: Service, run: Callable[..., tuple[int, str]]
+) -> None:
+    images = "/htc/projects/p/container-registry/images"
+    registry = {"containerRegistry": "registry.example/p/"}
+    account.on("GET /htc/projects/p", Answer({**PROJECT, **registry}))
+    account.on(f"GET {images}/slover%3A1", Answer(status=404))
+    account.on(f"GET {images}/slover:1", Answer(status=404))
+    account.on(f"GET {images}", Answer({"images": ["solver:1", "other:2"]}))
+    status, told = run("images", "show", "slover:1")
+    assert status == 2
+    assert "no image 'slover:1'; did you mean 'solver:1'?" in told
+
+
 def test_limits_that_are_not_objects_are_reported(
     account: Service, run: Callable[..., tuple[int, str]]
 ) -> None:

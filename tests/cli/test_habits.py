@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -276,6 +277,38 @@ def test_times_of_lines(htc: Command, rescale: HtcSession, made: htctasks.HtcTas
     assert stamp.endswith("Z")
     assert htc("logs", job, "-t", task, "--since", stamp).output == "line 1\n"
     assert htc("logs", job, "-t", task, "--since", "2100-01-01").output == ""
+
+
+def test_times_of_lines_that_are_followed(
+    htc: Command, rescale: HtcSession, task: htctasks.HtcTask
+) -> None:
+    job = htcjobs.create_job_batch_raw(rescale, task, [request_for("seq", "3")]).to_jobs()[0]
+    follow = ("logs", "-f", job.json["jobUUID"], "-t", task.json["taskId"], *FAST)
+    done = htc(*follow, "--timestamps", "--tail", "2")
+    assert (done.status, done.errors) == (0, f"job {job.json['jobUUID']} is SUCCEEDED\n")
+    times, lines = zip(*(line.split(" ", 1) for line in done.output.splitlines()), strict=True)
+    assert lines == ("2", "3")
+    assert htc(*follow, "--since", times[0], "--tail", "2").output == "2\n3\n"
+    assert htc(*follow, "--since", "2100-01-01").output == ""
+
+
+def test_ages_are_for_terminals_and_times_for_pipes(htc: Command, made: htctasks.HtcTask) -> None:
+    task_id = made.json["taskId"]
+    shown = htc.under_terminal("tasks", NO_COLOR="1").output
+    assert re.search(rf"^{task_id}  ACTIVE +\d+[smh]  ", shown, re.MULTILINE)
+    (row,) = [row for row in htc("tasks").rows if row[0] == task_id]
+    assert " ".join(row[2:4]) == made.json["createdAt"][:19].replace("T", " ")
+    assert "AGE" in htc.under_terminal("jobs", "-t", task_id, NO_COLOR="1").output
+    assert "AGE" not in htc("jobs", "-t", task_id).output
+
+
+def test_listings_are_limited_and_sorted(htc: Command, made: htctasks.HtcTask) -> None:
+    assert len(htc("tasks", "--limit", "1").rows) == 1
+    names = [task["taskName"] for task in htc("tasks", "--sort", "-taskName", "-o", "json").json]
+    assert names == sorted(names, reverse=True)
+    job_id = htc("jobs", "-t", made.json["taskId"], "-o", "name").output.split()[0]
+    assert len(htc("events", job_id, "-t", made.json["taskId"], "--limit", "2").rows) == 2
+    assert htc("projects", "--limit", "0").rows == []
 
 
 def test_the_end_of_a_log_is_followed(
