@@ -32,7 +32,7 @@ ATTEMPTS = (
 
 
 class _UnknownPolicy(RetryPolicy):
-    """Stands for the policy of a run, which the service does not store."""
+    """Replaces the policy of a run, which the service does not store."""
 
     def decide(self, failure: JobFailure, attempts: int) -> RetryDecision:  # noqa: ARG002
         return RetryDecision(False, "not rerun")

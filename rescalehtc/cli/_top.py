@@ -147,7 +147,7 @@ def top(
     """Show a live view of the jobs of a project.
 
     Shows the jobs of each task by status, how fast they end, the slowest jobs, and why jobs
-    failed. Press Ctrl-C to exit. The jobs go on.
+    failed. Press Ctrl-C to exit. The jobs keep running.
 
     Example: rescalehtc top --project wings
     """

@@ -100,7 +100,7 @@ def watch(
     """Wait until all jobs of tasks or groups have ended.
 
     Exits with status 1 if any job failed. A terminal shows a progress bar. A pipe gets one line
-    per change. If you press Ctrl-C, the jobs go on.
+    per change. If you press Ctrl-C, the jobs keep running.
 
     Example: rescalehtc watch -t sweep -g monday -g tuesday --timeout 3600
     """
@@ -133,7 +133,7 @@ def watch_all(
     Operations getTaskSummary and listGroupSummaries.
 
     Raises:
-        HtcWaitTimeoutError: Not all jobs ended in time.
+        HtcWaitTimeoutError: The timeout passed before all jobs ended.
     """
     names = _unique_names(watched)
     seconds = rescale.status_refresh_seconds
@@ -161,7 +161,7 @@ def watch_batch(
     """Wait until the jobs of a batch have ended, and show the counts.
 
     Raises:
-        HtcWaitTimeoutError: Not all jobs ended in time.
+        HtcWaitTimeoutError: The timeout passed before all jobs ended.
         RunStoppedError: More jobs failed than the policy allows.
     """
     with shown([""]) as show:
