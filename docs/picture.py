@@ -43,16 +43,19 @@ def main() -> None:
     """Draw the progress bar halfway, and the final output of the command."""
     lines = re.sub(r"\x1b\[(?![\d;]*m)[?\d;]*[A-Za-z]", "\n", run()).replace("\r", "\n").split("\n")
     shown = [line for line in lines if line.strip()]
-    bars = [line for line in shown if "/40" in line]
-    halfway = next(
-        bar for bar in bars if (found := re.search(r"(\d+)/40", bar)) and int(found[1]) > 19
+    bars = [number for number, line in enumerate(shown) if "/40" in line]
+    middle = next(
+        number
+        for number, bar in enumerate(bars)
+        if (found := re.search(r"(\d+)/40", shown[bar])) and int(found[1]) > 19
     )
-    rest = shown[shown.index(bars[-1]) :]
+    halfway = shown[bars[middle] : bars[middle + 1]]  # several lines if they are wrapped
+    rest = shown[bars[-1] :]
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         console = Console(
             record=True, width=COLUMNS, file=nowhere, force_terminal=True, color_system="256"
         )
-        for line in (f"$ {COMMAND}", halfway, "...", *rest):
+        for line in (f"$ {COMMAND}", *halfway, "...", *rest):
             console.print(Text.from_ansi(line.rstrip()))
     svg = console.export_svg(title="rescalehtc", code_format=FORMAT, unique_id="watch")
     PICTURE.write_text(re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE), encoding="utf-8")
