@@ -124,11 +124,13 @@ def list_files(
     region: _options.Region = None,
     profile: _options.Profile = None,
     output: _options.Output = Format.TABLE,
+    fields: _options.Fields = None,
 ) -> None:
     """List the files of a folder, or those that match a pattern.
 
     Example: rescalehtc files ls "task:sweep/**/*.csv"
     """
+    form = _options.form(output, fields, ("path", "size", "modified"))
     wanted = _required_place(place)
     with open_session(profile) as rescale:
         found = _open(rescale, wanted, project, region).iter(wanted.path)
@@ -136,7 +138,7 @@ def list_files(
             {"path": one.path, "size": one.size, "modified": one.modified.isoformat()}
             for one in found
         )
-        _output.show_items(items, FILES, _output.Form(output))
+        _output.show_items(items, FILES, form)
 
 
 @files.command("cp")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..htcjobs import HtcJobBatch
     from ..htcsession import HtcSession
 
+FIELDS = ("jobUUID", "firstJobUUID", "index", "attempt", "status", "cause", "isRerun")
 ATTEMPTS = (
     Column("JOB", lambda item: item["jobUUID"]),
     Column("INDEX", lambda item: item["index"]),
@@ -50,6 +51,7 @@ def report(
     group: _options.Group = None,
     profile: _options.Profile = None,
     output: _options.Output = Format.TABLE,
+    fields: _options.Fields = None,
 ) -> None:
     """Report which jobs of a batch or group were rerun, and why.
 
@@ -58,10 +60,11 @@ def report(
 
     Example: rescalehtc report -t sweep --group monday
     """
+    form = _options.form(output, fields, FIELDS)
     named = named_task(task, profile)
     with open_session(profile) as rescale:
         found = find_batch(rescale, find_task(rescale, project, named), batch, group)
-        show_report(fetch_report(rescale, found), _output.Form(output))
+        show_report(fetch_report(rescale, found), form)
 
 
 def fetch_report(rescale: HtcSession, batch: HtcJobBatch) -> RunReport:

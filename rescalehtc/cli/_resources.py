@@ -66,6 +66,7 @@ def limits(
     project: _options.Project = None,
     profile: _options.Profile = None,
     output: _options.Output = Format.TABLE,
+    fields: _options.Fields = None,
 ) -> None:
     """List the limits on the virtual CPUs that run at the same time.
 
@@ -73,6 +74,7 @@ def limits(
 
     Example: rescalehtc limits -o json
     """
+    form = _options.form(output, fields, {"of": str, **types.HTCProjectLimitDict.__annotations__})
     with open_session(profile) as rescale:
         owner = find_project(rescale, project)
         theirs = htcworkspaces.get_workspace(rescale).get_limit(rescale)
@@ -80,7 +82,7 @@ def limits(
         if theirs is not None:
             items.append({"of": "workspace", **theirs.model_dump(mode="json")})
         items += [{"of": "project", **limit} for limit in owner.get_limits(rescale)]
-        _output.show_items(items, LIMITS, _output.Form(output))
+        _output.show_items(items, LIMITS, form)
 
 
 def emulator(ctx: typer.Context) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from .. import htcjobs
+from .._jobs.causes import Cause
 from .._jobs.rerunning import INDEX_VARIABLE
 from .._raw import is_object
 from ..exceptions import HtcException
@@ -50,11 +51,13 @@ def why(
     project: _options.Project = None,
     profile: _options.Profile = None,
     output: _options.Output = _output.Format.TABLE,
+    names: _options.Fields = None,
 ) -> None:
     """Explain why jobs are waiting, or why they failed.
 
     Example: rescalehtc why -t sweep
     """
+    form = _options.form(output, names, [field.name for field in fields(Cause)])
     named = named_task(task, profile)
     with open_session(profile) as rescale:
         found = (
@@ -63,9 +66,9 @@ def why(
             else find_job(rescale, project, named, job)
         )
         causes = found.why(rescale)
-    if output is not _output.Format.TABLE:
+    if form.format is not _output.Format.TABLE:
         columns = [_output.Column.of_field(name) for name in ("name", "jobs", "text", "advice")]
-        _output.show_items([asdict(one) for one in causes], columns, _output.Form(output))
+        _output.show_items([asdict(one) for one in causes], columns, form)
         return
     for cause in causes:
         for line in str(cause).splitlines():

@@ -112,7 +112,8 @@ def watch(
         tasks = [*{id_of(one, "taskId"): one for one in found}.values()]
         for name in group or ():
             find_group(rescale, tasks[0], name)
-        watched = [Watched(one, name) for one in tasks for name in dict.fromkeys(group or [None])]
+        groups: list[str | None] = [*dict.fromkeys(group)] if group else [None]
+        watched = [Watched(one, name) for one in tasks for name in groups]
         with noting_that_jobs_go_on():
             counts = watch_all(rescale, watched, timeout)
     form = _output.Form(output)

@@ -49,6 +49,7 @@ def test_why_explains_a_job_and_a_task(
     assert lines[0] == "the program ended with exit code 1"
     assert lines[-2:] == ["  log: part 1", "  -> read the log for the reason"]
     assert htc("why", "--task", name).output == one.output
+    assert htc("why", "-t", name, "--json", "name,jobs").json == [{"name": "exit-code", "jobs": 1}]
     (cause,) = htc("why", "--task", name, "--output", "json").json
     assert (cause["name"], cause["jobs"], cause["is_guess"]) == ("exit-code", 1, False)
 
@@ -207,7 +208,9 @@ def test_report_lists_each_attempt_and_why_jobs_were_rerun(
     ]
     assert (first["status"], first["isRerun"], first["attempt"]) == ("FAILED", True, 1)
     assert (again["status"], again["firstJobUUID"]) == ("SUCCEEDED", first["jobUUID"])
-    assert len(htc("report", "-t", name, "-g", "monday", "-o", "csv").output.splitlines()) == 4
+    report = ("report", "-t", name, "-g", "monday")
+    assert len(htc(*report, "-o", "csv").output.splitlines()) == 4
+    assert htc(*report, "--json", "index,attempt").json[0] == {"index": 0, "attempt": 1}
 
 
 @pytest.mark.parametrize("columns", [80, 120])
