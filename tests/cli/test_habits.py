@@ -1,4 +1,4 @@
-"""What people expect of a command line: formats, defaults, confirmation, hints."""
+"""Habits from other command lines: formats, defaults, confirmation, hints."""
 
 from __future__ import annotations
 
