@@ -14,8 +14,9 @@ import struct
 import sys
 import termios
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import pytest
 
@@ -65,6 +66,33 @@ def run_in_this_process(arguments: Sequence[str], text: bytes) -> Done:
     stdin, stdout, stderr = (
         io.TextIOWrapper(io.BytesIO(content), "utf-8", newline="\n") for content in (text, b"", b"")
     )
+    status = _run_with(arguments, stdin, stdout, stderr)
+    for stream in (stdout, stderr):
+        stream.seek(0)
+    return _done(status, stdout.read(), stderr.read())
+
+
+def _run_on_terminal(arguments: Sequence[str]) -> Done:
+    """Run the command on a terminal, but in this process."""
+    master, slave = pty.openpty()
+    with os.fdopen(master, "rb", buffering=0) as screen, ThreadPoolExecutor(1) as pool:
+        shown = pool.submit(lambda: b"".join(_read_until_closed(screen)))
+        with (
+            os.fdopen(slave, encoding="utf-8") as stdin,
+            os.fdopen(slave, "w", buffering=1, encoding="utf-8", closefd=False) as stdout,
+            os.fdopen(slave, "w", buffering=1, encoding="utf-8", closefd=False) as stderr,
+        ):
+            status = _run_with(arguments, stdin, stdout, stderr)
+    return _done_on_terminal(status, shown.result())
+
+
+def _read_until_closed(screen: io.FileIO) -> Iterator[bytes]:
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while read := screen.read(65536):
+            yield read
+
+
+def _run_with(arguments: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["rescalehtc", *arguments])
         for name, stream in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
@@ -72,15 +100,19 @@ def run_in_this_process(arguments: Sequence[str], text: bytes) -> Done:
         with pytest.raises(SystemExit) as info:
             main()
     assert isinstance(info.value.code, int)
-    for stream in (stdout, stderr):
-        stream.seek(0)
-    return _done(info.value.code, stdout.read(), stderr.read())
+    return info.value.code
 
 
 def _done(status: int, output: str, errors: str) -> Done:
     assert "Traceback" not in errors, errors
     assert "Exception ignored" not in errors, errors
     return Done(status, output, *reversed(said(errors)))
+
+
+def _done_on_terminal(status: int, shown: bytes) -> Done:
+    assert b"Traceback" not in shown, shown.decode()
+    address, output = said(shown.decode().replace("\r\n", "\n"))
+    return Done(status, output, "", address)
 
 
 class Command:
@@ -107,7 +139,8 @@ class Command:
         With pipes, it runs in this process, which is much faster than forking one.
         """
         if isinstance(stdin, str) and (stdout, stderr) == (PIPE, PIPE):
-            return self._in_this_process(arguments, stdin, variables)
+            with self._environment(variables):
+                return run_in_this_process(arguments, stdin.encode())
         return self.apart(*arguments, stdin=stdin, stdout=stdout, stderr=stderr, **variables)
 
     def apart(
@@ -127,9 +160,9 @@ class Command:
             status = process.wait()
         return _done(status, output, errors)
 
-    def _in_this_process(
-        self, arguments: tuple[str, ...], text: str, variables: dict[str, str]
-    ) -> Done:
+    @contextlib.contextmanager
+    def _environment(self, variables: dict[str, str]) -> Iterator[None]:
+        """Let this process have the folder and the variables of the command."""
         with pytest.MonkeyPatch.context() as patch, contextlib.chdir(self.folder):
             # One by one: the emulator in this process starts jobs meanwhile, with PATH and HOME.
             wanted = self.environ(**variables)
@@ -138,7 +171,7 @@ class Command:
             for name, value in wanted.items():
                 if os.environ.get(name) != value:
                     patch.setenv(name, value)
-            return run_in_this_process(arguments, text.encode())
+            yield
 
     def start(
         self,
@@ -175,6 +208,10 @@ class Command:
         **variables: str,
     ) -> Done:
         """Run it on a terminal. When it shows a key of `typed`, enter the value."""
+        variables = {"TERM": "xterm-256color", **variables}
+        if typed is None and program is None and "COLUMNS" not in variables:
+            with self._environment({"COLUMNS": str(columns), **variables}):
+                return _run_on_terminal(arguments)
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         with Process(
@@ -182,7 +219,7 @@ class Command:
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env=self.environ(**{"TERM": "xterm-256color", **variables}),
+            env=self.environ(**variables),
             cwd=self.folder,
             terminal=True,
         ) as process:
@@ -190,9 +227,7 @@ class Command:
             shown = b"".join(self._shown(process, master, dict(typed or {})))
             os.close(master)
             status = process.wait(HANG_SECONDS)
-        assert b"Traceback" not in shown, shown.decode()
-        address, output = said(shown.decode().replace("\r\n", "\n"))
-        return Done(status, output, "", address)
+        return _done_on_terminal(status, shown)
 
     def _shown(self, process: Process, master: int, waiting: dict[str, str]) -> Iterator[bytes]:
         """The output of the terminal. When it shows a key of `waiting`, enter the value."""
