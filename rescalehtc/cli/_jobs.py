@@ -37,7 +37,7 @@ EVENTS = (
     Column("TIME", lambda item: _output.time_text(item.get("dateTime"))),
     Column("STATUS", lambda item: item.get("status")),
     Column("EXIT", lambda item: _exit_code(item)),
-    Column("REASON", lambda item: item.get("statusReason")),
+    Column("REASON", lambda item: item.get("statusReason"), may_be_cut=True),
 )
 
 

@@ -55,6 +55,37 @@ def test_a_table_fits_into_80_columns_and_ids_are_whole(
     assert line.endswith("…")
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+def test_each_command_fits_a_terminal_and_has_no_colors_in_a_pipe(
+    htc: Command, failed: htcjobs.HtcJob, columns: int
+) -> None:
+    task, job_id = ("-t", failed.json["taskId"]), failed.json["jobUUID"]
+    group = ("-g", failed.json["group"])
+    for arguments in (
+        ("whoami",),
+        ("config", "list"),
+        ("config", "show"),
+        ("projects",),
+        ("limits",),
+        ("tasks", "--all"),
+        ("images",),
+        ("images", "show", "python:3"),
+        ("jobs", *task),
+        ("events", job_id, *task),
+        ("why", *task),
+        ("report", *task, *group),
+        ("files", "ls", f"task:{failed.json['taskId']}/"),
+    ):
+        shown = htc.under_terminal(*arguments, columns=columns)
+        assert shown.status == 0, (arguments, shown)
+        too_long = [line for line in plain(shown).splitlines() if len(line) > columns]
+        assert not too_long or arguments[0] in ("whoami", "config", "why"), too_long
+        piped = htc(*arguments)
+        assert piped.status == 0
+        assert "\x1b[1m" not in piped.output + piped.errors
+        assert htc(*arguments, "-o", "json").json is not None
+
+
 def test_columns_says_how_wide_a_terminal_is(htc: Command, failed: htcjobs.HtcJob) -> None:
     arguments = ("jobs", "-t", failed.json["taskId"])
     assert "ErrorNonZer…" in plain(htc.under_terminal(*arguments))
