@@ -348,6 +348,24 @@ def test_the_cursor_is_visible_again_after_a_signal(
     assert done.output.count("\x1b[?25l") == done.output.count("\x1b[?25h") == 1
 
 
+def test_an_outage_does_not_end_top(account: Service, command: Command) -> None:
+    account.on(SUMMARY, Answer({"jobStatuses": {"RUNNING": 1}}), Answer(status=503))
+    account.on("GET /htc/projects/p/tasks/t/jobs", Answer({"items": []}))
+    program = (
+        "from rescalehtc.cli import _session, main; _session.BACKOFF_SECONDS = 0.0; "
+        "import sys; sys.argv[0] = 'rescalehtc'; main()"
+    )
+    arguments = ("top", "-t", "sweep", "--interval", "0.1")
+    done = command.under_terminal(
+        *arguments,
+        program=[sys.executable, "-c", program],
+        typed={"not up to date: ": "\x03"},
+        NO_COLOR="1",
+    )
+    assert done.status == 130
+    assert "1 RUNNING" in done.output
+
+
 # ---- the configuration
 
 

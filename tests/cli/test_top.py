@@ -50,6 +50,18 @@ def test_a_terminal_shows_a_table_until_ctrl_c(htc: Command, failing: str, colum
     assert "\x1b[?25h" in done.output.rpartition("exit code 7")[2], "the cursor is visible again"
 
 
+def test_the_jobs_that_have_been_running_for_longest_are_shown(
+    htc: Command, rescale: HtcSession, task: htctasks.HtcTask
+) -> None:
+    batch = htcjobs.create_job_batch_raw(rescale, task, [request_for("sleep", "600")])
+    arguments = ("top", "-t", task.json["taskId"], "--interval", "0.1")
+    job_id = f"{batch.json['parentJobId']}:0"
+    done = htc.under_terminal(*arguments, typed={job_id: "\x03"}, NO_COLOR="1")
+    assert done.status == 130
+    assert "RUNNING FOR" in done.output
+    task.cancel_jobs_in_task(rescale)
+
+
 def test_all_active_tasks_are_shown_and_one_that_is_deleted_meanwhile_is_not(
     htc: Command, rescale: HtcSession, failing: str, task: htctasks.HtcTask
 ) -> None:
