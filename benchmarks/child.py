@@ -1,6 +1,6 @@
-"""What each measured process does: the work of one name, timed, and its peak of memory.
+"""The main function of each measured process: do the named work, and print its time and peak memory.
 
-It imports next to nothing, so that a row about imports is about theirs.
+It imports hardly anything, so that the rows about imports measure those of the package.
 """
 
 import sys
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 
 class Clock:
-    """Measures the `with` block: what comes before it is preparation."""
+    """Measures the `with` block, without the preparation before it."""
 
     seconds: float = 0.0
 
@@ -21,7 +21,7 @@ class Clock:
 
 
 def run(works: Mapping[str, object]) -> None:
-    """Do the work that the command line names; print seconds, KiB and what came of it."""
+    """Do the work that the command line names; print the seconds, the KiB and the outcome."""
     _, name, size = sys.argv
     work = works[name]
     assert callable(work)
@@ -31,9 +31,9 @@ def run(works: Mapping[str, object]) -> None:
 
 
 def peak_kib() -> int:
-    """The most memory that this process held, in KiB.
+    """The peak memory of this process in KiB.
 
-    Not ru_maxrss where there is a better one: that begins with the size of the parent process.
+    Linux's ru_maxrss starts with the size of the parent process, so this reads VmHWM there.
     """
     try:
         with open("/proc/self/status", encoding="ascii") as status:

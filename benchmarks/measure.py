@@ -1,4 +1,4 @@
-"""Running one piece of work in a fresh process, and what it took."""
+"""Run work in a new process, and measure its time and memory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pydantic_core import from_json
 from tests.certificates import make_certificate
 
 ROOT = Path(__file__).resolve().parent.parent
-# What each side needs and nothing else; both are installed by `make bench`.
+# Only the packages that each side needs. `make bench` installs both.
 CORE = ROOT / ".venv" / "core"
 UNTYPED = ROOT / ".venv" / "rescalehtc-1.1.0"
 LIMIT_SECONDS = 300
 
 
 class RunError(Exception):
-    """The work failed, or did something that it must not do."""
+    """The work failed, or sent a batch twice."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Run:
     """A piece of work.
 
     Attributes:
-        side: Who does it: this package, 1.1.0, a raw socket, this package with the emulator, or
-            this package as it is installed with all extras.
+        side: This package, 1.1.0, a raw socket, this package with the emulator, or this package
+            with all extras.
         work: The function of `<side>.py` or `work.py`.
         size: Number of jobs or lines.
-        latency_ms: How long the server waits before each answer.
-        once: Whether one round is enough: for peaks of memory, and for what takes long.
-        is_tls: Whether the server is asked over https.
+        latency_ms: The server's delay before each response.
+        once: Whether one round is enough, as for peaks of memory and for slow work.
+        is_tls: Whether the requests use https.
     """
 
     side: Literal["ours", "untyped", "floor", "emulated", "installed"]
@@ -56,13 +56,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Taken:
-    """What it took.
+    """The result of a measurement.
 
     Attributes:
-        seconds: The work alone.
-        process_seconds: The whole process, from its start to its end.
-        peak_kib: The most memory that the process held.
-        outcome: What came of it, as text.
+        seconds: The time of the work alone.
+        process_seconds: The time of the whole process.
+        peak_kib: The peak memory of the process.
+        outcome: The outcome, as a string.
     """
 
     seconds: float
@@ -72,7 +72,7 @@ class Taken:
 
 
 class Bench:
-    """Measures runs, with the server in a process of its own for the length of the block."""
+    """Measures runs. The server runs in another process until the block ends."""
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory()
@@ -89,14 +89,14 @@ class Bench:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.communicate()  # its input ends, and so does it
+        self._server.communicate()  # the server exits when its input ends
         self._folder.cleanup()
 
     def measure(self, run: Run) -> Taken:
-        """Do the work in a fresh process.
+        """Do the work in a new process.
 
         Raises:
-            RunError: It failed, took too long, or sent a batch twice.
+            RunError: The work failed, took too long, or sent a batch twice.
         """
         command = [f"{ROOT}/benchmarks/{run.side}.py", run.work, str(run.size)]
         if run.side == "emulated":
@@ -110,7 +110,7 @@ class Bench:
             environment["RESCALE_API_BASE_URL"] = f"{origin}/{run.latency_ms}"
             for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
                 environment[name] = str(self._certificate)
-        self._asked()  # what a run before this one asked, if it failed, is not this one's
+        self._asked()  # forget the requests of an earlier run that failed
         started = time.perf_counter()
         try:
             done = subprocess.run(
@@ -133,14 +133,14 @@ class Bench:
         return Taken(float(seconds), process_seconds, int(peak_kib), outcome)
 
     def _asked(self) -> dict[str, int]:
-        """How often the server was asked for each operation since the last time."""
+        """The number of requests per operation since the last call."""
         with urllib.request.urlopen(f"{self._origin}/0/asked") as answer:
             asked: dict[str, int] = from_json(answer.read())
         return asked
 
 
 def _environment(*paths: Path) -> dict[str, str]:
-    """This process's, without what would point a session or Python elsewhere."""
+    """Return the environment without variables that would affect a session or Python."""
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -1,4 +1,4 @@
-"""The rows of the table: what is measured, against what, and how much it may be."""
+"""The rows of the table, with their bars."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .measure import Run
 Quantity = Literal["seconds", "process_seconds", "peak_kib"]
 
 FLAT = 1.10
-GROWTH = 11.0  # for ten times as much
+GROWTH = 11.0  # for ten times the size
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,12 @@ class Bar:
     """A ratio that must not be exceeded.
 
     Attributes:
-        what: What is compared, in the table.
-        limit: The most that the ratio may be.
-        run: What is measured.
-        against: What it is divided by: another run, or a number of seconds.
-        quantity: What of the runs is compared.
-        beyond: A run that is taken off both.
+        what: The name of the quantity in the table.
+        limit: The maximum ratio.
+        run: The measured work.
+        against: The divisor: another run, or a number of seconds.
+        quantity: The compared attribute of the results.
+        beyond: A run that is subtracted from both.
     """
 
     what: str
@@ -36,7 +36,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its name for `make bench ROW=name`, what it is about, and its bars."""
+    """A row: its name for `make bench ROW=name`, a description, and its bars."""
 
     name: str
     about: str

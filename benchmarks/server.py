@@ -104,7 +104,7 @@ def line(index: int) -> dict[str, Any]:
 
 
 class Answers:
-    """What the server knows, and what it was asked."""
+    """The responses of the server, and a count of the requests."""
 
     def __init__(self) -> None:
         self.records = [_json(job(index)) for index in range(KINDS)]
@@ -214,7 +214,7 @@ def serve(connection: socket.socket, answers: Answers, origin: str) -> None:
 
 
 def listen(answers: Answers, context: ssl.SSLContext | None) -> str:
-    """Begin to answer on a port of its own; return the origin."""
+    """Start a server on a free port, and return its origin."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
     scheme = "https" if context else "http"
     origin = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"

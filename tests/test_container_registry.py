@@ -288,7 +288,7 @@ def test_podman_may_do_without_tls_only_on_this_machine(
     host: str,
     is_here: bool,
 ) -> None:
-    """As docker does by itself."""
+    """As docker does automatically."""
     programs.add("podman", image=f"echo {ID}")
     registry.registry_url = f"{host}/p/"
     registry.push_docker_image(scripted, "app:1")

@@ -59,7 +59,7 @@ async def write_lines(
     """
     async with client.io.holding(replaced_whole(destination)) as (file, call):
         if last_n_lines is None:
-            call_for_all = _call(job_ids, "asc", MAX_LOG_PAGE_SIZE, item_text)
+            call_for_all = _call(job_ids, "asc", MAX_LOG_PAGE_SIZE)
             async with aclosing(client.pages(call_for_all)) as pages:
                 async for page in pages:
                     await call(_write, file, page)

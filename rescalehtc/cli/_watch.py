@@ -171,12 +171,12 @@ def watch_batch(
 
 @contextlib.contextmanager
 def noting_that_jobs_go_on() -> Generator[None]:
-    """Add a note that the jobs go on if waiting for them ends early."""
+    """Add a note that the jobs continue if the wait ends early."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, HtcWaitTimeoutError) as error:
         error.add_note(
-            "the jobs go on; `rescalehtc cancel` ends them, `rescalehtc watch` waits for them"
+            "the jobs continue; `rescalehtc cancel` ends them, `rescalehtc watch` waits for them"
         )
         raise
 

@@ -226,7 +226,7 @@ def _function_files(function: Callable[[Any], Any]) -> dict[str, bytes]:
 
     try:
         pickled: bytes = cloudpickle.dumps(function)
-    except Exception as error:  # whatever a user's class raises
+    except Exception as error:  # a user's class may raise any exception
         message = f"can't be pickled: {error}"
         raise HtcValidationError("map", [Problem("program", message)]) from error
     library = Path(cloudpickle.__file__).parent

@@ -243,7 +243,7 @@ def test_waiting_after_a_submission_ends_in_time_and_says_that_the_jobs_go_on(
     file, task_id = write("sleep", "600"), task.json["taskId"]
     done = htc("submit", file, "-t", task_id, "-w", "--wait-timeout", "0.2", *FAST)
     assert done.status == 4
-    assert "the jobs go on; `rescalehtc cancel` ends them" in done.errors
+    assert "the jobs continue; `rescalehtc cancel` ends them" in done.errors
     task.cancel_jobs_in_task(rescale)
 
 
@@ -263,7 +263,7 @@ def test_jobs_are_cancelled_with_the_command_that_submitted_them(
         process.send_signal(number)
         errors = process.communicate(timeout=HANG_SECONDS)[1]
     assert process.returncode == 128 + number
-    assert "the jobs go on" not in errors
+    assert "the jobs continue" not in errors
     assert "cancel" in errors
     assert task.wait(rescale).failed == 1
 

@@ -81,7 +81,7 @@ def test_a_time_limit_is_for_all_of_them(
     done = htc(*arguments, "--timeout", "0.2")
     assert (done.status, done.output) == (4, "")
     assert "1 of 2 jobs ended" in done.errors
-    assert "the jobs go on" in done.errors
+    assert "the jobs continue" in done.errors
     task.cancel_jobs_in_task(rescale)
 
 

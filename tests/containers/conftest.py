@@ -51,7 +51,7 @@ runroot = "{folder}/run"
     # Logins of the tests.
     "REGISTRY_AUTH_FILE": "{{}}",
 }
-# What the image has apart from what a job says.
+# The image's own settings.
 CHANGES = [
     "ENV FROM_IMAGE=yes",
     "WORKDIR /home",

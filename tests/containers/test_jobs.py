@@ -260,7 +260,7 @@ def kill(process):
 
 
 def push_by_hand(engine, user):
-    """Push the image, as somebody does who has only what the emulator printed."""
+    """Push the image with only the values that the emulator printed."""
     project = user.project()
     path = f"/htc/projects/{project['projectId']}/container-registry"
     host = project["containerRegistry"].partition("/")[0]

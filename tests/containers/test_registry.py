@@ -1,4 +1,4 @@
-"""The emulator's registry, without an engine: a script stands for podman and does as it is told."""
+"""The emulator's registry, without an engine: a script stands for podman and follows the test's instructions."""
 
 import base64
 import hashlib
@@ -34,7 +34,7 @@ def digest_of(content):
 
 
 class Registry:
-    """A client of the registry that sends what it is told to."""
+    """A client of the registry that sends any request."""
 
     def __init__(self, emulator, user, folder):
         self.emulator, self.user, self.folder = emulator, user, folder
@@ -371,7 +371,7 @@ def test_a_blob_comes_in_parts_of_which_each_begins_where_the_last_ended(registr
 
 
 def test_half_an_upload_is_no_blob(registry):
-    """Its connection breaks; what has arrived counts, and the rest can follow."""
+    """The connection breaks. The received part counts, and the client can send the rest."""
     where = registry.begin()
     sign = base64.b64encode(f"AWS:{registry.password}".encode()).decode()
     host, port = registry.host.split(":")

@@ -286,7 +286,7 @@ def test_a_slow_start_keeps_a_job_starting_until_it_is_cancelled(emulator, user,
         assert user.wait(task, slow)["statusReason"] == "cancelled by user"
 
 
-# ---- which requests are struck
+# ---- which requests have faults
 
 
 def test_any_operation_means_every_operation(emulator, user, task):

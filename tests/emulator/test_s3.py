@@ -1,4 +1,4 @@
-"""The S3 interface of the shared folders, by clients that nobody here wrote."""
+"""The S3 interface of the shared folders, with independent clients."""
 
 import html
 import os
@@ -45,7 +45,7 @@ def token(emulator, task):
 
 @pytest.fixture
 def variables(emulator, token):
-    """What the tutorial's programs have in their environment."""
+    """The environment of the tutorial's programs."""
     return {**emulator.environment(), **token.credentials}
 
 

@@ -48,7 +48,7 @@ def folder(emulator: Emulator, task: htctasks.HtcTask) -> Path:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """The files of a folder and what is in them."""
+    """The files of a folder and their contents."""
     found = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 

@@ -1,4 +1,4 @@
-"""Files of a task: up, down, and what is refused."""
+"""Files of a task: uploads, downloads and invalid arguments."""
 
 import asyncio
 import os
@@ -176,7 +176,7 @@ def test_a_sync_that_is_killed_leaves_nothing_torn_and_goes_on(
         ) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-            time.sleep(0.05 * attempt)  # the kill may strike at any moment
+            time.sleep(0.05 * attempt)  # the process may be killed at any moment
             process.send_signal(signal.SIGKILL)
         whole = {name: content for name, content in tree(end).items() if "partial" not in name}
         assert whole.items() <= expected.items()

@@ -32,7 +32,7 @@ HOUR = {**WHOLE, "execTimeoutSeconds": 3570}  # with the time to end, an hour
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    """One of its own, in which a timeout of 60 s takes 0.3 s."""
+    """A separate emulator, in which a timeout of 60 s takes 0.3 s."""
     with Emulator(slots=4, clock_rate=200) as emulator:
         yield emulator
 
