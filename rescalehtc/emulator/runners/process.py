@@ -69,8 +69,9 @@ class ProcessRunner:
     def _variables(self, job: Job, folder: Path) -> dict[str, str]:
         host = {
             name: value
-            for name, value in os.environ.items()
+            for name in os.environ
             if name in _INHERITED or name.startswith("LC_")
+            if (value := os.environ.get(name)) is not None  # another thread may remove it
         }
         return {
             "PATH": os.defpath,
