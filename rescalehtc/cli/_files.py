@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from ..exceptions import HtcException
+from ..htcprojects import HtcProject
 from . import _errors, _options, _output
 from ._completion import complete_files, complete_folders
 from ._finding import find_batch, find_project, find_task, named_task
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..files import Files
+    from ..htctasks import HtcTask
     from ._session import CommandSession
 
 FILES = (
@@ -101,10 +103,17 @@ def _required_place(text: str) -> _Place:
 
 def _open(rescale: CommandSession, place: _Place, project: str | None, region: str | None) -> Files:
     if place.kind == "project":
-        return find_project(rescale, place.name or project).files(rescale, region)
+        return _files_of(rescale, find_project(rescale, place.name or project), region)
     if not place.name:
         raise typer.BadParameter("needs a task's name: task:NAME/path", param_hint="PLACE")
-    return find_task(rescale, project, place.name).files(rescale, region)
+    return _files_of(rescale, find_task(rescale, project, place.name), region)
+
+
+def _files_of(rescale: CommandSession, owner: HtcProject | HtcTask, region: str | None) -> Files:
+    project = owner if isinstance(owner, HtcProject) else owner.project
+    if region is not None and (regions := project.json.get("regions")):
+        _options.refuse_unknown(region, regions, "a region of the project", "--region")
+    return owner.files(rescale, region)
 
 
 def _only_place(source: str, target: str) -> tuple[_Place, bool]:
@@ -237,7 +246,7 @@ def environment(
     """
     with open_session(profile) as rescale:
         owner = find_task(rescale, project, task) if task else find_project(rescale, project)
-        store = owner.files(rescale, region)
+        store = _files_of(rescale, owner, region)
         for name, value in store.variables().items():
             if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
                 raise HtcException(

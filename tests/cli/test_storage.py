@@ -60,6 +60,10 @@ def test_places_that_are_none_are_refused(htc: Command, name: str) -> None:
     assert "one of SOURCE and TARGET" in both
     assert "needs a task's name" in htc.refused("files", "ls", "task:/a", status=2)
     assert "no task with the name" in htc.refused("files", "ls", "task:none/a", status=2)
+    region = ("--region", "AWS_US_EST_1")
+    for command in (("ls", "project:/"), ("env", "--task", name)):
+        error = htc.refused("files", *command, *region, status=2)
+        assert "did you mean 'AWS_US_EAST_1'?" in error
     assert "can't be read" in htc.refused("files", "cp", "none", f"task:{name}/", status=2)
 
 
