@@ -1,4 +1,8 @@
-"""The command in its own process, with pipes or a terminal."""
+"""The command with pipes or on a terminal.
+
+It runs in the process of the tests, which is fast, except where signals, closed streams or typed input
+matter.
+"""
 
 from __future__ import annotations
 
