@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .._facts import MAX_BATCH_SIZE
 from ..exceptions import HtcException, HtcFileError, HtcValidationError, Problem
@@ -166,11 +166,11 @@ class Sweep:
         return found
 
 
-def _checked_inputs(inputs: Any) -> list[Any]:
-    kind: type[Any] = type(inputs)
-    if issubclass(kind, Iterable) and not issubclass(kind, str | bytes | Mapping):
-        return [*inputs]
-    message = f"must be a list or another iterable of JSON values, got {kind.__name__}"
+def _checked_inputs(inputs: object) -> list[Any]:
+    kind = type(inputs).__name__
+    if isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes | Mapping):
+        return list(cast("Iterable[Any]", inputs))
+    message = f"must be a list or another iterable of JSON values, got {kind}"
     raise HtcValidationError("map", [Problem("inputs", message)])
 
 
