@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import enum
 import functools
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar, cast
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    SupportsIndex,
+    TypeAlias,
+    TypeVar,
+    cast,
+)
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
@@ -47,6 +58,10 @@ class StrEnum(enum.StrEnum):
         member = str.__new__(cls, value)
         member._name_ = member._value_ = value
         return member
+
+    def __reduce_ex__(self, _protocol: SupportsIndex) -> tuple[type[Self], tuple[str]]:
+        # Python up to 3.11.3 pickles the name, with which it does not find an unlisted member.
+        return type(self), (self._value_,)
 
     @property
     def is_listed(self) -> bool:

@@ -177,6 +177,11 @@ class Process:
         self.wait()
 
 
+def without_coverage() -> dict[str, str]:
+    """The environment without the variables of `make coverage`, which imports modules and writes."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+
+
 def run(
     command: Sequence[str], text: str = "", timeout: float | None = None, **options: Any
 ) -> subprocess.CompletedProcess[str]:

@@ -12,12 +12,18 @@ import pytest
 import rescalehtc
 from rescalehtc.exceptions import HtcException
 
+from . import programs
+
 
 def loaded_by(statement: str) -> set[str]:
     """The imported modules of a new interpreter after a statement."""
     program = f"import sys\n{statement}\nprint('\\n'.join(sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=programs.without_coverage(),
     )
     return set(done.stdout.split())
 

@@ -103,7 +103,7 @@ async def cancel_with_timeout(submitter: Submitter, rescale: AsyncHtcSession) ->
         async with timeout:
             await submitter.submit(rescale)
     await expiring
-    assert info.value.__cause__ is submitter.seen[0]
+    assert info.value.__context__ is submitter.seen[0]
 
 
 async def cancel_task_group(submitter: Submitter, rescale: AsyncHtcSession) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from rescalehtc.emulator import Emulator
 
+from .. import programs
 from .conftest import COMMAND, alive, plain_client, put, running
 
 ROOM = 1 << 20
@@ -250,6 +251,7 @@ def test_an_emulator_without_room_to_start_says_so_in_one_line(tmp_path, make_us
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[2],
+        env=programs.without_coverage(),
         preexec_fn=no_room,
     )
     assert done.returncode == 1
