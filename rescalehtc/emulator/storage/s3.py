@@ -42,6 +42,8 @@ _HEADERS: Final = re.compile(
 _METADATA: Final = re.compile(
     "x-amz-meta-.+|cache-control|content-(disposition|encoding|language|type)"
 )
+# These operations take less time than a switch to a thread.
+_QUICK: Final = ("GET object", "HEAD object", "PUT object", "DELETE object")
 
 
 class S3:
@@ -60,11 +62,11 @@ class S3:
             bucket = Bucket(self._folders, self._store, claims)
             call = _Call(request, bucket, self._uploads)
             if request.method not in ("PUT", "POST"):
-                return await run_in_threadpool(call.answer)
+                return await call.answer()
             with objects.partial_file(self._folders.uploads) as call.body:
                 sums = {} if sha256 == UNSIGNED else {objects.SHA256: sha256}
                 await objects.receive(request.stream(), call.body, {**request.headers, **sums})
-                return await run_in_threadpool(call.answer)
+                return await call.answer()
         except StorageError as error:
             found = error
         except FileNotFoundError:
@@ -109,14 +111,16 @@ class _Call:
             "DELETE object uploadId": self._abort_upload,
         }
 
-    def answer(self) -> Response:
+    async def answer(self) -> Response:
         names = [name for name in sorted(self._query) if not _OPTIONS.fullmatch(name)]
         wanted = " ".join([self._request.method, "object" if self._key else "bucket", *names])
         refused = [name for name in self._headers if not _HEADERS.fullmatch(name)]
         if refused or wanted not in self._operations:
             what = " ".join([wanted, *refused])
             raise StorageError("NotImplemented", f"The emulator does not implement {what}.")
-        return self._operations[wanted]()
+        if wanted in _QUICK and not self._is_copy:
+            return self._operations[wanted]()
+        return await run_in_threadpool(self._operations[wanted])
 
     # ---- reading
 
