@@ -113,25 +113,25 @@ class Storage:
         self.address: str = (address or "").rstrip("/")
         scheme = urlsplit(self.address).scheme
         if scheme not in _KINDS:
-            raise HtcFileError(
-                f"the storage of {token.region} can't be used: its address begins with "
-                f"{scheme}:, not with one of {', '.join(_KINDS)}"
-                if scheme
-                else f"the storage of {token.region} can't be used: the token has no address"
-            )
+            where = getattr(token, "region", None) or "the project"
+            reason = f"its address begins with {scheme}:, not with one of {', '.join(_KINDS)}"
+            reason = reason if scheme else "the token has no address"
+            raise HtcFileError(f"the storage of {where} can't be used: {reason}")
         self._take(token)
 
     def _take(self, token: models.StorageAccessToken) -> None:
         now = datetime.now(UTC)
         self._token = token
-        self._expires_at = token.expiration or now + timedelta(seconds=RENEW_SECONDS)
+        self._expires_at = getattr(token, "expiration", None) or now + timedelta(
+            seconds=RENEW_SECONDS
+        )
         life = (self._expires_at - now).total_seconds()
         self._renew_at = self._expires_at - timedelta(seconds=min(RENEW_SECONDS, life / 2))
         self._store: ObjectStore | None = None
 
     def variables(self) -> dict[str, str]:
         """Return the token's variables, and the storage's endpoint if it is not the default."""
-        credentials = {name: str(value) for name, value in (self._token.credentials or {}).items()}
+        credentials = {name: str(value) for name, value in self._credentials.items()}
         if self._scheme == "s3" and (endpoint := self._endpoint):
             credentials.setdefault(STORAGE_ENDPOINT_VARIABLE, endpoint)
         return credentials
@@ -142,13 +142,18 @@ class Storage:
         return self._expires_at
 
     @property
+    def _credentials(self) -> Mapping[str, Any]:
+        return getattr(self._token, "credentials", None) or {}
+
+    @property
     def _scheme(self) -> str:
         return urlsplit(self.address).scheme
 
     @property
     def _endpoint(self) -> str | None:
-        given: Mapping[str, Any] = self._token.credentials or {}
-        own = given.get(STORAGE_ENDPOINT_VARIABLE) or getattr(self._token, "endpoint", None)
+        own = self._credentials.get(STORAGE_ENDPOINT_VARIABLE) or getattr(
+            self._token, "endpoint", None
+        )
         return own or os.environ.get(STORAGE_ENDPOINT_VARIABLE) or None
 
     @property
@@ -206,7 +211,12 @@ class Storage:
                 raise HtcFileError(f"the storage token for {self.address} has no credentials")
             return {**options, "config": self.variables()}
         self._aws_credentials()  # rejects incomplete credentials
-        region = str(self._token.region or "").removeprefix("AWS_").lower().replace("_", "-")
+        region = (
+            str(getattr(self._token, "region", None) or "")
+            .removeprefix("AWS_")
+            .lower()
+            .replace("_", "-")
+        )
         config: dict[str, object] = {
             "region": region or "us-east-1",
             # Variables for other programs must not change these settings.
@@ -241,8 +251,7 @@ class Storage:
                 raise
 
     def _aws_credentials(self) -> dict[str, object]:
-        given = self._token.credentials or {}
-        found = {key: given.get(name) for key, name in _AWS_NAMES.items()}
+        found = {key: self._credentials.get(name) for key, name in _AWS_NAMES.items()}
         if missing := [name for key, name in _AWS_NAMES.items() if not found[key]]:
             raise HtcFileError(f"the storage token has no {' and no '.join(missing)}")
         return {**found, "expires_at": self._expires_at}

@@ -25,6 +25,7 @@ from rescalehtc.files._names import matcher
 
 from .. import programs
 from ..limits import HANG_SECONDS
+from ..service import Answer
 from .conftest import tree
 
 
@@ -347,6 +348,47 @@ def test_a_storage_of_an_unknown_form_is_one_clear_error(rescale):
     project = htcprojects.HtcProject(rescale.send(api.CREATE_PROJECT.call({}, body=body)))
     with pytest.raises(HtcFileError, match="GCP_US_EAST_1 can't be used: its address begins"):
         project.files(rescale)
+
+
+@pytest.mark.parametrize(
+    ("address", "credentials", "message"),
+    [
+        ("gs://b/p/", {}, "the storage token for gs://b/p has no credentials"),
+        ("gs://b/p/", {"ACCESS_TOKEN": "secret"}, "not accept the variables ACCESS_TOKEN for GCP"),
+        ("s3://b/p/", {"AWS_ACCESS_KEY_ID": "secret"}, "has no AWS_SECRET_ACCESS_KEY and no AWS_"),
+        ("ftp://b/p/", {"KEY": "secret"}, "its address begins with ftp:, not with one of s3, gs"),
+        (None, {"KEY": "secret"}, "the token has no address"),
+    ],
+)
+def test_credentials_that_can_not_be_used_are_one_clear_error(
+    service, scripted, address, credentials, message
+):
+    token = {"projectSharedStoragePath": address, "credentials": credentials}
+    service.on("GET /htc/projects/p/storage/token", Answer(token))
+    project = htcprojects.HtcProject({"projectId": "p"})
+    with pytest.raises(HtcFileError, match=message) as info:
+        project.files(scripted).read("a")
+    assert "secret" not in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "credentials", "kind"),
+    [
+        ("gs://b/p/", {"GOOGLE_BEARER_TOKEN": "secret"}, "GCSStore"),
+        (
+            "az://c/p/",
+            {"AZURE_STORAGE_ACCOUNT_NAME": "a", "AZURE_STORAGE_SAS_KEY": "sv=1&sig=s"},
+            "AzureStore",
+        ),
+    ],
+)
+def test_credentials_that_obstore_reads_make_its_store(
+    service, scripted, address, credentials, kind
+):
+    token = {"projectSharedStoragePath": address, "credentials": credentials}
+    service.on("GET /htc/projects/p/storage/token", Answer(token))
+    files = htcprojects.HtcProject({"projectId": "p"}).files(scripted)
+    assert type(files.store).__name__ == kind
 
 
 # ---- other ways in
