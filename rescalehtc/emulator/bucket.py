@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import uuid
+from contextlib import suppress
 from pathlib import Path
+from sqlite3 import OperationalError
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import objects
@@ -132,7 +134,8 @@ class Bucket:
         """Delete an object if it exists."""
         folder, name = self.find(key)
         objects.delete(folder, name)
-        self._store.delete_metadata(self._path(folder, name))
+        with suppress(OperationalError):  # the disk is full; the metadata of no object is harmless
+            self._store.delete_metadata(self._path(folder, name))
 
     def _path(self, folder: Path, name: str) -> str:
         """Return the path of an object, by which the store has its metadata."""
@@ -175,8 +178,6 @@ class Upload(NamedTuple):
 
     def join(self, parts: Sequence[Sequence[str]], file: IO[bytes]) -> None:
         """Write parts, each given by its number and ETag, to a file."""
-        file.seek(0)
-        file.truncate()
         numbers = [int(number) for number, etag in parts if self.etags.get(number) == etag]
         if len(numbers) < len(parts):
             raise StorageError("InvalidPart", "A part was not uploaded, or has another ETag.")
@@ -198,7 +199,7 @@ class Uploads:
     def create(self, key: str, metadata: Mapping[str, str]) -> str:
         """Create an upload and return its id."""
         folder = self._folder / uuid.uuid4().hex
-        folder.mkdir()
+        folder.mkdir(parents=True)
         self._uploads[folder.name] = Upload(folder, key, metadata, {})
         return folder.name
 

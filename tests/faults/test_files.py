@@ -156,14 +156,21 @@ def test_the_disk_here_is_full(
     assert {path.name: path.read_bytes() for path in target.iterdir()} == {name: b"old"}
 
 
-@row("the emulator's disk is full", "upload", "HtcFileError without a retry; nothing is stored")
+@row(
+    "the emulator's disk is full",
+    "upload",
+    "HtcFileError without a retry; nothing is stored, and you can delete files",
+)
 def test_the_disk_of_the_emulator_is_full(files: Files, source: Path) -> None:
+    files.write("small", b"x")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
     try:
         with pytest.raises(HtcFileError, match="QuotaExceeded: The emulator's disk is full"):
             files.upload(source / "large", "large")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        files.delete("small")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack
 from email.utils import format_datetime
+from io import BytesIO
+from sqlite3 import OperationalError
 from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 from xml.etree import ElementTree as ET
@@ -60,13 +62,11 @@ class S3:
         try:
             claims, sha256 = verify(request, self._tokens)
             bucket = Bucket(self._folders, self._store, claims)
-            call = _Call(request, bucket, self._uploads)
-            if request.method not in ("PUT", "POST"):
-                return await call.answer()
-            with objects.partial_file(self._folders.uploads) as call.body:
-                sums = {} if sha256 == UNSIGNED else {objects.SHA256: sha256}
-                await objects.receive(request.stream(), call.body, {**request.headers, **sums})
-                return await call.answer()
+            sums = {} if sha256 == UNSIGNED else {objects.SHA256: sha256}
+            is_put = request.method == "PUT"
+            with objects.partial_file(self._folders.uploads) if is_put else BytesIO() as body:
+                await objects.receive(request.stream(), body, {**request.headers, **sums})
+                return await _Call(request, body, bucket, self._uploads).answer()
         except StorageError as error:
             found = error
         except FileNotFoundError:
@@ -77,7 +77,7 @@ class S3:
             found = StorageError("BadDigest", f"The {error} does not match the body.")
         except objects.TooLargeError as error:
             found = StorageError("EntityTooLarge", f"A body has at most {error} bytes.")
-        except OSError as error:
+        except (OSError, OperationalError) as error:
             if not is_full(error):
                 raise
             found = StorageError("QuotaExceeded", "The emulator's disk is full.")
@@ -87,10 +87,9 @@ class S3:
 
 
 class _Call:
-    body: IO[bytes]
-
-    def __init__(self, request: Request, bucket: Bucket, uploads: Uploads) -> None:
+    def __init__(self, request: Request, body: IO[bytes], bucket: Bucket, uploads: Uploads) -> None:
         self._request = request
+        self._body = body
         self._bucket = bucket
         self._uploads = uploads
         self._headers = request.headers
@@ -194,8 +193,8 @@ class _Call:
             range_ = self._headers.get("x-amz-copy-source-range", "")
             start, end = find_range(range_, found.size)
             source.seek(start)
-            self.body.writelines(objects.chunks(source, end - start))
-            self.body.flush()
+            self._body.writelines(objects.chunks(source, end - start))
+            self._body.flush()
         is_replaced = self._headers.get("x-amz-metadata-directive") == "REPLACE"
         return self._sent_metadata() if is_replaced else metadata
 
@@ -205,7 +204,7 @@ class _Call:
 
     def _place(self, metadata: Mapping[str, str]) -> Object:
         replace = self._headers.get("If-None-Match") != "*"
-        return self._bucket.place(self.body, self._key, metadata, replace=replace)
+        return self._bucket.place(self._body, self._key, metadata, replace=replace)
 
     def _describe(self, tag: str, stored: Object) -> Response:
         headers = {"ETag": stored.etag}
@@ -228,9 +227,9 @@ class _Call:
 
     def _read_xml(self, tag: str) -> Iterator[ET.Element]:
         """Return the elements of the body that have a tag."""
-        self.body.seek(0)
+        self._body.seek(0)
         try:
-            return ET.parse(self.body).iterfind(f"{{*}}{tag}")  # noqa: S314 - the request is signed
+            return ET.parse(self._body).iterfind(f"{{*}}{tag}")  # noqa: S314 - the request is signed
         except ET.ParseError:
             raise StorageError("MalformedXML", "The body is not well-formed XML.") from None
 
@@ -251,14 +250,15 @@ class _Call:
         upload = self._upload()
         if self._is_copy:
             self._copy_source()
-        part = upload.add(self._query["partNumber"], self.body)
+        part = upload.add(self._query["partNumber"], self._body)
         return self._describe("CopyPartResult", part)
 
     def _complete_upload(self) -> Response:
         upload, names = self._upload(), ("{*}PartNumber", "{*}ETag")
         parts = [[part.findtext(name, "") for name in names] for part in self._read_xml("Part")]
-        upload.join(parts, self.body)
-        stored = self._place(upload.metadata)
+        with objects.partial_file(upload.folder.parent) as self._body:
+            upload.join(parts, self._body)
+            stored = self._place(upload.metadata)
         self._uploads.remove(upload)
         return self._describe_upload("CompleteMultipartUploadResult", ETag=stored.etag)
 
