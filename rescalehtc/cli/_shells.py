@@ -89,6 +89,6 @@ complete --command rescalehtc --no-files --arguments '(__rescalehtc_complete)'
 
 def use_scripts() -> None:
     """Make `--install-completion` and `--show-completion` use the scripts of this module."""
-    scripts: dict[str, Any] = _completion_shared._completion_scripts  # pyright: ignore[reportPrivateUsage]
+    scripts: dict[str, Any] = _completion_shared._completion_scripts  # pyright: ignore[reportPrivateUsage] - Typer has no public way
     for shell, script in (("bash", BASH), ("zsh", ZSH), ("fish", FISH)):
         scripts[shell] = script.replace("%", "%%")

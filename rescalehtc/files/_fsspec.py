@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fsspec.implementations.dirfs import (  # type: ignore[import-untyped]
-    DirFileSystem,  # pyright: ignore[reportMissingTypeStubs]
+    DirFileSystem,  # pyright: ignore[reportMissingTypeStubs] - fsspec has none
 )
 from obstore.fsspec import FsspecStore
 

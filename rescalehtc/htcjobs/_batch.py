@@ -18,10 +18,15 @@ from .._tracebacks import trimmed
 from .._wire.operations import SUBMIT_JOBS
 from ..exceptions import HtcValidationError, Problem
 from ..htctasks import HtcTask
-from . import _results  # pyright: ignore[reportPrivateUsage] - ours
 from ._failed_job import FailedJob, describe_failed
 from ._job import HtcJob, JobTemplate, check_last_n_lines, checked_group, job_key
-from ._results import BatchResults
+from ._results import (
+    BatchResults,
+    check_pattern,
+    fetch_results,
+    prepare,
+    results_folders,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -258,8 +263,8 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
             HtcFileError: A file can't be downloaded.
             HtcWaitTimeoutError: Not all jobs ended before the timeout.
         """
-        _results.check_pattern(pattern)
-        folders = _results.results_folders([part.json for part in self.batches])
+        check_pattern(pattern)
+        folders = results_folders([part.json for part in self.batches])
         keys = [job_key(job) for job in self.to_jobs()]
         interval = Interval(rescale.client.io, rescale.status_refresh_seconds, timeout, "results")
         stores: dict[str | None, Files] = {}
@@ -270,7 +275,7 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
                 if region not in stores:
                     stores[region] = self.task.files(rescale, region)
                 io, storage = rescale.client.io, stores[region].storage
-                flow = _results.fetch_results(io, storage, folders, key.job_id, pattern, target)
+                flow = fetch_results(io, storage, folders, key.job_id, pattern, target)
                 results.files[key.job_id] = rescale.run(flow)
         return results
 
@@ -331,7 +336,7 @@ def resubmit(
     requests: Sequence[models.HTCJobSubmitRequest],
 ) -> HtcJobBatch:
     """Submit the requests of a resubmission."""
-    _, checked = _results.prepare(requests, task.project.json, has_inputs=False)
+    _, checked = prepare(requests, task.project.json, has_inputs=False)
     return submit_requests(_submission, rescale, task, checked, None)
 
 

@@ -351,10 +351,8 @@ def job_key(job: HtcJob) -> JobKey:
 def store_record(job: HtcJob, record: dict[str, Any], rescale: BaseSession) -> None:
     """Store a fetched record as the `json` of a job."""
     ids = {name: id_of(job, name) for name in ("projectId", "taskId")}
-    template = job._template  # pyright: ignore[reportPrivateUsage] - ours
-    job.json = {**ids, **record}
-    job._template = template  # pyright: ignore[reportPrivateUsage] - ours
-    job._fetched_at = rescale.client.io.monotonic()  # pyright: ignore[reportPrivateUsage] - ours
+    stored = cast("types.HTCJobDict", {**ids, **record})
+    job._json, job._fetched_at = stored, rescale.client.io.monotonic()  # pyright: ignore[reportPrivateUsage] - ours
 
 
 def check_last_n_lines(last_n_lines: object, subject: str) -> None:

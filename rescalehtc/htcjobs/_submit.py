@@ -12,8 +12,8 @@ from ..exceptions import (
     SubmissionIncompleteError,
 )
 from ..htctasks import HtcTask
-from . import _results  # pyright: ignore[reportPrivateUsage] - ours
 from ._batch import HtcJobBatch, submit_requests
+from ._results import check_inputs, prepare, regions_of, send_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -314,13 +314,13 @@ def submit(
     """
     require_instance(task, HtcTask, "task", "submit")
     has_inputs = inputs is not None
-    name, checked = _results.prepare(requests, task.project.json, has_inputs=has_inputs)
+    name, checked = prepare(requests, task.project.json, has_inputs=has_inputs)
     if inputs is not None:
-        _results.check_inputs(inputs)
+        check_inputs(inputs)
         owner: Any = task  # of either kind of session
-        for region in _results.regions_of(checked):
+        for region in regions_of(checked):
             files = owner.files(rescale, region)
-            rescale.run(_results.send_inputs(rescale.client.io, files.storage, inputs, name))
+            rescale.run(send_inputs(rescale.client.io, files.storage, inputs, name))
     return submit_requests(_submission, rescale, task, checked, group)
 
 

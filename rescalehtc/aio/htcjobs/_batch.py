@@ -21,11 +21,10 @@ from ..._jobs.waiting import Interval
 from ..._jobs.watching import BatchCounter, fetch_ended
 from ..._objects.json_object import Listing, id_of
 from ..._tracebacks import trimmed
-from ...htcjobs import _results
 from ...htcjobs._batch import HtcJobBatch as AnyJobBatch
 from ...htcjobs._batch import Resubmission as AnyResubmission
 from ...htcjobs._job import JobTemplate, check_last_n_lines, checked_group, job_key
-from ...htcjobs._results import BatchResults
+from ...htcjobs._results import BatchResults, check_pattern, fetch_results, prepare, results_folders
 from ...htctasks import HtcTask as AnyTask
 from ..htcjobs._failed_job import FailedJob, describe_failed
 from ..htcjobs._job import HtcJob
@@ -226,8 +225,8 @@ class HtcJobBatch(AnyJobBatch):
             HtcFileError: A file can't be downloaded.
             HtcWaitTimeoutError: Not all jobs ended before the timeout.
         """
-        _results.check_pattern(pattern)
-        folders = _results.results_folders([part.json for part in self.batches])
+        check_pattern(pattern)
+        folders = results_folders([part.json for part in self.batches])
         keys = [job_key(job) for job in self.to_jobs()]
         interval = Interval(rescale.client.io, rescale.status_refresh_seconds, timeout, "results")
         stores: dict[str | None, Files] = {}
@@ -239,7 +238,7 @@ class HtcJobBatch(AnyJobBatch):
                     if region not in stores:
                         stores[region] = await self.task.files(rescale, region)
                     io, storage = rescale.client.io, stores[region].storage
-                    flow = _results.fetch_results(io, storage, folders, key.job_id, pattern, target)
+                    flow = fetch_results(io, storage, folders, key.job_id, pattern, target)
                     results.files[key.job_id] = await rescale.run(flow)
         return results
 
@@ -289,7 +288,7 @@ async def resubmit(
     requests: Sequence[models.HTCJobSubmitRequest],
 ) -> HtcJobBatch:
     """Submit the requests of a resubmission."""
-    _, checked = _results.prepare(requests, task.project.json, has_inputs=False)
+    _, checked = prepare(requests, task.project.json, has_inputs=False)
     return await submit_requests(_submission, rescale, task, checked, None)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..._jobs.submission import submits
 from ..._objects.json_object import require_instance
 from ...exceptions import HtcException, SubmissionIncompleteError
-from ...htcjobs import _results
+from ...htcjobs._results import check_inputs, prepare, regions_of, send_inputs
 from ...htcjobs._submit import _logger
 from ...htctasks import HtcTask as AnyTask
 from ..htcjobs._batch import HtcJobBatch, submit_requests
@@ -317,13 +317,13 @@ async def submit(
     """
     require_instance(task, AnyTask, "task", "submit")
     has_inputs = inputs is not None
-    name, checked = _results.prepare(requests, task.project.json, has_inputs=has_inputs)
+    name, checked = prepare(requests, task.project.json, has_inputs=has_inputs)
     if inputs is not None:
-        _results.check_inputs(inputs)
+        check_inputs(inputs)
         owner: Any = task  # of either kind of session
-        for region in _results.regions_of(checked):
+        for region in regions_of(checked):
             files = await owner.files(rescale, region)
-            await rescale.run(_results.send_inputs(rescale.client.io, files.storage, inputs, name))
+            await rescale.run(send_inputs(rescale.client.io, files.storage, inputs, name))
     return await submit_requests(_submission, rescale, task, checked, group)
 
 
