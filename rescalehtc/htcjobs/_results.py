@@ -143,7 +143,7 @@ def check_pattern(pattern: str) -> None:
         HtcValidationError: The pattern does not contain `{index}`.
     """
     if _INDEX not in pattern:
-        problem = Problem("pattern", f"must contain {_INDEX}, such as {_INDEX}/*.csv")
+        problem = Problem("pattern", f"must have {_INDEX}, such as {_INDEX}/*.csv")
         raise HtcValidationError("download_results", [problem])
 
 

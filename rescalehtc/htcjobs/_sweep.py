@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from .._facts import MAX_BATCH_SIZE
 from ..exceptions import HtcException, HtcFileError, HtcValidationError, Problem
@@ -167,11 +167,15 @@ class Sweep:
 
 
 def _checked_inputs(inputs: object) -> list[Any]:
+    if _are_several(inputs):
+        return [*inputs]
     kind = type(inputs).__name__
-    if isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes | Mapping):
-        return list(cast("Iterable[Any]", inputs))
     message = f"must be a list or another iterable of JSON values, got {kind}"
     raise HtcValidationError("map", [Problem("inputs", message)])
+
+
+def _are_several(inputs: object) -> TypeGuard[Iterable[Any]]:
+    return isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes | Mapping)
 
 
 def _digest_of(program: Mapping[str, bytes], inputs: Sequence[Any]) -> str:
