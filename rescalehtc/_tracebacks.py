@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 VARIABLE = "RESCALEHTC_TRACEBACKS"
 # Modules that call the user's functions. Frames of these functions are kept.
-_CALLING_BACK = ("rescalehtc._client.attempt", "rescalehtc._jobs.waiting")
+_CALLING_BACK = (
+    "rescalehtc._client.attempt",
+    "rescalehtc._jobs.rerunning",
+    "rescalehtc._jobs.waiting",
+)
 
 
 class trimmed:  # noqa: N801 - it reads as an adjective
