@@ -84,15 +84,15 @@ class Client:
         self.base_url: str = base_url
         self.tokens: TokenSource = TokenSource(io, credential, base_url, self._fetch_token)
         self._credential = credential
-        self._policy = policy
-        self._timeout_seconds = timeout_seconds
+        self.retry: RetrySettings = policy
+        self.timeout_seconds: float = timeout_seconds
         self._shared = _Shared()
 
     def with_limits(self, policy: RetrySettings, timeout_seconds: float) -> Client:
         """Return a client with other limits that shares connections and tokens with this one."""
         other = copy.copy(self)
-        other._policy = policy
-        other._timeout_seconds = timeout_seconds
+        other.retry = policy
+        other.timeout_seconds = timeout_seconds
         other.tokens = self.tokens.with_fetch(other._fetch_token)
         return other
 
@@ -193,7 +193,7 @@ class Client:
             headers={"Content-Length": str(content.size)},
             body=content,
             is_fresh=True,
-            seconds_per_piece=self._timeout_seconds,
+            seconds_per_piece=self.timeout_seconds,
         )
 
         def secrets() -> list[str]:
@@ -207,7 +207,7 @@ class Client:
         with self.observers.call("upload"):
             attempt = Attempt(self.observers, self.io, request, 1, None, secrets)
             try:
-                await attempt.send(self._timeout_seconds, read)
+                await attempt.send(self.timeout_seconds, read)
             except HtcException:
                 attempt.log()
                 raise
@@ -230,8 +230,8 @@ class Client:
         read: Callable[[Call, Response, Callable[[], Sequence[str]]], T],
         expires_at: float,
     ) -> T:
-        expires_at = min(expires_at, self.io.monotonic() + self._policy.deadline_seconds)
-        retries = Retries(self._policy, self._shared.answered)
+        expires_at = min(expires_at, self.io.monotonic() + self.retry.deadline_seconds)
+        retries = Retries(self.retry, self._shared.answered)
         refused: str | None = None
         number = 0
         while True:
@@ -241,7 +241,7 @@ class Client:
             secrets = partial(self._secrets, call, authorization)
             attempt = Attempt(self.observers, self.io, request, number, call.operation, secrets)
             try:
-                seconds = min(expires_at - self.io.monotonic(), self._timeout_seconds)
+                seconds = min(expires_at - self.io.monotonic(), self.timeout_seconds)
                 answer = await attempt.send(seconds, partial(read, call))
             except HtcException as error:
                 if error.status_code == 401 and refused is None and call.operation.needs_token:

@@ -1,13 +1,8 @@
 """The storage of a token: its store, its credentials, and its errors."""
 
-# pyright: reportPrivateUsage=false
-
 from __future__ import annotations
 
-import errno
-import html
 import os
-import re
 import threading
 import time
 from contextlib import contextmanager
@@ -20,6 +15,7 @@ from urllib.parse import urlsplit
 from .._environment import STORAGE_ENDPOINT_VARIABLE, proxy_for
 from .._interrupts import is_from_signal_handler
 from ..exceptions import HtcException, HtcFileError, HtcValidationError, Problem
+from ._errors import TransientError, errno_of, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -44,7 +40,6 @@ _AWS_NAMES = {
     "token": "AWS_SESSION_TOKEN",
 }
 _KINDS = {"s3": "AWS", "gs": "GCP", "az": "AZURE", "abfs": "AZURE", "abfss": "AZURE"}
-_CODE = re.compile(r"<Code>([^<]*)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
 
 
 def require_extra(module: str) -> Any:
@@ -189,12 +184,12 @@ class Storage:
 
     def options(self) -> dict[str, Any]:
         """Return the arguments for an obstore store."""
-        policy = self._rescale._retry_settings()
+        policy = self._rescale.client.retry
         endpoint = self._endpoint
         options: dict[str, Any] = {
             "client_options": {
                 "allow_http": bool(endpoint and endpoint.startswith("http:")),
-                "timeout": timedelta(seconds=self._rescale._timeout_seconds),
+                "timeout": timedelta(seconds=self._rescale.client.timeout_seconds),
             },
             "retry_config": {
                 "max_retries": policy.max_retries,
@@ -306,13 +301,13 @@ class Storage:
             HtcFileError: The storage rejected a request or did not respond.
         """
         _check_process()
-        policy = self._rescale._retry_settings()
+        policy = self._rescale.client.retry
         retries = 0
         while True:
             try:
                 with self.translated(action):
                     return function(*args, **kwargs)
-            except _TransientError as error:
+            except TransientError as error:
                 if retries >= max(1, policy.max_retries):
                     raise HtcFileError(f"{action} failed: {error}") from None
                 if error.has_expired:
@@ -341,54 +336,17 @@ class Storage:
                 failure, self._failure = self._failure, None
                 number = 0
             else:
-                reason = _reason(error)
+                reason = reason_of(error)
                 if "ExpiredToken" in reason or "body error" in reason:
-                    failure = _TransientError(reason)
+                    failure = TransientError(reason)
                 else:
                     failure = HtcFileError(f"{action} failed: {reason}")
-                number = _errno(error)
+                number = errno_of(error)
         else:
             return
         if number and isinstance(failure, HtcFileError):
             failure.errno = number
         raise failure
-
-
-class _TransientError(HtcException):
-    """A retry may succeed."""
-
-    @property
-    def has_expired(self) -> bool:
-        """Whether the storage says that the credentials have expired."""
-        return "ExpiredToken" in str(self)
-
-
-def _reason(error: Exception) -> str:
-    """Return the reason of an error, without URLs and headers."""
-    text = str(error)
-    if "NoSuchBucket" in text:
-        return "the storage was deleted"
-    if isinstance(error, FileNotFoundError) and error.errno is None:
-        return "the file does not exist in the storage"
-    if isinstance(error, OSError) and error.strerror:
-        path = error.filename2 or error.filename
-        return error.strerror if path is None else f"{error.strerror}: {path!a}"
-    if match := _CODE.search(text):
-        return ": ".join(html.unescape(text) for text in match.groups() if text)
-    if match := re.search('Error parsing Path "(.*?)": ', text, re.DOTALL):
-        return (
-            f"the name {match[1]!a} can't be used: names have no control characters, no empty "
-            "parts, and neither '.' nor '..'"
-        )
-    first = text.partition("\n")[0].partition("Debug source")[0]
-    return re.sub(r"https?://\S+", "the storage", first.rpartition(" - ")[2]).strip()
-
-
-def _errno(error: Exception) -> int:
-    if isinstance(error, OSError) and error.errno:
-        return error.errno
-    kinds = {"FileNotFoundError": errno.ENOENT, "PermissionDeniedError": errno.EACCES}
-    return kinds.get(type(error).__name__, errno.EIO)
 
 
 def _blocking(rescale: BaseSession) -> HtcSession:

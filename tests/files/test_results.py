@@ -95,7 +95,7 @@ def test_wrong_arguments_are_refused_before_anything_is_submitted(rescale, task,
         htcjobs.submit(rescale, task, [request_for()], inputs=tmp_path / "none")
     assert htcjobs.get_jobs(rescale, task) == []
     batch = htcjobs.submit(rescale, task, [request_for()], inputs=inputs)
-    with pytest.raises(HtcValidationError, match=r"must contain \{index\}"):
+    with pytest.raises(HtcValidationError, match=r"must have \{index\}"):
         batch.download_results(rescale, tmp_path, "*")
 
 

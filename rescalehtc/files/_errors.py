@@ -1,0 +1,49 @@
+"""The reasons of errors of the storage, in words."""
+
+from __future__ import annotations
+
+import errno
+import html
+import re
+
+from ..exceptions import HtcException
+
+_CODE = re.compile(r"<Code>([^<]*)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
+
+
+class TransientError(HtcException):
+    """A retry may succeed."""
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether the storage says that the credentials have expired."""
+        return "ExpiredToken" in str(self)
+
+
+def reason_of(error: Exception) -> str:
+    """Return the reason of an error, without URLs and headers."""
+    text = str(error)
+    if "NoSuchBucket" in text:
+        return "the storage was deleted"
+    if isinstance(error, FileNotFoundError) and error.errno is None:
+        return "the file does not exist in the storage"
+    if isinstance(error, OSError) and error.strerror:
+        path = error.filename2 or error.filename
+        return error.strerror if path is None else f"{error.strerror}: {path!a}"
+    if match := _CODE.search(text):
+        return ": ".join(html.unescape(text) for text in match.groups() if text)
+    if match := re.search('Error parsing Path "(.*?)": ', text, re.DOTALL):
+        return (
+            f"the name {match[1]!a} can't be used: names have no control characters, no empty "
+            "parts, and neither '.' nor '..'"
+        )
+    first = text.partition("\n")[0].partition("Debug source")[0]
+    return re.sub(r"https?://\S+", "the storage", first.rpartition(" - ")[2]).strip()
+
+
+def errno_of(error: Exception) -> int:
+    """Return the error number of an error, EIO by default."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    kinds = {"FileNotFoundError": errno.ENOENT, "PermissionDeniedError": errno.EACCES}
+    return kinds.get(type(error).__name__, errno.EIO)
