@@ -11,7 +11,6 @@ from typing import (
     ClassVar,
     Literal,
     Self,
-    SupportsIndex,
     TypeAlias,
     TypeVar,
     cast,
@@ -59,7 +58,7 @@ class StrEnum(enum.StrEnum):
         member._name_ = member._value_ = value
         return member
 
-    def __reduce_ex__(self, _protocol: SupportsIndex) -> tuple[type[Self], tuple[str]]:
+    def __reduce_ex__(self, _protocol: object) -> tuple[type[Self], tuple[str]]:
         # Python up to 3.11.3 pickles the name, with which it does not find an unlisted member.
         return type(self), (self._value_,)
 
