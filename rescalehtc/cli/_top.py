@@ -134,7 +134,7 @@ def top(
             metavar="NAME|ID",
             callback=_options.text,
             autocompletion=_options.complete_tasks,
-            help="Only this task. The default is all active tasks of the project.",
+            help=f"Only this task. The default is all active tasks of the project, up to {MAX_TASKS}.",
         ),
     ] = None,
     project: _options.Project = None,
@@ -155,11 +155,16 @@ def top(
         chosen = find_task(rescale, project, task) if task else None
         owner = chosen.project if chosen else find_project(rescale, project)
         views: dict[str, TaskView] = {}
+        if chosen is None and len(_tasks(rescale, owner, MAX_TASKS + 1)) > MAX_TASKS:
+            _output.say(
+                f"The project has more than {MAX_TASKS} active tasks. These are the first ones in "
+                "its list; --task shows any other."
+            )
 
         def refresh() -> list[TaskView]:
             listed = [
                 views.setdefault(id_of(one, "taskId"), TaskView(one, Estimate(time.monotonic)))
-                for one in ([chosen] if chosen else _tasks(rescale, owner))
+                for one in ([chosen] if chosen else _tasks(rescale, owner, MAX_TASKS))
             ]
             shown = [view for view in listed if _refreshed(view, rescale)]
             return sorted(shown, key=lambda view: -view.counts.running)
@@ -171,8 +176,8 @@ def top(
         _show(refresh, rescale.status_refresh_seconds)
 
 
-def _tasks(rescale: HtcSession, project: HtcProject) -> list[htctasks.HtcTask]:
-    return list(islice(htctasks.iter_tasks(rescale, project), MAX_TASKS))
+def _tasks(rescale: HtcSession, project: HtcProject, count: int) -> list[htctasks.HtcTask]:
+    return list(islice(htctasks.iter_tasks(rescale, project), count))
 
 
 def _refreshed(view: TaskView, rescale: HtcSession) -> bool:

@@ -190,8 +190,9 @@ def test_too_many_failures_stop_a_rerun_with_status_1(
     htc: Command, failed: htcjobs.HtcJobBatch, name: str, tmp_path: Path
 ) -> None:
     (tmp_path / "policy.toml").write_text("stop_if_failed = 0.1")
-    error = htc.refused("rerun", "-t", name, "-g", "monday", "--policy", "policy.toml", status=1)
-    assert "too many jobs failed" in error
+    done = htc("rerun", "-t", name, "-g", "monday", "--policy", "policy.toml")
+    assert (done.status, done.output) == (1, "")
+    assert "rescalehtc: error: too many jobs failed" in done.errors
 
 
 def test_report_lists_each_attempt_and_why_jobs_were_rerun(

@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rescalehtc import htcjobs
-from rescalehtc.htctasks import delete_task_with_id
+from rescalehtc.emulator import Emulator
+from rescalehtc.htctasks import create_task_with_name, delete_task_with_id
 
 from .conftest import request_for
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rescalehtc import HtcSession, htctasks
 
     from .conftest import Command
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    """An emulator without the tasks of other tests."""
+    with Emulator(slots=4) as emulator:
+        yield emulator
 
 
 @pytest.fixture
@@ -68,3 +78,14 @@ def test_all_active_tasks_are_shown_and_one_that_is_deleted_meanwhile_is_not(
     assert "a test's own: 3 of 3 jobs ended" in htc("top").output
     delete_task_with_id(rescale, task.project, failing)
     assert htc("top", "--once").status == 0
+
+
+def test_a_project_with_more_tasks_than_are_shown_says_so(
+    htc: Command, rescale: HtcSession, task: htctasks.HtcTask
+) -> None:
+    tasks = [create_task_with_name(rescale, task.project, "one of many") for _ in range(50)]
+    done = htc("top")
+    for one in tasks:
+        delete_task_with_id(rescale, task.project, one.json["taskId"])
+    assert len(done.output.splitlines()) >= 50
+    assert "more than 50 active tasks" in done.errors
