@@ -79,13 +79,13 @@ class BaseSession(ABC):
                 its image to become ready.
             timeout_seconds: Seconds, at least 0.001: the timeout of a request, from the connection
                 to the last byte of the response. In a file upload, it applies to each chunk.
-            max_retries: The maximum number of retries of an idempotent request, at least 0, while
-                the service answers no request of the session. While other requests succeed, up to
-                four times as many. Other requests are retried only if the service certainly did
-                not carry them out.
+            max_retries: The maximum number of retries of an idempotent request, at least 0, during
+                an outage. While the service answers other requests of the session, the maximum is
+                four times as high. Requests that are not idempotent are retried only if the
+                service certainly did not carry them out.
             backoff_seconds: Seconds, at least 0: the maximum wait before the first retry. It
                 doubles with each retry, up to 30 s. The minimum wait is half of the maximum. A
-                `Retry-After` header overrides it, up to 60 s.
+                `Retry-After` header overrides the wait, up to 60 s.
             deadline_seconds: Seconds, at least 0.001: the timeout of a call with all its retries.
                 Each page of a listing is a call.
             settle_seconds: Seconds, at least 0: after a lost response, the time without new jobs
@@ -272,7 +272,9 @@ def _checked_url(url: str, name: str) -> str:
         origin(url)
         is_valid = is_printable_ascii(url) and "?" not in url and "#" not in url
     if not is_valid:
-        raise _invalid(name, f"must be a URL such as {SERVICE_URL}, without a user or password")
+        raise _invalid(
+            name, f"must be a URL such as {SERVICE_URL}, without user, query and fragment"
+        )
     return url.rstrip("/")
 
 

@@ -15,7 +15,7 @@
      │    └── HtcServerError                       500 and above
      ├── HtcImagePendingError (also TimeoutError)  an image did not become ready in time
      ├── SubmissionUncertainError                  sent, but possibly not accepted
-     ├── SubmissionIncompleteError                 only a part of the requests was submitted
+     ├── SubmissionIncompleteError                 only some of the requests were submitted
      ├── HtcWaitTimeoutError (also TimeoutError)   jobs did not end in time
      ├── RunStoppedError                           too many jobs of a run failed
      ├── HtcResponseError                          an invalid response
@@ -56,7 +56,7 @@ class HtcException(Exception):  # noqa: N818 - the name is part of the documente
         status_code: The HTTP status of an error response (400 or above), else None.
         outcome_unknown: Whether the service may have created or changed something, although the
             request failed. The session does not retry such a request.
-        request_id: The service's id of the request, for its support. None if there was no response,
+        request_id: The service's id of the request. Quote it to the service's support. None if there was no response,
             or if it had no id. The message ends with the request id.
     """
 
@@ -156,7 +156,7 @@ class HtcImagePendingError(HtcException, TimeoutError):
 
 
 class HtcWaitTimeoutError(HtcException, TimeoutError):
-    """Not all jobs have ended in time. The jobs keep running.
+    """Some jobs did not end before the timeout. The jobs keep running.
 
     Attributes:
         counts: The last counts of the jobs.
@@ -191,7 +191,7 @@ class HtcStatusError(HtcException):
     Attributes:
         status_code: The HTTP status.
         operation: The operation's id in openapi/htc.yaml.
-        error_type: The service's name of the error. None if it sent none.
+        error_type: The service's name for the error. None if it sent none.
         description: The service's description of the error. None if it sent none.
     """
 
@@ -366,8 +366,8 @@ class SubmissionIncompleteError(HtcException):
         self.unsent: list[UnsentRequest] = list(unsent)
         self.cause: HtcException = cause
         super().__init__(
-            f"the submission is incomplete: {len(submitted)} batches were submitted, "
-            f"{len(uncertain)} calls are uncertain, {len(unsent)} requests were not submitted\n"
+            f"the submission is incomplete; batches submitted: {len(submitted)}, "
+            f"uncertain calls: {len(uncertain)}, requests not submitted: {len(unsent)}\n"
             f"  {cause}",
             cause.status_code,
         )

@@ -728,7 +728,7 @@ def test_nothing_is_sent_after_a_call_that_was_rejected(
     assert isinstance(error.cause, HtcBadRequestError)
     assert error.status_code == 400
     assert len(service.asked_for(SUBMIT)) == 2
-    assert "2 batches were submitted, 0 calls are uncertain, 3 requests were not" in str(error)
+    assert "batches submitted: 2, uncertain calls: 0, requests not submitted: 3" in str(error)
     batch = htcjobs.HtcJobBatch(error.submitted, scripted_task)
     assert ids(batch) == ["j0:0", "j1:0"]
 

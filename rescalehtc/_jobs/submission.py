@@ -1,4 +1,4 @@
-"""Submit each request exactly once, and report which jobs exist.
+"""Submit each request at most once, and report which jobs exist.
 
 A submission can start thousands of paid jobs, and the service does not detect duplicates. So every
 request has a mark, a tag that the records of its jobs repeat. If a response is lost, the jobs are
@@ -309,7 +309,7 @@ class Submission:
             if not isinstance(error, SubmissionIncompleteError | SubmissionUncertainError):
                 self._describe_in(error)
             trim(error)
-        except BaseException as another:  # one more interrupt
+        except BaseException as another:  # another interrupt
             self.prepare_to_leave(another)
             raise
 
@@ -383,11 +383,13 @@ async def wait_for_image(
         if status == "READY":
             return
         if status != "PENDING":
-            raise HtcResponseError(f"getImageStatus: image {image_name} has an unknown status")
+            raise HtcResponseError(
+                f"getImageStatus: image {image_name} has the unknown status {status!r}"
+            )
         left = expires_at - client.io.monotonic()
         if left <= 0:
             raise HtcImagePendingError(
                 f"image {image_name} is still PENDING after {wait_seconds:g} s; "
-                "nothing was submitted"
+                "nothing was submitted; submit again later, or increase image_wait_seconds"
             )
         await client.io.sleep(min(IMAGE_POLL_SECONDS, left))

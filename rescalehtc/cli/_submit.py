@@ -115,7 +115,7 @@ def submit(
             metavar="NAME",
             callback=_options.text,
             show_default=False,
-            help="New group for the jobs. If a response is lost, the command finds the jobs by it.",
+            help="New group for the jobs. If a response is lost, the command finds the jobs in the group.",
         ),
     ] = None,
     inputs: Annotated[
@@ -153,8 +153,9 @@ def submit(
         _definition.OnExit,
         typer.Option(
             "--on-exit",
-            help="With --watch, whether to leave or cancel the jobs if waiting ends early. If --group "
-            "has jobs, for example from an interrupted command, cancel uses them instead of new ones.",
+            help="With --watch, whether to leave or cancel the jobs if waiting ends early. With "
+            "cancel, if --group already has jobs, the command waits for these jobs and submits only "
+            "the missing ones.",
         ),
     ] = _definition.OnExit.LEAVE,
     dry_run: Annotated[

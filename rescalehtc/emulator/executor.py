@@ -204,7 +204,7 @@ class Executor:
                 self._store.delete_metadata(f"tasks/{task_id}")
                 self._free_log(task_id)
             except (OSError, sqlite3.OperationalError) as error:
-                _log.warning("the space of task %s can't be freed yet: %s", task_id, error)
+                _log.warning("can't free the disk space of task %s: %s; retrying", task_id, error)
                 with self._changed:
                     self._changed.wait(FAULT_PAUSE_SECONDS)
             else:

@@ -75,7 +75,7 @@ def exited(returncode: int) -> Ending:
 
 def out_of_memory(memory_mib: int | None, returncode: int | None) -> Ending:
     """The container was killed because it needed more memory than it may have."""
-    reason = f"the container needed more than its memory, maxMemory {memory_mib} MiB"
+    reason = f"the container exceeded its memory limit, maxMemory {memory_mib} MiB"
     code = FailureCode.ERROR_NOT_ENOUGH_MEMORY
     return Ending(Status.FAILED, reason, code, _container(returncode), may_retry=True)
 

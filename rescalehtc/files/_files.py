@@ -26,8 +26,8 @@ class Files:
     `/` between parts. A name with `*`, `?` or `[` is a pattern: `*` matches within one part, `**`
     any number of parts.
 
-    A transfer is complete or raises. Sizes are compared, and SHA-256 checksums of files that
-    `upload` or `sync_up` stored. A downloaded file replaces an older one atomically. Up to 16 files
+    A transfer is complete, or it raises an error. Every transfer compares sizes. For files that
+    `upload` or `sync_up` stored, it also compares SHA-256 checksums. A downloaded file replaces an older one atomically. Up to 16 files
     are transferred in parallel, and files larger than 8 MiB in parts. Credentials are renewed
     before they expire.
 

@@ -53,7 +53,7 @@ class MapResult:
         """The JSON value that the job wrote.
 
         Raises:
-            HtcException: There is none. This is `error`.
+            HtcException: The job has no value. The exception is `error`.
         """
         if self.error is not None:
             raise self.error
@@ -79,28 +79,28 @@ def map(
     policy: RetryPolicy | None = None,
     timeout: float | None = None,
 ) -> Iterator[MapResult]:
-    """Run a program once per input, in one job each, and yield the results as the jobs end.
+    """Run a program over inputs, one job per input, and yield the results as the jobs end.
 
         for result in htcjobs.map(rescale, task, "solve.py", inputs, image="python:3"):
             print(result.index, result.value)
 
     A script runs as `python3 solve.py INPUT RESULT`. It reads the JSON file INPUT and writes the
-    JSON file RESULT. The folder of RESULT may get more files. A function gets the input and returns
+    JSON file RESULT. It may write more files next to RESULT. A function gets the input and returns
     the result. Functions need `pip install "rescalehtc[map]>=2"`, and an image with the Python
     version that you use.
 
     The program and the inputs are uploaded to the task's storage, which needs
-    `pip install "rescalehtc[storage]>=2"`. Jobs of more than 1000 inputs become several batches.
+    `pip install "rescalehtc[storage]>=2"`. More than 1000 inputs become several batches.
 
     With `group`, you can run your program again after a crash: inputs that have a job are not
     submitted again, and all results are yielded, including the earlier ones.
 
-    The iterator validates the arguments now, and submits the jobs when you request the first
+    The call validates the arguments. The iterator submits the jobs when you request the first
     result. If you leave the loop, the jobs continue. An outage of the service does not end the
     iterator.
 
-    Operations getTaskStorageTokenForRegion, listJobs, every `rescale.status_refresh_seconds` (30 by
-    default), getImageStatus and submitJobs.
+    Operations getTaskStorageTokenForRegion, getImageStatus and submitJobs. Also listJobs, every
+    `rescale.status_refresh_seconds` (30 by default).
 
     Args:
         rescale: The session.
@@ -109,8 +109,8 @@ def map(
         inputs: JSON values, such as dictionaries of parameters.
         image: The container image in the project's registry, `[path/]name[:tag]`. It needs `sh` and
             `python3`.
-        priority: ON_DEMAND_ECONOMY (cheaper, may be interrupted) or ON_DEMAND_PRIORITY. Like the
-            following arguments, None for the service's default.
+        priority: ON_DEMAND_ECONOMY (cheaper, may be interrupted) or ON_DEMAND_PRIORITY. For this and
+            the next arguments up to `architecture`, None means the service's default.
         exec_timeout_seconds: The timeout of a container in seconds, 60 to 1209600 (14 days).
         max_vcpus: Virtual CPUs for a container, 1 to 64.
         max_memory_mib: Memory for a container in MiB, 4 to 235520.
@@ -118,15 +118,15 @@ def map(
         job_tags: Labels of each job, as names and values.
         architecture: AARCH64, X86 or A100.
         region: One of the project's regions. May be None if the project has only one.
-        group: A name for the jobs in the task, used for nothing else. None for a new one, which
-            can't be resumed.
+        group: A name for the jobs in the task. Do not use it for other jobs. None for a unique name;
+            after an interrupt, a note of the exception contains this name.
         policy: Which failed jobs to retry. None retries none.
         timeout: The maximum wait for all results in seconds, at least 0. None waits without a
             limit.
 
     Raises:
-        HtcValidationError: An argument is invalid, or the group has another program or other
-            inputs.
+        HtcValidationError: An argument is invalid, or the group belongs to other inputs or to
+            another script. Functions are not compared.
         HtcFileError: The program can't be read, or the storage failed.
         RunStoppedError: More jobs failed than the policy allows, and the group was cancelled.
         HtcWaitTimeoutError: Not all jobs ended before the timeout. The exception has the counts.

@@ -306,11 +306,12 @@ def submit(
         HtcValidationError: Requests are invalid. The exception lists all problems with their
             location. Nothing was sent.
         HtcFileError: The inputs can't be uploaded. Nothing was submitted.
-        HtcNotFoundError: The project does not have the image. Nothing was sent.
+        HtcNotFoundError: The project does not have the image. Nothing was submitted.
         HtcImagePendingError: An image was not ready within `rescale.image_wait_seconds`.
-            Nothing was sent.
-        SubmissionIncompleteError: A call failed after others succeeded, or its response was lost
-            and not all of its jobs were found. The exception lists what was and was not sent.
+            Nothing was submitted.
+        SubmissionIncompleteError: A call failed after other calls succeeded, or its response was
+            lost and not all of its jobs were found. The exception lists the submitted, uncertain
+            and unsent requests.
     """
     require_instance(task, HtcTask, "task", "submit")
     has_inputs = inputs is not None
