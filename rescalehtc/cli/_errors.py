@@ -44,7 +44,7 @@ Exit status:
   {SUCCESS}    success; if you waited for jobs, all of them succeeded
   {JOBS_FAILED}    jobs failed
   {BAD_INPUT}    invalid input: arguments, files, or names that do not exist
-  {NO_SERVICE}    the service can't be reached, rejects the credentials, or failed
+  {NO_SERVICE}    the service can't be reached, rejects the credentials, or fails
   {NOT_IN_TIME}    timed out while waiting
   {INCOMPLETE}    a submission is incomplete or uncertain; the message lists its jobs
   {DEFECT}   internal error, with traceback

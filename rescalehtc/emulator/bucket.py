@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import uuid
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from sqlite3 import OperationalError
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -111,10 +111,13 @@ class Bucket:
         """
         folder, name = self.find(key)
         file, found = objects.open_object(folder, name)
-        if etag not in (None, found.etag):
-            file.close()
-            raise StorageError("PreconditionFailed", "The object has another ETag.")
-        return file, found, self._store.metadata(self._path(folder, name), found.etag)
+        with ExitStack() as stack:
+            stack.enter_context(file)
+            if etag not in (None, found.etag):
+                raise StorageError("PreconditionFailed", "The object has another ETag.")
+            metadata = self._store.metadata(self._path(folder, name), found.etag)
+            stack.pop_all()
+        return file, found, metadata
 
     def place(
         self, file: IO[bytes], key: str, metadata: Mapping[str, str], *, replace: bool = True

@@ -545,3 +545,15 @@ with HtcSession() as rescale:
 def test_the_modules_names_are_few():
     assert dir(files_module) == ["Files", "StoredFile", "TransferCounts"]
     assert htctasks.HtcTask.files
+
+
+@pytest.mark.parametrize("kind", ["status_after", "reset_after"])
+def test_the_emulator_closes_files_that_it_does_not_send(kind, until):
+    with Emulator(slots=1) as emulator, emulator.session() as rescale:
+        files = htcprojects.get_projects(rescale)[0].files(rescale)
+        files.write("discarded", bytes(2 << 20))
+        with emulator.fault("storage", kind, times=2) as fault:
+            assert len(files.read("discarded")) == 2 << 20
+        assert fault.count == 2
+        fds = Path("/dev/fd")
+        until(lambda: not any(os.path.realpath(fd).endswith("/discarded") for fd in fds.iterdir()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from contextlib import ExitStack
 from email.utils import format_datetime
 from io import BytesIO
@@ -176,9 +177,9 @@ class _Call:
             if end - start <= objects.CHUNK_BYTES:
                 return Response(file.read(end - start), status, headers)
             stack.pop_all()
-            return StreamingResponse(objects.chunks(file, end - start), status, headers)
-
-    # ---- writing
+            response = StreamingResponse(objects.chunks(file, end - start), status, headers)
+            weakref.finalize(response, file.close)  # a fault may discard it before it is sent
+            return response
 
     def _put(self) -> Response:
         metadata = self._copy_source() if self._is_copy else self._sent_metadata()
