@@ -117,11 +117,17 @@ class Engine:
             raise EngineError(f"{self.name}: {reason_in(errors)}")
         return output.decode(errors="replace").strip()
 
-    def attach(self, container: str) -> subprocess.Popen[bytes]:
-        """Start a container and return a process with its output and exit code."""
+    def attach(self, container: str, folder: Path) -> subprocess.Popen[bytes]:
+        """Start a container and return a process with its output and exit code.
+
+        Args:
+            container: The name of the container.
+            folder: The working directory, in which podman leaves a file if memory runs out.
+        """
         with open(os.devnull, "rb") as null:  # noqa: PTH123 - faster
             return subprocess.Popen(  # noqa: S603 - see above
                 [self._path, "start", "--attach", container],
+                cwd=folder,
                 stdin=null,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

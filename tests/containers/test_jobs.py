@@ -123,13 +123,15 @@ def test_an_exit_code_is_the_commands(finish, code):
     assert log == ["before"]
 
 
-def test_too_little_memory_is_an_end_of_its_own(finish):
+def test_too_little_memory_is_an_end_of_its_own(finish, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # podman leaves a file in its working directory
     code = 'echo before; x=a; while true; do x="$x$x"; done'
     job, log = finish(["sh", "-c", code], maxMemory=32)
     assert (job["status"], job["failureCode"]) == ("FAILED", "ErrorNotEnoughMemory")
     assert "maxMemory 32" in job["statusReason"]
     assert job["container"]["exitCode"] == 137
     assert log == ["before"]
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_processors_are_limited(finish):

@@ -16,6 +16,7 @@ from . import RunningJob, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from ..engine import Engine
     from ..folders import Folders
@@ -115,7 +116,8 @@ class ContainerRunner:
             variables={**inherited, MARKER: str(self._folders.jobs / name)},
             seconds=COPY_SECONDS,  # a storage driver without layers copies the image
         )
-        return _Container(self._engine, name, definition.get("maxMemory"), is_stopped)
+        memory_mib: int | None = definition.get("maxMemory")
+        return _Container(self._engine, name, self._folders.root, memory_mib, is_stopped)
 
     def _mounts(self, job: Job) -> Iterator[str]:
         shared = {
@@ -165,7 +167,12 @@ class _Container:
     """A created container, which the constructor starts."""
 
     def __init__(
-        self, engine: Engine, name: str, memory_mib: int | None, is_stopped: Callable[[], bool]
+        self,
+        engine: Engine,
+        name: str,
+        folder: Path,
+        memory_mib: int | None,
+        is_stopped: Callable[[], bool],
     ) -> None:
         self._engine = engine
         self._name = name
@@ -174,7 +181,7 @@ class _Container:
         self._is_lost = False
         with ExitStack() as stack:
             stack.callback(self._remove)
-            self._process = stack.enter_context(engine.attach(name))
+            self._process = stack.enter_context(engine.attach(name, folder))
             assert self._process.stdout is not None
             self.output: IO[bytes] = self._process.stdout
             stack.callback(self._remove)  # before waiting for the process
