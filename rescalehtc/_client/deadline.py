@@ -76,7 +76,7 @@ class Deadline:
 
     def note_write(self, buffer: bytes, tls_layers: int) -> None:
         """Record that bytes are about to be sent on a stream with this number of TLS layers."""
-        is_for_socks = not self.has_sent and buffer[:1] <= b"\5"  # HTTP never starts so
+        is_for_socks = not self.has_sent and buffer[:1] <= b"\5"  # HTTP never starts with this byte
         if tls_layers >= self._tls_layers and not is_for_socks:
             self.has_sent = True
         if self._seconds_per_piece is not None:

@@ -152,9 +152,8 @@ def _iterate(folder: Path, here: Path, above: str, prefix: bytes, after: bytes) 
             if is_wanted and (encoded > after or after.startswith(encoded)):
                 yield from _iterate(folder, Path(entry.path), name, prefix, after)
         elif encoded.startswith(prefix) and encoded > after:
-            with suppress(
-                OSError, InvalidNameError
-            ):  # it was deleted, or is a link out of the folder
+            # It may have been deleted, or be a link out of the folder.
+            with suppress(OSError, InvalidNameError):
                 status = entry.stat()
                 if entry.is_symlink():
                     _inside(folder, Path(entry.path))

@@ -32,9 +32,9 @@ class Files(AnyFiles):
     any number of parts.
 
     A transfer is complete, or it raises an error. Every transfer compares sizes. For files that
-    `upload` or `sync_up` stored, it also compares SHA-256 checksums. A downloaded file replaces an older one atomically. Up to 16 files
-    are transferred in parallel, and files larger than 8 MiB in parts. Credentials are renewed
-    before they expire.
+    `upload` or `sync_up` stored, it also compares SHA-256 checksums. A downloaded file replaces an
+    older one atomically. Up to 16 files are transferred in parallel, and files larger than 8 MiB in
+    parts. Credentials are renewed before they expire.
 
     Every method that sends requests to the storage raises HtcFileError if the storage rejects a
     request or does not respond. Requests are retried with the settings of the session.
