@@ -56,8 +56,8 @@ class HtcException(Exception):  # noqa: N818 - the name is part of the documente
         status_code: The HTTP status of an error response (400 or above), else None.
         outcome_unknown: Whether the service may have created or changed something, although the
             request failed. The session does not retry such a request.
-        request_id: The service's id of the request. Quote it to the service's support. None if there was no response,
-            or if it had no id. The message ends with the request id.
+        request_id: The service's id of the request, to quote to its support. None if there was no
+            response, or if it had no id. The message ends with the request id.
     """
 
     outcome_unknown: bool = False
