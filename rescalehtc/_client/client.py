@@ -142,6 +142,7 @@ class Client:
             page = await self.page(following, expires_at=expires_at())
             yield guard.new_items(page, following.url(self.base_url))
             following = page.next
+            del page  # before the next one is decoded
 
     async def page(self, call: Call, *, expires_at: float = math.inf) -> Page:
         """Return one page of a listing, with the call for the next one.

@@ -63,7 +63,9 @@ class Connection(ABC):
         self._body = None
         before = sys.exception()  # the one that the caller is handling
         try:
-            return await self._exchange(request, max_body_bytes)
+            response = await self._exchange(request, max_body_bytes)
+            self._body = None
+            return response
         except _FAILURES as error:
             # The library wraps exceptions that a signal handler raised during socket I/O.
             wrapped: BaseException | None = error

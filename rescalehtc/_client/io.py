@@ -208,6 +208,7 @@ def iterate(flow: AsyncGenerator[T]) -> Iterator[T]:
             except StopAsyncIteration:
                 return
             yield item
+            del item  # before the next one is created
     finally:
         run(_closed(flow))
 

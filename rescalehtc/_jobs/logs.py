@@ -63,6 +63,7 @@ async def write_lines(
             async with aclosing(client.pages(call_for_all)) as pages:
                 async for page in pages:
                     await call(_write, file, page)
+                    del page  # before the next one is decoded
         else:
             async with aclosing(_last_pages(client, job_ids, last_n_lines)) as pages:
                 await _write_reversed(call, file, pages)

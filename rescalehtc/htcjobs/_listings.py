@@ -62,6 +62,7 @@ def _each(rescale: HtcSession, call: Call, task: HtcTask) -> Iterator[HtcJob]:
     with trimmed():
         for page in rescale.pages(call):
             yield from map(HtcJob, page, repeat(task))
+            del page  # before the next one is decoded
 
 
 def get_jobs(

@@ -72,6 +72,7 @@ async def _each(rescale: AsyncHtcSession, call: Call, task: AnyTask) -> AsyncGen
             async for page in opened:
                 for item in map(HtcJob, page, repeat(task)):
                     yield item
+                del page
 
 
 async def get_jobs(
