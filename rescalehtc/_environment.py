@@ -5,18 +5,17 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import ssl
 import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from ._interrupts import is_from_signal_handler, suppressed
 from ._secret import Secret
 from ._url import origin
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
 BASE_URL_VARIABLE = "RESCALE_API_BASE_URL"
@@ -94,8 +93,10 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> Proxy | None:
             continue  # in a CGI script, the header `Proxy` of a client sets it
         if address := variable(environ, name):
             return _checked_proxy(name, address)
-    if sys.platform in ("darwin", "win32") and not proxy_bypass(host):
-        address = getproxies().get(scheme)
+    if sys.platform in ("darwin", "win32"):
+        from urllib.request import getproxies, proxy_bypass
+
+        address = None if proxy_bypass(host) else getproxies().get(scheme)
         return _checked_proxy("the system's proxy setting", address) if address else None
     return None
 
@@ -157,6 +158,8 @@ def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext | None:
     Raises:
         ValueError: The certificates can't be read.
     """
+    import ssl
+
     for name in CERTIFICATE_VARIABLES:
         path = variable(environ, name)
         if path is None:

@@ -44,6 +44,7 @@ def test_the_http_library_is_loaded_by_the_first_session(module: str) -> None:
     """So help, completion and validation on the command line don't wait for it."""
     loaded = loaded_by(f"import {module}")
     assert not loaded & {"pydantic", "httpx", "httpcore", "obstore", "rescalehtc.models"}
+    assert not loaded & {"ssl", "urllib.request", "yaml"}
 
 
 def test_importing_the_facade_loads_nothing_of_runs() -> None:

@@ -21,7 +21,6 @@ from .nodes import (
     line_and_column,
     one_line,
 )
-from .yaml_events import read_yaml_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +81,8 @@ def read_yaml(text: str) -> Document:
     Raises:
         DocumentError: The text is not such YAML, or exceeds a limit.
     """
+    from .yaml_events import read_yaml_events
+
     return _compose(text, read_yaml_events(text))
 
 
