@@ -204,7 +204,7 @@ ROWS: tuple[Row, ...] = (
             Bar(
                 "wall",
                 GROWTH,
-                Run("ours", "to_jobs", 1_000_000, once=True),
+                Run("ours", "to_jobs", 1_000_000),
                 Run("ours", "to_jobs", 100_000),
             ),
         ),

@@ -167,16 +167,21 @@ class Request(_Masked):
     @classmethod
     def _check_what_types_allow(cls, value: Any) -> Any:
         """Reject text that can't be sent, unknown enumeration members, and duplicates."""
-        if type(value) in _PLAIN_TYPES or (type(value) is str and value.isascii()):  # most values
+        kind = type(value)
+        if kind in _PLAIN_TYPES or (kind is str and value.isascii()):  # most values
             return value
-        if not _has_utf8(value):
-            raise PydanticCustomError("utf8", "text that UTF-8 can encode")
-        if isinstance(value, StrEnum) and not value.is_listed and not _is_open(value):
-            raise PydanticCustomError("enum", "one of {members}", {"members": list(type(value))})
-        if is_list(value):
+        if isinstance(value, StrEnum):
+            if value.is_listed:
+                return value
+            if not _is_open(value):
+                members = list(type(value))
+                raise PydanticCustomError("enum", "one of {members}", {"members": members})
+        elif kind is list:
             members = [item for item in value if isinstance(item, StrEnum)]
             if len(set(members)) < len(members):
                 raise PydanticCustomError("unique", "a list without duplicates")
+        if not _has_utf8(value):
+            raise PydanticCustomError("utf8", "text that UTF-8 can encode")
         return value
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -198,9 +203,9 @@ def _has_utf8(value: object) -> bool:
             return False
         return True
     if is_list(value):
-        return all(_has_utf8(item) for item in value)
+        return all(map(_has_utf8, value))
     if is_object(value):
-        return all(_has_utf8(key) and _has_utf8(item) for key, item in value.items())
+        return all(map(_has_utf8, (*value, *value.values())))
     return True
 
 
