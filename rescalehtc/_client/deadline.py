@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT_SECONDS = 20.0
 READ_BYTES = 256 << 10
+RECORD_BYTES = 16 << 10  # the maximum of TLS
 WRITE_BYTES = 64 << 10
 
 
@@ -130,15 +131,18 @@ class DeadlineStream(httpcore.NetworkStream):
         return received
 
     def _with_further_records(self, received: bytes) -> bytes:
-        """Add the other received TLS records. A read returns one record of at most 16 KiB."""
+        """Add the other received TLS records. A read returns one record."""
+        tls: ssl.SSLSocket = self._stream.get_extra_info("socket")
+        tls.settimeout(0)
         pieces = [received]
-        while pieces[-1] and len(pieces) < READ_BYTES >> 14:
-            try:
-                pieces.append(_call(self._stream.read, READ_BYTES, 0.0))
-            except httpcore.ReadError as error:
-                if not isinstance(error.__cause__, ssl.SSLWantReadError):
-                    self._failure = error  # the next read raises it
-                break
+        try:
+            while pieces[-1] and len(pieces) < READ_BYTES // RECORD_BYTES:
+                pieces.append(tls.recv(RECORD_BYTES))
+        except OSError as error:
+            if is_from_signal_handler(error):
+                raise
+            if not isinstance(error, ssl.SSLWantReadError):
+                self._failure = httpcore.ReadError(str(error))  # the next read raises it
         return b"".join(pieces)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
