@@ -10,13 +10,14 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rescalehtc import HtcSession, htcjobs, htctasks
+from rescalehtc import HtcSession, api, htcjobs, htctasks
 from rescalehtc._wire.answer import SMALL_BODY_BYTES, Response, read_answer, read_page
 from rescalehtc._wire.operation import Operation
 from rescalehtc._wire.operations import LIST_JOB_LOGS
@@ -130,6 +131,23 @@ def test_a_listing_drops_a_page_before_it_requests_the_next_one(
         assert job.json["jobUUID"] == f"a:{number}"
     own, *later = held  # the service's own records, and the last job of the page
     assert later == [own + 1] * 3
+
+
+def test_a_body_is_copied_once_from_its_chunks_and_once_to_decode_it(
+    service: Service, scripted: HtcSession
+) -> None:
+    size = 8 << 20
+    service.on("GET /htc/projects/p/container-registry/token", Answer(b"x" * size))
+    api.get_htc_projects_container_registry_token(
+        scripted, "p"
+    )  # imports, and opens the connection
+    tracemalloc.start()
+    try:
+        assert len(api.get_htc_projects_container_registry_token(scripted, "p")) == size
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.2 * size
 
 
 def test_the_jobs_of_a_batch_make_their_dictionaries_when_they_are_looked_at(
