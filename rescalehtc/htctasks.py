@@ -10,7 +10,7 @@ from ._facts import PAGE_SIZE
 from ._jobs import waiting, watching
 from ._jobs.progress import Progress
 from ._objects.explained import Explained
-from ._objects.json_object import Listing, id_of, require_instance
+from ._objects.json_object import Listing, id_of, require_instance, task_ids
 from ._objects.storage import TASK_STORAGE, StoredObject
 from ._requests.validation import check_arguments
 from .exceptions import HtcException, HtcNotFoundError
@@ -66,7 +66,7 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"], Explained):
         return f"HtcTask(taskName={name!r}, taskId={task_id!r})"
 
     def _ids(self) -> dict[str, Any]:
-        return {"projectId": id_of(self, "projectId"), "taskId": id_of(self, "taskId")}
+        return task_ids(self)
 
     def archive(self, rescale: HtcSession) -> None:
         """Archive the task, and update `json`. It keeps its storage and rejects new jobs.
@@ -209,8 +209,8 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"], Explained):
             HtcWaitTimeoutError: Not all jobs ended in time. The exception has the counts.
             HtcNotFoundError: The task does not exist.
         """
-        client, seconds = rescale.client, rescale.status_refresh_seconds
-        interval = waiting.Interval(client.io, seconds, timeout, "wait")
+        client = rescale.client
+        interval = waiting.Interval(rescale, timeout, "wait")
 
         async def poll() -> JobCounts:
             # Bypass the cache: jobs may have been submitted since the last call.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .._counts import FINAL_STATUSES
 from .._facts import FAILED_STATUSES, RUNNING_STATUSES
-from .._raw import is_object
+from .records import exit_code_of, time_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -72,6 +71,11 @@ class Facts:
     task: Json = field(default_factory=dict[str, Any])
     environment_problem: str | None = None
     unread: Sequence[str] = ()
+
+    def seconds_since(self, name: str) -> float:
+        """The seconds since a time in the record. 0 if the record has no valid time."""
+        began = time_of(self.job.get(name))
+        return 0.0 if began is None else self.now - began
 
 
 def causes_of(facts: Facts) -> list[Cause]:
@@ -151,7 +155,7 @@ def _limits(facts: Facts) -> Iterator[Cause]:
 
 def _waiting(facts: Facts, status: str) -> Cause:
     evidence = [*_status(facts), *facts.unread]
-    age = facts.now - _seconds(facts.job.get("updatedAt"), facts.now)
+    age = facts.seconds_since("updatedAt")
     if status not in RUNNING_STATUSES:
         text = f"this release does not know the status {status}"
         return Cause("unknown-status", text, evidence, "update rescalehtc")
@@ -192,18 +196,11 @@ def _running(facts: Facts) -> Cause:
     job = facts.job
     started, timeout = job.get("startedAt"), job.get("execTimeoutSeconds")
     evidence = [f"started at {started}", f"execTimeoutSeconds: {timeout}"]
-    ran = facts.now - _seconds(started, facts.now)
+    ran = facts.seconds_since("startedAt")
     if timeout and ran > NEAR_TIMEOUT * timeout:
         text = "the job runs, and will soon reach its timeout"
         return Cause("near-timeout", text, evidence, "submit it with a longer timeout")
     return Cause("running", "the job runs", evidence, "wait; follow its log")
-
-
-def _seconds(text: object, default: float) -> float:
-    try:
-        return datetime.fromisoformat(str(text)).timestamp()
-    except ValueError:
-        return default
 
 
 # ---- jobs that failed
@@ -259,8 +256,7 @@ _BY_EXIT_CODE = {
 def _failure(facts: Facts) -> Cause:
     job = facts.job
     code: Any = job.get("failureCode")
-    container = job.get("container")
-    exit_code = container.get("exitCode") if is_object(container) else None
+    exit_code = exit_code_of(job)
     evidence = _status(facts)
     evidence += [f"failureCode: {code}"] if code else []
     evidence += [f"exit code: {exit_code}"] if exit_code is not None else []

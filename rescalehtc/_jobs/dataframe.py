@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .._raw import is_object
 from ..exceptions import HtcException, HtcResponseError
+from .records import exit_code_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,10 +43,12 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
 
 def _flat(json: Mapping[str, Any]) -> dict[str, Any]:
     """A job's fields, with the exit code of its container and the index of its id."""
-    container = json.get("container")
-    code = container.get("exitCode") if is_object(container) else None
     index = str(json.get("jobUUID")).rpartition(":")[2]
-    return {**json, "exitCode": code, "index": int(index) if index.isdecimal() else None}
+    return {
+        **json,
+        "exitCode": exit_code_of(json),
+        "index": int(index) if index.isdecimal() else None,
+    }
 
 
 def dataframe(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._facts import FAILED_STATUSES, PAGE_SIZE
+from .._facts import FAILED_STATUSES
 from .._raw import is_object
-from .._wire.operations import LIST_JOBS
 from ..exceptions import HtcValidationError, Problem
-from .records import parent_and_index
+from .records import job_listing, parent_and_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from .. import models
     from .._client.client import Client
-    from .._wire.operation import QueryValue
 
     Json = Mapping[str, Any]
 
@@ -27,8 +25,8 @@ async def fetch_failed(
     order = {parent: position for position, parent in enumerate(parents)}
     found: dict[tuple[int, int], dict[str, Any]] = {}
     for status in FAILED_STATUSES:  # the service lists one status at a time
-        query: dict[str, QueryValue] = {"status": status, "pageSize": PAGE_SIZE, "group": group}
-        async for page in client.pages(LIST_JOBS.call(task_ids, query=query)):
+        call = job_listing(task_ids, status=status, group=group)
+        async for page in client.pages(call):
             for record in page:
                 parent, index = parent_and_index(record["jobUUID"])
                 if parent in order:

@@ -9,17 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .._facts import MAX_BATCH_SIZE, PAGE_SIZE
+from .._facts import MAX_BATCH_SIZE
 from .._raw import is_list, is_object
-from .._wire.operations import LIST_JOBS
 from .marks import MARK_TAG, mark_in, tag_in
-from .records import parent_and_index
+from .records import common_group, job_listing, parent_and_index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
     from .._client.client import Client
-    from .._wire.operation import QueryValue
 
 # The tag of jobs from `get_or_submit`: the number of their request, starting at 0.
 PART_TAG = "rescalehtc-part"
@@ -96,6 +94,12 @@ def tags_of(record: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in tags.items() if name not in own}
 
 
+def attempt_of(record: Mapping[str, Any]) -> tuple[str, int]:
+    """The id of the first attempt at a job, and the number of this attempt, starting at 1."""
+    first_id, _, number = (tag_in(record.get("tags"), ATTEMPT_TAG) or "").rpartition(":")
+    return (first_id, int(number)) if number.isdecimal() else (record["jobUUID"], 1)
+
+
 class FoundBatches:
     """Collects batches from the records of their jobs."""
 
@@ -134,27 +138,23 @@ class FoundBatches:
         return sorted(chosen.values(), key=lambda one: (began[one.place[0]], one.place[1]))
 
 
+async def list_records(
+    client: Client, task_ids: Mapping[str, str], group: str | None
+) -> AsyncGenerator[Mapping[str, Any]]:
+    """Yield the records of the jobs of a group, or of the whole task."""
+    async for page in client.pages(job_listing(task_ids, group=group)):
+        for record in page:
+            yield record
+
+
 async def find_batches(
     client: Client, task_ids: Mapping[str, str], group: str | None
 ) -> list[FoundBatch]:
     """Return the batches of a group, or of the whole task, in order."""
-    return (await list_batches(client, task_ids, group)).in_order()
-
-
-async def list_batches(
-    client: Client,
-    task_ids: Mapping[str, str],
-    group: str | None,
-    note: Callable[[Mapping[str, Any]], None] = lambda _: None,
-) -> FoundBatches:
-    """Read a listing, and call `note` with each record."""
     found = FoundBatches()
-    query: dict[str, QueryValue] = {"pageSize": PAGE_SIZE, "group": group}
-    async for page in client.pages(LIST_JOBS.call(task_ids, query=query)):
-        for record in page:
-            found.note(record)
-            note(record)
-    return found
+    async for record in list_records(client, task_ids, group):
+        found.note(record)
+    return found.in_order()
 
 
 async def find_batch(
@@ -164,8 +164,7 @@ async def find_batch(
     found = FoundBatches()
     for start in range(0, MAX_BATCH_SIZE, _JOBS_NAMED):
         ids = [f"{parent_id}:{index}" for index in range(start, start + _JOBS_NAMED)]
-        query: dict[str, QueryValue] = {"pageSize": PAGE_SIZE, "jobId": ids}
-        records = await client.items(LIST_JOBS.call(task_ids, query=query))
+        records = await client.items(job_listing(task_ids, jobId=ids))
         for record in records:
             found.note(record)
         if not records and found.get(parent_id):
@@ -186,14 +185,8 @@ async def records_of(
 ) -> list[Mapping[str, Any]]:
     """Fetch the records of the jobs of a batch and of their retries."""
     parents = {part.get("parentJobId") for part in parts}
-    names = {part.get("group") or None for part in parts}
-    found: list[Mapping[str, Any]] = []
-
-    def note(record: Mapping[str, Any]) -> None:
-        first_id, _, _ = (tag_in(record.get("tags"), ATTEMPT_TAG) or "").rpartition(":")
-        if parent_and_index(first_id or record["jobUUID"])[0] in parents:
-            found.append(record)
-
-    group = names.pop() if len(names) == 1 else None
-    await list_batches(client, task_ids, group, note)
-    return found
+    return [
+        record
+        async for record in list_records(client, task_ids, common_group(parts))
+        if parent_and_index(attempt_of(record)[0])[0] in parents
+    ]

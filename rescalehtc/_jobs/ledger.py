@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from .._counts import FINAL_STATUSES, JobCounts
 from .._facts import FAILED_STATUSES
 from .._raw import is_object
-from .groups import ATTEMPT_TAG
-from .marks import tag_in
+from .groups import attempt_of
 from .policy import JobFailure, RetryDecision
+from .records import exit_code_of
 from .report import JobAttempt, RunReport
 
 if TYPE_CHECKING:
@@ -79,12 +79,12 @@ class Entry:
 class Ledger:
     """All jobs of a batch, and the attempts at them."""
 
-    def __init__(self, parts: Sequence[Json], policy: RetryPolicy) -> None:
+    def __init__(self, parts: Sequence[Json], policy: RetryPolicy | None) -> None:
         """Make one.
 
         Args:
             parts: The service's response to each submit request of the batch.
-            policy: The policy for retries.
+            policy: The policy for retries. None if it is unknown.
         """
         self._policy = policy
         self._entries: dict[str, Entry] = {}
@@ -109,11 +109,11 @@ class Ledger:
         Returns:
             The id of the job, if it is a new attempt at a job of the batch.
         """
-        first_id, _, number = (tag_in(record.get("tags"), ATTEMPT_TAG) or "").rpartition(":")
+        first_id, number = attempt_of(record)
         job_id = record["jobUUID"]
-        if first_id not in self._entries or not number.isdecimal() or job_id in self._places:
+        if first_id not in self._entries or job_id in self._places:
             return None
-        self.add(first_id, int(number), job_id, str(record.get("createdAt") or ""))
+        self.add(first_id, number, job_id, str(record.get("createdAt") or ""))
         return job_id if job_id in self._places else None
 
     def note_end(self, record: Json, now: float) -> Entry | None:
@@ -122,8 +122,10 @@ class Ledger:
         Returns:
             The job, if this was its last attempt.
         """
-        first_id, number = self._places[record["jobUUID"]]
-        entry = self._entries[first_id]
+        place = self._places.get(record["jobUUID"])
+        if place is None:
+            return None  # not a job of the batch
+        entry, number = self._entries[place[0]], place[1]
         attempt = entry.attempts[number]
         if attempt.job_id != record["jobUUID"]:
             return None  # meanwhile, an older attempt with the same number was found
@@ -131,9 +133,14 @@ class Ledger:
         attempt.region = record.get("region")
         if attempt.status in FAILED_STATUSES:
             attempt.failure = failure_of(record, entry.part)
-            attempt.decision = self._policy.decide(attempt.failure, number)
+            attempt.decision = self._decide(attempt.failure, number)
             attempt.due_at = now + attempt.decision.wait_seconds
         return entry if number == entry.number and entry.is_over else None
+
+    def _decide(self, failure: JobFailure, number: int) -> RetryDecision:
+        if self._policy is None:
+            return RetryDecision(False, "not rerun")
+        return self._policy.decide(failure, number)
 
     def due(self, now: float) -> Iterator[tuple[str, Entry]]:
         """Yield the jobs to retry now, with the ids of their first attempts."""
@@ -159,6 +166,8 @@ class Ledger:
 
     def is_exceeded(self) -> bool:
         """Whether more jobs have failed than the policy allows."""
+        if self._policy is None:
+            return False
         over = [entry for entry in self._entries.values() if entry.is_over]
         failed = sum(entry.last.failure is not None for entry in over)
         return self._policy.is_exceeded(failed, len(over), len(self._entries))
@@ -189,11 +198,10 @@ def _decision(attempt: Attempt, is_last: bool) -> RetryDecision | None:
 
 def failure_of(record: Json, part: Json) -> JobFailure:
     """Read a job's failure from its record, and limits that the record lacks from its request."""
-    container = record.get("container")
     definition = part.get("htcJobDefinition")
     known = {**definition} if is_object(definition) else {}
     known |= {name: value for name, value in record.items() if value is not None}
-    exit_code = container.get("exitCode") if is_object(container) else None
+    exit_code = exit_code_of(record)
     return JobFailure(
         failure_code=record.get("failureCode"),
         exit_code=exit_code if isinstance(exit_code, int) else None,

@@ -7,27 +7,27 @@ at the same time, both choose the oldest batch of each request.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import HtcValidationError, Problem
 from .groups import ATTEMPT_TAG, PART_TAG, find_batches
+from .waiting import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from .._client.client import Client
+    from .._session import BaseSession
     from .groups import FoundBatch
-    from .submission import Submission, SubmissionSettings
-
-LOOKS_PER_SETTLING = 6
+    from .submission import Submission
 
 Json = dict[str, Any]
 
 
-async def get_or_submit(
-    client: Client,
+async def find_or_submit(
+    rescale: BaseSession,
     submission: Submission,
-    settings: SubmissionSettings,
     task_ids: Mapping[str, str],
     requests: Sequence[tuple[int, Json]],
     group: str,
@@ -35,38 +35,36 @@ async def get_or_submit(
     """Return the response to each request, and whether an earlier call had submitted any of them.
 
     Args:
-        client: The client.
+        rescale: The session.
         submission: The submission of the missing requests.
-        settings: The settings for submissions.
         task_ids: The path parameters of the task.
         requests: Validated submit requests, each with its position.
         group: The group.
 
     Raises:
         HtcValidationError: The group has other jobs.
-        The exceptions of `Submission.submit`.
+        The exceptions of `Submission.send`.
     """
+    io = rescale.client.io
     parts = [
         (position, tagged(json, {PART_TAG: str(number)}))
         for number, (position, json) in enumerate(requests)
     ]
-    found = await _find(client, task_ids, parts, group)
+
+    async def look(complete: Collection[int]) -> tuple[dict[int, FoundBatch], int, bool]:
+        found = await _find(rescale.client, task_ids, parts, group)
+        return found, len(found), len(found) in complete
+
+    # If some are there, another process may still be submitting, or was killed a moment ago.
+    found = await settle(io, rescale.settle_seconds, partial(look, (0, len(parts))))
     was_there = bool(found)
-    if was_there and len(found) < len(parts):
-        # Another process may still be submitting, or was killed a moment ago.
-        found = await _settled(client, settings, task_ids, parts, group, len(found))
     missing = [number for number in range(len(parts)) if number not in found]
+    submitted: dict[int, Json] = {}
     if missing:
         sent = [parts[number] for number in missing]
-        answers = await submission.submit(client, settings, task_ids, sent, group)
-        expires_at = client.io.monotonic() + settings.settle_seconds
-        found = await _find(client, task_ids, parts, group)
-        while len(found) < len(parts) and client.io.monotonic() < expires_at:
-            await client.io.sleep(settings.settle_seconds / LOOKS_PER_SETTLING)
-            found = await _find(client, task_ids, parts, group)
+        answers = await submission.send(rescale, task_ids, sent, group)
         submitted = dict(zip(missing, answers, strict=True))
-    else:
-        submitted = {}
+        found = await settle(io, rescale.settle_seconds, partial(look, (len(parts),)))
     answered = [
         {**json, **task_ids, "group": group, "parentJobId": found[number].parent_id}
         if number in found
@@ -74,26 +72,6 @@ async def get_or_submit(
         for number, (_, json) in enumerate(parts)
     ]
     return [{**one, "batchSize": one.get("batchSize") or 1} for one in answered], was_there
-
-
-async def _settled(
-    client: Client,
-    settings: SubmissionSettings,
-    task_ids: Mapping[str, str],
-    parts: Sequence[tuple[int, Json]],
-    group: str,
-    seen: int,
-) -> dict[int, FoundBatch]:
-    """Poll until the group has all parts, or has not changed for `settle_seconds`."""
-    changed_at = client.io.monotonic()
-    while True:
-        await client.io.sleep(settings.settle_seconds / LOOKS_PER_SETTLING)
-        found = await _find(client, task_ids, parts, group)
-        now = client.io.monotonic()
-        if len(found) > seen:
-            seen, changed_at = len(found), now
-        if len(found) == len(parts) or now - changed_at >= settings.settle_seconds:
-            return found
 
 
 async def _find(

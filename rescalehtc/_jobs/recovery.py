@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._facts import PAGE_SIZE
-from .._wire.operations import LIST_JOBS
 from ..exceptions import HtcException, SubmissionUncertainError
 from .marks import mark_in
-from .records import parent_and_index
+from .records import job_listing, parent_and_index
+from .waiting import settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._client.client import Client
-
-LOOKS_PER_SETTLING = 6
 
 GroupJobs = dict[str | None, dict[str, set[int]]]
 """The jobs of a group: the indices by parent, by mark."""
@@ -39,30 +36,21 @@ async def find_lost(
     Returns:
         For each call, the parents of the jobs of its requests. None if jobs are missing.
     """
-    nothing: list[list[str] | None] = [None] * len(lost)
-    if reason := _why_not_searched(lost[0]):
-        for error in lost:
-            error.reason = reason
-        return nothing
-    most_seen = -1
-    changed_at = client.io.monotonic()
-    while True:
-        try:
+    reason = _why_not_searched(lost[0])
+    if not reason:
+
+        async def look() -> tuple[list[list[str] | None], int, bool]:
             jobs = await _list_group(client, lost[0])
+            found = [_find(error, jobs, is_alone_in_group) for error in lost]
+            return found, sum(len(error.job_ids) for error in lost), None not in found
+
+        try:
+            return await settle(client.io, settle_seconds, look)
         except HtcException as failure:
-            for error in lost:
-                error.reason = f"the jobs' group could not be searched: {failure}"
-            return nothing
-        found = [_find(error, jobs, is_alone_in_group) for error in lost]
-        if None not in found:
-            return found
-        seen = sum(len(error.job_ids) for error in lost)
-        now = client.io.monotonic()
-        if seen > most_seen:
-            most_seen, changed_at = seen, now
-        elif now - changed_at >= settle_seconds:
-            return found
-        await client.io.sleep(settle_seconds / LOOKS_PER_SETTLING)
+            reason = f"the jobs' group could not be searched: {failure}"
+    for error in lost:
+        error.reason = reason
+    return [None] * len(lost)
 
 
 async def recheck(client: Client, error: SubmissionUncertainError) -> list[dict[str, Any]]:
@@ -95,12 +83,9 @@ def _why_not_searched(error: SubmissionUncertainError) -> str:
 
 
 async def _list_group(client: Client, error: SubmissionUncertainError) -> GroupJobs:
-    call = LIST_JOBS.call(
-        {"projectId": error.project_id, "taskId": error.task_id},
-        query={"pageSize": PAGE_SIZE, "group": error.group},
-    )
+    task_ids = {"projectId": error.project_id, "taskId": error.task_id}
     jobs: GroupJobs = {}
-    async for page in client.pages(call):
+    async for page in client.pages(job_listing(task_ids, group=error.group)):
         for record in page:
             parent, index = parent_and_index(record["jobUUID"])
             jobs.setdefault(mark_in(record.get("tags")), {}).setdefault(parent, set()).add(index)

@@ -7,15 +7,15 @@ attempt, so a program can continue after it was killed.
 from __future__ import annotations
 
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._wire.operations import CANCEL_JOBS
 from ..exceptions import HtcException, HtcValidationError, Problem, RunStoppedError
 from .failures import has_variable, single_request
-from .groups import ATTEMPT_TAG, list_batches
+from .groups import ATTEMPT_TAG, list_records, records_of
 from .ledger import Ledger
 from .once import tagged
+from .records import common_group, is_running
 from .submission import Submission
 from .watching import JobKey, JobTracker
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from .._client.client import Client
     from .._counts import JobCounts
+    from .._session import BaseSession
     from .ledger import Entry
     from .policy import RetryPolicy
     from .report import RunReport
-    from .submission import SubmissionSettings
     from .waiting import Interval
     from .watching import SeenStatuses
 
@@ -38,23 +38,14 @@ if TYPE_CHECKING:
 INDEX_VARIABLE = "RESCALEHTC_INDEX"
 
 
-@dataclass(frozen=True)
-class RunPlace:
-    """The path parameters of a batch's task, its group and its project's record."""
-
-    task_ids: Mapping[str, str]
-    group: str
-    project: Mapping[str, Any]
-
-
 class Rerunner:
     """Waits for a batch, and retries failed jobs."""
 
     def __init__(
         self,
-        client: Client,
-        settings: SubmissionSettings,
-        place: RunPlace,
+        rescale: BaseSession,
+        task_ids: Mapping[str, str],
+        project: Mapping[str, Any],
         parts: Sequence[Mapping[str, Any]],
         policy: RetryPolicy,
         interval: Interval,
@@ -63,35 +54,44 @@ class Rerunner:
         """Make one.
 
         Args:
-            client: The client.
-            settings: The settings for submissions.
-            place: The place of the batch.
+            rescale: The session.
+            task_ids: The path parameters of the task.
+            project: The project's record.
             parts: The service's response to each submit request of the batch.
             policy: The policy for retries.
             interval: The polling interval and timeout.
             may_have_reruns: Whether an earlier wait may have retried jobs.
 
         Raises:
-            HtcValidationError: The jobs already have the variable INDEX_VARIABLE.
+            HtcValidationError: The jobs are not in one group. Or they already have the variable
+                INDEX_VARIABLE.
         """
+        group = common_group(parts)
+        if group is None:
+            message = "the jobs of the batch are not in one group; submit with group="
+            raise HtcValidationError("wait", [Problem("policy", f"can't be used: {message}")])
         for part in parts:
             if part["batchSize"] > 1 and has_variable(part, INDEX_VARIABLE):
                 message = f"can't be used: the requests of the batch set {INDEX_VARIABLE}"
                 raise HtcValidationError("wait", [Problem("policy", message)])
-        self._client = client
-        self._settings = settings
-        self._place = place
+        self._rescale = rescale
+        self._client = rescale.client
+        self._task_ids = task_ids
+        self._group = group
+        self._project = project
         self._interval = interval
         self._ledger = Ledger(parts, policy)
         keys = [self._key(f"{p['parentJobId']}:{i}") for p in parts for i in range(p["batchSize"])]
-        self._tracker = JobTracker(client, keys, interval)
+        self._tracker = JobTracker(self._client, keys, interval)
         self._ended: list[EndedEntry] = []
         self._is_resumed = self._is_unsettled = may_have_reruns
-        self._settles_at = client.io.monotonic() + settings.settle_seconds
+        self._settles_at = self._settled_at()
+
+    def _settled_at(self) -> float:
+        return self._client.io.monotonic() + self._rescale.settle_seconds
 
     def _key(self, job_id: str) -> JobKey:
-        ids = self._place.task_ids
-        return JobKey(ids["projectId"], ids["taskId"], job_id, self._place.group)
+        return JobKey(self._task_ids["projectId"], self._task_ids["taskId"], job_id, self._group)
 
     @property
     def seen(self) -> SeenStatuses:
@@ -163,15 +163,10 @@ class Rerunner:
 
     async def _find_reruns(self) -> None:
         """Add the retries of an earlier wait."""
-        found: list[JobKey] = []
-
-        def note(record: Mapping[str, Any]) -> None:
+        async for record in list_records(self._client, self._task_ids, self._group):
             job_id = self._ledger.note_existing(record)
             if job_id is not None:
-                found.append(self._key(job_id))
-
-        await list_batches(self._client, self._place.task_ids, self._place.group, note)
-        self._tracker.add(found)
+                self._tracker.add([self._key(job_id)])
 
     async def _run_again(self) -> None:
         """Submit the retries that are due."""
@@ -188,11 +183,9 @@ class Rerunner:
         requests = [(n, self._request(*one)) for n, one in enumerate(due)]
         submission = Submission()
         self._is_unsettled = True  # until the new jobs are known
-        self._settles_at = self._client.io.monotonic() + self._settings.settle_seconds
+        self._settles_at = self._settled_at()
         try:
-            answers = await submission.submit(
-                self._client, self._settings, self._place.task_ids, requests, self._place.group
-            )
+            answers = await submission.send(self._rescale, self._task_ids, requests, self._group)
         except BaseException as error:
             submission.prepare_to_leave(error)
             raise
@@ -206,7 +199,7 @@ class Rerunner:
         """Build the submit request for the next attempt at a job."""
         last = entry.last
         job = {"jobUUID": first_id, "region": last.region}
-        model = single_request(entry.part, job, INDEX_VARIABLE, self._place.project)
+        model = single_request(entry.part, job, INDEX_VARIABLE, self._project)
         request = tagged(model.to_json_dict(), {ATTEMPT_TAG: f"{first_id}:{entry.number + 1}"})
         definition = request["htcJobDefinition"]
         if last.failure is not None and last.decision is not None:
@@ -226,6 +219,20 @@ class Rerunner:
         report = self.report
         is_running = bool(report.counts.running)
         if is_running:
-            query = {"group": self._place.group}
-            await self._client.send(CANCEL_JOBS.call(self._place.task_ids, query=query))
+            query = {"group": self._group}
+            await self._client.send(CANCEL_JOBS.call(self._task_ids, query=query))
         raise RunStoppedError(report.counts, report.causes, is_running)
+
+
+async def fetch_report(
+    client: Client, task_ids: Mapping[str, str], parts: Sequence[Mapping[str, Any]]
+) -> RunReport:
+    """Report the attempts at the jobs of a batch, according to their records."""
+    records = await records_of(client, task_ids, parts)
+    ledger = Ledger(parts, None)
+    for record in records:
+        ledger.note_existing(record)
+    for record in records:
+        if not is_running(record):
+            ledger.note_end(record, 0.0)
+    return ledger.report({record["jobUUID"]: str(record.get("status")) for record in records})

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .._counts import count_statuses, running_in
-from .._facts import PAGE_SIZE
-from .._raw import is_object
-from .._wire.operations import CANCEL_JOBS, LIST_GROUP_SUMMARIES, LIST_JOBS
+from .._counts import JobCounts
+from .._wire.operations import CANCEL_JOBS
 from ..exceptions import HtcException
-from .records import is_running
+from .records import is_running, job_listing
+from .watching import fetch_group_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .._client.client import Client
-    from .._wire.operation import QueryValue
 
 SHOWN_JOBS = 20
 STEP_SECONDS = 0.1
@@ -54,14 +52,19 @@ async def cancel_group(
     quiet_since: float | None = None
     place = f"group {group!r} of task {task_ids['taskId']}, project {task_ids['projectId']}"
     failure = ""
+
+    def expires_at() -> float:
+        return max(ends_at, io.monotonic() + LOOK_SECONDS)
+
     while True:
         now = io.monotonic()
         try:
             # In each poll, because jobs may have arrived after the last cancellation.
-            query: dict[str, QueryValue] = {"group": group}
-            call = CANCEL_JOBS.call(task_ids, query=query)
-            await client.send(call, expires_at=max(ends_at, now + LOOK_SECONDS))
-            running = await _count_running(client, task_ids, group, jobs, ends_at)
+            call = CANCEL_JOBS.call(task_ids, query={"group": group})
+            await client.send(call, expires_at=expires_at())
+            counted = await fetch_group_counts(client, task_ids, [group], expires_at)
+            counts = counted.get(group, JobCounts({}, 0))
+            running = counts.running + max(0, jobs - counts.total)
             failure = ""
         except HtcException as error:
             running, failure = None, str(error)
@@ -83,41 +86,18 @@ async def cancel_group(
     return await _still_running(client, task_ids, group, place)
 
 
-async def _count_running(
-    client: Client, task_ids: Mapping[str, str], group: str, jobs: int, ends_at: float
-) -> int:
-    """Count the jobs of a group that have not ended or are not counted yet."""
-    query: dict[str, QueryValue] = {"group": [group], "pageSize": PAGE_SIZE}
-    running = counted = 0
-
-    def expires_at() -> float:
-        return max(ends_at, client.io.monotonic() + LOOK_SECONDS)
-
-    call = LIST_GROUP_SUMMARIES.call(task_ids, query=query)
-    async for page in client.pages(call, expires_at=expires_at):
-        for summary in page:
-            statuses: Any = summary.get("jobStatuses")
-            if summary.get("group") == group and is_object(statuses):
-                by_status = count_statuses(statuses)
-                running += running_in(by_status)
-                counted += sum(by_status.values())
-    return running + max(0, jobs - counted)
-
-
 async def _still_running(
     client: Client, task_ids: Mapping[str, str], group: str, place: str
 ) -> str:
     """List the jobs of a group that have not ended."""
     names: list[str] = []
-    query: dict[str, QueryValue] = {"group": group, "pageSize": PAGE_SIZE}
 
     def expires_at() -> float:
         return client.io.monotonic() + LOOK_SECONDS
 
     try:
-        async for page in client.pages(
-            LIST_JOBS.call(task_ids, query=query), expires_at=expires_at
-        ):
+        call = job_listing(task_ids, group=group)
+        async for page in client.pages(call, expires_at=expires_at):
             names += [record["jobUUID"] for record in page if is_running(record)]
     except HtcException as error:
         return f"jobs of {place} still run; they could not be listed: {error}"

@@ -38,7 +38,6 @@ from .recovery import find_lost
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .._client.client import Client
     from .._session import BaseSession
 
 _logger = logging.getLogger("rescalehtc")
@@ -48,26 +47,6 @@ T = TypeVar("T")
 
 PARALLEL_CALLS = 10
 IMAGE_POLL_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class SubmissionSettings:
-    """A session's settings for submissions.
-
-    Attributes:
-        is_marked: Whether requests get marks, and submissions without a group get one.
-        image_wait_seconds: The maximum wait for images to become ready.
-        settle_seconds: The time without changes in a group before a submission is uncertain.
-    """
-
-    is_marked: bool
-    image_wait_seconds: float
-    settle_seconds: float
-
-    @classmethod
-    def of(cls, rescale: BaseSession) -> SubmissionSettings:
-        """Those of a session."""
-        return cls(rescale.mark_submissions, rescale.image_wait_seconds, rescale.settle_seconds)
 
 
 @dataclass
@@ -107,10 +86,9 @@ class Submission:
         self._queue: deque[SubmitCall] = deque()
         self._is_stopped = False
 
-    async def submit(
+    async def send(
         self,
-        client: Client,
-        settings: SubmissionSettings,
+        rescale: BaseSession,
         task_ids: Mapping[str, str],
         requests: Sequence[tuple[int, dict[str, Any]]],
         group: str | None,
@@ -121,8 +99,7 @@ class Submission:
         sent too.
 
         Args:
-            client: The client.
-            settings: The settings for submissions.
+            rescale: The session.
             task_ids: The path parameters of the task.
             requests: Validated submit requests, each with its position.
             group: The group, or None.
@@ -133,42 +110,32 @@ class Submission:
             SubmissionIncompleteError: A call failed after others succeeded, or is uncertain.
             HtcException: The first call failed, and nothing was submitted.
         """
-        with client.observers.call("submit"):
-            return await self._submit(client, settings, task_ids, requests, group)
-
-    async def _submit(
-        self,
-        client: Client,
-        settings: SubmissionSettings,
-        task_ids: Mapping[str, str],
-        requests: Sequence[tuple[int, dict[str, Any]]],
-        group: str | None,
-    ) -> list[dict[str, Any]]:
+        client = rescale.client
         token = secrets.token_hex(8)
-        is_marked = settings.is_marked
+        is_marked = rescale.mark_submissions
         has_own_group = group is None and is_marked
-        variables = client.observers.job_variables()
-        marked = [
-            with_mark(position, json, f"{token}-{number}" if is_marked else None, variables)
-            for number, (position, json) in enumerate(requests)
-        ]
-        starts = range(0, len(marked), MAX_REQUESTS)
-        calls = [SubmitCall(marked[start : start + MAX_REQUESTS]) for start in starts]
-        self._client, self._settings = client, settings
-        self._task_ids = task_ids
-        self._group = f"rescalehtc-{token}" if has_own_group else group
-        self._queue = deque(calls)
-        self._calls = calls
-        await self._wait_for_images()
-        while self._queue and not self._failed():
-            self._is_stopped = False
-            await self._client.io.run_workers(
-                self._send_calls, min(PARALLEL_CALLS, len(self._queue))
-            )
-            await self._find_lost(has_own_group and len(marked) == 1)
-        if failed := self._failed():
-            raise self._failure(failed)
-        return [answer for call in self._calls for answer in call.answers or ()]
+        with client.observers.call("submit"):
+            variables = client.observers.job_variables()
+            marked = [
+                with_mark(position, json, f"{token}-{number}" if is_marked else None, variables)
+                for number, (position, json) in enumerate(requests)
+            ]
+            starts = range(0, len(marked), MAX_REQUESTS)
+            calls = [SubmitCall(marked[start : start + MAX_REQUESTS]) for start in starts]
+            self._rescale = rescale
+            self._task_ids = task_ids
+            self._group = f"rescalehtc-{token}" if has_own_group else group
+            self._queue = deque(calls)
+            self._calls = calls
+            await self._wait_for_images()
+            while self._queue and not self._failed():
+                self._is_stopped = False
+                workers = min(PARALLEL_CALLS, len(self._queue))
+                await client.io.run_workers(self._send_calls, workers)
+                await self._find_lost(has_own_group and len(marked) == 1)
+            if failed := self._failed():
+                raise self._failure(failed)
+            return [answer for call in self._calls for answer in call.answers or ()]
 
     async def _send_calls(self) -> None:
         """Send calls of the queue until the queue is empty or a call fails."""
@@ -178,7 +145,7 @@ class Submission:
             except IndexError:
                 return
             try:
-                call.answers = await self._send(call)
+                call.answers = await self._send_call(call)
             except HookError as error:
                 call.is_held_back = not error.outcome_unknown
                 self._is_stopped = True
@@ -188,9 +155,9 @@ class Submission:
                 call.error = error
                 self._is_stopped = True
 
-    async def _send(self, call: SubmitCall) -> list[dict[str, Any]]:
+    async def _send_call(self, call: SubmitCall) -> list[dict[str, Any]]:
         body = [request.json for request in call.requests]
-        answer: list[object] = await self._client.send(
+        answer: list[object] = await self._rescale.client.send(
             SUBMIT_JOBS.call(self._task_ids, query={"group": self._group}, body=body)
         )
         answers = match_answers(answer, call.requests)
@@ -210,9 +177,9 @@ class Submission:
             return
         errors = [self._uncertain(call) for call in lost]
         found = await find_lost(
-            self._client,
+            self._rescale.client,
             errors,
-            settle_seconds=self._settings.settle_seconds,
+            settle_seconds=self._rescale.settle_seconds,
             is_alone_in_group=is_alone_in_group,
         )
         for call, error, parents in zip(lost, errors, found, strict=True):
@@ -283,12 +250,27 @@ class Submission:
         """Return when the images are ready. The service rejects jobs with a PENDING image."""
         requests = [request.json for call in self._calls for request in call.requests]
         for image in dict.fromkeys(json["htcJobDefinition"]["imageName"] for json in requests):
-            await wait_for_image(
-                self._client,
-                self._task_ids["projectId"],
-                image,
-                self._settings.image_wait_seconds,
-            )
+            await self._wait_for_image(image)
+
+    async def _wait_for_image(self, name: str) -> None:
+        client, seconds = self._rescale.client, self._rescale.image_wait_seconds
+        ids = {"projectId": self._task_ids["projectId"], "imageName": name}
+        expires_at = client.io.monotonic() + seconds
+        while True:
+            status = (await client.send(GET_IMAGE_STATUS.call(ids))).get("status")
+            if status == "READY":
+                return
+            if status != "PENDING":
+                raise HtcResponseError(
+                    f"getImageStatus: image {name} has the unknown status {status!r}"
+                )
+            left = expires_at - client.io.monotonic()
+            if left <= 0:
+                raise HtcImagePendingError(
+                    f"image {name} is still PENDING after {seconds:g} s; "
+                    "nothing was submitted; submit again later, or increase image_wait_seconds"
+                )
+            await client.io.sleep(min(IMAGE_POLL_SECONDS, left))
 
     def _hold_back(self) -> None:
         """Remove the calls that were not started from the queue."""
@@ -365,31 +347,3 @@ def submits(function: Callable[Concatenate[Submission, P], T]) -> Callable[P, T]
 
 
 _SUBMITTED = ("projectId", "taskId", "group", "parentJobId", "batchSize", "jobName")
-
-
-async def wait_for_image(
-    client: Client, project_id: str, image_name: str, wait_seconds: float
-) -> None:
-    """Return when an image is ready.
-
-    Raises:
-        HtcNotFoundError: The project does not have the image.
-        HtcImagePendingError: The image was not ready before the timeout.
-    """
-    call = GET_IMAGE_STATUS.call({"projectId": project_id, "imageName": image_name})
-    expires_at = client.io.monotonic() + wait_seconds
-    while True:
-        status = (await client.send(call)).get("status")
-        if status == "READY":
-            return
-        if status != "PENDING":
-            raise HtcResponseError(
-                f"getImageStatus: image {image_name} has the unknown status {status!r}"
-            )
-        left = expires_at - client.io.monotonic()
-        if left <= 0:
-            raise HtcImagePendingError(
-                f"image {image_name} is still PENDING after {wait_seconds:g} s; "
-                "nothing was submitted; submit again later, or increase image_wait_seconds"
-            )
-        await client.io.sleep(min(IMAGE_POLL_SECONDS, left))

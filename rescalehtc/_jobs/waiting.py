@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .._client.retry import is_transient
 from ..exceptions import HtcException, HtcValidationError, HtcWaitTimeoutError, Problem
@@ -14,11 +14,27 @@ if TYPE_CHECKING:
 
     from .._client.io import Io
     from .._counts import JobCounts
+    from .._session import BaseSession
 
 _logger = logging.getLogger("rescalehtc")
 
+T = TypeVar("T")
+
 # The minimum time, in seconds, for a poll that starts shortly before the timeout.
 MIN_POLL_SECONDS = 5.0
+LOOKS_PER_SETTLING = 6
+
+
+def check_timeout(timeout: float | None, argument: str, subject: str) -> None:
+    """Check the timeout of a wait.
+
+    Raises:
+        HtcValidationError: It is neither None nor a number of at least 0.
+    """
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and not (is_number and timeout >= 0):  # NaN is not either
+        message = "must be None or a number of seconds of at least 0"
+        raise HtcValidationError(subject, [Problem(argument, message)])
 
 
 class Interval:
@@ -27,35 +43,23 @@ class Interval:
     A transient failure does not end a wait: `note_outage` logs it once.
     """
 
-    def __init__(
-        self,
-        io: Io,
-        seconds: float,
-        timeout: float | None,
-        subject: str,
-        argument: str = "timeout",
-    ) -> None:
+    def __init__(self, rescale: BaseSession, timeout: float | None, subject: str) -> None:
         """Make one.
 
         Args:
-            io: The clock.
-            seconds: The polling interval in seconds.
+            rescale: The session, with the clock and the polling interval.
             timeout: The maximum wait in seconds, or None.
             subject: The call, for messages.
-            argument: The name of its argument `timeout`.
 
         Raises:
             HtcValidationError: `timeout` is not a number of at least 0.
         """
-        is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-        if timeout is not None and (not is_number or math.isnan(timeout) or timeout < 0):
-            message = "must be None or a number of seconds of at least 0"
-            raise HtcValidationError(subject, [Problem(argument, message)])
-        self._io = io
-        self._seconds = seconds
+        check_timeout(timeout, "timeout", subject)
+        self._io = rescale.client.io
+        self._seconds = rescale.status_refresh_seconds
         self._timeout = math.inf if timeout is None else timeout
         self._subject = subject
-        self._ends_at = io.monotonic() + self._timeout
+        self._ends_at = self._io.monotonic() + self._timeout
         self._outage: HtcException | None = None
 
     def expires_at(self) -> float:
@@ -119,3 +123,26 @@ async def wait(
             if not counts.running:
                 return counts
         await interval.pause(counts)
+
+
+async def settle(io: Io, seconds: float, look: Callable[[], Awaitable[tuple[T, int, bool]]]) -> T:
+    """Look until nothing is missing, or nothing more has appeared for some time.
+
+    Args:
+        io: The clock.
+        seconds: The time after which the missing things will not appear, in seconds.
+        look: A function that returns its result, the number of things that it found, and whether
+            nothing is missing.
+    """
+    most_found = -1
+    changed_at = io.monotonic()
+    while True:
+        result, found, is_complete = await look()
+        now = io.monotonic()
+        if is_complete:
+            return result
+        if found > most_found:
+            most_found, changed_at = found, now
+        elif now - changed_at >= seconds:
+            return result
+        await io.sleep(seconds / LOOKS_PER_SETTLING)

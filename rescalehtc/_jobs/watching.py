@@ -16,9 +16,9 @@ from .._counts import (
 )
 from .._facts import PAGE_SIZE
 from .._raw import is_object
-from .._wire.operations import GET_TASK_SUMMARY, LIST_GROUP_SUMMARIES, LIST_JOBS
+from .._wire.operations import GET_TASK_SUMMARY, LIST_GROUP_SUMMARIES
 from ..exceptions import HtcException, HtcResponseError
-from .records import is_running
+from .records import is_running, job_listing
 from .waiting import wait
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .._client.client import Client
     from .._client.io import Io
-    from .._wire.operation import Call, QueryValue
+    from .._wire.operation import Call
     from .waiting import Interval
 
 # 100 job ids or group names fit in a 5 kB URL. Servers accept at least 8 kB.
@@ -163,8 +163,7 @@ def _listing(left: Mapping[str, JobKey]) -> Call:
     groups = {job.group for job in left.values()}
     ids = list(left) if len(left) <= MAX_NAMED else None
     group = groups.pop() if ids is None and len(groups) == 1 else None
-    query: dict[str, QueryValue] = {"pageSize": PAGE_SIZE, "group": group or None, "jobId": ids}
-    return LIST_JOBS.call(next(iter(left.values())).task_ids, query=query)
+    return job_listing(next(iter(left.values())).task_ids, group=group or None, jobId=ids)
 
 
 async def fetch_ended(
@@ -295,8 +294,7 @@ async def fetch_group_counts(
     Raises:
         HtcResponseError: A summary has no jobStatuses.
     """
-    query: dict[str, QueryValue] = {"group": [*groups], "pageSize": PAGE_SIZE}
-    call = LIST_GROUP_SUMMARIES.call(task_ids, query=query)
+    call = LIST_GROUP_SUMMARIES.call(task_ids, query={"group": [*groups], "pageSize": PAGE_SIZE})
     counts: dict[str, JobCounts] = {}
     async with aclosing(client.pages(call, expires_at=expires_at)) as pages:
         async for page in pages:
@@ -333,8 +331,7 @@ async def _count_running(
     if running > sum(by_status[status] for status in unknown):
         return running
     for status in unknown:
-        query: dict[str, QueryValue] = {"status": status, "group": group, "pageSize": PAGE_SIZE}
-        call = LIST_JOBS.call(task_ids, query=query)
+        call = job_listing(task_ids, status=status, group=group)
         async for page in client.pages(call, expires_at=expires_at):
             running -= sum(not is_running(record) for record in page)
     return max(0, running)

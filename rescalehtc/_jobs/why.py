@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from .._counts import FINAL_STATUSES
 from .._facts import FAILED_STATUSES, PAGE_SIZE
-from .._raw import is_object
 from .._wire import operations
 from ..exceptions import HtcForbiddenError, HtcNotFoundError, HtcStatusError
 from . import logs, preflight
 from .causes import Cause, Facts, causes_of
+from .records import exit_code_of, job_listing
 from .watching import fetch_task_summary
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from .._client.client import Client
-    from .._wire.operation import Call, QueryValue
 
     Json = Mapping[str, Any]
     Reader = Callable[[str, Awaitable[Any], Any], Awaitable[Any]]
@@ -68,13 +67,11 @@ async def _explain_failures(client: Client, ids: Mapping[str, str], status: str)
 
 
 def _cluster(job: Json) -> tuple[object, object]:
-    container = job.get("container")
-    return job.get("failureCode"), container.get("exitCode") if is_object(container) else None
+    return job.get("failureCode"), exit_code_of(job)
 
 
 async def _jobs(client: Client, ids: Mapping[str, str], status: str, most: int) -> list[Any]:
-    query: dict[str, QueryValue] = {"status": status, "pageSize": most}
-    return await client.items(operations.LIST_JOBS.call(ids, query=query), most)
+    return await client.items(job_listing(ids, status=status, pageSize=most), most)
 
 
 async def _explain(client: Client, ids: Mapping[str, str], job: Json) -> list[Cause]:
@@ -92,10 +89,9 @@ async def _explain(client: Client, ids: Mapping[str, str], job: Json) -> list[Ca
     job_ids = {**task_ids, "jobId": job["jobUUID"]}
     facts = Facts(job, client.io.time(), unread=unread)
     status = str(job.get("status"))
-    query: dict[str, QueryValue] = {"pageSize": PAGE_SIZE}
     if status in FINAL_STATUSES and status not in FAILED_STATUSES:
         return causes_of(facts)
-    events = client.items(operations.LIST_JOB_EVENTS.call(job_ids, query=query))
+    events = client.items(operations.LIST_JOB_EVENTS.call(job_ids, query={"pageSize": PAGE_SIZE}))
     facts.events = await read("events", events, []) or []
     if status in FAILED_STATUSES:
         lines = logs.read_lines(client, job_ids, LAST_LINES)
@@ -109,20 +105,18 @@ async def _add_obstacles(
     client: Client, task_ids: Mapping[str, str], facts: Facts, read: Reader
 ) -> None:
     """Fetch the facts that may hold a job back."""
-
-    def send(call: Call) -> Awaitable[Any]:
-        return client.send(call)
-
     project = {"projectId": task_ids["projectId"]}
     job = facts.job
-    facts.task = await read("the task", send(operations.GET_TASK.call(task_ids)), {}) or {}
-    facts.project = await read("the project", send(operations.GET_PROJECT.call(project)), {}) or {}
+    facts.task = await read("the task", client.send(operations.GET_TASK.call(task_ids)), {}) or {}
+    facts.project = (
+        await read("the project", client.send(operations.GET_PROJECT.call(project)), {}) or {}
+    )
     if name := job.get("imageName"):
         call = operations.GET_IMAGE_STATUS.call({**project, "imageName": name})
-        image: Json = await read("the image", send(call), {"status": "UNKNOWN"}) or {}
+        image: Json = await read("the image", client.send(call), {"status": "UNKNOWN"}) or {}
         facts.image = image.get("status")
     call = operations.GET_PROJECT_DIMENSIONS.call(project)
-    environments: list[Any] = await read("the dimensions", send(call), []) or []
+    environments: list[Any] = await read("the dimensions", client.send(call), []) or []
     facts.environment_problem = preflight.environment_problem(
         [operations.GET_PROJECT_DIMENSIONS.to_record(one) for one in environments], job
     )

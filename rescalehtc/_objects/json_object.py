@@ -78,6 +78,15 @@ def id_of(json_object: JsonObject[Any, Any], name: str) -> str:
     return value
 
 
+def task_ids(json_object: JsonObject[Any, Any]) -> dict[str, str]:
+    """Return the path parameters of a task, from the dictionary of the task or of one of its jobs.
+
+    Raises:
+        HtcValidationError: The dictionary does not contain an id.
+    """
+    return {name: id_of(json_object, name) for name in ("projectId", "taskId")}
+
+
 def require_list(value: object, argument: str, subject: str) -> None:
     """Check that an argument is a list or a tuple.
 

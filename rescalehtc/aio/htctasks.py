@@ -208,8 +208,8 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"], Explained, An
             HtcWaitTimeoutError: Not all jobs ended in time. The exception has the counts.
             HtcNotFoundError: The task does not exist.
         """
-        client, seconds = rescale.client, rescale.status_refresh_seconds
-        interval = waiting.Interval(client.io, seconds, timeout, "wait")
+        client = rescale.client
+        interval = waiting.Interval(rescale, timeout, "wait")
 
         async def poll() -> JobCounts:
             # Bypass the cache: jobs may have been submitted since the last call.

@@ -12,7 +12,7 @@ from .. import api, htcjobs, types
 from .._facts import MAX_LOG_PAGE_SIZE
 from .._jobs import logs as job_logs
 from .._jobs.waiting import Interval
-from .._objects.json_object import id_of
+from .._objects.json_object import id_of, task_ids
 from .._raw import is_object
 from .._wire.operations import LIST_JOB_LOGS
 from . import _errors, _options, _output, _watch
@@ -223,7 +223,7 @@ def _followed_lines(
     shows_times: bool,
 ) -> Iterator[str]:
     """The lines of a log since a time, and new lines until the job has ended."""
-    interval = Interval(rescale.client.io, rescale.status_refresh_seconds, None, "logs")
+    interval = Interval(rescale, None, "logs")
     flow = job_logs.follow(rescale.client, _ids(job), interval, tail, with_times=True)
     record: Mapping[str, Any] = {}
     for record, items in rescale.iterate(flow):  # noqa: B007 - the last one has the final status
@@ -241,8 +241,7 @@ def _since(
 
 
 def _ids(job: htcjobs.HtcJob) -> dict[str, str]:
-    ids = {name: id_of(job, name) for name in ("projectId", "taskId")}
-    return {**ids, "jobId": id_of(job, "jobUUID")}
+    return {**task_ids(job), "jobId": id_of(job, "jobUUID")}
 
 
 def _parsed(value: object) -> datetime:

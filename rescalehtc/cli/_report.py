@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._jobs.groups import records_of
-from .._jobs.ledger import Ledger
-from .._jobs.policy import RetryDecision, RetryPolicy
-from .._jobs.records import is_running
-from .._objects.json_object import id_of
 from . import _options, _output
 from ._finding import find_batch, find_task, named_task
 from ._output import Column, Format
@@ -17,10 +12,7 @@ from ._session import open_session
 if TYPE_CHECKING:
     import typer
 
-    from .._jobs.policy import JobFailure
     from .._jobs.report import JobAttempt, RunReport
-    from ..htcjobs import HtcJobBatch
-    from ..htcsession import HtcSession
 
 FIELDS = ("jobUUID", "firstJobUUID", "index", "attempt", "status", "cause", "isRerun")
 ATTEMPTS = (
@@ -30,13 +22,6 @@ ATTEMPTS = (
     Column("STATUS", lambda item: item["status"]),
     Column("CAUSE", lambda item: item["cause"]),
 )
-
-
-class _UnknownPolicy(RetryPolicy):
-    """Replaces the policy of a run, which the service does not store."""
-
-    def decide(self, failure: JobFailure, attempts: int) -> RetryDecision:  # noqa: ARG002
-        return RetryDecision(False, "not rerun")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -64,25 +49,7 @@ def report(
     named = named_task(task, profile)
     with open_session(profile) as rescale:
         found = find_batch(rescale, find_task(rescale, project, named), batch, group)
-        show_report(fetch_report(rescale, found), form)
-
-
-def fetch_report(rescale: HtcSession, batch: HtcJobBatch) -> RunReport:
-    """Make the report of a batch from the records of its jobs.
-
-    Operation listJobs.
-    """
-    ids = {name: id_of(batch.task, name) for name in ("projectId", "taskId")}
-    parts = [part.json for part in batch.batches]
-    records = rescale.run(records_of(rescale.client, ids, parts))
-    ledger = Ledger(parts, _UnknownPolicy())
-    for record in records:
-        ledger.note_existing(record)
-    known = {attempt.job_id for attempt in ledger.report({}).attempts}
-    for record in records:
-        if record["jobUUID"] in known and not is_running(record):
-            ledger.note_end(record, 0.0)
-    return ledger.report({record["jobUUID"]: str(record.get("status")) for record in records})
+        show_report(found.report(rescale), form)
 
 
 def show_report(made: RunReport, form: _output.Form) -> None:

@@ -19,7 +19,7 @@ from . import _options, _output, _submit
 from ._completion import complete_files, complete_policies
 from ._finding import find_batch, find_job, find_project, find_task, named_task
 from ._planning import show_plan
-from ._report import fetch_report, show_report
+from ._report import show_report
 from ._session import open_session
 from ._submission import show
 from ._watch import exit_if_failed, noting_that_jobs_go_on, say_where_to_look, watch_batch
@@ -155,7 +155,7 @@ def rerun(
         if chosen is not None:
             with noting_that_jobs_go_on():
                 counts = watch_batch(rescale, old, policy=chosen)
-            show_report(fetch_report(rescale, old), form)
+            show_report(old.report(rescale), form)
         else:
             failed = old.resubmit_failed(rescale, index_variable=INDEX_VARIABLE)
             if not failed.requests:

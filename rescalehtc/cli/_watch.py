@@ -13,7 +13,7 @@ from .._counts import JobCounts
 from .._facts import SUCCEEDED_STATUSES
 from .._jobs.waiting import Interval, wait
 from .._jobs.watching import fetch_group_counts, fetch_task_summary
-from .._objects.json_object import id_of
+from .._objects.json_object import id_of, task_ids
 from ..exceptions import HtcWaitTimeoutError
 from . import _errors, _options, _output
 from ._finding import find_group, find_task, named_task
@@ -50,7 +50,7 @@ class Watched(NamedTuple):
 
     async def fetch(self, rescale: HtcSession, expires_at: Callable[[], float]) -> JobCounts:
         """Fetch the counts of its jobs."""
-        ids = {name: id_of(self.task, name) for name in ("projectId", "taskId")}
+        ids = task_ids(self.task)
         if self.group is None:
             return (await fetch_task_summary(rescale.client, ids, expires_at))[1]
         counts = await fetch_group_counts(rescale.client, ids, [self.group], expires_at)
@@ -137,8 +137,7 @@ def watch_all(
         HtcWaitTimeoutError: The timeout passed before all jobs ended.
     """
     names = _unique_names(watched)
-    seconds = rescale.status_refresh_seconds
-    interval = Interval(rescale.client.io, seconds, timeout, "watch")
+    interval = Interval(rescale, timeout, "watch")
     counts = [JobCounts({}, running=1, unseen=1) for _ in watched]
     with shown(names) as show:
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from .._collector import without_collections
 from .._jobs import failures
 from .._jobs.progress import Progress
-from .._jobs.records import parent_and_index
-from .._jobs.submission import Submission, SubmissionSettings, submits
+from .._jobs.records import common_group, parent_and_index
+from .._jobs.submission import Submission, submits
 from .._jobs.waiting import Interval
 from .._jobs.watching import BatchCounter, SeenStatuses, fetch_ended
-from .._objects.json_object import JsonObject, Listing, id_of, require_instance
+from .._objects.json_object import JsonObject, Listing, require_instance, task_ids
 from .._objects.session_methods import SessionMethods
 from .._tracebacks import trimmed
 from .._wire.operations import SUBMIT_JOBS
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from .. import models, types
     from .._counts import JobCounts
     from .._jobs.policy import RetryPolicy
+    from .._jobs.report import RunReport
     from .._jobs.rerunning import Rerunner
+    from .._session import BaseSession
     from ..files._files import Files
     from ..htcsession import HtcSession
     from ..records import JobStatusSummaryRecord
@@ -150,22 +152,36 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
             HtcResponseError: The service has not listed the remaining jobs for 300 s. Or its
                 response to the submission had no job ids.
         """
-        interval = Interval(rescale.client.io, rescale.status_refresh_seconds, timeout, "wait")
+        interval = Interval(rescale, timeout, "wait")
         keys = [job_key(job) for job in self.to_jobs()]
         waiter: BatchCounter | Rerunner
         if policy is None:
             waiter = BatchCounter(rescale.client, keys, interval)
         else:
-            from ._rerunner import rerunner_of
-
-            parts = [part.json for part in self.batches]
-            waiter = rerunner_of(rescale, self.task, parts, policy, interval, self.may_have_reruns)
-            self.may_have_reruns = True
+            waiter = rerunner_of(rescale, self, policy, interval)
         with Progress(progress) as show:
             counts = rescale.run(waiter.wait(show))
         for part in self.batches:
             part._seen.by_id, part._seen.of_all = waiter.seen.by_id, waiter.seen.of_all
         return counts
+
+    def report(self, rescale: HtcSession) -> RunReport:
+        """Report all attempts at the jobs of the batch, with the retries of a RetryPolicy.
+
+        The service does not store policies, so the report does not have the reasons for retries.
+
+        Operation listJobs: all pages of the batch's group.
+
+        Args:
+            rescale: The session.
+
+        Raises:
+            HtcResponseError: A record has no status.
+        """
+        from .._jobs.rerunning import fetch_report
+
+        parts = [part.json for part in self.batches]
+        return rescale.run(fetch_report(rescale.client, task_ids(self.task), parts))
 
     def failed(self, rescale: HtcSession, last_n_lines: int = 0) -> list[FailedJob]:
         """Return the jobs of the batch that have failed so far, in order.
@@ -185,9 +201,8 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
         """
         check_last_n_lines(last_n_lines, "failed")
         parents = [str(part.json.get("parentJobId")) for part in self.batches]
-        groups = {part.json.get("group") or None for part in self.batches}
-        group = groups.pop() if len(groups) == 1 else None
-        ids = {name: id_of(self.task, name) for name in ("projectId", "taskId")}
+        group = common_group([part.json for part in self.batches])
+        ids = task_ids(self.task)
         records = rescale.run(failures.fetch_failed(rescale.client, ids, parents, group))
         jobs = [HtcJob({**ids, **record}, self.task) for record in records]
         return Listing([describe_failed(rescale, job, last_n_lines) for job in jobs])
@@ -266,7 +281,7 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
         check_pattern(pattern)
         folders = results_folders([part.json for part in self.batches])
         keys = [job_key(job) for job in self.to_jobs()]
-        interval = Interval(rescale.client.io, rescale.status_refresh_seconds, timeout, "results")
+        interval = Interval(rescale, timeout, "results")
         stores: dict[str | None, Files] = {}
         results = BatchResults({})
         for page in rescale.iterate(fetch_ended(rescale.client, keys, interval)):
@@ -328,6 +343,25 @@ class Resubmission(SessionMethods):
             return resubmit(rescale, self.task, self.requests)
 
 
+def rerunner_of(
+    rescale: BaseSession, batch: HtcJobBatch, policy: RetryPolicy, interval: Interval
+) -> Rerunner:
+    """Make an object that waits for a batch, and retries failed jobs.
+
+    Raises:
+        HtcValidationError: `policy` is not a RetryPolicy, or the batch can't have a policy.
+    """
+    from .._jobs.policy import RetryPolicy
+    from .._jobs.rerunning import Rerunner
+
+    require_instance(policy, RetryPolicy, "policy", "wait")
+    task, parts = batch.task, [part.json for part in batch.batches]
+    ids, project = task_ids(task), task.project.json
+    rerunner = Rerunner(rescale, ids, project, parts, policy, interval, batch.may_have_reruns)
+    batch.may_have_reruns = True
+    return rerunner
+
+
 @submits
 def resubmit(
     _submission: Submission,
@@ -354,8 +388,6 @@ def submit_requests(
         HtcImagePendingError: An image was not ready before the timeout.
         SubmissionIncompleteError: A call failed after others succeeded, or is uncertain.
     """
-    ids = {name: id_of(task, name) for name in ("projectId", "taskId")}
     checked = [(position, request.to_json_dict()) for position, request in requests]
-    settings = SubmissionSettings.of(rescale)
-    flow = submission.submit(rescale.client, settings, ids, checked, checked_group(group))
+    flow = submission.send(rescale, task_ids(task), checked, checked_group(group))
     return HtcJobBatch(rescale.run(flow), task)

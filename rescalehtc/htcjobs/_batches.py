@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._jobs import groups
-from .._jobs.submission import Submission, SubmissionSettings, submits
-from .._objects.json_object import id_of, require_instance
+from .._jobs.submission import Submission, submits
+from .._objects.json_object import require_instance, task_ids
 from .._tracebacks import trimmed
 from ..exceptions import HtcValidationError, Problem
 from ..htctasks import HtcTask
@@ -53,7 +53,7 @@ def get_batch(
     if (group is None) == (parent_job_id is None):
         problem = Problem("group", "is required without parent_job_id, and invalid with it")
         raise HtcValidationError("get_batch", [problem])
-    ids = {name: id_of(task, name) for name in ("projectId", "taskId")}
+    ids = task_ids(task)
     if parent_job_id is None:
         found = rescale.run(groups.find_batches(rescale.client, ids, group))
     else:
@@ -82,7 +82,7 @@ def get_batches(rescale: HtcSession, task: HtcTask) -> list[HtcJobBatch]:
         HtcValidationError: `task` is not an HtcTask.
     """
     require_instance(task, HtcTask, "task", "get_batches")
-    ids = {name: id_of(task, name) for name in ("projectId", "taskId")}
+    ids = task_ids(task)
     found = rescale.run(groups.find_batches(rescale.client, ids, None))
     batches: list[HtcJobBatch] = []
     for together in groups.by_group(found):
@@ -139,10 +139,8 @@ def get_or_submit(
         from .._requests import submit_request
 
         checked = submit_request.from_any_number(requests, task.project.json)
-        ids = {name: id_of(task, name) for name in ("projectId", "taskId")}
         parts = [(position, request.to_json_dict()) for position, request in checked]
-        settings = SubmissionSettings.of(rescale)
-        flow = once.get_or_submit(rescale.client, _submission, settings, ids, parts, name)
+        flow = once.find_or_submit(rescale, _submission, task_ids(task), parts, name)
         answers, was_there = rescale.run(flow)
         batch = HtcJobBatch(answers, task)
         batch.may_have_reruns = was_there

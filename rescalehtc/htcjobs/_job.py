@@ -12,7 +12,7 @@ from .._jobs.records import is_running
 from .._jobs.waiting import Interval
 from .._jobs.watching import JobKey
 from .._objects.explained import Explained
-from .._objects.json_object import JsonObject, id_of, require_instance
+from .._objects.json_object import JsonObject, id_of, require_instance, task_ids
 from .._tracebacks import trimmed
 from .._wire.operations import GET_JOB, LIST_JOB_EVENTS
 from ..exceptions import HtcResponseError, HtcValidationError, Problem
@@ -160,7 +160,7 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"], Explained):
             HtcNotFoundError: The job does not exist.
         """
         client = rescale.client
-        interval = Interval(client.io, rescale.status_refresh_seconds, timeout, "wait")
+        interval = Interval(rescale, timeout, "wait")
 
         async def poll() -> JobCounts:
             call = GET_JOB.call(self._ids())
@@ -245,7 +245,7 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"], Explained):
             HtcValidationError: `last_n_lines` is not an integer of at least 0.
         """
         check_last_n_lines(last_n_lines, "follow_logs")
-        interval = Interval(rescale.client.io, rescale.status_refresh_seconds, None, "follow_logs")
+        interval = Interval(rescale, None, "follow_logs")
         record: dict[str, Any] | None = None
         with trimmed():
             for fetched, lines in rescale.iterate(
@@ -280,11 +280,7 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"], Explained):
         return list(self.iter_events(rescale))
 
     def _ids(self) -> dict[str, str]:
-        return {
-            "projectId": id_of(self, "projectId"),
-            "taskId": id_of(self, "taskId"),
-            "jobId": id_of(self, "jobUUID"),
-        }
+        return {**task_ids(self), "jobId": id_of(self, "jobUUID")}
 
 
 JobT = TypeVar("JobT", bound=HtcJob)
@@ -350,8 +346,7 @@ def job_key(job: HtcJob) -> JobKey:
 
 def store_record(job: HtcJob, record: dict[str, Any], rescale: BaseSession) -> None:
     """Store a fetched record as the `json` of a job."""
-    ids = {name: id_of(job, name) for name in ("projectId", "taskId")}
-    stored = cast("types.HTCJobDict", {**ids, **record})
+    stored = cast("types.HTCJobDict", {**task_ids(job), **record})
     job._json, job._fetched_at = stored, rescale.client.io.monotonic()  # pyright: ignore[reportPrivateUsage] - ours
 
 

@@ -10,13 +10,13 @@ from .._facts import FAILED_STATUSES, MAX_BATCH_SIZE
 from .._jobs.policy import RetryPolicy
 from .._jobs.report import cause_of
 from .._jobs.waiting import Interval
-from .._objects.json_object import id_of, require_instance
+from .._objects.json_object import require_instance, task_ids
 from .._tracebacks import trimmed
 from ..exceptions import HtcException, HtcValidationError, Problem
 from ..htctasks import HtcTask
+from ._batch import rerunner_of
 from ._batches import get_or_submit, require_group
 from ._job import HtcJob
-from ._rerunner import rerunner_of
 from ._sweep import PARALLEL_READS, Sweep
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def map(
     require_instance(task, HtcTask, "task", "map")
     policy = RetryPolicy(max_attempts=1) if policy is None else policy
     require_instance(policy, RetryPolicy, "policy", "map")
-    interval = Interval(rescale.client.io, rescale.status_refresh_seconds, timeout, "map")
+    interval = Interval(rescale, timeout, "map")
     name = (
         f"rescalehtc-map-{secrets.token_hex(8)}" if group is None else require_group(group, "map")
     )
@@ -187,9 +187,9 @@ def _each_result(
         rescale.run(sweep.upload(io, files.storage))
         batch = get_or_submit(rescale, task, sweep.requests(model), group=sweep.group)
         parts = [part.json for part in batch.batches]
-        waiter = rerunner_of(rescale, task, parts, policy, interval, batch.may_have_reruns)
+        waiter = rerunner_of(rescale, batch, policy, interval)
         order = {part["parentJobId"]: number for number, part in enumerate(parts)}
-        ids = {name: id_of(task, name) for name in ("projectId", "taskId")}
+        ids = task_ids(task)
         try:
             for _, ended in rescale.iterate(waiter.iterate()):
                 for start in range(0, len(ended), PARALLEL_READS):

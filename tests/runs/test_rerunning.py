@@ -116,6 +116,12 @@ def test_a_job_out_of_memory_gets_more_until_it_is_enough(
     last = htcjobs.get_job_with_id(fast, task, report.attempts[-1].job_id)
     assert last
     assert last.record.max_memory == 4000
+    fetched = run.batch.report(fast)
+    assert fetched.counts.succeeded == 1
+    assert [(one.job_id, one.number, one.status) for one in fetched.attempts] == [
+        (one.job_id, one.number, one.status) for one in report.attempts
+    ]
+    assert [one.decision.again for one in fetched.attempts if one.decision] == [True, True]
 
 
 def test_memory_that_was_raised_stays_raised(

@@ -365,6 +365,7 @@ def test_a_run_on_a_loop_has_a_policy_and_a_report(
         ):
             counts = await run.wait()
             assert counts.succeeded == 1
+            assert len((await run.batch.report(rescale)).attempts) == 2
             return str(run.report())
 
     assert "retried: 1 with" in asyncio.run(main())

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING
 from ..._collector import without_collections
 from ..._jobs import failures
 from ..._jobs.progress import Progress
-from ..._jobs.submission import Submission, SubmissionSettings, submits
+from ..._jobs.records import common_group
+from ..._jobs.submission import Submission, submits
 from ..._jobs.waiting import Interval
 from ..._jobs.watching import BatchCounter, fetch_ended
-from ..._objects.json_object import Listing, id_of
+from ..._objects.json_object import Listing, task_ids
 from ..._tracebacks import trimmed
 from ...htcjobs._batch import HtcJobBatch as AnyJobBatch
 from ...htcjobs._batch import Resubmission as AnyResubmission
+from ...htcjobs._batch import rerunner_of
 from ...htcjobs._job import JobTemplate, check_last_n_lines, checked_group, job_key
 from ...htcjobs._results import BatchResults, check_pattern, fetch_results, prepare, results_folders
 from ...htctasks import HtcTask as AnyTask
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from ... import models
     from ..._counts import JobCounts
     from ..._jobs.policy import RetryPolicy
+    from ..._jobs.report import RunReport
     from ..._jobs.rerunning import Rerunner
     from ...records import JobStatusSummaryRecord
     from .._session import AsyncHtcSession
@@ -112,22 +115,36 @@ class HtcJobBatch(AnyJobBatch):
             HtcResponseError: The service has not listed the remaining jobs for 300 s. Or its
                 response to the submission had no job ids.
         """
-        interval = Interval(rescale.client.io, rescale.status_refresh_seconds, timeout, "wait")
+        interval = Interval(rescale, timeout, "wait")
         keys = [job_key(job) for job in self.to_jobs()]
         waiter: BatchCounter | Rerunner
         if policy is None:
             waiter = BatchCounter(rescale.client, keys, interval)
         else:
-            from ...htcjobs._rerunner import rerunner_of
-
-            parts = [part.json for part in self.batches]
-            waiter = rerunner_of(rescale, self.task, parts, policy, interval, self.may_have_reruns)
-            self.may_have_reruns = True
+            waiter = rerunner_of(rescale, self, policy, interval)
         with Progress(progress) as show:
             counts = await rescale.run(waiter.wait(show))
         for part in self.batches:
             part._seen.by_id, part._seen.of_all = waiter.seen.by_id, waiter.seen.of_all
         return counts
+
+    async def report(self, rescale: AsyncHtcSession) -> RunReport:
+        """Report all attempts at the jobs of the batch, with the retries of a RetryPolicy.
+
+        The service does not store policies, so the report does not have the reasons for retries.
+
+        Operation listJobs: all pages of the batch's group.
+
+        Args:
+            rescale: The session.
+
+        Raises:
+            HtcResponseError: A record has no status.
+        """
+        from ..._jobs.rerunning import fetch_report
+
+        parts = [part.json for part in self.batches]
+        return await rescale.run(fetch_report(rescale.client, task_ids(self.task), parts))
 
     async def failed(self, rescale: AsyncHtcSession, last_n_lines: int = 0) -> list[FailedJob]:
         """Return the jobs of the batch that have failed so far, in order.
@@ -147,9 +164,8 @@ class HtcJobBatch(AnyJobBatch):
         """
         check_last_n_lines(last_n_lines, "failed")
         parents = [str(part.json.get("parentJobId")) for part in self.batches]
-        groups = {part.json.get("group") or None for part in self.batches}
-        group = groups.pop() if len(groups) == 1 else None
-        ids = {name: id_of(self.task, name) for name in ("projectId", "taskId")}
+        group = common_group([part.json for part in self.batches])
+        ids = task_ids(self.task)
         records = await rescale.run(failures.fetch_failed(rescale.client, ids, parents, group))
         jobs = [HtcJob({**ids, **record}, self.task) for record in records]
         return Listing([await describe_failed(rescale, job, last_n_lines) for job in jobs])
@@ -228,7 +244,7 @@ class HtcJobBatch(AnyJobBatch):
         check_pattern(pattern)
         folders = results_folders([part.json for part in self.batches])
         keys = [job_key(job) for job in self.to_jobs()]
-        interval = Interval(rescale.client.io, rescale.status_refresh_seconds, timeout, "results")
+        interval = Interval(rescale, timeout, "results")
         stores: dict[str | None, Files] = {}
         results = BatchResults({})
         async with aclosing(rescale.iterate(fetch_ended(rescale.client, keys, interval))) as opened:
@@ -306,8 +322,6 @@ async def submit_requests(
         HtcImagePendingError: An image was not ready before the timeout.
         SubmissionIncompleteError: A call failed after others succeeded, or is uncertain.
     """
-    ids = {name: id_of(task, name) for name in ("projectId", "taskId")}
     checked = [(position, request.to_json_dict()) for position, request in requests]
-    settings = SubmissionSettings.of(rescale)
-    flow = submission.submit(rescale.client, settings, ids, checked, checked_group(group))
+    flow = submission.send(rescale, task_ids(task), checked, checked_group(group))
     return HtcJobBatch(await rescale.run(flow), task)

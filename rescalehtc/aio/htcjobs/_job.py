@@ -109,7 +109,7 @@ class HtcJob(Explained, AnyJob):
             HtcNotFoundError: The job does not exist.
         """
         client = rescale.client
-        interval = Interval(client.io, rescale.status_refresh_seconds, timeout, "wait")
+        interval = Interval(rescale, timeout, "wait")
 
         async def poll() -> JobCounts:
             call = GET_JOB.call(self._ids())
@@ -198,7 +198,7 @@ class HtcJob(Explained, AnyJob):
             HtcValidationError: `last_n_lines` is not an integer of at least 0.
         """
         check_last_n_lines(last_n_lines, "follow_logs")
-        interval = Interval(rescale.client.io, rescale.status_refresh_seconds, None, "follow_logs")
+        interval = Interval(rescale, None, "follow_logs")
         record: dict[str, Any] | None = None
         with trimmed():
             async with aclosing(

@@ -14,12 +14,12 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from ..._counts import ANY
-from ..._facts import PAGE_SIZE
 from ..._jobs import watching
+from ..._jobs.records import job_listing
 from ..._jobs.waiting import Interval
-from ..._objects.json_object import Listing, id_of, require_instance
+from ..._objects.json_object import Listing, require_instance, task_ids
 from ..._tracebacks import trimmed
-from ..._wire.operations import GET_JOB, LIST_JOBS
+from ..._wire.operations import GET_JOB
 from ...exceptions import HtcNotFoundError, HtcResponseError
 from ...htcjobs._job import HtcJob as AnyJob
 from ...htcjobs._job import checked_group, job_key, store_record
@@ -55,14 +55,8 @@ def iter_jobs(
         HtcValidationError: `task` is not an HtcTask, or `group` is not a non-empty string.
     """
     require_instance(task, AnyTask, "task", "iter_jobs")
-    call = LIST_JOBS.call(
-        {"projectId": id_of(task, "projectId"), "taskId": id_of(task, "taskId")},
-        query={
-            "pageSize": PAGE_SIZE,
-            "status": None if job_status in ANY else job_status,
-            "group": checked_group(group),
-        },
-    )
+    status = None if job_status in ANY else job_status
+    call = job_listing(task_ids(task), status=status, group=checked_group(group))
     return _each(rescale, call, task)
 
 
@@ -140,8 +134,7 @@ async def get_job_with_id(rescale: AsyncHtcSession, task: AnyTask, job_id: str) 
     require_instance(task, AnyTask, "task", "get_job_with_id")
     require_instance(job_id, str, "job_id", "get_job_with_id")
     try:
-        ids = {name: id_of(task, name) for name in ("projectId", "taskId")}
-        job = await rescale.send(GET_JOB.call({**ids, "jobId": job_id}))
+        job = await rescale.send(GET_JOB.call({**task_ids(task), "jobId": job_id}))
     except HtcNotFoundError:
         return None
     return HtcJob(job, task)
@@ -176,7 +169,7 @@ def as_completed(
     for job in jobs:
         require_instance(job, AnyJob, "jobs", "as_completed")
         by_key.setdefault(job_key(job)[:3], job)
-    interval = Interval(rescale.client.io, rescale.status_refresh_seconds, timeout, "as_completed")
+    interval = Interval(rescale, timeout, "as_completed")
     return _ended(rescale, by_key, interval)
 
 

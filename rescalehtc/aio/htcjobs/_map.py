@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..._jobs.policy import RetryPolicy
 from ..._jobs.waiting import Interval
-from ..._objects.json_object import id_of, require_instance
+from ..._objects.json_object import require_instance, task_ids
 from ..._tracebacks import trimmed
+from ...htcjobs._batch import rerunner_of
 from ...htcjobs._batches import require_group
 from ...htcjobs._map import MapResult as AnyMapResult
 from ...htcjobs._map import _failure, _has_failed, _index, _model_of
-from ...htcjobs._rerunner import rerunner_of
 from ...htcjobs._sweep import PARALLEL_READS, Sweep
 from ...htctasks import HtcTask as AnyTask
 from ..htcjobs._batches import get_or_submit
@@ -120,7 +120,7 @@ def map(
     require_instance(task, AnyTask, "task", "map")
     policy = RetryPolicy(max_attempts=1) if policy is None else policy
     require_instance(policy, RetryPolicy, "policy", "map")
-    interval = Interval(rescale.client.io, rescale.status_refresh_seconds, timeout, "map")
+    interval = Interval(rescale, timeout, "map")
     name = (
         f"rescalehtc-map-{secrets.token_hex(8)}" if group is None else require_group(group, "map")
     )
@@ -156,9 +156,9 @@ async def _each_result(
         await rescale.run(sweep.upload(io, files.storage))
         batch = await get_or_submit(rescale, task, sweep.requests(model), group=sweep.group)
         parts = [part.json for part in batch.batches]
-        waiter = rerunner_of(rescale, task, parts, policy, interval, batch.may_have_reruns)
+        waiter = rerunner_of(rescale, batch, policy, interval)
         order = {part["parentJobId"]: number for number, part in enumerate(parts)}
-        ids = {name: id_of(task, name) for name in ("projectId", "taskId")}
+        ids = task_ids(task)
         try:
             async with aclosing(rescale.iterate(waiter.iterate())) as opened:
                 async for _, ended in opened:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._jobs import groups, planning
 from ..._jobs.why import fetch_limits, fetched
-from ..._objects.json_object import id_of, require_instance
+from ..._objects.json_object import id_of, require_instance, task_ids
 from ..._tracebacks import trimmed
 from ...htcjobs._batch import HtcJobBatch as AnyJobBatch
 from ...htcjobs._plan import check_budget
@@ -101,7 +101,7 @@ async def usage(
     require_instance(batch, AnyJobBatch, "batch", "usage")
     with trimmed():
         prices = None if rates is None else planning.Rates(rates)
-        ids = {name: id_of(batch.task, name) for name in ("projectId", "taskId")}
         parts = [part.json for part in batch.batches]
-        records = await rescale.run(groups.records_of(rescale.client, ids, parts))
+        flow = groups.records_of(rescale.client, task_ids(batch.task), parts)
+        records = await rescale.run(flow)
         return planning.usage_of(records, prices)

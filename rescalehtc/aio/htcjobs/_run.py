@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..._jobs import scope
 from ..._jobs.policy import RetryPolicy
 from ..._jobs.progress import Progress
-from ..._jobs.waiting import Interval
-from ..._objects.json_object import id_of, require_instance
+from ..._jobs.waiting import Interval, check_timeout
+from ..._objects.json_object import require_instance, task_ids
 from ..._signals import SignalGuard
 from ...exceptions import HtcValidationError, Problem
+from ...htcjobs._batch import rerunner_of
 from ...htcjobs._batches import require_group
-from ...htcjobs._rerunner import rerunner_of
 from ...htcjobs._run import ON_EXIT, _logger, _may_arrive, _may_have_submitted
 from ...htcjobs._run import Run as AnyRun
 from ...htctasks import HtcTask as AnyTask
@@ -63,7 +63,7 @@ class Run(AnyRun):
         require_instance(policy, RetryPolicy, "policy", "run")
         if on_exit not in ON_EXIT:
             raise HtcValidationError("run", [Problem("on_exit", "must be 'cancel' or 'leave'")])
-        Interval(rescale.client.io, 0.0, cancel_seconds, "run", "cancel_seconds")
+        check_timeout(cancel_seconds, "cancel_seconds", "run")
         self._rescale: AsyncHtcSession = rescale
         self._task = task
         self._requests = requests
@@ -119,7 +119,6 @@ class Run(AnyRun):
     async def _leave(self, rescale: AsyncHtcSession, error: BaseException | None) -> None:
         """Cancel the group, or leave it, and log the jobs that still run."""
         self._signals.is_leaving = True
-        ids = {name: id_of(self._task, name) for name in ("projectId", "taskId")}
         found = f"htcjobs.get_batch(rescale, task, group={self.group!r}) finds them"
         if self._on_exit == "leave":
             said = f"the jobs of group {self.group!r} continue; {found}"
@@ -128,7 +127,7 @@ class Run(AnyRun):
             before = len(self._signals.pending)
             flow = scope.cancel_group(
                 rescale.client,
-                ids,
+                task_ids(self._task),
                 self.group,
                 jobs=self._size,
                 seconds=self._cancel_seconds,
@@ -167,14 +166,8 @@ class Run(AnyRun):
             RunStoppedError: More jobs failed than the policy allows, and the group was cancelled.
         """
         rescale = self._rescale
-        seconds = rescale.status_refresh_seconds
-        interval = Interval(rescale.client.io, seconds, timeout, "wait")
-        batch = self.batch
-        parts = [part.json for part in batch.batches]
-        self._rerunner = rerunner_of(
-            rescale, self._task, parts, self._policy, interval, batch.may_have_reruns
-        )
-        batch.may_have_reruns = True
+        interval = Interval(rescale, timeout, "wait")
+        self._rerunner = rerunner_of(rescale, self.batch, self._policy, interval)
         with Progress(progress) as show:
             return await rescale.run(self._rerunner.wait(show))
 
