@@ -31,24 +31,26 @@ class BodyReader:
         request_id: The service's id of the request, not redacted. None if it sent none.
     """
 
-    def __init__(self, name: str, answer: httpx.Response, max_bytes: int) -> None:
+    def __init__(self, name: str, status: int, headers: httpx.Headers, max_bytes: int) -> None:
         """Initialize it.
 
         Args:
             name: The name of the request, for messages.
-            answer: The response, without its body.
+            status: The status of the response.
+            headers: The headers of the response.
             max_bytes: The maximum size of the body after decompression.
 
         Raises:
             HtcResponseError: The content encoding is neither identity nor gzip.
         """
         self._name = name
-        self._answer = answer
+        self._status = status
+        self._headers = headers
         self._max_bytes = max_bytes
         self._pieces: list[bytes] = []
         self._size = 0
-        self.request_id: str | None = _request_id(answer)
-        encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+        self.request_id: str | None = _request_id(headers)
+        encoding = headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", "", "gzip", "x-gzip"):
             raise self._error("the response is compressed in an unknown way")
         self._gzip = zlib.decompressobj(_GZIP) if "gzip" in encoding else None
@@ -74,14 +76,13 @@ class BodyReader:
         Raises:
             httpx.RemoteProtocolError: The compressed body is truncated, or more bytes follow it.
         """
-        status = self._answer.status_code
-        if self._gzip and status not in _NO_BODY:
+        if self._gzip and self._status not in _NO_BODY:
             if not self._gzip.eof:
                 raise httpx.RemoteProtocolError("the compressed response is truncated")
             if self._gzip.unused_data:
                 raise httpx.RemoteProtocolError("more bytes follow the compressed response")
         body = b"".join(self._pieces)
-        return Response(status, body, self._answer.headers.get("Retry-After"), self.request_id)
+        return Response(self._status, body, self._headers.get("Retry-After"), self.request_id)
 
     def _error(self, reason: str, *, is_too_large: bool = False) -> HtcResponseError:
         error = HtcResponseError(f"{self._name}: {reason}", is_too_large=is_too_large)
@@ -89,8 +90,8 @@ class BodyReader:
         return error
 
 
-def _request_id(answer: httpx.Response) -> str | None:
+def _request_id(headers: httpx.Headers) -> str | None:
     # Every response is searched, so look at each header only once.
-    headers = {name.lower(): value for name, value in answer.headers.raw}
-    ids = (headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name))
+    values = {name.lower(): value for name, value in headers.raw}
+    ids = (values[name] for name in _REQUEST_ID_HEADERS if values.get(name))
     return next(ids, b"").decode("latin-1") or None

@@ -9,7 +9,7 @@ import weakref
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import httpcore
 import httpx
@@ -24,7 +24,6 @@ from .deadline import Deadline, DeadlineNetwork
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
     from typing import Self
 
     from .._wire.answer import Response
@@ -94,36 +93,15 @@ def tls_layers(url: str, proxy: httpx.Proxy | None) -> int:
 
 
 class BlockingConnection(Connection):
-    """A connection that blocks the waiting thread."""
+    """A connection that blocks the waiting thread.
+
+    `httpx.HTTPTransport` has no parameter for a network backend. The pool only creates the library's
+    connection, because its methods for sending use locks that an interrupt can leave held.
+    """
 
     def __init__(self, url: str, context: ssl.SSLContext | None, proxy: httpx.Proxy | None) -> None:
         network = DeadlineNetwork(tls_layers(url, proxy))
         super().__init__(url, network)
-        self._transport = _PoolTransport(network, context, proxy)
-
-    async def _exchange(self, request: HttpRequest, max_body_bytes: int) -> Response:
-        answer = self._transport.handle_request(library_request(request))
-        body = self._body = BodyReader(request.name, answer, max_body_bytes)
-        assert isinstance(answer.stream, httpx.SyncByteStream)
-        for piece in answer.stream:
-            body.feed(piece)
-        answer.stream.close()  # only on success: after a failure, the connection is closed
-        return body.response()
-
-
-class _PoolTransport(httpx.BaseTransport):
-    """A connection of the HTTP library on our own network backend.
-
-    `httpx.HTTPTransport` has no parameter for a network backend. The pool only creates the
-    connection, because its methods for sending use locks that an interrupt can leave held.
-    """
-
-    def __init__(
-        self,
-        network: DeadlineNetwork,
-        context: ssl.SSLContext | None,
-        proxy: httpx.Proxy | None,
-    ) -> None:
         self._pool = httpcore.ConnectionPool(
             ssl_context=context,
             proxy=None if proxy is None else core_proxy(proxy, context),
@@ -132,38 +110,21 @@ class _PoolTransport(httpx.BaseTransport):
         )
         self._connection: httpcore.ConnectionInterface | None = None
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        core = core_request(request)
+    async def _exchange(self, request: HttpRequest, max_body_bytes: int) -> Response:
+        core = core_request(library_request(request))
         connection = self._connection
         if connection is None or connection.is_closed() or connection.has_expired():
-            self.close()
+            if connection is not None:
+                connection.close()
             connection = self._connection = self._pool.create_connection(core.url.origin)
         answer = connection.handle_request(core)
+        headers = httpx.Headers(answer.headers)
+        body = self._body = BodyReader(request.name, answer.status, headers, max_body_bytes)
         assert isinstance(answer.stream, Iterable)
-        return httpx.Response(
-            answer.status, headers=answer.headers, stream=_AnswerStream(answer.stream)
-        )
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-
-
-@runtime_checkable
-class _Closable(Protocol):
-    def close(self) -> None: ...
-
-
-class _AnswerStream(httpx.SyncByteStream):
-    def __init__(self, stream: Iterable[bytes]) -> None:
-        self._stream = stream
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._stream)
-
-    def close(self) -> None:
-        if isinstance(self._stream, _Closable):
-            self._stream.close()
+        for piece in answer.stream:
+            body.feed(piece)
+        answer.close()  # only on success: after a failure, the connection is closed
+        return body.response()
 
 
 class _ContentInThreads(httpx.AsyncByteStream):

@@ -79,7 +79,9 @@ class _Exchange(Connection):
         except _NOT_SENT:
             self._deadline.has_sent = False
             raise
-        body = self._body = BodyReader(request.name, answer, max_body_bytes)
+        body = self._body = BodyReader(
+            request.name, answer.status_code, answer.headers, max_body_bytes
+        )
         try:
             async for piece in self._pieces(answer):
                 body.feed(piece)
