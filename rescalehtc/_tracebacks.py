@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
+T = TypeVar("T")
+
 VARIABLE = "RESCALEHTC_TRACEBACKS"
-# Modules that call the user's functions. Frames of these functions are kept.
-_CALLING_BACK = (
-    "rescalehtc._client.attempt",
-    "rescalehtc._jobs.rerunning",
-    "rescalehtc._jobs.waiting",
-)
 
 
 class trimmed:  # noqa: N801 - it reads as an adjective
@@ -37,6 +34,11 @@ class trimmed:  # noqa: N801 - it reads as an adjective
             trim(error)
 
 
+def call_back(function: Callable[[T], object], argument: T) -> None:
+    """Call a function of the user. Tracebacks keep its frames."""
+    function(argument)
+
+
 def trim(error: BaseException) -> None:
     """Remove this package's frames from an exception and its causes and contexts."""
     if os.environ.get(VARIABLE) == "full":
@@ -56,9 +58,10 @@ def _without_package(traceback: TracebackType | None) -> TracebackType | None:
     kept: list[TracebackType] = []
     is_inside = False
     while traceback is not None:
-        module = str(traceback.tb_frame.f_globals.get("__name__", ""))
+        frame = traceback.tb_frame
+        module = str(frame.f_globals.get("__name__", ""))
         if module.partition(".")[0] == __name__.partition(".")[0]:
-            is_inside = module not in _CALLING_BACK
+            is_inside = frame.f_code is not call_back.__code__
         elif not is_inside:
             kept.append(traceback)
         traceback = traceback.tb_next

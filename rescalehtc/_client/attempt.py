@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from .._tracebacks import trim, trimmed
+from .._tracebacks import call_back, trim, trimmed
 from .._wire.answer import shown
 from ..exceptions import HtcException
 from ..hooks import RequestInfo, ResponseInfo
@@ -273,7 +273,7 @@ def _call_hook(hook: Callable[[T], object] | None, info: T, *, outcome_unknown: 
     if hook is None:
         return
     try:
-        hook(info)
+        call_back(hook, info)
         return
     except Exception as error:  # noqa: BLE001 - the session re-raises it unchanged
         carrier = HookError(error, outcome_unknown)

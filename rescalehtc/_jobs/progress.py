@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from .._tracebacks import call_back
 from ..exceptions import HtcValidationError, Problem
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class Progress(Generic[T]):
         if inspect.iscoroutinefunction(progress):
             problem = "must be a synchronous function, True or False"
             raise HtcValidationError("wait", [Problem("progress", problem)])
-        self._function = progress if callable(progress) else self._show
+        self._function = partial(call_back, progress) if callable(progress) else self._show
         self._stream = sys.stderr if progress is True else None
         self._is_terminal = bool(self._stream and self._stream.isatty())
         self._is_notebook = type(self._stream).__module__.startswith("ipykernel.")
