@@ -15,11 +15,11 @@ from ..hooks import RequestInfo, ResponseInfo
 from .retry import is_outcome_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-    from .._wire.answer import Response
+    from .._wire.answer import Response, Secrets
     from .._wire.operation import Operation
     from .http_request import HttpRequest
     from .io import Io
@@ -134,7 +134,7 @@ class Attempt:
         request: HttpRequest,
         number: int,
         operation: Operation[Any] | None,
-        secrets: Callable[[], Sequence[str]],
+        secrets: Secrets,
     ) -> None:
         """Initialize an attempt.
 
@@ -156,9 +156,7 @@ class Attempt:
         self._seconds = 0.0
         self._error: HtcException | None = None
 
-    async def send(
-        self, seconds: float, read: Callable[[Response, Callable[[], Sequence[str]]], T]
-    ) -> T:
+    async def send(self, seconds: float, read: Callable[[Response, Secrets], T]) -> T:
         """Send the request once, and read the response.
 
         Args:
@@ -183,9 +181,7 @@ class Attempt:
             self._end(info, end_span)
             return answer
 
-    async def _send(
-        self, seconds: float, read: Callable[[Response, Callable[[], Sequence[str]]], T]
-    ) -> T:
+    async def _send(self, seconds: float, read: Callable[[Response, Secrets], T]) -> T:
         started = self._io.monotonic()
         try:
             self.response = await self._io.send(self._request, seconds)

@@ -36,8 +36,9 @@ from .retry import (
 from .tokens import TokenSource
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable
 
+    from .._wire.answer import Secrets
     from .._wire.operation import Call, Operation
     from .credentials import Credential
     from .io import Io
@@ -201,7 +202,7 @@ class Client:
             query = urlsplit(url).query
             return [query, *(value for _, value in parse_qsl(query)), self._credential.secret]
 
-        def read(response: Response, secrets: Callable[[], Sequence[str]]) -> None:
+        def read(response: Response, secrets: Secrets) -> None:
             if response.status >= 300:
                 raise status_error("upload", response, secrets, may_show=False)
 
@@ -217,7 +218,7 @@ class Client:
     async def _exchange(
         self,
         call: Call,
-        read: Callable[[Call, Response, Callable[[], Sequence[str]]], T],
+        read: Callable[[Call, Response, Secrets], T],
         expires_at: float,
     ) -> T:
         """Send a call, retry it if that is safe, and read the response."""
@@ -228,7 +229,7 @@ class Client:
     async def _send_until_answered(
         self,
         call: Call,
-        read: Callable[[Call, Response, Callable[[], Sequence[str]]], T],
+        read: Callable[[Call, Response, Secrets], T],
         expires_at: float,
     ) -> T:
         expires_at = min(expires_at, self.io.monotonic() + self.retry.deadline_seconds)
@@ -297,9 +298,7 @@ class Client:
             is_fresh=not call.operation.is_idempotent,
         )
 
-    def _read_page(
-        self, call: Call, response: Response, secrets: Callable[[], Sequence[str]]
-    ) -> Page:
+    def _read_page(self, call: Call, response: Response, secrets: Secrets) -> Page:
         return read_page(call, response, self.base_url, secrets)
 
     async def _authorization(self, call: Call, refused: str | None) -> str | None:

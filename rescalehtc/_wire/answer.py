@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from .operation import Call
 
+    Secrets = Callable[[], Sequence[str]]
+    """A function that returns the secrets to redact from messages."""
+
 EXCERPT_CHARACTERS = 200
 DESCRIPTION_CHARACTERS = 2000
 # For a smaller body, importing pydantic_core takes longer than its faster decoder saves. The two
@@ -59,7 +62,7 @@ class Page(NamedTuple):
     likeness: int
 
 
-def read_answer(call: Call, response: Response, secrets: Callable[[], Sequence[str]] = list) -> Any:
+def read_answer(call: Call, response: Response, secrets: Secrets = list) -> Any:
     """Decode a response.
 
     Args:
@@ -85,9 +88,7 @@ def read_answer(call: Call, response: Response, secrets: Callable[[], Sequence[s
     raise status_error(call.operation.id, response, secrets, may_show=_may_show(call))
 
 
-def read_page(
-    call: Call, response: Response, base_url: str, secrets: Callable[[], Sequence[str]] = list
-) -> Page:
+def read_page(call: Call, response: Response, base_url: str, secrets: Secrets = list) -> Page:
     """Decode a page, and make the call for the next one.
 
     Raises:
@@ -97,9 +98,7 @@ def read_page(
     return without_collections(_read_page, call, response, base_url, secrets)
 
 
-def _read_page(
-    call: Call, response: Response, base_url: str, secrets: Callable[[], Sequence[str]]
-) -> Page:
+def _read_page(call: Call, response: Response, base_url: str, secrets: Secrets) -> Page:
     answer: Any = read_answer(call, response, secrets)
     items: Any = answer
     following = None
@@ -178,7 +177,7 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {
 
 
 def status_error(
-    operation: str, response: Response, secrets: Callable[[], Sequence[str]], *, may_show: bool
+    operation: str, response: Response, secrets: Secrets, *, may_show: bool
 ) -> HtcStatusError | HtcResponseError:
     """Make the exception for a status that is not a success.
 
@@ -222,7 +221,7 @@ def _first_text(body: Any, *names: str) -> str | None:
     return next((text for text in texts if text and isinstance(text, str)), None)
 
 
-def _decode(call: Call, body: bytes, secrets: Callable[[], Sequence[str]]) -> Any:
+def _decode(call: Call, body: bytes, secrets: Secrets) -> Any:
     try:
         if len(body) < SMALL_BODY_BYTES:
             return json.loads(body.decode())
@@ -244,7 +243,7 @@ def _not_understood(
     call: Call,
     body: bytes,
     reason: str,
-    secrets: Callable[[], Sequence[str]],
+    secrets: Secrets,
     *,
     is_garbled: bool = False,
 ) -> HtcResponseError:
@@ -261,14 +260,14 @@ def _may_show(call: Call) -> bool:
     return call.body is None and operation.authorization == "bearer" and not answers_secret
 
 
-def _excerpt(body: bytes, secrets: Callable[[], Sequence[str]]) -> str:
+def _excerpt(body: bytes, secrets: Secrets) -> str:
     text = body[: 32 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
     if text.lstrip().startswith(("{", "[", '"')):  # complete or truncated JSON may contain secrets
         return ""
     return shown(text, secrets, EXCERPT_CHARACTERS)
 
 
-def shown(text: str, secrets: Callable[[], Sequence[str]], characters: int) -> str:
+def shown(text: str, secrets: Secrets, characters: int) -> str:
     """The text for a message: redacted, in one line, without control characters, truncated."""
     redacted = redact(text[: 8 * characters], secrets())
     printable = "".join(c if c.isprintable() else " " for c in redacted)
