@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ._interrupts import is_from_signal_handler, suppressed
 from ._secret import redact
+from ._url import is_loopback
 from .exceptions import HtcException
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ class ContainerProgram(NamedTuple):
 
     def registry_options(self, host: str) -> list[str]:
         """Return options for a registry. podman needs one for a local registry without TLS."""
-        return ["--tls-verify=false"] if self.name == "podman" and _is_loopback(host) else []
+        return (
+            ["--tls-verify=false"]
+            if self.name == "podman" and is_loopback(re.sub(r":\d+$", "", host))
+            else []
+        )
 
     def image_id(self, image: str) -> str:
         """Return the first digits of an image's id."""
@@ -140,14 +144,6 @@ def find_programs(purpose: str) -> list[ContainerProgram]:
             f"neither {' nor '.join(PROGRAMS)} was found; one of them is needed {purpose}"
         )
     return programs
-
-
-def _is_loopback(host: str) -> bool:
-    name = re.sub(r":\d+$", "", host).strip("[]")
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"
 
 
 def _give(process: subprocess.Popen[bytes], text: str) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 from ._interrupts import is_from_signal_handler, suppressed
 from ._secret import Secret
-from ._url import origin
+from ._url import is_loopback, origin
 
 if TYPE_CHECKING:
     import ssl
@@ -86,7 +86,7 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> Proxy | None:
     """
     scheme, host, port = origin(url)
     no_proxy = variable(environ, "no_proxy") or variable(environ, "NO_PROXY") or ""
-    if _is_loopback(host) or _is_exempt(host, port, no_proxy):
+    if is_loopback(host) or _is_exempt(host, port, no_proxy):
         return None
     for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
         if name == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
@@ -120,11 +120,6 @@ def _checked_proxy(name: str, address: str) -> Proxy:
     if proxy.address.startswith("socks5") and find_spec("socksio") is None:
         raise ValueError(f"{name} is a SOCKS proxy, which needs pip install 'httpx[socks]'")
     return proxy
-
-
-def _is_loopback(host: str) -> bool:
-    address = _network(host)
-    return host == "localhost" or (address is not None and address.is_loopback)
 
 
 def _is_exempt(host: str, port: int, no_proxy: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from urllib.parse import urlsplit
 
 
@@ -19,3 +20,11 @@ def origin(url: str) -> tuple[str, str, int]:
     if not port or not parts.hostname:
         raise ValueError("not an HTTP URL")
     return parts.scheme, parts.hostname, port
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, without a port, is this machine."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
