@@ -132,7 +132,7 @@ class StoredObject(JsonObject[JsonT, RecordT]):
         token = self.get_storage_token(rescale, region)
         call = self._token_call(region)
         address = getattr(token, self._storage.address_field, None)
-        storage = Storage(rescale, self._storage.token, call, token, address)
+        storage = Storage(rescale, call, token, address)
         return _files.Files(rescale, storage)
 
     def upload_file(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .. import models
     from .._session import BaseSession
-    from .._wire.operation import Call, Operation
+    from .._wire.operation import Call
     from ..htcsession import HtcSession
 
     P = ParamSpec("P")
@@ -82,7 +82,6 @@ class Storage:
     def __init__(
         self,
         rescale: BaseSession,
-        operation: Operation[models.StorageAccessToken],
         call: Call,
         token: models.StorageAccessToken,
         address: str | None,
@@ -91,7 +90,6 @@ class Storage:
 
         Args:
             rescale: The session, which renews credentials in any thread.
-            operation: The operation that returns a token.
             call: The call that renews the token.
             token: The token.
             address: The folder's address, from the token.
@@ -101,7 +99,6 @@ class Storage:
         """
         require_extra("obstore")
         self._rescale = _blocking(rescale)
-        self._operation = operation
         self._call = call
         self._lock = threading.Lock()
         self._failure: HtcException | None = None
@@ -252,7 +249,7 @@ class Storage:
         return {**found, "expires_at": self._expires_at}
 
     def _renew(self) -> None:
-        self._take(self._operation.to_record(self._rescale.send(self._call)))
+        self._take(self._call.operation.to_record(self._rescale.send(self._call)))
 
     # ---- operations
 

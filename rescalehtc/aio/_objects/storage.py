@@ -91,7 +91,7 @@ class StoredObject(AnyStoredObject[JsonT, RecordT]):
         token = await self.get_storage_token(rescale, region)
         call = self._token_call(region)
         address = getattr(token, self._storage.address_field, None)
-        storage = Storage(rescale, self._storage.token, call, token, address)
+        storage = Storage(rescale, call, token, address)
         return _files.Files(rescale, storage)
 
     async def upload_file(
