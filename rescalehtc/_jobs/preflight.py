@@ -77,7 +77,8 @@ def _environment_problem(
         f"{definition.priority or 'any priority'}, {definition.architecture or 'any architecture'}"
     )
     for region in regions:
-        if not any(_fits(one, region, definition) for one in environments):
+        needed = (region, definition.priority, definition.architecture, definition.max_vcpus)
+        if not any(_has(one, *needed) for one in environments):
             return (
                 "must fit a computing environment of the project; no environment in region "
                 f"{region} has {wanted}, {definition.max_vcpus or 1} virtual CPUs"
@@ -95,14 +96,6 @@ def environment_problem(
     return (
         f"none of the project's {len(environments)} computing environments is in region "
         f"{job.get('region')} with {job.get('architecture')}, {job.get('maxVCpus') or 1} virtual CPUs"
-    )
-
-
-def _fits(
-    environment: models.HTCComputeEnvironment, region: str, definition: models.HTCJobDefinition
-) -> bool:
-    return _has(
-        environment, region, definition.priority, definition.architecture, definition.max_vcpus
     )
 
 

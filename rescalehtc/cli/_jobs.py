@@ -11,9 +11,9 @@ import typer
 from .. import api, htcjobs, types
 from .._facts import MAX_LOG_PAGE_SIZE
 from .._jobs import logs as job_logs
+from .._jobs.records import exit_code_of
 from .._jobs.waiting import Interval
 from .._objects.json_object import id_of, task_ids
-from .._raw import is_object
 from .._wire.operations import LIST_JOB_LOGS
 from . import _errors, _options, _output, _watch
 from ._finding import find_group, find_job, find_task, named_task
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 JOBS = (
     Column("JOB", lambda item: item.get("jobUUID")),
     Column("STATUS", lambda item: item.get("status")),
-    Column("EXIT", lambda item: _exit_code(item)),
+    Column("EXIT", exit_code_of),
     Column("RAN", lambda item: _run_time(item)),
     Column("AGE", lambda item: _output.age_text(item.get("createdAt")), place="terminal"),
     Column("FAILURE", lambda item: item.get("failureCode"), may_be_cut=True),
@@ -36,7 +36,7 @@ JOBS = (
 EVENTS = (
     Column("TIME", lambda item: _output.time_text(item.get("dateTime"))),
     Column("STATUS", lambda item: item.get("status")),
-    Column("EXIT", lambda item: _exit_code(item)),
+    Column("EXIT", exit_code_of),
     Column("REASON", lambda item: item.get("statusReason"), may_be_cut=True),
 )
 
@@ -247,11 +247,6 @@ def _ids(job: htcjobs.HtcJob) -> dict[str, str]:
 def _parsed(value: object) -> datetime:
     """A time of the service; the latest time there is if the value is invalid."""
     return _output.parsed_time(value) or datetime.max.replace(tzinfo=UTC)
-
-
-def _exit_code(item: Mapping[str, Any]) -> object:
-    container = item.get("container")
-    return container.get("exitCode") if is_object(container) else None
 
 
 def _run_time(job: Mapping[str, Any]) -> str:

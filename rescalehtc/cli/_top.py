@@ -17,8 +17,8 @@ from .. import htcjobs, htctasks
 from .._client.retry import is_transient
 from .._counts import JobCounts, count_statuses, running_in
 from .._facts import FAILED_STATUSES
+from .._jobs.records import exit_code_of
 from .._objects.json_object import id_of
-from .._raw import is_object
 from ..exceptions import HtcException, HtcNotFoundError
 from . import _options, _output
 from ._finding import find_project, find_task
@@ -284,8 +284,7 @@ def _lines(views: Sequence[TaskView]) -> Iterator[str]:
 
 def _cause(job: Mapping[str, Any]) -> str:
     """The failure code and exit code of a job, in words."""
-    container = job.get("container")
-    exit_code = container.get("exitCode") if is_object(container) else None
+    exit_code = exit_code_of(job)
     code = job.get("failureCode") or job.get("statusReason") or "no reason given"
     text = str(code) if exit_code is None else f"{code}, exit code {exit_code}"
     return _output.printable(text)[:200]
