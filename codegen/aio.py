@@ -387,15 +387,16 @@ class Twin:
         used = (self.used | {"TYPE_CHECKING"}) - self.own - set(dir(builtins))
         lines: list[str] = []
         typing: list[str] = []
+        blocking = "." * (self.module.depth + 1) + self.module.dotted
         for node in self.module.tree.body:
             is_typing = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
             for statement in node.body if isinstance(node, ast.If) and is_typing else [node]:
                 if isinstance(statement, ast.Import | ast.ImportFrom):
                     (typing if is_typing else lines).extend(self._import(statement, used))
-                elif is_typing and isinstance(statement, ast.Assign):
-                    typing.append(ast.unparse(statement))
+                elif is_typing:
+                    names = [name for name in defined_in(statement) if name in used]
+                    typing.extend(f"from {blocking} import {name}" for name in names)
         here = {name for statement in self.module.tree.body for name in defined_in(statement)}
-        blocking = "." * (self.module.depth + 1) + self.module.dotted
         helpers = sorted((here & used) - self.own)
         if helpers:
             lines.append(f"from {blocking} import {', '.join(helpers)}")

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+# The functions that exit the block of a run.
+_LEAVING = ("__exit__", "__aexit__", "_leave")
 
 
 class SignalGuard:
@@ -25,17 +27,15 @@ class SignalGuard:
         pending: The delayed signals.
     """
 
-    def __init__(self, leaving: tuple[str, ...], is_async: bool) -> None:
+    def __init__(self, is_async: bool) -> None:
         """Initialize it. `install` starts it.
 
         Args:
-            leaving: The names of the functions, in modules named `_run`, that exit the block.
             is_async: Whether the block runs on an event loop. Then SIGTERM has the effect of
                 Ctrl-C, because an exception at an arbitrary moment would break the loop.
         """
         self.is_leaving: bool = False
         self.pending: list[int] = []
-        self._leaving = leaving
         self._is_async = is_async
         self._previous: dict[int, Any] = {}
 
@@ -78,9 +78,8 @@ class SignalGuard:
 
     def _is_in_leaving(self, frame: FrameType | None) -> bool:
         while frame is not None:
-            if frame.f_code.co_name in self._leaving and frame.f_globals["__name__"].endswith(
-                "htcjobs._run"
-            ):
+            module: str = frame.f_globals["__name__"]
+            if frame.f_code.co_name in _LEAVING and module.endswith("htcjobs._run"):
                 return True
             frame = frame.f_back
         return False

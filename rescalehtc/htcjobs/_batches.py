@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._jobs import groups
 from .._jobs.submission import Submission, submits
@@ -14,10 +14,8 @@ from ._batch import HtcJobBatch
 from ._job import checked_group
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from .. import models, types
     from ..htcsession import HtcSession
+    from ._submit import SubmitRequests
 
 
 def get_batch(
@@ -97,9 +95,7 @@ def get_or_submit(
     _submission: Submission,
     rescale: HtcSession,
     task: HtcTask,
-    requests: Sequence[
-        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
-    ],
+    requests: SubmitRequests,
     *,
     group: str,
 ) -> HtcJobBatch:

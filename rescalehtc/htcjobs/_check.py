@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._jobs import recovery
 from .._objects.json_object import id_of, require_instance
@@ -13,17 +13,13 @@ from ..htctasks import HtcTask
 from ._batch import HtcJobBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from .. import models, types
     from ..exceptions import Problem
     from ..htcsession import HtcSession
+    from ._submit import SubmitRequests
 
 
 def validate(
-    payload: Sequence[
-        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
-    ],
+    payload: SubmitRequests,
     project: HtcProject | None = None,
     rescale: HtcSession | None = None,
 ) -> list[Problem]:

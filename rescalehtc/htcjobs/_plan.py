@@ -13,17 +13,15 @@ from ..htcprojects import HtcProject
 from ._batch import HtcJobBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from os import PathLike
 
-    from .. import models, types
     from ..htcsession import HtcSession
+    from ._submit import SubmitRequests
 
 
 def plan(
-    requests: Sequence[
-        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
-    ],
+    requests: SubmitRequests,
     project: HtcProject,
     rescale: HtcSession | None = None,
     rates: Mapping[str, Any] | str | PathLike[str] | None = None,

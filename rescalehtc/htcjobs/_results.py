@@ -106,15 +106,6 @@ def check_inputs(inputs: str | PathLike[str]) -> None:
         raise HtcFileError(f"inputs must be a folder; {os.fspath(inputs)!a} is not")
 
 
-async def send_inputs(
-    io: Io, storage: Storage, inputs: str | PathLike[str], name: str
-) -> list[str]:
-    """Upload the inputs of a batch."""
-    from ..files import _flows
-
-    return await _flows.upload(io, storage, inputs, f"{name}/inputs", False)
-
-
 def results_folders(batches: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return the folder of the results of each batch, by its parent id.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from .._jobs import scope
 from .._jobs.notes import notes_of_submissions
@@ -26,15 +26,15 @@ from ._batches import get_or_submit, require_group
 from ._submit import submit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
     from types import TracebackType
 
-    from .. import models, types
     from .._counts import JobCounts
     from .._jobs.report import RunReport
     from .._jobs.rerunning import Rerunner
     from ..htcsession import HtcSession
     from ._batch import HtcJobBatch
+    from ._submit import SubmitRequests
 
 _logger = logging.getLogger("rescalehtc")
 
@@ -52,9 +52,7 @@ class Run:
         self,
         rescale: HtcSession,
         task: HtcTask,
-        requests: Sequence[
-            types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
-        ],
+        requests: SubmitRequests,
         *,
         group: str | None,
         policy: RetryPolicy | None,
@@ -81,7 +79,7 @@ class Run:
         self._policy = policy
         self._on_exit = on_exit
         self._cancel_seconds = cancel_seconds
-        self._signals = SignalGuard(("__exit__", "__aexit__", "_leave"), rescale.is_async)
+        self._signals = SignalGuard(rescale.is_async)
         self._rerunner: Rerunner | None = None
         self._note = ""
 
@@ -204,9 +202,7 @@ class Run:
 def run(
     rescale: HtcSession,
     task: HtcTask,
-    requests: Sequence[
-        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
-    ],
+    requests: SubmitRequests,
     *,
     group: str | None = None,
     policy: RetryPolicy | None = None,

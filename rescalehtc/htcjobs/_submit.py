@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from .._jobs.submission import submits
 from .._objects.json_object import require_instance
-from ..exceptions import (
-    HtcException,
-    SubmissionIncompleteError,
-)
+from ..exceptions import HtcException, SubmissionIncompleteError
 from ..htctasks import HtcTask
 from ._batch import HtcJobBatch, submit_requests
-from ._results import check_inputs, prepare, regions_of, send_inputs
+from ._results import check_inputs, prepare, regions_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +25,9 @@ if TYPE_CHECKING:
     Tags = Mapping[str, str] | Sequence[types.TagDict | models.Tag | dict[str, str]]
     Envs = Mapping[str, str] | Sequence[types.EnvPairDict | models.EnvPair | dict[str, str]]
     Claims = Mapping[str, str] | Sequence[types.ClaimPairDict | models.ClaimPair | dict[str, str]]
+    SubmitRequests = Sequence[
+        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
+    ]
 
 _logger = logging.getLogger("rescalehtc")
 
@@ -231,9 +231,7 @@ def create_job_batch_raw(
     _submission: Submission,
     rescale: HtcSession,
     task: HtcTask,
-    payload: Sequence[
-        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
-    ],
+    payload: SubmitRequests,
     *,
     group: str | None = None,
 ) -> HtcJobBatch:
@@ -274,9 +272,7 @@ def submit(
     _submission: Submission,
     rescale: HtcSession,
     task: HtcTask,
-    requests: Sequence[
-        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
-    ],
+    requests: SubmitRequests,
     *,
     group: str | None = None,
     inputs: str | PathLike[str] | None = None,
@@ -317,11 +313,14 @@ def submit(
     has_inputs = inputs is not None
     name, checked = prepare(requests, task.project.json, has_inputs=has_inputs)
     if inputs is not None:
+        from ..files import _flows
+
         check_inputs(inputs)
         owner: Any = task  # of either kind of session
         for region in regions_of(checked):
             files = owner.files(rescale, region)
-            rescale.run(send_inputs(rescale.client.io, files.storage, inputs, name))
+            flow = _flows.upload(rescale.client.io, files.storage, inputs, f"{name}/inputs", False)
+            rescale.run(flow)
     return submit_requests(_submission, rescale, task, checked, group)
 
 

@@ -20,17 +20,15 @@ from ...htcjobs._plan import check_budget
 from ...htcprojects import HtcProject as AnyProject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from os import PathLike
 
-    from ... import models, types
+    from ...htcjobs._submit import SubmitRequests
     from .._session import AsyncHtcSession
 
 
 async def plan(
-    requests: Sequence[
-        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
-    ],
+    requests: SubmitRequests,
     project: AnyProject,
     rescale: AsyncHtcSession | None = None,
     rates: Mapping[str, Any] | str | PathLike[str] | None = None,

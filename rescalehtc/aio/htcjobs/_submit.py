@@ -14,25 +14,21 @@ from typing import TYPE_CHECKING, Any
 from ..._jobs.submission import submits
 from ..._objects.json_object import require_instance
 from ...exceptions import HtcException, SubmissionIncompleteError
-from ...htcjobs._results import check_inputs, prepare, regions_of, send_inputs
+from ...htcjobs._results import check_inputs, prepare, regions_of
 from ...htcjobs._submit import _logger
 from ...htctasks import HtcTask as AnyTask
 from ..htcjobs._batch import HtcJobBatch, submit_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from os import PathLike
 
-    from ... import models, types
+    from ... import models
     from ..._jobs.submission import Submission
     from ..._literals import Architecture, JobPriority, RescaleRegion
-    from ..htcjobs._job import HtcJob
-
-    Tags = Mapping[str, str] | Sequence[types.TagDict | models.Tag | dict[str, str]]
-    Envs = Mapping[str, str] | Sequence[types.EnvPairDict | models.EnvPair | dict[str, str]]
-    Claims = Mapping[str, str] | Sequence[types.ClaimPairDict | models.ClaimPair | dict[str, str]]
-
+    from ...htcjobs._submit import Claims, Envs, SubmitRequests, Tags
     from .._session import AsyncHtcSession
+    from ..htcjobs._job import HtcJob
 
 
 @submits
@@ -234,9 +230,7 @@ async def create_job_batch_raw(
     _submission: Submission,
     rescale: AsyncHtcSession,
     task: AnyTask,
-    payload: Sequence[
-        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
-    ],
+    payload: SubmitRequests,
     *,
     group: str | None = None,
 ) -> HtcJobBatch:
@@ -277,9 +271,7 @@ async def submit(
     _submission: Submission,
     rescale: AsyncHtcSession,
     task: AnyTask,
-    requests: Sequence[
-        types.HTCJobSubmitRequestDict | models.HTCJobSubmitRequest | Mapping[str, Any]
-    ],
+    requests: SubmitRequests,
     *,
     group: str | None = None,
     inputs: str | PathLike[str] | None = None,
@@ -320,11 +312,14 @@ async def submit(
     has_inputs = inputs is not None
     name, checked = prepare(requests, task.project.json, has_inputs=has_inputs)
     if inputs is not None:
+        from ...files import _flows
+
         check_inputs(inputs)
         owner: Any = task  # of either kind of session
         for region in regions_of(checked):
             files = await owner.files(rescale, region)
-            await rescale.run(send_inputs(rescale.client.io, files.storage, inputs, name))
+            flow = _flows.upload(rescale.client.io, files.storage, inputs, f"{name}/inputs", False)
+            await rescale.run(flow)
     return await submit_requests(_submission, rescale, task, checked, group)
 
 
