@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import ssl
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,3 +44,10 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
         )
     )
     return certificate, private
+
+
+def server_context(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    """The TLS settings of a server with this certificate and key."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context

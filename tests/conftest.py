@@ -19,11 +19,12 @@ import rescalehtc
 from rescalehtc import HtcSession, htcprojects, htctasks
 from rescalehtc._environment import CERTIFICATE_VARIABLES
 
-from .certificates import make_certificate
+from .certificates import make_certificate, server_context
 from .limits import HANG_SECONDS
 from .service import Service
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
     from rescalehtc.emulator import Emulator
@@ -164,3 +165,20 @@ def until() -> Callable[[Callable[[], bool]], None]:
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
     """A self-signed certificate of this machine, and its key."""
     return make_certificate(tmp_path)
+
+
+@pytest.fixture
+def tls(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """The TLS settings of a server whose certificate sessions trust."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    return server_context(certificate)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[tuple[Service, HtcSession]]:
+    """A scripted service, and a session, for the examples of a property test."""
+    with (
+        Service() as service,
+        HtcSession(api_key="k", base_url=service.url, status_refresh_seconds=0.0) as rescale,
+    ):
+        yield service, rescale

@@ -9,9 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+from .certificates import server_context
+
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
+    from pathlib import Path
 
 TOKEN = {"tokenValue": "token-1", "expiresIn": 21600}
 
@@ -93,8 +95,9 @@ class Service:
     def url(self) -> str:
         return f"{self.origin}/api/v1"
 
-    def speak_tls(self, context: ssl.SSLContext) -> None:
+    def speak_tls(self, certificate: tuple[Path, Path]) -> None:
         """Use TLS for new connections."""
+        context = server_context(certificate)
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     def on(self, operation: str, *answers: Answer | Callable[[Asked], Answer]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import pickle
-import ssl
 from typing import TYPE_CHECKING
 
 import pytest
@@ -260,9 +259,7 @@ def test_1_1_0_s_variables_name_the_authorities(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    service.speak_tls(context)
+    service.speak_tls(certificate)
     service.on(PROJECTS, Answer({"items": [{"projectId": "p"}]}))
     for other in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.setenv(other, "")
@@ -273,9 +270,7 @@ def test_1_1_0_s_variables_name_the_authorities(
 def test_an_https_proxy_is_checked_against_the_same_authorities(
     service: Service, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    service.speak_tls(context)
+    service.speak_tls(certificate)
     service.on(PROJECTS, Answer({"items": [{"projectId": "p"}]}))
     monkeypatch.setenv("http_proxy", service.origin.replace("http:", "https:"))
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,9 +13,6 @@ from rescalehtc.exceptions import HtcNotFoundError, HtcResponseError
 
 from .clock import inject_clock
 from .service import Answer, Asked, Service
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 JOB = "GET /htc/projects/p/tasks/t/jobs/j"
 LOGS = f"{JOB}/logs"
@@ -79,16 +76,6 @@ class Log:
 def a_job() -> htcjobs.HtcJob:
     task = htctasks.HtcTask({}, htcprojects.HtcProject({}))
     return htcjobs.HtcJob(dict(IDS), task)
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[tuple[Service, HtcSession]]:
-    """A scripted service for the examples of a property test."""
-    with (
-        Service() as service,
-        HtcSession(api_key="k", base_url=service.url, status_refresh_seconds=0.0) as rescale,
-    ):
-        yield service, rescale
 
 
 @given(

@@ -20,7 +20,7 @@ from rescalehtc.exceptions import HtcFileError, HtcResponseError, HtcServerError
 from .service import Answer, Asked, Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 LOGS = "GET /htc/projects/p/tasks/t/jobs/j/logs"
 AWKWARD = ["first", "", "  \t", "ünïcödé 漢字 🚀", "a\rb", "a\nb\n", "\x1b[31mred\0", "'\"\\", ""]
@@ -54,16 +54,6 @@ def paged(lines: list[str], cap: int) -> Callable[[Asked], Answer]:
 @pytest.fixture
 def job(scripted_task: htctasks.HtcTask) -> htcjobs.HtcJob:
     return htcjobs.HtcJob({"projectId": "p", "taskId": "t", "jobUUID": "j"}, scripted_task)
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[tuple[Service, HtcSession]]:
-    """A scripted service for the examples of a property test."""
-    with (
-        Service() as service,
-        HtcSession(api_key="k", base_url=service.url, status_refresh_seconds=0.0) as rescale,
-    ):
-        yield service, rescale
 
 
 @given(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gc
-import ssl
 import warnings
 from typing import TYPE_CHECKING
 
@@ -75,9 +74,7 @@ def test_a_request_with_a_body_says_how_long_it_is(service: Service) -> None:
 def test_https_needs_an_authority_that_the_environment_may_name(
     service: Service, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    service.speak_tls(context)
+    service.speak_tls(certificate)
     service.on(PROJECTS, Answer({"items": [{"projectId": "p"}]}))
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)

@@ -20,7 +20,6 @@ from .conftest import async_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from rescalehtc.htctasks import HtcTask
 
@@ -28,15 +27,6 @@ if TYPE_CHECKING:
 
 SERVICE = "https://service.test/api/v1"
 PROJECT = "GET /htc/projects/p"
-
-
-@pytest.fixture
-def tls(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """A server's context, with a certificate that sessions trust."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    return context
 
 
 @pytest.fixture

@@ -319,3 +319,9 @@ def request_for(*commands: str, **changed: Any) -> dict[str, Any]:
             "claims": [],
         },
     }
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A name for a task that no other test has."""
+    return f"cli {os.getpid()} {request.node.name}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import signal
 from pathlib import Path
@@ -31,12 +30,6 @@ if TYPE_CHECKING:
 FAST = ("--interval", "0.1")
 JOB = ("--image", "python:3", "--priority", "ON_DEMAND_ECONOMY", "--architecture", "AARCH64")
 LIMITS = ("--vcpus", "1", "--memory", "100", "--timeout", "60")
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """A task's name that no other test has."""
-    return f"habit {os.getpid()} {request.node.name}"
 
 
 @pytest.fixture

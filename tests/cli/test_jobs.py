@@ -32,12 +32,6 @@ ODD = "\x1b[31mred\x1b[0m\ta\rb\x07 \x9b2J \u202eK\u00f6ln [bold]"
 
 
 @pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """A unique name for a task."""
-    return f"cli {os.getpid()} {request.node.name}"
-
-
-@pytest.fixture
 def sent(rescale: HtcSession, project: htcprojects.HtcProject, name: str) -> htcjobs.HtcJob:
     """An ended job, with a log of unusual characters, in the task with the name."""
     task = htctasks.create_task_with_name(rescale, project, name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,12 +20,6 @@ if TYPE_CHECKING:
 FAST = ("--interval", "0.1")
 RATES = "[default]\nvcpu_hour = 1.0\ngib_hour = 0.5\n"
 PLAN = ["3 jobs in 1 batch, 1 call", "at most 0.28 vCPU-hours, 0.03 GiB-hours"]
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    """A task's name that no other test has."""
-    return f"cli {os.getpid()} {request.node.name}"
 
 
 @pytest.fixture

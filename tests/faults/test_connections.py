@@ -45,15 +45,6 @@ def get(rescale: HtcSession, name: str) -> Any:
     return api.get_htc_projects(rescale, name)
 
 
-@pytest.fixture
-def tls(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """A server's context, with a certificate that sessions trust."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    return context
-
-
 @pytest.fixture(params=["http", "https"])
 def server(request: pytest.FixtureRequest) -> Iterator[Wire]:
     """A service with and without TLS."""

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import signal
-import ssl
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ import pytest
 from rescalehtc import HtcSession, api
 from rescalehtc.htcjobs import HtcJob
 
+from ..certificates import server_context
 from .canary import API_KEY, TOKEN
 from .conftest import session
 from .matrix import row
@@ -265,8 +265,7 @@ def test_at_any_moment(
 ) -> None:
     """At any moment, each request gets its own response, and no lock stays held."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
+    context = server_context(certificate)
 
     def echo(asked: Asked) -> Step:
         return answer({"projectId": asked.path.rpartition("/")[2]})
@@ -306,8 +305,7 @@ def test_no_codec_is_interrupted(
 ) -> None:
     """Python 3.11 replaces an exception that a handler raises in the codec for host names."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
+    context = server_context(certificate)
     modules: set[str] = set()
     with Wire(context if is_tls else None) as wire, session(wire.url) as rescale:
         sys.setprofile(lambda frame, _, __: modules.add(frame.f_globals["__name__"]))
