@@ -354,15 +354,8 @@ def _checked(pattern: re.Pattern[str], name: object, argument: str, form: str) -
         match = pattern.fullmatch(name)
         if match:
             return match
-    raise HtcValidationError(
-        "the arguments",
-        [
-            Problem(
-                argument,
-                f"must be {form}, of at most {MAX_NAME_CHARACTERS} characters, got {_shown(name)}",
-            )
-        ],
-    )
+    message = f"must be {form}, of at most {MAX_NAME_CHARACTERS} characters, got {_shown(name)}"
+    raise HtcValidationError("the arguments", [Problem(argument, message)])
 
 
 def _shown(name: object) -> str:

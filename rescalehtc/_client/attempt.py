@@ -185,16 +185,15 @@ class Attempt:
         started = self._io.monotonic()
         try:
             self.response = await self._io.send(self._request, seconds)
-            answer = read(self.response, self._secrets)
+            return read(self.response, self._secrets)
         except HtcException as error:
-            self._seconds = self._io.monotonic() - started
             error.request_id = self._shown((self.response or error).request_id)
             if self._operation is not None:
                 error.outcome_unknown = is_outcome_unknown(self._operation, error)
             self._error = error
             raise
-        self._seconds = self._io.monotonic() - started
-        return answer
+        finally:
+            self._seconds = self._io.monotonic() - started
 
     def log(self, then: str | None = None) -> None:
         """Log the end of the attempt, on one line.

@@ -149,7 +149,7 @@ def checked_credential(
             f"{found_in} contains characters that are invalid in a key or token; its value is not "
             "shown here"
         )
-    return Credential(scheme, Secret(secret), found_in, folder)
+    return Credential(scheme, secret, found_in, folder)
 
 
 def is_printable_ascii(text: str) -> bool:

@@ -320,8 +320,6 @@ class Storage:
         """Translate exceptions to those of this package."""
         from obstore import exceptions
 
-        failure: HtcException
-        number: int
         try:
             yield
         except HtcException:
@@ -329,21 +327,20 @@ class Storage:
         except (OSError, ValueError, exceptions.BaseError) as error:
             if is_from_signal_handler(error):
                 raise
-            if self._failure is not None:
-                failure, self._failure = self._failure, None
-                number = 0
-            else:
-                reason = reason_of(error)
-                if "ExpiredToken" in reason or "body error" in reason:
-                    failure = TransientError(reason)
-                else:
-                    failure = HtcFileError(f"{action} failed: {reason}")
-                number = errno_of(error)
+            failure = self._failure or _translated(action, error)
+            self._failure = None
         else:
             return
-        if number and isinstance(failure, HtcFileError):
-            failure.errno = number
         raise failure
+
+
+def _translated(action: str, error: Exception) -> HtcException:
+    reason = reason_of(error)
+    if "ExpiredToken" in reason or "body error" in reason:
+        return TransientError(reason)
+    failure = HtcFileError(f"{action} failed: {reason}")
+    failure.errno = errno_of(error)
+    return failure
 
 
 def _blocking(rescale: BaseSession) -> HtcSession:

@@ -54,28 +54,23 @@ def prepare(
     from .._requests import submit_request
 
     name = f"batch-{os.urandom(8).hex()}"
+    inputs = f"{name}/inputs" if has_inputs else None
     checked = submit_request.from_any_number(requests, project)
-    return name, _with_variables(checked, name, has_inputs)
-
-
-def _with_variables(
-    requests: Sequence[Positioned], name: str, has_inputs: bool
-) -> list[Positioned]:
-    """Add the variables for inputs and results to requests.
-
-    Each request gets its own folder for results, because its indices start at 0. This replaces the
-    folder of another batch, but not a folder that the user chose.
-    """
-    made: list[Positioned] = []
-    for number, (position, request) in enumerate(requests):
-        own = name if len(requests) == 1 else f"{name}-{number}"
-        made.append((position, _with_envs(request, own, f"{name}/inputs" if has_inputs else None)))
-    return made
+    prepared: list[Positioned] = []
+    for number, (position, request) in enumerate(checked):
+        # Each request gets its own folder, because its indices start at 0.
+        results = name if len(checked) == 1 else f"{name}-{number}"
+        prepared.append((position, _with_envs(request, results, inputs)))
+    return name, prepared
 
 
 def _with_envs(
     request: models.HTCJobSubmitRequest, results: str, inputs: str | None
 ) -> models.HTCJobSubmitRequest:
+    """Add the variables for inputs and results to a request.
+
+    This replaces the folder of another batch, but not a folder that the user chose.
+    """
     from ..models import EnvPair
 
     definition = request.htc_job_definition
