@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -12,15 +13,20 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def without_collections(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function that creates many objects but no cycles, while the collector is paused.
+def without_collections(function: Callable[P, T]) -> Callable[P, T]:
+    """Pause the collector during a function that creates many objects but no cycles.
 
     Otherwise the collector would repeatedly scan objects that are all in use.
     """
-    is_enabled = gc.isenabled()
-    try:
-        gc.disable()
-        return function(*args, **kwargs)
-    finally:
-        if is_enabled:
-            gc.enable()
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        is_enabled = gc.isenabled()
+        try:
+            gc.disable()
+            return function(*args, **kwargs)
+        finally:
+            if is_enabled:
+                gc.enable()
+
+    return call

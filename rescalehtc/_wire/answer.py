@@ -88,6 +88,7 @@ def read_answer(call: Call, response: Response, secrets: Secrets = list) -> Any:
     raise status_error(call.operation.id, response, secrets, may_show=_may_show(call))
 
 
+@without_collections
 def read_page(call: Call, response: Response, base_url: str, secrets: Secrets = list) -> Page:
     """Decode a page, and make the call for the next one.
 
@@ -95,10 +96,6 @@ def read_page(call: Call, response: Response, base_url: str, secrets: Secrets = 
         HtcStatusError: The status is an error.
         HtcResponseError: The page is invalid, or its next page is on another host.
     """
-    return without_collections(_read_page, call, response, base_url, secrets)
-
-
-def _read_page(call: Call, response: Response, base_url: str, secrets: Secrets) -> Page:
     answer: Any = read_answer(call, response, secrets)
     items: Any = answer
     following = None

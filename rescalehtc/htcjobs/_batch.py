@@ -294,6 +294,7 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
                 results.files[key.job_id] = rescale.run(flow)
         return results
 
+    @without_collections
     def to_jobs(self) -> list[HtcJob]:
         """Return the batch's jobs, of all its submit requests, without sending a request.
 
@@ -305,9 +306,7 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
             HtcResponseError: The service's response to the submission had no job ids.
         """
         templates = [JobTemplate.from_answer(part.json, part._seen) for part in self.batches]
-        return without_collections(
-            lambda: [job for template in templates for job in template.jobs(HtcJob, self.task)]
-        )
+        return [job for template in templates for job in template.jobs(HtcJob, self.task)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ def drop_nulls(response: Response, operation_id: str) -> Response:
     body = bytes(response.body)
     if response.media_type != "application/json" or b"null" not in body:
         return response
-    content = without_collections(from_json, body, cache_strings="keys")
+    content = without_collections(from_json)(body, cache_strings="keys")
     _remove_nulls(content, NULLABLE_FIELDS.get(operation_id, frozenset()), "")
     return json_response(to_json(content), response.status_code)
 
