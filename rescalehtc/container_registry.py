@@ -282,42 +282,35 @@ class HtcContainerRegistry(SessionMethods):
         address = _ADDRESS.fullmatch(self.registry_url)
         if address is None:
             raise HtcException(f"{_shown(self.registry_url)} is not a registry's address")
-        first, *others = find_programs("to push an image")
-        arguments = (client, address, local, remote_image_name, quiet)
-        try:
-            return await self._push_with(first, *arguments)
-        except HtcException:
-            if not others or await client.io.call(first.works):
-                raise
-        return await self._push_with(others[0], *arguments)
-
-    async def _push_with(
-        self,
-        program: ContainerProgram,
-        client: Client,
-        address: re.Match[str],
-        local: re.Match[str],
-        remote_image_name: str | None,
-        quiet: bool,
-    ) -> str:
         call = client.io.call
-        if remote_image_name is None:
-            tag = local["tag"][: MAX_TAG_CHARACTERS - 1 - ID_DIGITS]
-            image_id = await call(program.image_id, local[0])
-            remote_image_name = f"{local['name']}:{tag}-{image_id}"
-            _checked(_REMOTE_IMAGE, remote_image_name, "remote_image_name", _REMOTE_FORM)
-        ids = {"projectId": self._project_id, "repoName": remote_image_name.partition(":")[0]}
-        await client.send(CREATE_REPOSITORY.call(ids))
-        target = f"{address['host']}{address['path']}/{remote_image_name}"
-        options = program.registry_options(address["host"])
-        user = f"--username={self.username}"
-        login = ["login", *options, user, "--password-stdin", address["host"]]
-        password = await self._get_password(client)
-        await call(program.run, "logging in to the registry", login, quiet, password)
-        await call(program.run, "tagging the image", ["tag", local[0], target], quiet)
-        push = ["push", *options, target]
-        await call(program.run, "pushing the image", push, quiet, seconds=PUSH_SECONDS)
-        return remote_image_name
+
+        async def push_with(program: ContainerProgram) -> str:
+            name = remote_image_name
+            if name is None:
+                tag = local["tag"][: MAX_TAG_CHARACTERS - 1 - ID_DIGITS]
+                image_id = await call(program.image_id, local[0])
+                name = f"{local['name']}:{tag}-{image_id}"
+                _checked(_REMOTE_IMAGE, name, "remote_image_name", _REMOTE_FORM)
+            ids = {"projectId": self._project_id, "repoName": name.partition(":")[0]}
+            await client.send(CREATE_REPOSITORY.call(ids))
+            target = f"{address['host']}{address['path']}/{name}"
+            options = program.registry_options(address["host"])
+            user = f"--username={self.username}"
+            login = ["login", *options, user, "--password-stdin", address["host"]]
+            password = await self._get_password(client)
+            await call(program.run, "logging in to the registry", login, quiet, password)
+            await call(program.run, "tagging the image", ["tag", local[0], target], quiet)
+            push = ["push", *options, target]
+            await call(program.run, "pushing the image", push, quiet, seconds=PUSH_SECONDS)
+            return name
+
+        first, *others = find_programs("to push an image")
+        try:
+            return await push_with(first)
+        except HtcException:
+            if not others or await call(first.works):
+                raise
+        return await push_with(others[0])
 
     @property
     def _project_id(self) -> str:

@@ -45,7 +45,7 @@ class JobAttempt:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """The attempts of a run, as of the last poll of `wait`."""
+    """The attempts of a run, as of the last poll of `wait` or the call of `HtcJobBatch.report`."""
 
     counts: JobCounts
     """The jobs by the status of their last attempt. Jobs that wait for a retry are not seen."""

@@ -427,6 +427,15 @@ def test_variables_of_other_programs_do_not_matter(rescale, task, monkeypatch):
     assert files.read("a") == b"x"
 
 
+def test_a_traceback_shows_the_progress_function(files, source):
+    def fail(_counts):
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no") as caught:
+        files.upload(source, progress=fail)
+    assert caught.traceback[-1].name == "fail"
+
+
 def test_progress_goes_to_a_function_or_to_the_error_stream(files, source, capsys):
     seen = []
     files.upload(source, progress=seen.append)
