@@ -18,6 +18,8 @@ from rescalehtc.exceptions import (
 from rescalehtc.htcjobs import RetryPolicy
 
 from ..clock import inject_clock
+from ..limits import HANG_SECONDS
+from ..service import Answer, Asked, Service
 from .conftest import request
 
 if TYPE_CHECKING:
@@ -267,6 +269,34 @@ def test_an_outage_does_not_end_it(
         policy = RetryPolicy(exit_codes=[75], **AT_ONCE)
         assert batch.wait(quick, policy=policy).succeeded == 2
         assert refused.count == 1
+
+
+def test_retries_that_were_listed_before_an_outage_are_still_found(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    ids = {"projectId": "p", "taskId": "t", "group": "g"}
+    first = {**ids, "jobUUID": "a:0", "status": "FAILED", "failureCode": "ErrorTimeout"}
+    again = {
+        **ids,
+        "jobUUID": "b:0",
+        "status": "SUCCEEDED",
+        "tags": {"rescalehtc-attempt": "a:0:2"},
+    }
+    outages = [503]
+
+    def answer(asked: Asked) -> Answer:
+        if named := asked.query.get("jobId"):
+            return Answer({"items": [job for job in (first, again) if job["jobUUID"] in named]})
+        if "pageIndex" not in asked.query:
+            return Answer({"items": [again], "next": "jobs?pageIndex=1"})
+        return Answer(status=outages.pop()) if outages else Answer({"items": [first]})
+
+    service.on("GET /htc/projects/p/tasks/t/jobs", answer)
+    batch = htcjobs.HtcJobBatch({**ids, "parentJobId": "a", "batchSize": 1}, scripted_task)
+    batch.may_have_reruns = True
+    quick = scripted.with_options(max_retries=0)
+    assert batch.wait(quick, HANG_SECONDS, policy=RetryPolicy()).succeeded == 1
+    assert not outages
 
 
 def test_a_lost_answer_is_found_or_left_to_the_next_wait(
