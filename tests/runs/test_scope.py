@@ -47,7 +47,8 @@ with HtcSession(status_refresh_seconds=0.05) as rescale:
     task = htctasks.get_task_with_id(rescale, project, sys.argv[1])
     definition = {"imageName": "image", "commands": ["sleep", "100"], "execTimeoutSeconds": 200}
     requests = [{"batchSize": 3, "htcJobDefinition": definition}]
-    with htcjobs.run(rescale, task, requests, group="g", on_exit=sys.argv[2]) as run:
+    with htcjobs.run(rescale, task, requests, group="g", on_exit=sys.argv[2],
+                     cancel_seconds=600) as run:
         print("submitted", flush=True)
         run.wait()
 """
