@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ._facts import FAILED_STATUSES, RUNNING_STATUSES, SUCCEEDED_STATUSES
+from ._raw import is_object
+from .exceptions import HtcResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,9 +66,20 @@ class JobCounts:
         return table(f"{self.ended} of {self.total} jobs ended", ("status", "jobs"), rows)
 
 
-def count_statuses(statuses: Mapping[str, Any]) -> dict[str, int]:
-    """The counts of a summary's `jobStatuses`. null counts as 0."""
-    return {status: count for status, count in statuses.items() if isinstance(count, int)}
+def count_statuses(summary: Mapping[str, Any], operation_id: str) -> dict[str, int]:
+    """The counts of a summary's `jobStatuses`. null counts as 0.
+
+    Raises:
+        HtcResponseError: The summary has no valid counts.
+    """
+    statuses: Any = summary.get("jobStatuses")
+    if is_object(statuses):
+        counts = {status: 0 if count is None else count for status, count in statuses.items()}
+        if all(type(count) is int and count >= 0 for count in counts.values()):
+            return counts
+    raise HtcResponseError(
+        f"{operation_id}: a summary has no jobStatuses, or one that is not an integer of at least 0"
+    )
 
 
 def running_in(by_status: Mapping[str, int]) -> int:

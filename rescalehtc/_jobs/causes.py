@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .._counts import FINAL_STATUSES
 from .._facts import FAILED_STATUSES, RUNNING_STATUSES
 from .._raw import is_object
+from .records import integer_in, seconds_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -151,11 +151,11 @@ def _limits(facts: Facts) -> Iterator[Cause]:
 
 def _waiting(facts: Facts, status: str) -> Cause:
     evidence = [*_status(facts), *facts.unread]
-    age = facts.now - _seconds(facts.job.get("updatedAt"), facts.now)
+    updated = seconds_in(facts.job.get("updatedAt"))
     if status not in RUNNING_STATUSES:
         text = f"this release does not know the status {status}"
         return Cause("unknown-status", text, evidence, "update rescalehtc")
-    if age < FRESH_SECONDS:
+    if updated is None or facts.now - updated < FRESH_SECONDS:
         text = "the status has just changed"
         return Cause("fresh", text, evidence, "wait a minute")
     if status == "STARTING":
@@ -190,20 +190,13 @@ def _earlier_attempts(facts: Facts) -> Iterator[Cause]:
 
 def _running(facts: Facts) -> Cause:
     job = facts.job
-    started, timeout = job.get("startedAt"), job.get("execTimeoutSeconds")
+    started, timeout = job.get("startedAt"), integer_in(job.get("execTimeoutSeconds"))
     evidence = [f"started at {started}", f"execTimeoutSeconds: {timeout}"]
-    ran = facts.now - _seconds(started, facts.now)
-    if timeout and ran > NEAR_TIMEOUT * timeout:
+    began = seconds_in(started)
+    if timeout and began is not None and facts.now - began > NEAR_TIMEOUT * timeout:
         text = "the job runs, and will soon reach its timeout"
         return Cause("near-timeout", text, evidence, "submit it with a longer timeout")
     return Cause("running", "the job runs", evidence, "wait; follow its log")
-
-
-def _seconds(text: object, default: float) -> float:
-    try:
-        return datetime.fromisoformat(str(text)).timestamp()
-    except ValueError:
-        return default
 
 
 # ---- jobs that failed

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._raw import is_object
 from ..exceptions import HtcException, HtcResponseError
+from .records import number_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,7 +47,7 @@ def _flat(json: Mapping[str, Any]) -> dict[str, Any]:
     container = json.get("container")
     code = container.get("exitCode") if is_object(container) else None
     index = str(json.get("jobUUID")).rpartition(":")[2]
-    return {**json, "exitCode": code, "index": int(index) if index.isdecimal() else None}
+    return {**json, "exitCode": code, "index": number_in(index)}
 
 
 def dataframe(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from .._facts import MAX_BATCH_SIZE, PAGE_SIZE
 from .._raw import is_list, is_object
 from .._wire.operations import LIST_JOBS
 from .marks import MARK_TAG, mark_in, tag_in
-from .records import parent_and_index
+from .records import number_in, parent_and_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -53,8 +53,7 @@ class FoundBatch:
     @property
     def part(self) -> int | None:
         """The number of its request in `get_or_submit`, starting at 0."""
-        part = tag_in(self.record.get("tags"), PART_TAG) or ""
-        return int(part) if part.isdecimal() else None
+        return number_in(tag_in(self.record.get("tags"), PART_TAG) or "")
 
     @property
     def is_rerun(self) -> bool:
@@ -66,8 +65,9 @@ class FoundBatch:
         """Its submission, and its position there."""
         if self.part is not None:
             return PART_TAG, self.part
-        token, _, number = (mark_in(self.record.get("tags")) or "").rpartition("-")
-        return (token, int(number)) if number.isdecimal() else (self.parent_id, 0)
+        token, _, text = (mark_in(self.record.get("tags")) or "").rpartition("-")
+        number = number_in(text)
+        return (self.parent_id, 0) if number is None else (token, number)
 
     def to_json(self, task_ids: Mapping[str, str]) -> dict[str, Any]:
         """Rebuild the service's response to the submit request from the record of a job."""
@@ -91,7 +91,7 @@ def tags_of(record: Mapping[str, Any]) -> dict[str, str]:
     found: Any = record.get("tags")
     tags: dict[str, str] = found if is_object(found) else {}
     if is_list(found):
-        tags = {pair["key"]: pair["value"] for pair in found}
+        tags = {pair["key"]: pair.get("value") for pair in found if "key" in pair}
     own = (MARK_TAG, PART_TAG, ATTEMPT_TAG)
     return {name: value for name, value in tags.items() if name not in own}
 
@@ -103,12 +103,17 @@ class FoundBatches:
         self._by_parent: dict[str, FoundBatch] = {}
 
     def note(self, record: Mapping[str, Any]) -> None:
-        """Add a listed job."""
+        """Add a listed job.
+
+        Raises:
+            HtcResponseError: A field of the first listed job of a batch has an unexpected type.
+        """
         parent, index = parent_and_index(record["jobUUID"])
         if not parent:
             return
         found = self._by_parent.get(parent)
         if found is None:
+            LIST_JOBS.to_record(record)  # it becomes a batch, so its fields must be valid
             created_at = str(record.get("createdAt") or "")
             self._by_parent[parent] = FoundBatch(parent, record, index + 1, created_at)
         else:

@@ -12,6 +12,7 @@ from .._raw import is_object
 from .groups import ATTEMPT_TAG
 from .marks import tag_in
 from .policy import JobFailure, RetryDecision
+from .records import integer_in, number_in
 from .report import JobAttempt, RunReport
 
 if TYPE_CHECKING:
@@ -109,11 +110,11 @@ class Ledger:
         Returns:
             The id of the job, if it is a new attempt at a job of the batch.
         """
-        first_id, _, number = (tag_in(record.get("tags"), ATTEMPT_TAG) or "").rpartition(":")
-        job_id = record["jobUUID"]
-        if first_id not in self._entries or not number.isdecimal() or job_id in self._places:
+        first_id, _, text = (tag_in(record.get("tags"), ATTEMPT_TAG) or "").rpartition(":")
+        number, job_id = number_in(text), record["jobUUID"]
+        if first_id not in self._entries or number is None or job_id in self._places:
             return None
-        self.add(first_id, int(number), job_id, str(record.get("createdAt") or ""))
+        self.add(first_id, number, job_id, str(record.get("createdAt") or ""))
         return job_id if job_id in self._places else None
 
     def note_end(self, record: Json, now: float) -> Entry | None:
@@ -193,10 +194,10 @@ def failure_of(record: Json, part: Json) -> JobFailure:
     definition = part.get("htcJobDefinition")
     known = {**definition} if is_object(definition) else {}
     known |= {name: value for name, value in record.items() if value is not None}
-    exit_code = container.get("exitCode") if is_object(container) else None
+    code = record.get("failureCode")
     return JobFailure(
-        failure_code=record.get("failureCode"),
-        exit_code=exit_code if isinstance(exit_code, int) else None,
-        memory_mib=known.get("maxMemory"),
-        timeout_seconds=known.get("execTimeoutSeconds"),
+        failure_code=code if isinstance(code, str) else None,
+        exit_code=integer_in(container.get("exitCode") if is_object(container) else None),
+        memory_mib=integer_in(known.get("maxMemory")),
+        timeout_seconds=integer_in(known.get("execTimeoutSeconds")),
     )

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import aclosing
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .._client.listing import ListingGuard
 from .._counts import JobCounts
 from .._facts import MAX_LOG_PAGE_SIZE
 from .._files import replaced_whole
-from .._interrupts import suppressed
 from .._wire.operations import GET_JOB, LIST_JOB_LOGS
 from ..exceptions import HtcException, HtcResponseError
-from .records import is_running
+from .records import is_running, seconds_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -222,7 +220,5 @@ async def _fetch_record(
 
 def _ended_a_while_ago(record: Mapping[str, Any], now: float) -> bool:
     """Whether a job ended long enough ago that its log is complete."""
-    with suppressed(TypeError, ValueError):
-        ended = datetime.fromisoformat(record.get("completedAt", "")).timestamp()
-        return now - ended > COMPLETE_AFTER_SECONDS
-    return False
+    ended = seconds_in(record.get("completedAt"))
+    return ended is not None and now - ended > COMPLETE_AFTER_SECONDS

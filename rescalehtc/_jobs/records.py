@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .._counts import FINAL_STATUSES
 from .._facts import RUNNING_STATUSES
+from .._interrupts import suppressed
 from ..exceptions import HtcResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# A batch has at most 1000 jobs. A list of the jobs of a huge batch would take all memory.
+_MAX_DIGITS = 6
+
 
 def parent_and_index(job_id: object) -> tuple[str, int]:
     """Split a job's id, `<parent job id>:<index>`. Return ("", 0) if it has another form."""
-    parent, _, index = str(job_id).rpartition(":")
-    return (parent, int(index)) if index.isdecimal() else ("", 0)
+    parent, _, text = str(job_id).rpartition(":")
+    index = number_in(text)
+    return ("", 0) if index is None else (parent, index)
+
+
+def number_in(text: str) -> int | None:
+    """The integer in a part of an id or tag. None if it has another form."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
+
+
+def seconds_in(time: Any) -> float | None:
+    """The time of a record, in seconds since 1970. None if it is missing or invalid."""
+    with suppressed(TypeError, ValueError, OverflowError, OSError):
+        return datetime.fromisoformat(time).timestamp()
+    return None
+
+
+def integer_in(value: object) -> int | None:
+    """The integer of a record. None if it is missing, has another type, or is too large."""
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_integer and abs(value) < 1 << 63 else None
 
 
 def is_running(record: Mapping[str, Any]) -> bool:

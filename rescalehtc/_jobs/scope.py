@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._counts import count_statuses, running_in
 from .._facts import PAGE_SIZE
-from .._raw import is_object
 from .._wire.operations import CANCEL_JOBS, LIST_GROUP_SUMMARIES, LIST_JOBS
 from ..exceptions import HtcException
 from .records import is_running
@@ -96,9 +95,8 @@ async def _count_running(
     call = LIST_GROUP_SUMMARIES.call(task_ids, query=query)
     async for page in client.pages(call, expires_at=expires_at):
         for summary in page:
-            statuses: Any = summary.get("jobStatuses")
-            if summary.get("group") == group and is_object(statuses):
-                by_status = count_statuses(statuses)
+            if summary.get("group") == group:
+                by_status = count_statuses(summary, "listGroupSummaries")
                 running += running_in(by_status)
                 counted += sum(by_status.values())
     return running + max(0, jobs - counted)

@@ -31,7 +31,7 @@ MAX_CLUSTERS = 10
 async def why_job(client: Client, ids: Mapping[str, str]) -> list[Cause]:
     """Explain the status of a job."""
     try:
-        job = await client.send(operations.GET_JOB.call(ids))
+        job = await _read(client, operations.GET_JOB.call(ids))
     except HtcNotFoundError as error:
         return [await _gone(client, ids, error)]
     return await _explain(client, ids, job)
@@ -72,9 +72,19 @@ def _cluster(job: Json) -> tuple[object, object]:
     return job.get("failureCode"), container.get("exitCode") if is_object(container) else None
 
 
+async def _read(client: Client, call: Call) -> Any:
+    """Fetch an object, and check the types of its fields."""
+    found = await client.send(call)
+    call.operation.to_record(found)
+    return found
+
+
 async def _jobs(client: Client, ids: Mapping[str, str], status: str, most: int) -> list[Any]:
     query: dict[str, QueryValue] = {"status": status, "pageSize": most}
-    return await client.items(operations.LIST_JOBS.call(ids, query=query), most)
+    jobs = await client.items(operations.LIST_JOBS.call(ids, query=query), most)
+    for job in jobs:
+        operations.LIST_JOBS.to_record(job)
+    return jobs
 
 
 async def _explain(client: Client, ids: Mapping[str, str], job: Json) -> list[Cause]:
@@ -109,20 +119,18 @@ async def _add_obstacles(
     client: Client, task_ids: Mapping[str, str], facts: Facts, read: Reader
 ) -> None:
     """Fetch the facts that may hold a job back."""
-
-    def send(call: Call) -> Awaitable[Any]:
-        return client.send(call)
-
     project = {"projectId": task_ids["projectId"]}
     job = facts.job
-    facts.task = await read("the task", send(operations.GET_TASK.call(task_ids)), {}) or {}
-    facts.project = await read("the project", send(operations.GET_PROJECT.call(project)), {}) or {}
+    call = operations.GET_TASK.call(task_ids)
+    facts.task = await read("the task", _read(client, call), {}) or {}
+    call = operations.GET_PROJECT.call(project)
+    facts.project = await read("the project", _read(client, call), {}) or {}
     if name := job.get("imageName"):
         call = operations.GET_IMAGE_STATUS.call({**project, "imageName": name})
-        image: Json = await read("the image", send(call), {"status": "UNKNOWN"}) or {}
+        image: Json = await read("the image", _read(client, call), {"status": "UNKNOWN"}) or {}
         facts.image = image.get("status")
     call = operations.GET_PROJECT_DIMENSIONS.call(project)
-    environments: list[Any] = await read("the dimensions", send(call), []) or []
+    environments: list[Any] = await read("the dimensions", client.send(call), []) or []
     facts.environment_problem = preflight.environment_problem(
         [operations.GET_PROJECT_DIMENSIONS.to_record(one) for one in environments], job
     )
@@ -162,7 +170,7 @@ async def _gone(client: Client, ids: Mapping[str, str], error: HtcStatusError) -
     if "jobId" in ids:
         task_ids = {name: ids[name] for name in ("projectId", "taskId")}
         try:
-            task = await client.send(operations.GET_TASK.call(task_ids))
+            task = await _read(client, operations.GET_TASK.call(task_ids))
             evidence.append(f"lifecycleStatus of the task: {task.get('lifecycleStatus')}")
         except HtcNotFoundError as missing:
             evidence.append(str(missing))

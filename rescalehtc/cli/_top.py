@@ -88,7 +88,7 @@ class TaskView:
         """
         failed_before = self.counts.failed
         summary = self.task.get_task_summary(rescale)
-        by_status = count_statuses(summary["jobStatuses"])
+        by_status = count_statuses(summary, "getTaskSummary")
         self.counts = JobCounts(by_status, running_in(by_status))
         running = [
             Running(started, str(job["jobUUID"]), self)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from .._environment import STORAGE_ENDPOINT_VARIABLE, proxy_for
 from .._interrupts import is_from_signal_handler
+from .._wire.answer import DESCRIPTION_CHARACTERS, shown
 from ..exceptions import HtcException, HtcFileError, HtcValidationError, Problem
 from ._errors import TransientError, errno_of, reason_of
 
@@ -301,52 +302,54 @@ class Storage:
             HtcFileError: The storage rejected a request or did not respond.
         """
         _check_process()
+        from obstore.exceptions import BaseError
+
         policy = self._rescale.client.retry
         retries = 0
         while True:
             try:
-                with self.translated(action):
-                    return function(*args, **kwargs)
-            except TransientError as error:
-                if retries >= max(1, policy.max_retries):
-                    raise HtcFileError(f"{action} failed: {error}") from None
-                if error.has_expired:
-                    with self._lock:
-                        self._renew()
-                else:
-                    io = self._rescale.client.io
-                    time.sleep(policy.wait(retries, None, io.random()))
-                retries += 1
+                return function(*args, **kwargs)
+            except HtcException as error:
+                failure = error
+            except (OSError, ValueError, BaseError) as error:
+                failure = self._translate(action, error)
+            # Raise it here, because its context would show the secrets in the library's exception.
+            if not isinstance(failure, TransientError):
+                raise failure
+            if retries >= max(1, policy.max_retries):
+                raise HtcFileError(f"{action} failed: {failure}")
+            if failure.has_expired:
+                with self._lock:
+                    self._renew()
+            else:
+                io = self._rescale.client.io
+                time.sleep(policy.wait(retries, None, io.random()))
+            retries += 1
 
     @contextmanager
     def translated(self, action: str) -> Generator[None]:
-        """Translate exceptions to those of this package."""
-        from obstore import exceptions
-
-        failure: HtcException
-        number: int
+        """Translate exceptions of the local disk to those of this package."""
         try:
             yield
         except HtcException:
             raise
-        except (OSError, ValueError, exceptions.BaseError) as error:
-            if is_from_signal_handler(error):
-                raise
-            if self._failure is not None:
-                failure, self._failure = self._failure, None
-                number = 0
-            else:
-                reason = reason_of(error)
-                if "ExpiredToken" in reason or "body error" in reason:
-                    failure = TransientError(reason)
-                else:
-                    failure = HtcFileError(f"{action} failed: {reason}")
-                number = errno_of(error)
-        else:
-            return
-        if number and isinstance(failure, HtcFileError):
-            failure.errno = number
-        raise failure
+        except (OSError, ValueError) as error:
+            raise self._translate(action, error) from None
+
+    def _translate(self, action: str, error: Exception) -> HtcException:
+        """Return this package's exception for another one. Raises that of a signal handler."""
+        if is_from_signal_handler(error):
+            raise error
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            return failure
+        secrets = [str(value) for value in self._credentials.values()]
+        reason = shown(reason_of(error), lambda: secrets, DESCRIPTION_CHARACTERS)
+        if "ExpiredToken" in reason or "body error" in reason:
+            return TransientError(reason)
+        failed = HtcFileError(f"{action} failed: {reason}")
+        failed.errno = errno_of(error)
+        return failed
 
 
 def _blocking(rescale: BaseSession) -> HtcSession:
