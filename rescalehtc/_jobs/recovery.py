@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .._counts import JobCounts
 from .._facts import PAGE_SIZE
 from .._wire.operations import LIST_JOBS
 from ..exceptions import HtcException, SubmissionUncertainError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._client.client import Client
+    from .waiting import Interval
 
 LOOKS_PER_SETTLING = 6
 
@@ -27,6 +29,7 @@ async def find_lost(
     *,
     settle_seconds: float,
     is_alone_in_group: bool,
+    interval: Interval | None,
 ) -> list[list[str] | None]:
     """Search until all jobs are found, or the group has not changed for `settle_seconds`.
 
@@ -35,6 +38,7 @@ async def find_lost(
         lost: The lost calls of one submission. Each is updated with the jobs that were found.
         settle_seconds: The time without changes after which the search ends.
         is_alone_in_group: Whether the group is unique to this submission.
+        interval: The polling interval during an outage. None ends the search.
 
     Returns:
         For each call, the parents of the jobs of its requests. None if jobs are missing.
@@ -52,7 +56,10 @@ async def find_lost(
         except HtcException as failure:
             for error in lost:
                 error.reason = f"the jobs' group could not be searched: {failure}"
-            return nothing
+            if interval is None or not await _outlast(interval, failure):
+                return nothing
+            most_seen = -1
+            continue
         found = [_find(error, jobs, is_alone_in_group) for error in lost]
         if None not in found:
             return found
@@ -63,6 +70,16 @@ async def find_lost(
         elif now - changed_at >= settle_seconds:
             return found
         await client.io.sleep(settle_seconds / LOOKS_PER_SETTLING)
+
+
+async def _outlast(interval: Interval, failure: HtcException) -> bool:
+    """Pause during an outage. Return False at the end of the wait, or if it is no outage."""
+    try:
+        interval.note_outage(failure)
+        await interval.pause(JobCounts({}, 1, 1))
+    except HtcException:
+        return False
+    return True
 
 
 async def recheck(client: Client, error: SubmissionUncertainError) -> list[dict[str, Any]]:
@@ -102,6 +119,8 @@ async def _list_group(client: Client, error: SubmissionUncertainError) -> GroupJ
     jobs: GroupJobs = {}
     async for page in client.pages(call):
         for record in page:
+            if record.get("group") not in (None, error.group):
+                continue  # the service ignores the filter
             parent, index = parent_and_index(record["jobUUID"])
             jobs.setdefault(mark_in(record.get("tags")), {}).setdefault(parent, set()).add(index)
     return jobs

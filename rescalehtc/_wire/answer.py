@@ -109,7 +109,7 @@ def _read_page(
             reason = "a page has an array named items"
             raise _not_understood(call, response.body, reason, secrets)
         following = _next_call(call, answer.get("next"), base_url)
-    is_checked = call.operation.answer == "page" and not call.item_text
+    is_checked = call.operation.answer != "page_or_array" and not call.item_text
     ids = _checked_ids(call, items) if is_checked else []
     likeness = hash(tuple(ids) or (len(items), str(items[:1]), str(items[-1:])))
     if call.item_text:

@@ -104,7 +104,7 @@ class Storage:
         self._rescale = _blocking(rescale)
         self._operation = operation
         self._call = call
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may use the files
         self._failure: HtcException | None = None
         self.address: str = (address or "").rstrip("/")
         scheme = urlsplit(self.address).scheme
@@ -118,9 +118,8 @@ class Storage:
     def _take(self, token: models.StorageAccessToken) -> None:
         now = datetime.now(UTC)
         self._token = token
-        self._expires_at = getattr(token, "expiration", None) or now + timedelta(
-            seconds=RENEW_SECONDS
-        )
+        expires_at = getattr(token, "expiration", None) or now + timedelta(seconds=RENEW_SECONDS)
+        self._expires_at = expires_at if expires_at.tzinfo else expires_at.replace(tzinfo=UTC)
         life = (self._expires_at - now).total_seconds()
         self._renew_at = self._expires_at - timedelta(seconds=min(RENEW_SECONDS, life / 2))
         self._store: ObjectStore | None = None

@@ -12,7 +12,7 @@ from .._jobs.report import cause_of
 from .._jobs.waiting import Interval
 from .._objects.json_object import id_of, require_instance
 from .._tracebacks import trimmed
-from ..exceptions import HtcException, HtcValidationError, Problem
+from ..exceptions import HtcException, HtcValidationError, Problem, RunStoppedError
 from ..htctasks import HtcTask
 from ._batches import get_or_submit, require_group
 from ._job import HtcJob
@@ -186,11 +186,11 @@ def _each_result(
         files = owner.files(rescale, model.regions[0] if model.regions else None)
         rescale.run(sweep.upload(io, files.storage))
         batch = get_or_submit(rescale, task, sweep.requests(model), group=sweep.group)
-        parts = [part.json for part in batch.batches]
-        waiter = rerunner_of(rescale, task, parts, policy, interval, batch.may_have_reruns)
-        order = {part["parentJobId"]: number for number, part in enumerate(parts)}
-        ids = {name: id_of(task, name) for name in ("projectId", "taskId")}
         try:
+            parts = [part.json for part in batch.batches]
+            waiter = rerunner_of(rescale, task, parts, policy, interval, batch.may_have_reruns)
+            order = {part["parentJobId"]: number for number, part in enumerate(parts)}
+            ids = {name: id_of(task, name) for name in ("projectId", "taskId")}
             for _, ended in rescale.iterate(waiter.iterate()):
                 for start in range(0, len(ended), PARALLEL_READS):
                     some = {
@@ -204,7 +204,7 @@ def _each_result(
                         folder = sweep.results_folder(index)
                         yield MapResult(index, sweep.inputs[index], job, folder, error, value)
         except BaseException as error:
-            if not isinstance(error, Exception):
+            if not isinstance(error, RunStoppedError):
                 error.add_note(
                     f"rescalehtc: the jobs of group {sweep.group!r} continue; call map again with "
                     f"group={sweep.group!r} to get the results"

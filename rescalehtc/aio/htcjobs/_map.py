@@ -18,6 +18,7 @@ from ..._jobs.policy import RetryPolicy
 from ..._jobs.waiting import Interval
 from ..._objects.json_object import id_of, require_instance
 from ..._tracebacks import trimmed
+from ...exceptions import RunStoppedError
 from ...htcjobs._batches import require_group
 from ...htcjobs._map import MapResult as AnyMapResult
 from ...htcjobs._map import _failure, _has_failed, _index, _model_of
@@ -155,11 +156,11 @@ async def _each_result(
         files = await owner.files(rescale, model.regions[0] if model.regions else None)
         await rescale.run(sweep.upload(io, files.storage))
         batch = await get_or_submit(rescale, task, sweep.requests(model), group=sweep.group)
-        parts = [part.json for part in batch.batches]
-        waiter = rerunner_of(rescale, task, parts, policy, interval, batch.may_have_reruns)
-        order = {part["parentJobId"]: number for number, part in enumerate(parts)}
-        ids = {name: id_of(task, name) for name in ("projectId", "taskId")}
         try:
+            parts = [part.json for part in batch.batches]
+            waiter = rerunner_of(rescale, task, parts, policy, interval, batch.may_have_reruns)
+            order = {part["parentJobId"]: number for number, part in enumerate(parts)}
+            ids = {name: id_of(task, name) for name in ("projectId", "taskId")}
             async with aclosing(rescale.iterate(waiter.iterate())) as opened:
                 async for _, ended in opened:
                     for start in range(0, len(ended), PARALLEL_READS):
@@ -174,7 +175,7 @@ async def _each_result(
                             folder = sweep.results_folder(index)
                             yield MapResult(index, sweep.inputs[index], job, folder, error, value)
         except BaseException as error:
-            if not isinstance(error, Exception):
+            if not isinstance(error, RunStoppedError):
                 error.add_note(
                     f"rescalehtc: the jobs of group {sweep.group!r} continue; call map again with "
                     f"group={sweep.group!r} to get the results"
