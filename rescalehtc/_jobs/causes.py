@@ -135,7 +135,7 @@ def _limits(facts: Facts) -> Iterator[Cause]:
     if not facts.limits:
         return
     whose, limit = min(facts.limits, key=lambda one: one[1])
-    vcpus = facts.job.get("maxVCpus") or 1
+    vcpus = integer_in(facts.job.get("maxVCpus")) or 1
     evidence = [f"limit of the {whose}: {limit} vCPUs", f"the job needs {vcpus}"]
     if limit == 0:
         text, advice = f"the limit of the {whose} is 0 vCPUs", "raise or delete the limit"

@@ -13,6 +13,7 @@ from .._wire import operations
 from ..exceptions import HtcForbiddenError, HtcNotFoundError, HtcStatusError
 from . import logs, preflight
 from .causes import Cause, Facts, causes_of
+from .records import integer_in
 from .watching import fetch_task_summary
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ async def _add_obstacles(
     if facts.limits and job.get("status") == "SUBMITTED_TO_RESCALE":
         running = await _jobs(client, task_ids, "RUNNING", PAGE_SIZE)
         running += await _jobs(client, task_ids, "STARTING", PAGE_SIZE)
-        facts.running_vcpus = sum(one.get("maxVCpus") or 1 for one in running)
+        facts.running_vcpus = sum(integer_in(one.get("maxVCpus")) or 1 for one in running)
 
 
 async def fetch_limits(
