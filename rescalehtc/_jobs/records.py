@@ -38,8 +38,9 @@ def seconds_in(time: Any) -> float | None:
 
 def integer_in(value: object) -> int | None:
     """The integer of a record. None if it is missing, has another type, or is too large."""
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_integer and abs(value) < 1 << 63 else None
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63:
+        return value
+    return None
 
 
 def is_running(record: Mapping[str, Any]) -> bool:

@@ -51,6 +51,12 @@ class StorageCredentials:
         self._call = call
         self._take(token)
 
+    def __getstate__(self) -> None:
+        message = (
+            "files can't be pickled, because they contain credentials; pickle the task instead"
+        )
+        raise TypeError(message)
+
     def _take(self, token: models.StorageAccessToken) -> None:
         now = datetime.now(UTC)
         expires_at = getattr(token, "expiration", None) or now + timedelta(seconds=RENEW_SECONDS)

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -576,3 +577,8 @@ def test_an_expiration_without_a_time_zone_is_in_utc(service, scripted):
     service.on("GET /htc/projects/p/storage/token", Answer(token))
     files = htcprojects.HtcProject({"projectId": "p"}).files(scripted)
     assert files.expires_at == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_a_pickle_with_credentials_is_refused(files):
+    with pytest.raises(TypeError, match="pickle the task instead"):
+        pickle.dumps(files)

@@ -105,7 +105,7 @@ def map(
         architecture: AARCH64, X86 or A100.
         region: One of the project's regions. May be None if the project has only one.
         group: A name for the jobs in the task. Do not use it for other jobs. None for a unique name;
-            after an interrupt, a note of the exception contains this name.
+            after an exception, a note contains this name.
         policy: Which failed jobs to retry. None retries none.
         timeout: The maximum wait for all results in seconds, at least 0. None waits without a
             limit.
