@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._facts import FAILED_STATUSES, RUNNING_STATUSES, SUCCEEDED_STATUSES
-from ._raw import is_object
-from .exceptions import HtcResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,22 +62,6 @@ class JobCounts:
         if self.unseen:
             rows.append(("not seen", self.unseen))
         return table(f"{self.ended} of {self.total} jobs ended", ("status", "jobs"), rows)
-
-
-def count_statuses(summary: Mapping[str, Any], operation_id: str) -> dict[str, int]:
-    """The counts of a summary's `jobStatuses`. null counts as 0.
-
-    Raises:
-        HtcResponseError: The summary has no valid counts.
-    """
-    statuses: Any = summary.get("jobStatuses")
-    if is_object(statuses):
-        counts = {status: 0 if count is None else count for status, count in statuses.items()}
-        if all(type(count) is int and count >= 0 for count in counts.values()):
-            return counts
-    raise HtcResponseError(
-        f"{operation_id}: a summary has no jobStatuses, or one that is not an integer of at least 0"
-    )
 
 
 def running_in(by_status: Mapping[str, int]) -> int:

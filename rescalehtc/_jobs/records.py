@@ -1,4 +1,4 @@
-"""Read the records of jobs."""
+"""Read the records of jobs and summaries."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .._counts import FINAL_STATUSES
 from .._facts import RUNNING_STATUSES
 from .._interrupts import suppressed
+from .._raw import is_object
 from ..exceptions import HtcResponseError
 
 if TYPE_CHECKING:
@@ -57,3 +58,19 @@ def is_running(record: Mapping[str, Any]) -> bool:
     if status in FINAL_STATUSES:
         return False
     return status in RUNNING_STATUSES or record.get("completedAt") is None
+
+
+def count_statuses(summary: Mapping[str, Any], operation_id: str) -> dict[str, int]:
+    """The counts of a summary's `jobStatuses`. null counts as 0.
+
+    Raises:
+        HtcResponseError: The summary has no valid counts.
+    """
+    statuses: Any = summary.get("jobStatuses")
+    if is_object(statuses):
+        counts = {status: 0 if count is None else count for status, count in statuses.items()}
+        if all(type(count) is int and count >= 0 for count in counts.values()):
+            return counts
+    raise HtcResponseError(
+        f"{operation_id}: a summary has no jobStatuses, or one that is not an integer of at least 0"
+    )

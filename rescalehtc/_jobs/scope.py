@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._counts import count_statuses, running_in
+from .._counts import running_in
 from .._facts import PAGE_SIZE
 from .._wire.operations import CANCEL_JOBS, LIST_GROUP_SUMMARIES, LIST_JOBS
 from ..exceptions import HtcException
-from .records import is_running
+from .records import count_statuses, is_running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._counts import (
     JobCounts,
-    count_statuses,
     running_in,
     unknown_in,
 )
 from .._facts import PAGE_SIZE
 from .._wire.operations import GET_TASK_SUMMARY, LIST_GROUP_SUMMARIES, LIST_JOBS
 from ..exceptions import HtcException, HtcResponseError
-from .records import is_running
+from .records import count_statuses, is_running
 from .waiting import wait
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ import typer
 
 from .. import htcjobs, htctasks
 from .._client.retry import is_transient
-from .._counts import JobCounts, count_statuses, running_in
+from .._counts import JobCounts, running_in
 from .._facts import FAILED_STATUSES
+from .._jobs.records import count_statuses
 from .._objects.json_object import id_of
 from .._raw import is_object
 from ..exceptions import HtcException, HtcNotFoundError
