@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._facts import FAILED_STATUSES, RUNNING_STATUSES, SUCCEEDED_STATUSES
 
@@ -62,11 +62,6 @@ class JobCounts:
         if self.unseen:
             rows.append(("not seen", self.unseen))
         return table(f"{self.ended} of {self.total} jobs ended", ("status", "jobs"), rows)
-
-
-def count_statuses(statuses: Mapping[str, Any]) -> dict[str, int]:
-    """The counts of a summary's `jobStatuses`. null counts as 0."""
-    return {status: count for status, count in statuses.items() if isinstance(count, int)}
 
 
 def running_in(by_status: Mapping[str, int]) -> int:

@@ -58,7 +58,7 @@ class SignalGuard:
     def raise_pending(self) -> None:
         """Call the previous handler of the first delayed signal."""
         if self.pending:
-            self._pass_on(self.pending[0], None)
+            self._pass_on(self.pending.pop(0), None)
 
     @contextmanager
     def held(self) -> Generator[None]:

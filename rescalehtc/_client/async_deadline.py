@@ -84,7 +84,8 @@ class _TlsBytes:
         pieces: list[bytes] = []
         try:
             pieces.append(await self._perform(partial(self.tls.read, max_bytes)))
-            while self._incoming.pending:  # a read returns one record of at most 16 KiB
+            # A read returns one record of at most 16 KiB, and nothing after the end of the stream.
+            while pieces[-1] and self._incoming.pending:
                 pieces.append(self.tls.read(max_bytes))
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError):
             pass  # the next read raises it again

@@ -170,7 +170,7 @@ class Client:
                     raise
                 is_refused = True
             except HtcResponseError as error:
-                if not error.is_too_large or size == 1:
+                if not error.is_too_large or size <= 1:
                     raise
             else:
                 if is_refused:

@@ -12,7 +12,7 @@ from _thread import start_new_thread
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from queue import SimpleQueue
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from .._interrupts import is_from_signal_handler
@@ -122,7 +122,7 @@ class BlockingIo(Clock):
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._locks: dict[str, Lock] = {}
+        self._locks: dict[str, RLock] = {}
 
     async def send(self, request: HttpRequest, seconds: float) -> Response:
         return await self._transport.send(request, seconds)
@@ -131,8 +131,9 @@ class BlockingIo(Clock):
         time.sleep(seconds)
 
     async def exclusively(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
-        # An interrupt can't leave a lock of the interpreter held.
-        with self._locks.setdefault(name, Lock()):
+        # An interrupt can't leave a lock of the interpreter held. A signal handler that uses the
+        # session in the thread that holds the lock must not wait for itself.
+        with self._locks.setdefault(name, RLock()):
             return await work()
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

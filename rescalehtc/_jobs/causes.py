@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._counts import FINAL_STATUSES
 from .._facts import FAILED_STATUSES, RUNNING_STATUSES
-from .records import exit_code_of, time_of
+from .records import exit_code_of, integer_in, seconds_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -72,11 +72,6 @@ class Facts:
     environment_problem: str | None = None
     unread: Sequence[str] = ()
 
-    def seconds_since(self, name: str) -> float:
-        """The seconds since a time in the record. 0 if the record has no valid time."""
-        began = time_of(self.job.get(name))
-        return 0.0 if began is None else self.now - began
-
 
 def causes_of(facts: Facts) -> list[Cause]:
     """Return the causes of a job's status, most certain first."""
@@ -139,7 +134,7 @@ def _limits(facts: Facts) -> Iterator[Cause]:
     if not facts.limits:
         return
     whose, limit = min(facts.limits, key=lambda one: one[1])
-    vcpus = facts.job.get("maxVCpus") or 1
+    vcpus = integer_in(facts.job.get("maxVCpus")) or 1
     evidence = [f"limit of the {whose}: {limit} vCPUs", f"the job needs {vcpus}"]
     if limit == 0:
         text, advice = f"the limit of the {whose} is 0 vCPUs", "raise or delete the limit"
@@ -155,11 +150,11 @@ def _limits(facts: Facts) -> Iterator[Cause]:
 
 def _waiting(facts: Facts, status: str) -> Cause:
     evidence = [*_status(facts), *facts.unread]
-    age = facts.seconds_since("updatedAt")
+    updated = seconds_in(facts.job.get("updatedAt"))
     if status not in RUNNING_STATUSES:
         text = f"this release does not know the status {status}"
         return Cause("unknown-status", text, evidence, "update rescalehtc")
-    if age < FRESH_SECONDS:
+    if updated is None or facts.now - updated < FRESH_SECONDS:
         text = "the status has just changed"
         return Cause("fresh", text, evidence, "wait a minute")
     if status == "STARTING":
@@ -194,10 +189,10 @@ def _earlier_attempts(facts: Facts) -> Iterator[Cause]:
 
 def _running(facts: Facts) -> Cause:
     job = facts.job
-    started, timeout = job.get("startedAt"), job.get("execTimeoutSeconds")
+    started, timeout = job.get("startedAt"), integer_in(job.get("execTimeoutSeconds"))
     evidence = [f"started at {started}", f"execTimeoutSeconds: {timeout}"]
-    ran = facts.seconds_since("startedAt")
-    if timeout and ran > NEAR_TIMEOUT * timeout:
+    began = seconds_in(started)
+    if timeout and began is not None and facts.now - began > NEAR_TIMEOUT * timeout:
         text = "the job runs, and will soon reach its timeout"
         return Cause("near-timeout", text, evidence, "submit it with a longer timeout")
     return Cause("running", "the job runs", evidence, "wait; follow its log")

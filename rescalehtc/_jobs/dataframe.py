@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import HtcException, HtcResponseError
-from .records import exit_code_of
+from .records import exit_code_of, number_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,11 +44,7 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
 def _flat(json: Mapping[str, Any]) -> dict[str, Any]:
     """A job's fields, with the exit code of its container and the index of its id."""
     index = str(json.get("jobUUID")).rpartition(":")[2]
-    return {
-        **json,
-        "exitCode": exit_code_of(json),
-        "index": int(index) if index.isdecimal() else None,
-    }
+    return {**json, "exitCode": exit_code_of(json), "index": number_in(index)}
 
 
 def dataframe(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._facts import FAILED_STATUSES
-from .._raw import is_object
+from .._raw import is_list, is_object
 from ..exceptions import HtcValidationError, Problem
 from .records import job_listing, parent_and_index
 
@@ -83,6 +83,11 @@ def _definition(part: Json) -> dict[str, Any]:
     return definition if is_object(definition) else {}
 
 
+def _envs(part: Json) -> list[Any]:
+    envs = _definition(part).get("envs")
+    return envs if is_list(envs) else []
+
+
 def _where(jobs: Iterable[Json]) -> dict[str, Any]:
     """The regions of the jobs. The service chooses the cloud provider."""
     regions = dict.fromkeys(region for job in jobs if (region := job.get("region")))
@@ -93,7 +98,7 @@ def single_request(
     part: Json, job: Json, variable: str, project: Json
 ) -> models.HTCJobSubmitRequest:
     """The part's request for a single job, with its old index in a variable."""
-    envs: list[Any] = list(_definition(part).get("envs") or [])
+    envs = [*_envs(part)]
     if not has_variable(part, variable):
         envs.append({"name": variable, "value": str(parent_and_index(job["jobUUID"])[1])})
     elif part.get("batchSize", 1) != 1:
@@ -104,7 +109,7 @@ def single_request(
 
 def has_variable(part: Json, name: str) -> bool:
     """Whether a submit request gives its jobs this environment variable."""
-    return any(_is_named(env, name) for env in _definition(part).get("envs") or ())
+    return any(_is_named(env, name) for env in _envs(part))
 
 
 def _is_named(env: Any, name: str) -> bool:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from .._facts import MAX_BATCH_SIZE
 from .._raw import is_list, is_object
+from .._wire.operations import LIST_JOBS
 from .marks import MARK_TAG, mark_in, tag_in
-from .records import common_group, job_listing, parent_and_index
+from .records import common_group, job_listing, number_in, parent_and_index
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -51,8 +52,7 @@ class FoundBatch:
     @property
     def part(self) -> int | None:
         """The number of its request in `get_or_submit`, starting at 0."""
-        part = tag_in(self.record.get("tags"), PART_TAG) or ""
-        return int(part) if part.isdecimal() else None
+        return number_in(tag_in(self.record.get("tags"), PART_TAG) or "")
 
     @property
     def is_rerun(self) -> bool:
@@ -64,8 +64,9 @@ class FoundBatch:
         """Its submission, and its position there."""
         if self.part is not None:
             return PART_TAG, self.part
-        token, _, number = (mark_in(self.record.get("tags")) or "").rpartition("-")
-        return (token, int(number)) if number.isdecimal() else (self.parent_id, 0)
+        token, _, text = (mark_in(self.record.get("tags")) or "").rpartition("-")
+        number = number_in(text)
+        return (self.parent_id, 0) if number is None else (token, number)
 
     def to_json(self, task_ids: Mapping[str, str]) -> dict[str, Any]:
         """Rebuild the service's response to the submit request from the record of a job."""
@@ -89,15 +90,16 @@ def tags_of(record: Mapping[str, Any]) -> dict[str, str]:
     found: Any = record.get("tags")
     tags: dict[str, str] = found if is_object(found) else {}
     if is_list(found):
-        tags = {pair["key"]: pair["value"] for pair in found}
+        tags = {pair["key"]: pair.get("value") for pair in found if "key" in pair}
     own = (MARK_TAG, PART_TAG, ATTEMPT_TAG)
     return {name: value for name, value in tags.items() if name not in own}
 
 
 def attempt_of(record: Mapping[str, Any]) -> tuple[str, int]:
     """The id of the first attempt at a job, and the number of this attempt, starting at 1."""
-    first_id, _, number = (tag_in(record.get("tags"), ATTEMPT_TAG) or "").rpartition(":")
-    return (first_id, int(number)) if number.isdecimal() else (record["jobUUID"], 1)
+    first_id, _, text = (tag_in(record.get("tags"), ATTEMPT_TAG) or "").rpartition(":")
+    number = number_in(text)
+    return (record["jobUUID"], 1) if number is None else (first_id, number)
 
 
 class FoundBatches:
@@ -107,12 +109,17 @@ class FoundBatches:
         self._by_parent: dict[str, FoundBatch] = {}
 
     def note(self, record: Mapping[str, Any]) -> None:
-        """Add a listed job."""
+        """Add a listed job.
+
+        Raises:
+            HtcResponseError: A field of the first listed job of a batch has an unexpected type.
+        """
         parent, index = parent_and_index(record["jobUUID"])
         if not parent:
             return
         found = self._by_parent.get(parent)
         if found is None:
+            LIST_JOBS.to_record(record)  # it becomes a batch, so its fields must be valid
             created_at = str(record.get("createdAt") or "")
             self._by_parent[parent] = FoundBatch(parent, record, index + 1, created_at)
         else:

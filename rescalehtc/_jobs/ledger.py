@@ -11,7 +11,7 @@ from .._facts import FAILED_STATUSES
 from .._raw import is_object
 from .groups import attempt_of
 from .policy import JobFailure, RetryDecision
-from .records import exit_code_of
+from .records import exit_code_of, integer_in
 from .report import JobAttempt, RunReport
 
 if TYPE_CHECKING:
@@ -201,10 +201,10 @@ def failure_of(record: Json, part: Json) -> JobFailure:
     definition = part.get("htcJobDefinition")
     known = {**definition} if is_object(definition) else {}
     known |= {name: value for name, value in record.items() if value is not None}
-    exit_code = exit_code_of(record)
+    code = record.get("failureCode")
     return JobFailure(
-        failure_code=record.get("failureCode"),
-        exit_code=exit_code if isinstance(exit_code, int) else None,
-        memory_mib=known.get("maxMemory"),
-        timeout_seconds=known.get("execTimeoutSeconds"),
+        failure_code=code if isinstance(code, str) else None,
+        exit_code=exit_code_of(record),
+        memory_mib=integer_in(known.get("maxMemory")),
+        timeout_seconds=integer_in(known.get("execTimeoutSeconds")),
     )

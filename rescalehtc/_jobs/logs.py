@@ -12,7 +12,7 @@ from .._facts import MAX_LOG_PAGE_SIZE
 from .._files import replaced_whole
 from .._wire.operations import GET_JOB, LIST_JOB_LOGS
 from ..exceptions import HtcException, HtcResponseError
-from .records import is_running, time_of
+from .records import is_running, seconds_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -221,5 +221,5 @@ async def _fetch_record(
 
 def _ended_a_while_ago(record: Mapping[str, Any], now: float) -> bool:
     """Whether a job ended long enough ago that its log is complete."""
-    ended = time_of(record.get("completedAt"))
+    ended = seconds_in(record.get("completedAt"))
     return ended is not None and now - ended > COMPLETE_AFTER_SECONDS

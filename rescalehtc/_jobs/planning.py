@@ -14,7 +14,7 @@ from .._facts import FAILED_STATUSES, MAX_REQUESTS
 from .._raw import is_mapping
 from ..exceptions import HtcFileError, HtcValidationError, Problem
 from .policy import is_number
-from .records import time_of
+from .records import integer_in, seconds_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -246,14 +246,14 @@ def usage_of(records: Iterable[Json], rates: Rates | None) -> Usage:
             running += 1
             continue
         created, started, completed = (
-            time_of(record.get(name)) for name in ("createdAt", "startedAt", "completedAt")
+            seconds_in(record.get(name)) for name in ("createdAt", "startedAt", "completedAt")
         )
         if created is not None and (begun := started or completed) is not None:
             idle += max(0.0, begun - created)
         if started is None or completed is None:
             continue  # it never ran
-        vcpus, memory = record.get("maxVCpus") or 1, record.get("maxMemory") or 0
-        amount = _amount(max(0.0, completed - started), vcpus, memory)
+        vcpus, memory = (integer_in(record.get(name)) for name in ("maxVCpus", "maxMemory"))
+        amount = _amount(max(0.0, completed - started), vcpus or 1, memory or 0)
         used += amount
         if record.get("status") in FAILED_STATUSES:
             wasted += amount

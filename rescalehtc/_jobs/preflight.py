@@ -8,6 +8,7 @@ from .._raw import is_sequence
 from .._requests import submit_request
 from .._wire.operations import GET_IMAGE_STATUS, GET_PROJECT_DIMENSIONS
 from ..exceptions import HtcNotFoundError, HtcValidationError, Problem
+from .records import integer_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,7 +91,7 @@ def environment_problem(
     environments: Sequence[models.HTCComputeEnvironment], job: Mapping[str, Any]
 ) -> str | None:
     """Why none of the environments that the project is restricted to fits a job's record."""
-    wanted = (job.get("region"), None, job.get("architecture"), job.get("maxVCpus"))
+    wanted = (job.get("region"), None, job.get("architecture"), integer_in(job.get("maxVCpus")))
     if not environments or any(_has(one, *wanted) for one in environments):
         return None
     return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .._counts import JobCounts
 from ..exceptions import HtcException, SubmissionUncertainError
 from .marks import mark_in
 from .records import job_listing, parent_and_index
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._client.client import Client
+    from .waiting import Interval
 
 GroupJobs = dict[str | None, dict[str, set[int]]]
 """The jobs of a group: the indices by parent, by mark."""
@@ -24,6 +26,7 @@ async def find_lost(
     *,
     settle_seconds: float,
     is_alone_in_group: bool,
+    interval: Interval | None,
 ) -> list[list[str] | None]:
     """Search until all jobs are found, or the group has not changed for `settle_seconds`.
 
@@ -32,25 +35,37 @@ async def find_lost(
         lost: The lost calls of one submission. Each is updated with the jobs that were found.
         settle_seconds: The time without changes after which the search ends.
         is_alone_in_group: Whether the group is unique to this submission.
+        interval: The polling interval during an outage. None ends the search.
 
     Returns:
         For each call, the parents of the jobs of its requests. None if jobs are missing.
     """
     reason = _why_not_searched(lost[0])
-    if not reason:
 
-        async def look() -> tuple[list[list[str] | None], int, bool]:
-            jobs = await _list_group(client, lost[0])
-            found = [_find(error, jobs, is_alone_in_group) for error in lost]
-            return found, sum(len(error.job_ids) for error in lost), None not in found
+    async def look() -> tuple[list[list[str] | None], int, bool]:
+        jobs = await _list_group(client, lost[0])
+        found = [_find(error, jobs, is_alone_in_group) for error in lost]
+        return found, sum(len(error.job_ids) for error in lost), None not in found
 
+    while not reason:
         try:
             return await settle(client.io, settle_seconds, look)
         except HtcException as failure:
-            reason = f"the jobs' group could not be searched: {failure}"
+            if interval is None or not await _outlast(interval, failure):
+                reason = f"the jobs' group could not be searched: {failure}"
     for error in lost:
         error.reason = reason
     return [None] * len(lost)
+
+
+async def _outlast(interval: Interval, failure: HtcException) -> bool:
+    """Pause during an outage. Return False at the end of the wait, or if it is no outage."""
+    try:
+        interval.note_outage(failure)
+        await interval.pause(JobCounts({}, 1, 1))
+    except HtcException:
+        return False
+    return True
 
 
 async def recheck(client: Client, error: SubmissionUncertainError) -> list[dict[str, Any]]:
@@ -87,6 +102,8 @@ async def _list_group(client: Client, error: SubmissionUncertainError) -> GroupJ
     jobs: GroupJobs = {}
     async for page in client.pages(job_listing(task_ids, group=error.group)):
         for record in page:
+            if record.get("group") not in (None, error.group):
+                continue  # the service ignores the filter
             parent, index = parent_and_index(record["jobUUID"])
             jobs.setdefault(mark_in(record.get("tags")), {}).setdefault(parent, set()).add(index)
     return jobs

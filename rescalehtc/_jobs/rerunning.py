@@ -181,7 +181,7 @@ class Rerunner:
         if not due:
             return
         requests = [(n, self._request(*one)) for n, one in enumerate(due)]
-        submission = Submission()
+        submission = Submission(self._interval)
         self._is_unsettled = True  # until the new jobs are known
         self._settles_at = self._settled_at()
         try:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from .._session import BaseSession
+    from .waiting import Interval
 
 _logger = logging.getLogger("rescalehtc")
 
@@ -78,8 +79,9 @@ class Submission:
     Every exception that reaches the user must pass `prepare_to_leave` before.
     """
 
-    def __init__(self) -> None:
-        """Initialize a submission without requests."""
+    def __init__(self, interval: Interval | None = None) -> None:
+        """Initialize a submission without requests. With an interval, it outlasts outages."""
+        self._interval = interval
         self._task_ids: Mapping[str, str] = {}
         self._group: str | None = None
         self._calls: list[SubmitCall] = []
@@ -181,6 +183,7 @@ class Submission:
             errors,
             settle_seconds=self._rescale.settle_seconds,
             is_alone_in_group=is_alone_in_group,
+            interval=self._interval,
         )
         for call, error, parents in zip(lost, errors, found, strict=True):
             # The service may also repeat the submission's secrets in a listing of jobs.

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._counts import (
     JobCounts,
-    count_statuses,
     running_in,
     unknown_in,
 )
 from .._facts import PAGE_SIZE
-from .._raw import is_object
 from .._wire.operations import GET_TASK_SUMMARY, LIST_GROUP_SUMMARIES
 from ..exceptions import HtcException, HtcResponseError
-from .records import is_running, job_listing
+from .records import count_statuses, is_running, job_listing
 from .waiting import wait
 
 if TYPE_CHECKING:
@@ -275,10 +273,10 @@ async def fetch_task_summary(
     """Fetch the summary of a task, and count its jobs.
 
     Raises:
-        HtcResponseError: The summary has no jobStatuses.
+        HtcResponseError: The summary has no valid counts.
     """
     summary = await client.send(GET_TASK_SUMMARY.call(task_ids), expires_at=expires_at())
-    by_status = _statuses_of(summary, "getTaskSummary")
+    by_status = count_statuses(summary, "getTaskSummary")
     running = await _count_running(client, task_ids, by_status, None, expires_at)
     return summary, JobCounts(by_status, running)
 
@@ -292,7 +290,7 @@ async def fetch_group_counts(
     """Fetch the summaries of groups, and count their jobs. Omits groups without a summary.
 
     Raises:
-        HtcResponseError: A summary has no jobStatuses.
+        HtcResponseError: A summary has no valid counts.
     """
     call = LIST_GROUP_SUMMARIES.call(task_ids, query={"group": [*groups], "pageSize": PAGE_SIZE})
     counts: dict[str, JobCounts] = {}
@@ -301,17 +299,10 @@ async def fetch_group_counts(
             for summary in page:
                 group = summary.get("group")
                 if group in groups:
-                    by_status = _statuses_of(summary, "listGroupSummaries")
+                    by_status = count_statuses(summary, "listGroupSummaries")
                     running = await _count_running(client, task_ids, by_status, group, expires_at)
                     counts[group] = JobCounts(by_status, running)
     return counts
-
-
-def _statuses_of(summary: Mapping[str, Any], operation_id: str) -> dict[str, int]:
-    statuses = summary.get("jobStatuses")
-    if not is_object(statuses):
-        raise HtcResponseError(f"{operation_id}: a summary has no jobStatuses")
-    return count_statuses(statuses)
 
 
 async def _count_running(

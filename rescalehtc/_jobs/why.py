@@ -12,13 +12,14 @@ from .._wire import operations
 from ..exceptions import HtcForbiddenError, HtcNotFoundError, HtcStatusError
 from . import logs, preflight
 from .causes import Cause, Facts, causes_of
-from .records import exit_code_of, job_listing
+from .records import exit_code_of, integer_in, job_listing
 from .watching import fetch_task_summary
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from .._client.client import Client
+    from .._wire.operation import Call
 
     Json = Mapping[str, Any]
     Reader = Callable[[str, Awaitable[Any], Any], Awaitable[Any]]
@@ -30,7 +31,7 @@ MAX_CLUSTERS = 10
 async def why_job(client: Client, ids: Mapping[str, str]) -> list[Cause]:
     """Explain the status of a job."""
     try:
-        job = await client.send(operations.GET_JOB.call(ids))
+        job = await _read(client, operations.GET_JOB.call(ids))
     except HtcNotFoundError as error:
         return [await _gone(client, ids, error)]
     return await _explain(client, ids, job)
@@ -70,8 +71,19 @@ def _cluster(job: Json) -> tuple[object, object]:
     return job.get("failureCode"), exit_code_of(job)
 
 
+async def _read(client: Client, call: Call) -> Any:
+    """Fetch an object, and check the types of its fields."""
+    found = await client.send(call)
+    call.operation.to_record(found)
+    return found
+
+
 async def _jobs(client: Client, ids: Mapping[str, str], status: str, most: int) -> list[Any]:
-    return await client.items(job_listing(ids, status=status, pageSize=most), most)
+    call = job_listing(ids, status=status, pageSize=most)
+    jobs = await client.items(call, most)
+    for job in jobs:
+        call.operation.to_record(job)
+    return jobs
 
 
 async def _explain(client: Client, ids: Mapping[str, str], job: Json) -> list[Cause]:
@@ -107,13 +119,13 @@ async def _add_obstacles(
     """Fetch the facts that may hold a job back."""
     project = {"projectId": task_ids["projectId"]}
     job = facts.job
-    facts.task = await read("the task", client.send(operations.GET_TASK.call(task_ids)), {}) or {}
-    facts.project = (
-        await read("the project", client.send(operations.GET_PROJECT.call(project)), {}) or {}
-    )
+    call = operations.GET_TASK.call(task_ids)
+    facts.task = await read("the task", _read(client, call), {}) or {}
+    call = operations.GET_PROJECT.call(project)
+    facts.project = await read("the project", _read(client, call), {}) or {}
     if name := job.get("imageName"):
         call = operations.GET_IMAGE_STATUS.call({**project, "imageName": name})
-        image: Json = await read("the image", client.send(call), {"status": "UNKNOWN"}) or {}
+        image: Json = await read("the image", _read(client, call), {"status": "UNKNOWN"}) or {}
         facts.image = image.get("status")
     call = operations.GET_PROJECT_DIMENSIONS.call(project)
     environments: list[Any] = await read("the dimensions", client.send(call), []) or []
@@ -124,7 +136,7 @@ async def _add_obstacles(
     if facts.limits and job.get("status") == "SUBMITTED_TO_RESCALE":
         running = await _jobs(client, task_ids, "RUNNING", PAGE_SIZE)
         running += await _jobs(client, task_ids, "STARTING", PAGE_SIZE)
-        facts.running_vcpus = sum(one.get("maxVCpus") or 1 for one in running)
+        facts.running_vcpus = sum(integer_in(one.get("maxVCpus")) or 1 for one in running)
 
 
 async def fetch_limits(
@@ -156,7 +168,7 @@ async def _gone(client: Client, ids: Mapping[str, str], error: HtcStatusError) -
     if "jobId" in ids:
         task_ids = {name: ids[name] for name in ("projectId", "taskId")}
         try:
-            task = await client.send(operations.GET_TASK.call(task_ids))
+            task = await _read(client, operations.GET_TASK.call(task_ids))
             evidence.append(f"lifecycleStatus of the task: {task.get('lifecycleStatus')}")
         except HtcNotFoundError as missing:
             evidence.append(str(missing))

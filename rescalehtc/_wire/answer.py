@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 EXCERPT_CHARACTERS = 200
 DESCRIPTION_CHARACTERS = 2000
+# The HTTP library accepts no longer ones.
+MAX_URL_CHARACTERS = 65_536
 # For a smaller body, importing pydantic_core takes longer than its faster decoder saves. The two
 # decoders accept the same JSON, except that pydantic_core rejects more than 200 nesting levels.
 SMALL_BODY_BYTES = 256 << 10
@@ -105,7 +107,7 @@ def read_page(call: Call, response: Response, base_url: str, secrets: Secrets = 
             reason = "a page has an array named items"
             raise _not_understood(call, response.body, reason, secrets)
         following = _next_call(call, answer.get("next"), base_url)
-    is_checked = call.operation.answer == "page" and not call.item_text
+    is_checked = call.operation.answer != "page_or_array" and not call.item_text
     ids = _checked_ids(call, items) if is_checked else []
     likeness = hash(tuple(ids) or (len(items), str(items[:1]), str(items[-1:])))
     if call.item_text:
@@ -122,10 +124,11 @@ def _next_call(call: Call, following: object, base_url: str) -> Call | None:
     with suppressed(ValueError):  # not a URL
         following.encode()
         address = urljoin(here, following)
-        if origin(address) == origin(here):
+        is_valid = address.isprintable() and len(address) <= MAX_URL_CHARACTERS
+        if is_valid and origin(address) == origin(here):
             return replace(call, target=address)
     raise HtcResponseError(
-        f"{call.operation.id}: the URL of the next page does not start with {base_url}; "
+        f"{call.operation.id}: the URL of the next page is invalid, or not at {origin(here)[1]}; "
         "nothing was sent there"
     )
 

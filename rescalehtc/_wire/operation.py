@@ -144,7 +144,7 @@ class Call:
     def page_size(self) -> int | None:
         """The requested number of items per page. None for the service's default."""
         found = _PAGE_SIZE.search(self.target)
-        return int(found[0]) if found else None
+        return int(found[0][:9]) if found else None
 
     @property
     def is_first_page(self) -> bool:
@@ -159,7 +159,7 @@ class Call:
         return replace(self, target=_PAGE_SIZE.sub(str(page_size), self.target))
 
 
-_PAGE_SIZE = re.compile(r"(?<=[?&]pageSize=)\d+")
+_PAGE_SIZE = re.compile(r"(?<=[?&]pageSize=)[0-9]+")
 
 
 def _segment(operation: Operation[Any], name: str, value: object) -> str:

@@ -15,9 +15,9 @@ import typer
 
 from .. import htcjobs, htctasks
 from .._client.retry import is_transient
-from .._counts import JobCounts, count_statuses, running_in
+from .._counts import JobCounts, running_in
 from .._facts import FAILED_STATUSES
-from .._jobs.records import exit_code_of
+from .._jobs.records import count_statuses, exit_code_of
 from .._objects.json_object import id_of
 from ..exceptions import HtcException, HtcNotFoundError
 from . import _options, _output
@@ -88,7 +88,7 @@ class TaskView:
         """
         failed_before = self.counts.failed
         summary = self.task.get_task_summary(rescale)
-        by_status = count_statuses(summary["jobStatuses"])
+        by_status = count_statuses(summary, "getTaskSummary")
         self.counts = JobCounts(by_status, running_in(by_status))
         running = [
             Running(started, str(job["jobUUID"]), self)

@@ -9,6 +9,7 @@ import re
 from ..exceptions import HtcException
 
 _CODE = re.compile(r"<Code>([^<]*)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
+_SIGNATURE = re.compile(r"(?<=Signature=)[^\s,&<]+", re.IGNORECASE)
 
 
 class TransientError(HtcException):
@@ -21,8 +22,8 @@ class TransientError(HtcException):
 
 
 def reason_of(error: Exception) -> str:
-    """Return the reason of an error, without URLs and headers."""
-    text = str(error)
+    """Return the reason of an error, without URLs and signatures. It may contain other secrets."""
+    text = _SIGNATURE.sub("***", str(error))
     if "NoSuchBucket" in text:
         return "the storage was deleted"
     if isinstance(error, FileNotFoundError) and error.errno is None:

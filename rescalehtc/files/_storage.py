@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,14 @@ from urllib.parse import urlsplit
 
 from .._environment import STORAGE_ENDPOINT_VARIABLE, proxy_for
 from .._interrupts import is_from_signal_handler
+from .._wire.answer import DESCRIPTION_CHARACTERS, shown
 from ..exceptions import HtcException, HtcFileError, HtcValidationError, Problem
+from ._credentials import StorageCredentials
 from ._errors import TransientError, errno_of, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from datetime import datetime
     from typing import ParamSpec, TypeVar
 
     from obstore import GetOptions, ObjectMeta
@@ -32,13 +34,6 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     T = TypeVar("T")
 
-# Credentials are renewed this long before they expire, or after half their lifetime.
-RENEW_SECONDS = 300.0
-_AWS_NAMES = {
-    "access_key_id": "AWS_ACCESS_KEY_ID",
-    "secret_access_key": "AWS_SECRET_ACCESS_KEY",
-    "token": "AWS_SESSION_TOKEN",
-}
 _KINDS = {"s3": "AWS", "gs": "GCP", "az": "AZURE", "abfs": "AZURE", "abfss": "AZURE"}
 
 
@@ -99,9 +94,7 @@ class Storage:
         """
         require_extra("obstore")
         self._rescale = _blocking(rescale)
-        self._call = call
-        self._lock = threading.Lock()
-        self._failure: HtcException | None = None
+        self._store: ObjectStore | None = None
         self.address: str = (address or "").rstrip("/")
         scheme = urlsplit(self.address).scheme
         if scheme not in _KINDS:
@@ -109,55 +102,32 @@ class Storage:
             reason = f"its address begins with {scheme}:, not with one of {', '.join(_KINDS)}"
             reason = reason if scheme else "the token has no address"
             raise HtcFileError(f"the storage of {where} can't be used: {reason}")
-        self._take(token)
-
-    def _take(self, token: models.StorageAccessToken) -> None:
-        now = datetime.now(UTC)
-        self._token = token
-        self._expires_at = getattr(token, "expiration", None) or now + timedelta(
-            seconds=RENEW_SECONDS
-        )
-        life = (self._expires_at - now).total_seconds()
-        self._renew_at = self._expires_at - timedelta(seconds=min(RENEW_SECONDS, life / 2))
-        self._store: ObjectStore | None = None
+        self._credentials = StorageCredentials(self._rescale, call, token)
 
     def variables(self) -> dict[str, str]:
         """Return the token's variables, and the storage's endpoint if it is not the default."""
-        credentials = {name: str(value) for name, value in self._credentials.items()}
-        if self._scheme == "s3" and (endpoint := self._endpoint):
+        credentials = {name: str(value) for name, value in self._credentials.variables.items()}
+        if self._scheme == "s3" and (endpoint := self._credentials.endpoint):
             credentials.setdefault(STORAGE_ENDPOINT_VARIABLE, endpoint)
         return credentials
 
     @property
     def expires_at(self) -> datetime:
         """When the variables expire."""
-        return self._expires_at
-
-    @property
-    def _credentials(self) -> Mapping[str, Any]:
-        return getattr(self._token, "credentials", None) or {}
+        return self._credentials.expires_at
 
     @property
     def _scheme(self) -> str:
         return urlsplit(self.address).scheme
 
     @property
-    def _endpoint(self) -> str | None:
-        own = self._credentials.get(STORAGE_ENDPOINT_VARIABLE) or getattr(
-            self._token, "endpoint", None
-        )
-        return own or os.environ.get(STORAGE_ENDPOINT_VARIABLE) or None
-
-    @property
     def store(self) -> ObjectStore:
         """The obstore store, with renewed credentials. On AWS, obstore renews them."""
         _check_process()
-        with self._lock:
-            if self._store is None or (
-                self._scheme != "s3" and datetime.now(UTC) >= self._renew_at
-            ):
-                if self._store is not None:
-                    self._renew()
+        with self._credentials.lock:
+            if self._store is not None and self._scheme != "s3" and self._credentials.is_due:
+                self._renew()
+            if self._store is None:
                 self._store = self._new_store()
             return self._store
 
@@ -169,7 +139,9 @@ class Storage:
         try:
             if parts.scheme != "s3":
                 return from_url(self.address, **options)
-            if endpoint := self._endpoint:  # otherwise an environment variable overrides it
+            if (
+                endpoint := self._credentials.endpoint
+            ):  # otherwise an environment variable overrides it
                 options["aws_endpoint_url_s3"] = endpoint
             return S3Store(parts.netloc, prefix=parts.path.strip("/") or None, **options)
         except (BaseError, ValueError):
@@ -182,7 +154,7 @@ class Storage:
     def options(self) -> dict[str, Any]:
         """Return the arguments for an obstore store."""
         policy = self._rescale.client.retry
-        endpoint = self._endpoint
+        endpoint = self._credentials.endpoint
         options: dict[str, Any] = {
             "client_options": {
                 "allow_http": bool(endpoint and endpoint.startswith("http:")),
@@ -202,15 +174,9 @@ class Storage:
             if not self.variables():  # obstore would use the credentials of the user's own account
                 raise HtcFileError(f"the storage token for {self.address} has no credentials")
             return {**options, "config": self.variables()}
-        self._aws_credentials()  # rejects incomplete credentials
-        region = (
-            str(getattr(self._token, "region", None) or "")
-            .removeprefix("AWS_")
-            .lower()
-            .replace("_", "-")
-        )
+        self._credentials.for_aws()  # rejects incomplete credentials
         config: dict[str, object] = {
-            "region": region or "us-east-1",
+            "region": self._credentials.aws_region,
             # Variables for other programs must not change these settings.
             "skip_signature": False,
             "unsigned_payload": False,
@@ -219,7 +185,7 @@ class Storage:
         }
         if endpoint:
             config["endpoint"] = endpoint
-        return {**options, "config": config, "credential_provider": self._provide}
+        return {**options, "config": config, "credential_provider": self._credentials.provide}
 
     @property
     def fsspec(self) -> Any:
@@ -227,29 +193,10 @@ class Storage:
         module: Any = require_extra(f"{__package__}._fsspec")
         return module.file_system(self.address, self.options())
 
-    # ---- credentials
-
-    def _provide(self) -> Any:
-        """Return credentials to obstore, which calls this before each request near their end."""
-        with self._lock:
-            try:
-                if datetime.now(UTC) >= self._renew_at:
-                    store = self._store
-                    self._renew()
-                    self._store = store
-                return self._aws_credentials()
-            except HtcException as error:
-                self._failure = error
-                raise
-
-    def _aws_credentials(self) -> dict[str, object]:
-        found = {key: self._credentials.get(name) for key, name in _AWS_NAMES.items()}
-        if missing := [name for key, name in _AWS_NAMES.items() if not found[key]]:
-            raise HtcFileError(f"the storage token has no {' and no '.join(missing)}")
-        return {**found, "expires_at": self._expires_at}
-
     def _renew(self) -> None:
-        self._take(self._call.operation.to_record(self._rescale.send(self._call)))
+        """Renew the credentials. obstore keeps the old ones in its store, so make another one."""
+        self._credentials.renew()
+        self._store = None
 
     # ---- operations
 
@@ -298,49 +245,55 @@ class Storage:
             HtcFileError: The storage rejected a request or did not respond.
         """
         _check_process()
+        from obstore.exceptions import BaseError
+
         policy = self._rescale.client.retry
         retries = 0
         while True:
             try:
-                with self.translated(action):
-                    return function(*args, **kwargs)
-            except TransientError as error:
-                if retries >= max(1, policy.max_retries):
-                    raise HtcFileError(f"{action} failed: {error}") from None
-                if error.has_expired:
-                    with self._lock:
-                        self._renew()
-                else:
-                    io = self._rescale.client.io
-                    time.sleep(policy.wait(retries, None, io.random()))
-                retries += 1
+                return function(*args, **kwargs)
+            except HtcException as error:
+                failure = error
+            except (OSError, ValueError, BaseError) as error:
+                failure = self._translate(action, error)
+            # Raise it here, because its context would show the secrets in the library's exception.
+            if not isinstance(failure, TransientError):
+                raise failure
+            if retries >= max(1, policy.max_retries):
+                raise HtcFileError(f"{action} failed: {failure}")
+            if failure.has_expired:
+                with self._credentials.lock:
+                    self._renew()
+            else:
+                io = self._rescale.client.io
+                time.sleep(policy.wait(retries, None, io.random()))
+            retries += 1
 
     @contextmanager
     def translated(self, action: str) -> Generator[None]:
-        """Translate exceptions to those of this package."""
-        from obstore import exceptions
-
+        """Translate exceptions of the local disk to those of this package."""
         try:
             yield
         except HtcException:
             raise
-        except (OSError, ValueError, exceptions.BaseError) as error:
-            if is_from_signal_handler(error):
-                raise
-            failure = self._failure or _translated(action, error)
-            self._failure = None
-        else:
-            return
-        raise failure
+        except (OSError, ValueError) as error:
+            raise self._translate(action, error) from None
 
-
-def _translated(action: str, error: Exception) -> HtcException:
-    reason = reason_of(error)
-    if "ExpiredToken" in reason or "body error" in reason:
-        return TransientError(reason)
-    failure = HtcFileError(f"{action} failed: {reason}")
-    failure.errno = errno_of(error)
-    return failure
+    def _translate(self, action: str, error: Exception) -> HtcException:
+        """Return this package's exception for another one. Raises that of a signal handler."""
+        if is_from_signal_handler(error):
+            raise error
+        credentials = self._credentials
+        if credentials.failure is not None:
+            failure, credentials.failure = credentials.failure, None
+            return failure
+        secrets = [str(value) for value in credentials.variables.values()]
+        reason = shown(reason_of(error), lambda: secrets, DESCRIPTION_CHARACTERS)
+        if "ExpiredToken" in reason or "body error" in reason:
+            return TransientError(reason)
+        failed = HtcFileError(f"{action} failed: {reason}")
+        failed.errno = errno_of(error)
+        return failed
 
 
 def _blocking(rescale: BaseSession) -> HtcSession:

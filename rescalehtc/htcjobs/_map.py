@@ -12,7 +12,7 @@ from .._jobs.report import cause_of
 from .._jobs.waiting import Interval
 from .._objects.json_object import require_instance, task_ids
 from .._tracebacks import trimmed
-from ..exceptions import HtcException, HtcValidationError, Problem
+from ..exceptions import HtcException, HtcValidationError, Problem, RunStoppedError
 from ..htctasks import HtcTask
 from ._batch import rerunner_of
 from ._batches import get_or_submit, require_group
@@ -119,7 +119,7 @@ def map(
         architecture: AARCH64, X86 or A100.
         region: One of the project's regions. May be None if the project has only one.
         group: A name for the jobs in the task. Do not use it for other jobs. None for a unique name;
-            after an interrupt, a note of the exception contains this name.
+            after an exception, a note contains this name.
         policy: Which failed jobs to retry. None retries none.
         timeout: The maximum wait for all results in seconds, at least 0. None waits without a
             limit.
@@ -186,11 +186,11 @@ def _each_result(
         files = owner.files(rescale, model.regions[0] if model.regions else None)
         rescale.run(sweep.upload(io, files.storage))
         batch = get_or_submit(rescale, task, sweep.requests(model), group=sweep.group)
-        parts = [part.json for part in batch.batches]
-        waiter = rerunner_of(rescale, batch, policy, interval)
-        order = {part["parentJobId"]: number for number, part in enumerate(parts)}
-        ids = task_ids(task)
         try:
+            parts = [part.json for part in batch.batches]
+            waiter = rerunner_of(rescale, batch, policy, interval)
+            order = {part["parentJobId"]: number for number, part in enumerate(parts)}
+            ids = task_ids(task)
             for _, ended in rescale.iterate(waiter.iterate()):
                 for start in range(0, len(ended), PARALLEL_READS):
                     some = {
@@ -204,7 +204,7 @@ def _each_result(
                         folder = sweep.results_folder(index)
                         yield MapResult(index, sweep.inputs[index], job, folder, error, value)
         except BaseException as error:
-            if not isinstance(error, Exception):
+            if not isinstance(error, RunStoppedError):
                 error.add_note(
                     f"rescalehtc: the jobs of group {sweep.group!r} continue; call map again with "
                     f"group={sweep.group!r} to get the results"

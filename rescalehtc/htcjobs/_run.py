@@ -100,9 +100,11 @@ class Run:
                 batch = get_or_submit(rescale, self._task, self._requests, group=self.group)
             self.batch, self._size = batch, len(batch.to_jobs())
         except BaseException as error:
-            if _may_have_submitted(error):
-                self._leave(rescale, error)
-            self._signals.restore()
+            try:
+                if _may_have_submitted(error):
+                    self._leave(rescale, error)
+            finally:
+                self._signals.restore()
             self._raise_pending(error)
             raise
         return self
@@ -114,9 +116,11 @@ class Run:
         traceback: TracebackType | None,
     ) -> None:
         rescale = self._rescale
-        if error is not None or self._signals.pending:
-            self._leave(rescale, error)
-        self._signals.restore()
+        try:
+            if error is not None or self._signals.pending:
+                self._leave(rescale, error)
+        finally:
+            self._signals.restore()
         if self._signals.pending and not self._note:
             self._leave(rescale, error)
         self._raise_pending(error)
@@ -152,7 +156,11 @@ class Run:
                 quiet_seconds=rescale.settle_seconds if _may_arrive(error) else 0.0,
                 is_over=lambda: len(self._signals.pending) > before,
             )
-            said = rescale.run(rescale.client.io.shielded(flow))
+            try:
+                said = rescale.run(rescale.client.io.shielded(flow))
+            except BaseException as failure:  # of a hook, or of another signal handler
+                failure.add_note(f"rescalehtc: jobs of group {self.group!r} may still run")
+                raise
         _logger.warning("%s", said)
         self._note = f"rescalehtc: {said}"
         if error is not None:
@@ -262,6 +270,5 @@ def _may_arrive(error: BaseException | None) -> bool:
 
 def _may_have_submitted(error: BaseException) -> bool:
     """Whether jobs may exist although a submission failed with this exception."""
-    if isinstance(error, HtcException):
-        return isinstance(error, SubmissionIncompleteError | SubmissionUncertainError)
-    return True
+    is_told = isinstance(error, SubmissionIncompleteError | SubmissionUncertainError)
+    return not isinstance(error, HtcException) or is_told or bool(notes_of_submissions(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -19,7 +20,7 @@ from ..faults.wire import Wire, answer, followed, tunnel
 from .conftest import async_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rescalehtc.htctasks import HtcTask
 
@@ -166,3 +167,43 @@ def test_a_silent_service(wire: Wire, on_loop: Run) -> None:
             gate.set()
 
     on_loop(main)
+
+
+class _TlsServer:
+    """The server's end of TLS, whose records can be sent together with other bytes."""
+
+    def __init__(self, context: ssl.SSLContext, connection: socket.socket) -> None:
+        self._connection = connection
+        self._incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self.outgoing, server_side=True)
+
+    def perform(self, step: Callable[..., Any], *arguments: Any) -> Any:
+        while True:
+            try:
+                result = step(*arguments)
+            except ssl.SSLWantReadError:
+                self._connection.sendall(self.outgoing.read())
+                self._incoming.write(self._connection.recv(65536))
+            else:
+                return result
+
+
+def test_bytes_after_the_end_of_the_tls_stream(tls: ssl.SSLContext, on_loop: Run) -> None:
+    """They are ignored. The loop does not read them again and again."""
+
+    def serve(connection: socket.socket) -> None:
+        server = _TlsServer(tls, connection)
+        server.perform(server.tls.do_handshake)
+        server.perform(server.tls.read, 65536)
+        server.tls.write(answer({"tokenValue": "token-1", "expiresIn": 60}).encoded())
+        with contextlib.suppress(ssl.SSLWantReadError):  # the client does not end its stream
+            server.tls.unwrap()
+        connection.sendall(server.outgoing.read() + b"more bytes")
+
+    async def main() -> None:
+        async with async_session(wire.url.replace("http:", "https:")) as rescale:
+            await rescale.do_authenticate()
+
+    with Wire() as wire:
+        wire.at_connect.append(serve)
+        on_loop(main)

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,14 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rescalehtc import HtcSession, api
+from rescalehtc import HtcSession, api, htcprojects
 from rescalehtc.htcjobs import HtcJob
 
 from ..certificates import server_context
+from ..limits import HANG_SECONDS
 from .canary import API_KEY, TOKEN
 from .conftest import session
 from .matrix import row
-from .wire import Step, Wire, answer, computed, drip, held
+from .wire import Step, Wire, answer, computed, drip, held, interrupt_main_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -336,3 +338,29 @@ def test_keyboard_interrupts(
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["interrupted"]
+
+
+@row("a signal handler uses the session", "every request", "no deadlock, even during a renewal")
+def test_a_handler_that_uses_the_session(wire: Wire) -> None:
+    wire.on("GET /htc/projects", answer({"items": []}))
+    token = answer({"tokenValue": TOKEN, "expiresIn": 21600})
+
+    def interrupt(connection: socket.socket, asked: Asked) -> object:
+        interrupt_main_thread(signal.SIGUSR1)
+        assert used.wait(HANG_SECONDS)
+        return token(connection, asked)
+
+    used = threading.Event()
+    wire.on("GET /auth/token", interrupt, token)
+    with session(wire.url) as rescale:
+
+        def use(*_: object) -> None:
+            htcprojects.get_projects(rescale)
+            used.set()
+
+        before = signal.signal(signal.SIGUSR1, use)
+        try:
+            assert htcprojects.get_projects(rescale) == []
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+    assert used.is_set()

@@ -211,7 +211,14 @@ def test_next_elsewhere(
 
 
 @row("next is not a string, or not a URL", "listing", "HtcResponseError, not an incomplete listing")
-@pytest.mark.parametrize("following", [7, True, {}, [], "http://[", "http://x:99999/", "ftp://a"])
+@pytest.mark.parametrize(
+    "following",
+    [
+        *(7, True, {}, [], "http://[", "http://x:99999/", "ftp://a"),
+        *("?page=\0", "?page=\x7f", f"?page={'x' * 70_000}"),
+    ],
+    ids=lambda following: repr(following)[:20],
+)
 def test_next_that_is_none(
     rescale: HtcSession, task: HtcTask, listing: Paged, following: Any
 ) -> None:
@@ -222,7 +229,12 @@ def test_next_that_is_none(
 
 @row("next is relative", "listing", "followed")
 @pytest.mark.parametrize(
-    "following", ["?page=2", "jobs?page=2", "/api/v1/htc/projects/p/tasks/t/jobs?page=2"]
+    "following",
+    [
+        *("?page=2", "jobs?page=2", "/api/v1/htc/projects/p/tasks/t/jobs?page=2"),
+        f"?page=2&pageSize={'9' * 5000}",
+    ],
+    ids=["query", "name", "path", "page size"],
 )
 def test_next_is_relative(
     rescale: HtcSession, task: HtcTask, listing: Paged, following: str

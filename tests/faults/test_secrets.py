@@ -34,9 +34,12 @@ from .matrix import row
 from .wire import Step, Wire, answer, drip, raw, reset, truncated
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
 
     from rescalehtc.htctasks import HtcTask
+
+    from .wire import Asked
 
 PRESIGNED = "GET /htc/projects/p/tasks/t/storage/presigned-url"
 STORE = "PUT /bucket/file"
@@ -340,3 +343,43 @@ def test_frames_of_the_package(
     assert frames() >= {"api.py", "client.py", "transport.py"}
     assert canary.leaks()  # the token is in them
     canary.told.clear()
+
+
+def echo(form: str) -> Step:
+    """A storage's error that repeats the headers of the request, with its signature."""
+
+    def step(connection: socket.socket, asked: Asked) -> object:
+        headers = " ".join(asked.headers.values())
+        body = form.replace("@", f"{headers} {STORAGE_KEYS['AWS_SECRET_ACCESS_KEY']}")
+        return answer(body.encode(), status=403)(connection, asked)
+
+    return step
+
+
+STORAGE_KEYS = {
+    name: f"{MARK}-{name}"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+}
+
+
+@row("the storage repeats the request", "files", "HtcFileError without keys and signatures")
+@pytest.mark.parametrize(
+    "form",
+    [
+        "<Error><Code>Denied</Code><Message>@</Message></Error>",
+        "<Code>@</Code>",
+        "no: @",
+        '{"a":"@"}',
+    ],
+)
+def test_an_error_of_the_storage(wire: Wire, task: HtcTask, form: str) -> None:
+    token = {"credentials": STORAGE_KEYS, "storagePath": "s3://bucket", "endpoint": wire.origin}
+    wire.on("GET /htc/projects/p/tasks/t/storage/token", answer(token))
+    wire.otherwise = echo(form)
+    with session(wire.url, max_retries=0) as rescale:
+        files = task.files(rescale)
+        for call in (files.list, lambda: files.read("a"), lambda: files.write("a", b"x")):
+            with caught(HtcFileError, match="failed") as info:
+                call()
+            signature = wire.asked[-1].headers["authorization"].rpartition("=")[2]
+            assert signature not in str(info.value)

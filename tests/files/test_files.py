@@ -1,11 +1,14 @@
 """Files of a task: uploads, downloads and invalid arguments."""
 
 import asyncio
+import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -566,3 +569,25 @@ def test_the_emulator_closes_files_that_it_does_not_send(kind, until):
         assert fault.count == 2
         fds = Path("/dev/fd")
         until(lambda: not any(os.path.realpath(fd).endswith("/discarded") for fd in fds.iterdir()))
+
+
+def test_files_that_are_no_longer_used_are_freed(rescale, task):
+    """Otherwise, their connections would stay open."""
+    files = task.files(rescale)
+    files.write("a", b"x")
+    storage = weakref.ref(files.storage)
+    del files
+    gc.collect()
+    assert storage() is None
+
+
+def test_an_expiration_without_a_time_zone_is_in_utc(service, scripted):
+    token = {"projectSharedStoragePath": "s3://b/p", "expiration": "2026-01-01T00:00:00"}
+    service.on("GET /htc/projects/p/storage/token", Answer(token))
+    files = htcprojects.HtcProject({"projectId": "p"}).files(scripted)
+    assert files.expires_at == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_a_pickle_with_credentials_is_refused(files):
+    with pytest.raises(TypeError, match="pickle the task instead"):
+        pickle.dumps(files)

@@ -301,8 +301,10 @@ def test_the_timeout_ends_the_wait_and_the_jobs_continue(
 ) -> None:
     program = tmp_path / "sleep.py"
     program.write_text("import time; time.sleep(60)")
-    with pytest.raises(HtcWaitTimeoutError, match="0 of 1 jobs ended"):
+    with pytest.raises(HtcWaitTimeoutError, match="0 of 1 jobs ended") as caught:
         next(htcjobs.map(fast, task, program, [0], image="image", timeout=0))
+    (job,) = htcjobs.get_jobs(fast, task)
+    assert f"call map again with group={job.json['group']!r}" in caught.value.__notes__[0]
     task.cancel_jobs_in_task(fast)
 
 

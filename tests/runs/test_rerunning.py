@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rescalehtc.emulator import Fault
+    from rescalehtc.hooks import ResponseInfo
 
 # Each job writes its index when it succeeds.
 LEDGER = 'echo "${RESCALEHTC_INDEX:-$AWS_BATCH_JOB_ARRAY_INDEX}" >> $TASK_SHARED_FOLDER/done; '
@@ -330,3 +332,40 @@ def test_a_batch_that_can_t_have_a_policy_is_refused(
         htcjobs.HtcJobBatch(ids, task).wait(fast, policy=policy)
     with pytest.raises(HtcValidationError, match="policy"):
         batch.wait(fast, policy="always")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("outage", [3, None])
+def test_an_answer_that_is_lost_in_an_outage_is_found_afterwards(
+    emulator: Emulator, fast: HtcSession, task: htctasks.HtcTask, outage: int | None
+) -> None:
+    """If the wait ends during the outage, the submission is uncertain."""
+    script = INDEX + f"mkdir $TASK_SHARED_FOLDER/{outage}$i 2>/dev/null && exit 75; " + LEDGER
+    batch = htcjobs.submit(fast, task, [request(1, script)])
+    batch.wait(fast)
+    faults: list[Fault] = []
+    ongoing = contextlib.ExitStack()
+
+    def begin(response: ResponseInfo) -> None:
+        if response.operation == "submitJobs" and not faults:
+            fault = emulator.fault("listJobs", "reset_before", times=outage or 1000)
+            faults.append(ongoing.enter_context(fault))
+
+    settings = {"max_retries": 0, "status_refresh_seconds": 1.0, "settle_seconds": 0.0}
+    policy = RetryPolicy(exit_codes=[75], **AT_ONCE)
+    with (
+        emulator.fault("submitJobs", "reset_after", times=1),
+        HtcSession(
+            api_key=emulator.api_key, base_url=emulator.url, on_response=begin, **settings
+        ) as rescale,
+    ):
+        inject_clock(rescale)
+        if outage:
+            assert batch.wait(rescale, policy=policy).succeeded == 1
+        else:
+            with pytest.raises(SubmissionIncompleteError) as caught:
+                batch.wait(rescale, timeout=60, policy=policy)
+            ongoing.close()
+            (lost,) = caught.value.uncertain
+            assert "could not be searched" in lost.reason
+            assert htcjobs.recheck(rescale, lost).wait(rescale).total == 1
+    assert lines(fast, task) == {"0": 1}

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
+    from rescalehtc.hooks import ResponseInfo
+
 JOBS = "GET /htc/projects/p/tasks/t/jobs"
 SUBMIT = "POST /htc/projects/p/tasks/t/jobs/batch"
 CANCEL = "POST /htc/projects/p/tasks/t/jobs/cancel"
@@ -370,3 +372,44 @@ def test_a_run_on_a_loop_has_a_policy_and_a_report(
             return str(run.report())
 
     assert "retried: 1 with" in asyncio.run(main())
+
+
+# ---- exceptions while the block starts or exits
+
+
+def test_an_exception_while_jobs_are_cancelled_names_the_group_and_restores_the_signals(
+    submitted: Service, scripted_task: htctasks.HtcTask
+) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
+    def fail(response: ResponseInfo) -> None:
+        if response.operation == "cancelJobs":
+            raise LookupError
+
+    with (
+        HtcSession(api_key="key-1", base_url=submitted.url, on_response=fail) as rescale,
+        pytest.raises(LookupError) as caught,
+        htcjobs.run(rescale, scripted_task, [request(2)], group="g"),
+    ):
+        _ = 1 / 0
+    assert caught.value.__notes__ == ["rescalehtc: jobs of group 'g' may still run"]
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_failure_after_the_submission_cancels_the_jobs(
+    submitted: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    ids = {"projectId": "p", "taskId": "t", "parentJobId": "a"}
+    submitted.on(JOBS, Answer({"items": []}), Answer({}, 403))
+    submitted.on(IMAGE, Answer({"status": "READY"}))
+    submitted.on(SUBMIT, Answer([ids]))
+    ended = {"group": "g", "jobStatuses": {"FAILED": 2}}
+    submitted.on(SUMMARIES, Answer({"items": [ended]}))
+    with (
+        pytest.raises(HtcException, match="403") as caught,
+        htcjobs.run(scripted, scripted_task, [request(2)], group="g"),
+    ):
+        pass
+    assert submitted.asked_for(CANCEL)
+    assert "submitted: a" in caught.value.__notes__[0]
+    assert "all jobs of group 'g'" in caught.value.__notes__[1]

@@ -15,7 +15,7 @@ import pytest
 from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
 from rescalehtc import aio as twins
 from rescalehtc.emulator import Emulator
-from rescalehtc.exceptions import HtcServerError
+from rescalehtc.exceptions import HtcResponseError, HtcServerError
 
 from ..limits import HANG_SECONDS
 from ..service import Answer, Service
@@ -416,3 +416,98 @@ def test_each_scenario_of_the_documentation_is_tried_here() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     assert len(DOCUMENTED) >= 12
     assert [scenario for scenario in DOCUMENTED if f'"{scenario}"' not in source] == []
+
+
+# ---- fields of wrong types
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "failureCode": {"failureCode": ["x"]},
+    "container": {"container": {"exitCode": {"x": 1}}},
+    "tags": {"tags": [{"key": None, "value": 5}]},
+    "envs": {"envs": 5},
+}
+
+
+@pytest.mark.parametrize("field", WRONG)
+def test_a_field_of_a_wrong_type_is_one_clear_error(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, field: str
+) -> None:
+    job = {**IDS, "jobUUID": "a:0", "status": "FAILED", "group": "g", **WRONG[field]}
+    scripted_job(service, "FAILED", **WRONG[field])
+    service.on("GET /htc/projects/p/tasks/t/jobs", Answer({"items": [job]}))
+    calls: list[Callable[[], object]] = [
+        lambda: why(scripted, scripted_task),
+        lambda: htcjobs.get_batch(scripted, scripted_task, group="g"),
+    ]
+    for call in calls:
+        with pytest.raises(HtcResponseError, match=field):
+            call()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"maxMemory": 10**400, "failureCode": "ErrorNotEnoughMemory"},
+        {"maxMemory": "4096", "failureCode": "ErrorNotEnoughMemory"},
+        {"execTimeoutSeconds": True, "failureCode": "ErrorTimeout"},
+        {"failureCode": {}, "container": {"exitCode": []}},
+        {"tags": [None, {"key": "rescalehtc-attempt", "value": f"a:0:{'9' * 5000}"}]},
+    ],
+)
+def test_odd_values_do_not_end_a_wait(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, odd: dict[str, Any]
+) -> None:
+    job = {**IDS, "jobUUID": "a:0", "status": "FAILED", "group": "g", **odd}
+    service.on("GET /htc/projects/p/tasks/t/jobs", Answer({"items": [job]}))
+    answer = {**IDS, "parentJobId": "a", "batchSize": 1, "group": "g"}
+    batch = htcjobs.HtcJobBatch(answer, scripted_task)
+    assert batch.wait(scripted, policy=htcjobs.RetryPolicy()).failed == 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"startedAt": "0001-01-01T00:00:00", "completedAt": "9999-12-31T23:59:59"},
+        {"startedAt": LONG_AGO, "completedAt": "2026-01-01T01:00:00Z", "maxVCpus": 10**400},
+    ],
+)
+def test_odd_values_do_not_end_the_usage(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, odd: dict[str, Any]
+) -> None:
+    job = {**IDS, "jobUUID": "a:0", "status": "FAILED", **odd}
+    service.on("GET /htc/projects/p/tasks/t/jobs", Answer({"items": [job]}))
+    batch = htcjobs.HtcJobBatch({**IDS, "parentJobId": "a", "batchSize": 1}, scripted_task)
+    assert htcjobs.usage(scripted, batch).jobs == 1
+
+
+def test_a_job_id_with_a_huge_index_makes_no_huge_batch(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    for index in ("9" * 12, "9" * 5000):
+        jobs = [{**IDS, "jobUUID": f"a:{index}", "status": "FAILED"}]
+        service.on("GET /htc/projects/p/tasks/t/jobs", Answer({"items": jobs}))
+        assert htcjobs.get_batch(scripted, scripted_task, group="g") is None
+
+
+def test_odd_values_do_not_end_the_search_for_causes(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
+) -> None:
+    scripted_job(service, "SUBMITTED_TO_RESCALE", maxVCpus="4")
+    service.on("GET /htc/projects/p/dimensions", Answer([OTHER]))
+    service.on("GET /htc/projects/p/limits", Answer([{"id": "l", "vCPUs": 2}]))
+    assert why(scripted, scripted_task)
+    service.on("GET /htc/projects/p/limits", Answer([None]))
+    with pytest.raises(HtcResponseError, match="listProjectLimits"):
+        why(scripted, scripted_task)
+
+
+@pytest.mark.parametrize("count", [-1, 1.0, "1", True, [1]])
+def test_counts_that_are_not_counts_do_not_end_a_wait(
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, count: object
+) -> None:
+    """They were ignored, so a task with running jobs seemed to have none."""
+    summary = {"jobStatuses": {"RUNNING": count}}
+    service.on("GET /htc/projects/p/tasks/t/summary-statistics", Answer(summary))
+    with pytest.raises(HtcResponseError, match="jobStatuses"):
+        scripted_task.wait(scripted)

@@ -93,9 +93,11 @@ class Run(AnyRun):
                 batch = await get_or_submit(rescale, self._task, self._requests, group=self.group)
             self.batch, self._size = batch, len(batch.to_jobs())
         except BaseException as error:
-            if _may_have_submitted(error):
-                await self._leave(rescale, error)
-            self._signals.restore()
+            try:
+                if _may_have_submitted(error):
+                    await self._leave(rescale, error)
+            finally:
+                self._signals.restore()
             self._raise_pending(error)
             raise
         return self
@@ -107,9 +109,11 @@ class Run(AnyRun):
         traceback: TracebackType | None,
     ) -> None:
         rescale = self._rescale
-        if error is not None or self._signals.pending:
-            await self._leave(rescale, error)
-        self._signals.restore()
+        try:
+            if error is not None or self._signals.pending:
+                await self._leave(rescale, error)
+        finally:
+            self._signals.restore()
         if self._signals.pending and not self._note:
             await self._leave(rescale, error)
         self._raise_pending(error)
@@ -133,7 +137,11 @@ class Run(AnyRun):
                 quiet_seconds=rescale.settle_seconds if _may_arrive(error) else 0.0,
                 is_over=lambda: len(self._signals.pending) > before,
             )
-            said = await rescale.run(rescale.client.io.shielded(flow))
+            try:
+                said = await rescale.run(rescale.client.io.shielded(flow))
+            except BaseException as failure:  # of a hook, or of another signal handler
+                failure.add_note(f"rescalehtc: jobs of group {self.group!r} may still run")
+                raise
         _logger.warning("%s", said)
         self._note = f"rescalehtc: {said}"
         if error is not None:
