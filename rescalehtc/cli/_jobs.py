@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,7 +106,10 @@ def logs(
         ),
     ] = False,
     tail: Annotated[
-        int | None, typer.Option(min=0, metavar="LINES", help="Begin with the last LINES lines.")
+        int | None,
+        typer.Option(
+            min=0, max=sys.maxsize, metavar="LINES", help="Begin with the last LINES lines."
+        ),
     ] = None,
     since: Annotated[
         str | None,
