@@ -106,10 +106,7 @@ def logs(
         ),
     ] = False,
     tail: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=sys.maxsize, metavar="LINES", help="Begin with the last LINES lines."
-        ),
+        int | None, typer.Option(min=0, metavar="LINES", help="Begin with the last LINES lines.")
     ] = None,
     since: Annotated[
         str | None,
@@ -216,7 +213,7 @@ def _timed_lines(
     query: dict[str, int | str] = {"pageSize": MAX_LOG_PAGE_SIZE, "sort": "asc"}
     pages = rescale.pages(LIST_JOB_LOGS.call(_ids(job), query=query))
     lines = (line for page in pages for line in _since(page, earliest, shows_times))
-    return lines if tail is None else deque(lines, tail)
+    return lines if tail is None else deque(lines, min(tail, sys.maxsize))
 
 
 def _followed_lines(

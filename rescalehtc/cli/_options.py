@@ -187,10 +187,7 @@ Fields = Annotated[
     ),
 ]
 Limit = Annotated[
-    int | None,
-    typer.Option(
-        min=0, max=sys.maxsize, metavar="COUNT", help="Maximum number of results to print."
-    ),
+    int | None, typer.Option(min=0, metavar="COUNT", help="Maximum number of results to print.")
 ]
 Sort = Annotated[
     str | None,

@@ -9,7 +9,6 @@ import typer
 
 from .._facts import SUCCEEDED_STATUSES
 from .._raw import is_object
-from .._requests.submit_request import from_any_number
 from ..exceptions import HtcException
 from . import _errors, _output
 from ._completion import complete_files
@@ -56,6 +55,7 @@ def try_job(
     """
     if not all(find_spec(name) for name in ("uvicorn", "starlette", "jwt")):
         raise HtcException("trying a job needs pip install 'rescalehtc[emulator]>=2'")
+    from .._requests.submit_request import from_any_number
     from ..emulator.trial import Trial
 
     requests = read_valid(file).requests

@@ -547,6 +547,32 @@ def test_a_name_that_is_not_utf_8_is_a_file_like_any_other(
     assert (done.status, "No such file" in done.output) == (2, True)
 
 
+@pytest.mark.parametrize("options", [(), ("-f", "--interval", "0.1")])
+def test_a_huge_count_means_all(
+    account: Service, run: Callable[..., tuple[int, str]], options: tuple[str, ...]
+) -> None:
+    job = "GET /htc/projects/p/tasks/t/jobs/b:0"
+    ended = {"status": "SUCCEEDED", "completedAt": "2026-01-01T00:00:00Z"}
+    account.on(job, Answer({"jobUUID": "b:0", "projectId": "p", "taskId": "t", **ended}))
+    line = {"timestamp": "2026-01-01T00:00:00Z", "message": "a line"}
+    account.on(f"{job}/logs", Answer({"items": [line]}))
+    for count in (sys.maxsize + 1, 10**20):
+        assert "sweep" in run("tasks", "--limit", str(count))[1]
+        logs = ("logs", "b:0", "-t", "sweep", "--tail", str(count), *options)
+        for status, told in (run(*logs), run(*logs, "--timestamps")):
+            assert (status, "a line" in told) == (0, True), told
+
+
+@pytest.mark.parametrize("regions", [5, [5], {}, [["AWS_US_EAST_1"]]])
+def test_odd_regions_of_a_project_do_not_fail_a_command(
+    account: Service, run: Callable[..., tuple[int, str]], regions: object
+) -> None:
+    account.on("GET /htc/projects", Answer({"items": [{**PROJECT, "regions": regions}]}))
+    account.on("GET /htc/projects/p/storage/token/AWS_X", Answer({"error": "no region"}, 404))
+    status, told = run("files", "ls", "project:/", "--region", "AWS_X")
+    assert (status, "HTTP 404" in told) == (2, True), told
+
+
 @pytest.mark.parametrize("command", ["validate", "plan", "try"])
 def test_an_empty_name_of_a_file_is_rejected(
     run: Callable[..., tuple[int, str]], command: str

@@ -273,8 +273,6 @@ def test_of_several_with_a_name_one_is_named_by_its_id(
         ["submit", "--image", "x", "--command", "'", "-t", "x"],
         ["submit", "--image", "x", "--env", "A", "-t", "x"],
         ["tasks", "create"],
-        ["jobs", "-t", "x", "--limit", "9" * 20],
-        ["logs", "j", "-t", "x", "--tail", "9" * 20],
         ["watch", "-t", "x", "--interval", "1e300"],
     ],
 )
