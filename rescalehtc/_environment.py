@@ -28,6 +28,8 @@ STATUS_REFRESH_VARIABLE = "RESCALEHTC_STATUS_REFRESH_SECONDS"
 # The service refreshes a status every 30 s. On the emulator one may change within milliseconds.
 EMULATOR_REFRESH_SECONDS = 0.2
 STORAGE_ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL_S3"
+# With it, AWS's clients ignore the endpoint.
+NO_ENDPOINT_VARIABLE = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
@@ -49,7 +51,7 @@ def variables_for(base_url: str, api_key: str) -> dict[str, str | None]:
         API_KEY_VARIABLES[0]: api_key,
         STORAGE_ENDPOINT_VARIABLE: urljoin(base_url, "/").rstrip("/"),
         **dict.fromkeys(API_KEY_VARIABLES[1:]),
-        REFRESH_TOKEN_VARIABLE: None,
+        **dict.fromkeys((NO_ENDPOINT_VARIABLE, REFRESH_TOKEN_VARIABLE)),
         **dict.fromkeys((PROFILE_VARIABLE, PROJECT_VARIABLE, TASK_VARIABLE)),
         STATUS_REFRESH_VARIABLE: str(EMULATOR_REFRESH_SECONDS),
     }

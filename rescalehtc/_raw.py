@@ -27,3 +27,8 @@ def is_list(value: object) -> TypeGuard[list[Any]]:
 def is_sequence(value: object) -> TypeGuard[list[Any] | tuple[Any, ...]]:
     """Whether a value is a list or a tuple."""
     return isinstance(value, list | tuple)
+
+
+def strings_of(value: object) -> list[str] | None:
+    """Return the strings of a JSON array. None for another value."""
+    return [item for item in value if isinstance(item, str)] if is_list(value) else None

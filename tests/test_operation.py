@@ -113,6 +113,17 @@ def test_an_empty_group_is_rejected_because_it_might_mean_all(
     assert not service.asked
 
 
+def test_a_name_that_makes_a_url_too_long_is_rejected(
+    service: Service, scripted: HtcSession
+) -> None:
+    message = "listJobs.*\n  the path with its query: must be at most 60,000 characters long"
+    with pytest.raises(HtcValidationError, match=message):
+        api.get_htc_projects_tasks_jobs(scripted, "p", "t", group="g" * 70_000)
+    with pytest.raises(HtcValidationError, match=message):
+        api.get_htc_projects_tasks_jobs(scripted, "p", "t", job_ids=["j" * 700] * 100)
+    assert not service.asked
+
+
 WIRE = [
     (lambda r: api.get_htc_projects(r, only_my_projects=True, page_size=7), "GET /htc/projects",
      {"onlyMyProjects": ["true"], "pageSize": ["7"]}),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._counts import FINAL_STATUSES
 from .._facts import FAILED_STATUSES, RUNNING_STATUSES
+from .._raw import strings_of
 from .records import exit_code_of, integer_in, seconds_in
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _obstacles(facts: Facts) -> Iterator[Cause]:
     if facts.image == "UNKNOWN":
         evidence = [f"the project has no image {image}"]
         yield Cause("image-missing", "the image does not exist", evidence, "push the image again")
-    regions = facts.project.get("regions")
+    regions = strings_of(facts.project.get("regions"))
     region = job.get("region")
     if regions and region and region not in regions:
         evidence = [f"region of the job: {region}", f"regions of the project: {', '.join(regions)}"]

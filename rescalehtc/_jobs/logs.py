@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -139,7 +140,7 @@ async def follow(
     reader = _LogReader(client, job_ids, interval, "" if with_times else "message")
     record: dict[str, Any] = {}
     has_ended = is_complete = False
-    tail = None if last_n_lines is None else deque[Any](maxlen=last_n_lines)
+    tail = None if last_n_lines is None else deque[Any](maxlen=min(last_n_lines, sys.maxsize))
     while True:
         is_draining = has_ended
         has_new_lines = False

@@ -147,13 +147,26 @@ class Rates:
 
 def _read(path: Any) -> object:
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        return json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+        return read_settings(path)
     except OSError as error:
         raise HtcFileError(f"can't read the rates: {error}") from None
     except (TypeError, ValueError) as error:
         message = f"must be a mapping, or the path of a TOML or JSON file: {error}"
         raise HtcValidationError("the rates", [Problem("rates", message)]) from None
+
+
+def read_settings(path: str | PathLike[str]) -> object:
+    """Return the content of a TOML or JSON file.
+
+    Raises:
+        OSError: The file can't be read.
+        ValueError: It is neither TOML nor JSON.
+    """
+    text = Path(path).read_text(encoding="utf-8-sig")
+    try:
+        return json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _problems(card: object) -> Iterable[Problem]:

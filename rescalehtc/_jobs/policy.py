@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -181,7 +182,7 @@ def _grown(value: int | None, factor: float, most: int) -> int | None:
     """A larger value. None if the value is unknown or can't be raised."""
     if value is None:
         return None
-    grown = min(most, math.ceil(value * factor))
+    grown = math.ceil(min(most, value * factor))  # the product may be infinite
     return grown if grown > value else None
 
 
@@ -203,4 +204,4 @@ def is_number(value: object, least: float) -> bool:
     """Whether a value is a finite number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) and value >= least
+    return least <= value <= sys.float_info.max

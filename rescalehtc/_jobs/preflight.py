@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._raw import is_sequence
+from .._raw import is_sequence, strings_of
 from .._requests import submit_request
 from .._wire.operations import GET_IMAGE_STATUS, GET_PROJECT_DIMENSIONS
 from ..exceptions import HtcNotFoundError, HtcValidationError, Problem
@@ -52,7 +52,7 @@ async def all_problems(
             images[image] = await _image_problem(client, project_id, image)
         if message := images[image]:
             found.append(Problem(f"[{index}].htcJobDefinition.imageName", message))
-        regions = request.regions or project.get("regions") or []
+        regions = request.regions or strings_of(project.get("regions")) or []
         if environments and (message := _environment_problem(environments, definition, regions)):
             found.append(Problem(f"[{index}].htcJobDefinition", message))
     return found

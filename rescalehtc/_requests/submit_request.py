@@ -15,7 +15,7 @@ from .._facts import (
     SET_BY_SERVICE,
 )
 from .._problems import MAX_PROBLEMS, Location, expected, shown
-from .._raw import is_list, is_mapping, is_object, is_sequence
+from .._raw import is_list, is_mapping, is_object, is_sequence, strings_of
 from ..exceptions import HtcValidationError
 from .pairs import inspect_request
 from .validation import argument_names, fill_in, rename
@@ -43,7 +43,7 @@ def from_arguments(
     Raises:
         HtcValidationError: Arguments are invalid. The exception lists all problems.
     """
-    regions = _project_regions(project)
+    regions = strings_of(project.get("regions"))
     if region is None and regions and len(regions) == 1:
         region = regions[0]
     given = {
@@ -158,7 +158,7 @@ def _checked(
     Raises:
         HtcValidationError: Requests are invalid. Lists the first MAX_PROBLEMS problems, in order.
     """
-    regions = _project_regions(project)
+    regions = strings_of(project.get("regions"))
     for index, item in enumerate(items):
         if is_object(item):  # it may be the service's response to another submission
             item = {name: value for name, value in item.items() if name not in _LEFT_OUT}
@@ -177,12 +177,6 @@ def _checked(
             break
     if found:
         raise HtcValidationError(SUBJECT, rename(found, {}))
-
-
-def _project_regions(project: Mapping[str, Any]) -> list[str] | None:
-    """The project's regions. None if its record does not have them."""
-    regions = project.get("regions")
-    return [one for one in regions if isinstance(one, str)] if is_list(regions) else None
 
 
 def _region_needed(regions: list[str] | None) -> str:

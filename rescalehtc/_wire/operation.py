@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 RecordT = TypeVar("RecordT")
 
+# httpx rejects a URL with more than 65536 characters.
+MAX_TARGET_CHARACTERS = 60_000
+
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[RecordT]):
@@ -92,7 +95,7 @@ class Operation(Generic[RecordT]):
 
         Raises:
             HtcValidationError: A path parameter is empty, is not a string, or would change the
-                operation's path. Or the body is not JSON.
+                operation's path, or the path with its query is too long. Or the body is not JSON.
         """
         target = self.path
         names = re.findall(r"{(\w+)", self.path)
@@ -114,6 +117,9 @@ class Operation(Generic[RecordT]):
                 )
             except UnicodeEncodeError:
                 raise _wrong_parameter(self, "query", "text that UTF-8 can encode") from None
+        if len(target) > MAX_TARGET_CHARACTERS:
+            expected = f"at most {MAX_TARGET_CHARACTERS:,} characters long"
+            raise _wrong_parameter(self, "the path with its query", expected)
         return Call(self, target, _encode(self, body), authorization, item_text)
 
 

@@ -10,6 +10,7 @@ import typer
 from .. import container_registry, htcjobs, htcprojects, htctasks
 from .._facts import FAILED_STATUSES, RUNNING_STATUSES, SUCCEEDED_STATUSES
 from .._literals import Architecture, JobPriority
+from .._raw import strings_of
 from ..exceptions import HtcException
 from . import _profiles
 from ._finding import find_project, find_task, named_task
@@ -84,7 +85,8 @@ def complete_regions(ctx: typer.Context) -> list[str]:
     """Return the regions of the project."""
 
     def names(rescale: CommandSession) -> Iterable[str]:
-        return find_project(rescale, ctx.params.get("project")).json.get("regions") or []
+        project = find_project(rescale, ctx.params.get("project"))
+        return strings_of(project.json.get("regions")) or []
 
     return _names(ctx, names)
 

@@ -194,7 +194,7 @@ def read_variables(file: str) -> dict[str, str]:
         HtcException: The file can't be read, or a line is not NAME=VALUE.
     """
     try:
-        lines = Path(file).read_text("utf-8").splitlines()
+        lines = Path(file).read_text("utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise HtcException(f"{file}: {reason}") from None
@@ -202,8 +202,9 @@ def read_variables(file: str) -> dict[str, str]:
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.lstrip().startswith("#"):
             name, separator, value = line.partition("=")
-            if not separator or not name.strip():
-                raise HtcException(f"{file}:{number}: must be NAME=VALUE; its text is not shown")
+            if not separator or len(name.split()) != 1:  # such as `export NAME`
+                reason = "must be NAME=VALUE, without blanks in the name; its text is not shown"
+                raise HtcException(f"{file}:{number}: {reason}")
             variables[name.strip()] = value
     return variables
 
@@ -212,10 +213,12 @@ def with_variables(request: dict[str, Any], variables: Mapping[str, str]) -> dic
     """Return a request with more environment variables, which override those of the request."""
     if not variables:
         return request
-    definition: dict[str, Any] = request["htcJobDefinition"]
+    # A file may use a field's Python name.
+    field = "htcJobDefinition" if "htcJobDefinition" in request else "htc_job_definition"
+    definition: dict[str, Any] = request[field]
     envs: Any = definition.get("envs") or []
     if is_object(envs):  # a dictionary instead of a list of pairs
-        return {**request, "htcJobDefinition": {**definition, "envs": {**envs, **variables}}}
-    kept = [pair for pair in envs if pair.get("name") not in variables]
+        envs = [{"name": name, "value": value} for name, value in envs.items()]
+    kept = [pair for pair in envs if pair["name"] not in variables]
     added = [{"name": name, "value": value} for name, value in variables.items()]
-    return {**request, "htcJobDefinition": {**definition, "envs": [*kept, *added]}}
+    return {**request, field: {**definition, "envs": [*kept, *added]}}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from .._raw import strings_of
 from ..exceptions import HtcException
 from ..htcprojects import HtcProject
 from . import _errors, _options, _output
@@ -111,7 +112,7 @@ def _open(rescale: CommandSession, place: _Place, project: str | None, region: s
 
 def _files_of(rescale: CommandSession, owner: HtcProject | HtcTask, region: str | None) -> Files:
     project = owner if isinstance(owner, HtcProject) else owner.project
-    if region is not None and (regions := project.json.get("regions")):
+    if region is not None and (regions := strings_of(project.json.get("regions"))):
         _options.refuse_unknown(region, regions, "a region of the project", "--region")
     return owner.files(rescale, region)
 

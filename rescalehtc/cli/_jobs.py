@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -212,7 +213,7 @@ def _timed_lines(
     query: dict[str, int | str] = {"pageSize": MAX_LOG_PAGE_SIZE, "sort": "asc"}
     pages = rescale.pages(LIST_JOB_LOGS.call(_ids(job), query=query))
     lines = (line for page in pages for line in _since(page, earliest, shows_times))
-    return lines if tail is None else deque(lines, tail)
+    return lines if tail is None else deque(lines, min(tail, sys.maxsize))
 
 
 def _followed_lines(

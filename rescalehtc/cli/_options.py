@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -151,9 +151,9 @@ def seconds(value: float | None) -> float | None:
     """Return the value of an option.
 
     Raises:
-        typer.BadParameter: The value is infinite or not a number.
+        typer.BadParameter: The value is too large, or not a number.
     """
-    if value is not None and not math.isfinite(value):
+    if value is not None and not value <= threading.TIMEOUT_MAX:
         raise typer.BadParameter("must be a number of seconds")
     return value
 

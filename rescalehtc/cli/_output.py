@@ -115,7 +115,8 @@ def show_items(items: Iterable[Mapping[str, Any]], columns: Sequence[Column], fo
     """
     if form.sort is not None:
         items = _sorted(items, form.sort)
-    items = islice(items, form.limit)
+    if form.limit is not None:
+        items = islice(items, min(form.limit, sys.maxsize))
     match form.format:
         case Format.JSONL:
             for item in items:

@@ -134,7 +134,7 @@ def _bytes(name: str) -> bytes:
     try:
         if name == STANDARD_INPUT:
             return _standard_input()
-        with Path(name).open("rb") as file:
+        with open(name, "rb") as file:  # noqa: PTH123 - to Path, no name is the working directory
             return _read_limited(file)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from .. import htcjobs
+from .._jobs.planning import Plan
 from . import _output
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from ..htcprojects import HtcProject
     from ..htcsession import HtcSession
+
+PLAN_FIELDS = tuple(field.name for field in fields(Plan))
 
 
 def show_plan(

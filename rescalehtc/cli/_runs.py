@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from .. import htcjobs
 from .._jobs.causes import Cause
+from .._jobs.planning import read_settings
 from .._jobs.rerunning import INDEX_VARIABLE
 from .._raw import is_object
 from ..exceptions import HtcException
@@ -181,9 +179,8 @@ def _read_policy(value: str) -> htcjobs.RetryPolicy:
     if value == DEFAULT_POLICY:
         return htcjobs.RetryPolicy()
     try:
-        text = Path(value).read_text("utf-8")
-        settings: object = json.loads(text) if text.lstrip()[:1] == "{" else tomllib.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+        settings = read_settings(value)
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise HtcException(f"{value}: must be a TOML or JSON file: {reason}") from None
     known = [field.name for field in fields(htcjobs.RetryPolicy)]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from .. import htcjobs
 from ..exceptions import Problem, SubmissionIncompleteError
-from . import _definition, _errors, _output
+from . import _errors, _output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..htcjobs import HtcJobBatch
     from ..htcsession import HtcSession
     from ..htctasks import HtcTask
+    from ._definition import OptionsPayload
     from ._payload import Payload
 
 BATCHES = (
@@ -31,14 +32,14 @@ class Submitter:
 
     Attributes:
         payload: The submit requests.
-        variables: Environment variables for all jobs.
+        requests: The submit requests to send. They may have more variables than the payload's.
         group: The group of the jobs; None for a new one.
         inputs: A folder to upload first.
         form: How to print the batches.
     """
 
-    payload: Payload | _definition.OptionsPayload
-    variables: Mapping[str, str]
+    payload: Payload | OptionsPayload
+    requests: Sequence[Mapping[str, Any]]
     group: str | None
     inputs: str | None
     form: _output.Form
@@ -56,17 +57,13 @@ class Submitter:
             run_stack: A stack that cancels the jobs if it is left by an exception; None to leave
                 the jobs alone.
         """
-        requests = [
-            _definition.with_variables(request, self.variables)
-            for request in cast("Sequence[dict[str, Any]]", self.payload.requests)
-        ]
         try:
             if run_stack is None:
                 batch = htcjobs.submit(
-                    rescale, task, requests, group=self.group, inputs=self.inputs
+                    rescale, task, self.requests, group=self.group, inputs=self.inputs
                 )
             else:
-                run = htcjobs.run(rescale, task, requests, group=self.group)
+                run = htcjobs.run(rescale, task, self.requests, group=self.group)
                 batch = run_stack.enter_context(run).batch
         except BaseException as error:
             incomplete = error if isinstance(error, SubmissionIncompleteError) else error.__cause__

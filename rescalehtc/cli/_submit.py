@@ -14,7 +14,7 @@ from ..exceptions import HtcException
 from . import _definition, _errors, _options, _output, _payload
 from ._completion import complete_files, complete_folders
 from ._finding import find_project, find_task, named_task, note_last_task
-from ._planning import show_plan
+from ._planning import PLAN_FIELDS, show_plan
 from ._session import open_session, require_storage
 from ._submission import Submitter
 from ._watch import exit_if_failed, noting_that_jobs_go_on, say_where_to_look, watch_batch
@@ -197,7 +197,8 @@ def submit(
         require_storage()
         if on_exit is _definition.OnExit.CANCEL:
             raise typer.BadParameter("cancel can't be used with --inputs", param_hint="--on-exit")
-    form = _options.form(output, fields, types.HTCJobBatchDict.__annotations__)
+    known = types.HTCJobBatchDict.__annotations__
+    form = _options.form(output, fields, PLAN_FIELDS if dry_run else known)
     options = {
         "--image": image,
         "--command": command,
@@ -213,20 +214,21 @@ def submit(
         "--tag": tag or None,
     }
     named = named_task(task, profile) if new_task is None else ""
-    variables = _definition.read_variables(env_file) if env_file else {}
     payload = read_valid(file, _definition.from_options(options))
+    requests = cast("Sequence[dict[str, Any]]", payload.requests)
+    if env_file is not None:
+        requests = _add_variables(requests, env_file)
     with open_session(profile, interval) as rescale:
         found = find_task(rescale, project, named) if new_task is None else None
         owner = found.project if found else find_project(rescale, project)
         check(payload, owner)
         if dry_run:
-            requests = cast("Sequence[dict[str, Any]]", payload.requests)
             show_plan(rescale, owner, requests, form)
             return
         target = found or _new_task(rescale, owner, new_task or "")
         note_last_task(rescale, target)
         task_line = f"task {target.json.get('taskName')} has the id {target.json.get('taskId')}"
-        submitter = Submitter(payload, variables, group, inputs, form)
+        submitter = Submitter(payload, requests, group, inputs, form)
         with contextlib.ExitStack() as stack:
             try:
                 is_run = watch and on_exit is _definition.OnExit.CANCEL
@@ -242,6 +244,19 @@ def submit(
             counts = watch_batch(rescale, batch, wait_timeout)
         say_where_to_look(counts, target)
         exit_if_failed([counts])
+
+
+def _add_variables(requests: Sequence[dict[str, Any]], file: str) -> list[dict[str, Any]]:
+    """Return valid requests with the variables of a file.
+
+    Raises:
+        HtcException: The file can't be read, or its variables are invalid.
+    """
+    variables = _definition.read_variables(file)
+    changed = [_definition.with_variables(request, variables) for request in requests]
+    problems = dict.fromkeys(problem.message for problem in htcjobs.validate(changed))
+    _refuse([f"{file}: {message}" for message in problems])
+    return changed
 
 
 def read_valid(file: str | None, given: _definition.OptionsPayload | None = None) -> Payload:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import operator
 import re
 from dataclasses import dataclass
@@ -90,6 +91,8 @@ def text_of(value: object) -> str:
             return "yes" if value else "no"
         case list():
             return ", ".join(text_of(item) for item in cast("list[object]", value))
+        case dict():
+            return json.dumps(value, ensure_ascii=False)
         case _:
             return _BREAKS.sub(" ", str(value))
 

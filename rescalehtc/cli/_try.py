@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -55,18 +55,20 @@ def try_job(
     """
     if not all(find_spec(name) for name in ("uvicorn", "starlette", "jwt")):
         raise HtcException("trying a job needs pip install 'rescalehtc[emulator]>=2'")
+    from .._requests.submit_request import from_any_number
     from ..emulator.trial import Trial
 
-    requests = cast("list[dict[str, Any]]", read_valid(file).requests)
+    requests = read_valid(file).requests
     if len(requests) != 1:
         raise HtcException(f"{file} has {len(requests)} submit requests; write a file with one")
-    size: int = requests[0].get("batchSize", 1)
+    parts = [part for _, part in from_any_number(requests, {})]
+    size = sum(part.batch_size or 1 for part in parts)
     if index >= size:
         raise typer.BadParameter(
             f"must be below the request's batchSize, {size}", param_hint="--index"
         )
     with Trial(any_architecture=any_architecture) as trial, trial.session() as rescale:
-        job = trial.start(rescale, requests[0], index)
+        job = trial.start(rescale, parts[0].to_json_dict(), index)
         for line in job.follow_logs(rescale):
             _output.show_line(line)
             _output.flush()

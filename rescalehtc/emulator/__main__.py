@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from queue import SimpleQueue
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from .._console import console
 from .._environment import variables_for
 from ..exceptions import HtcException
 from . import Emulator, Fault
@@ -20,11 +20,19 @@ from .faults import KINDS, parse_fault
 from .job_log import DEFAULT_MAX_LOG_BYTES
 from .runners import RUNNERS
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 WAIT_SECONDS: Final = 0.1
 
 
 def main() -> int:
     """Serve until a signal, or until the given command ends."""
+    with console():
+        return _serve()
+
+
+def _serve() -> int:
     arguments = parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     signals: SimpleQueue[int] = SimpleQueue()  # unlike an Event, safe in a signal handler
@@ -46,13 +54,7 @@ def main() -> int:
                 emulator.fault(fault.operation, fault.kind, **fault.options)
             if arguments.command:
                 return _run(arguments.command, emulator, signals)
-            variables = variables_for(emulator.url, emulator.api_key)
-            removed = " ".join(name for name, value in variables.items() if value is None)
-            print(f"unset {removed}  # The emulator runs until Ctrl-C or SIGTERM.")
-            for name, value in variables.items():
-                if value is not None:
-                    print(f"export {name}={shlex.quote(value)}")
-            sys.stdout.flush()
+            _print_variables(variables_for(emulator.url, emulator.api_key))
             # A wait without a timeout would miss a signal that comes just before.
             while signals.empty():
                 time.sleep(WAIT_SECONDS)
@@ -60,6 +62,23 @@ def main() -> int:
         print(f"rescalehtc.emulator: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _print_variables(variables: Mapping[str, str | None]) -> None:
+    """Print shell commands that set the variables.
+
+    Raises:
+        HtcException: The output can't be written.
+    """
+    removed = " ".join(name for name, value in variables.items() if value is None)
+    try:
+        print(f"unset {removed}  # The emulator runs until Ctrl-C or SIGTERM.")
+        for name, value in variables.items():
+            if value is not None:
+                print(f"export {name}={shlex.quote(value)}")
+        sys.stdout.flush()
+    except OSError as error:
+        raise HtcException(f"the output can't be written: {error.strerror}") from error
 
 
 def _run(command: list[str], emulator: Emulator, signals: SimpleQueue[int]) -> int:
@@ -92,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     made.add_argument("--port", type=_port, default=0, help="port to listen on (any free one)")
-    made.add_argument("--data", type=Path, help="folder for persistent state (a temporary one)")
+    made.add_argument("--data", help="folder for persistent state (a temporary one)")
     made.add_argument(
         "--slots", type=_count, help="maximum number of running jobs (one per processor)"
     )

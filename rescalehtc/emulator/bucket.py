@@ -113,7 +113,7 @@ class Bucket:
         file, found = objects.open_object(folder, name)
         with ExitStack() as stack:
             stack.enter_context(file)
-            if etag not in (None, found.etag):
+            if etag not in (None, "*", found.etag):
                 raise StorageError("PreconditionFailed", "The object has another ETag.")
             metadata = self._store.metadata(self._path(folder, name), found.etag)
             stack.pop_all()
@@ -145,8 +145,10 @@ class Bucket:
         return str((folder / name).relative_to(self._folders.root))
 
 
-def find_range(header: str, size: int) -> tuple[int, int]:
+def find_range(header: str, size: int) -> tuple[int, int] | None:
     """Return the offsets of the first byte of a range and of the byte after it.
+
+    None for the whole object: the header is empty, or does not have a single range.
 
     Raises:
         StorageError: An object of this size does not have the range.
@@ -154,7 +156,7 @@ def find_range(header: str, size: int) -> tuple[int, int]:
     match = re.fullmatch("bytes=([0-9]{0,18})-([0-9]{0,18})", header)
     first, last = match.groups() if match else ("", "")
     if not first and not last:
-        return 0, size
+        return None
     start = int(first) if first else max(0, size - int(last))
     end = min(size, int(last) + 1) if first and last else size
     if start >= end:

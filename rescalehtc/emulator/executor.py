@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, Self
 
-from ..exceptions import HtcFileError
+from ..exceptions import HtcException, HtcFileError
 from . import lifecycle
 from .descriptors import retry_if_out_of_descriptors
 from .folders import end_leftovers, is_full
@@ -118,8 +118,13 @@ class Executor:
             self._stack.enter_context(self._runner)
         except (OSError, sqlite3.OperationalError) as error:
             raise HtcFileError(f"can't keep data in {self._folders.root}: {error}") from error
-        for worker in self._workers:
-            worker.start()
+        for number, worker in enumerate(self._workers):
+            try:
+                worker.start()
+            except RuntimeError as error:  # the limit of threads
+                del self._workers[number:]
+                self.__exit__()
+                raise HtcException(f"can't run {number + 1} threads; reduce `slots`") from error
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -103,7 +103,9 @@ def open_data(data: str | Path) -> tuple[Path, IO[str]]:
     Raises:
         HtcFileError: The folder can't be used, contains other files, or another emulator uses it.
     """
-    folder = Path(data).resolve()
+    if data == "":  # Path would take the working directory
+        raise HtcFileError("the path of the data folder is empty; give the path of a folder")
+    folder = Path(os.path.realpath(data))  # unlike Path.resolve, accepts a loop of links
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_own(folder)
@@ -204,6 +206,9 @@ def remove(folder: Path) -> None:
         OSError: There is no free file descriptor.
     """
     try:
+        if folder.is_symlink() or folder.is_file():
+            folder.unlink()
+            return
         try:
             shutil.rmtree(folder)
         except PermissionError:
@@ -234,5 +239,7 @@ def make_shared_folder(folder: Path) -> None:
 
 
 def _make_folder(folder: Path) -> Path:
+    if folder.is_symlink() or folder.is_file():  # a job has replaced its shared folder
+        remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -136,7 +136,8 @@ def open_object(folder: Path, name: str) -> tuple[BinaryIO, Object]:
 
 def iterate(folder: Path, prefix: str = "", after: str = "") -> Iterator[Object]:
     """Yield the files whose names begin with a prefix and come after a name, in byte order."""
-    yield from _iterate(folder, folder, "", prefix.encode(), after.encode())
+    if not folder.is_symlink():  # a job may replace the folder
+        yield from _iterate(folder, folder, "", prefix.encode(), after.encode())
 
 
 def _iterate(folder: Path, here: Path, above: str, prefix: bytes, after: bytes) -> Iterator[Object]:

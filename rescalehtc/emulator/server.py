@@ -35,11 +35,14 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         HtcException: The server can't listen on the address.
     """
+    if not host:  # Python would listen on all addresses
+        raise HtcException("the host is empty; use 127.0.0.1, or 0.0.0.0 for all addresses")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = str((isinstance(error, OSError) and error.strerror) or error)
+        reason = reason.partition(" (while attempting")[0]
         raise HtcException(f"can't listen on {host}, port {port}: {reason}") from error
     # Without this, the body of a response waits 40 ms until its header is acknowledged.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -39,8 +39,12 @@ def downloaded(target: str, modified: float) -> Generator[BinaryIO]:
         modified: The time of the file afterwards, in seconds since 1970.
 
     Raises:
-        HtcFileError: Another transfer is still writing the same file after WAIT_SECONDS.
+        HtcFileError: The target is not a regular file, or another transfer is still writing the
+            same file after WAIT_SECONDS.
     """
+    # Root could replace a device. A folder fails later.
+    if os.path.exists(target) and not (os.path.isfile(target) or os.path.isdir(target)):
+        raise HtcFileError(f"{target!a} can't be replaced: it is not a regular file")
     os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
     digest = hashlib.sha256(os.path.basename(target).encode(errors="surrogatepass")).hexdigest()
     partial = os.path.join(os.path.dirname(target), f".{digest[:16]}.partial")

@@ -547,6 +547,116 @@ def test_a_name_that_is_not_utf_8_is_a_file_like_any_other(
     assert (done.status, "No such file" in done.output) == (2, True)
 
 
+@pytest.mark.parametrize("options", [(), ("-f", "--interval", "0.1")])
+def test_a_huge_count_means_all(
+    account: Service, run: Callable[..., tuple[int, str]], options: tuple[str, ...]
+) -> None:
+    job = "GET /htc/projects/p/tasks/t/jobs/b:0"
+    ended = {"status": "SUCCEEDED", "completedAt": "2026-01-01T00:00:00Z"}
+    account.on(job, Answer({"jobUUID": "b:0", "projectId": "p", "taskId": "t", **ended}))
+    line = {"timestamp": "2026-01-01T00:00:00Z", "message": "a line"}
+    account.on(f"{job}/logs", Answer({"items": [line]}))
+    for count in (sys.maxsize + 1, 10**20):
+        assert "sweep" in run("tasks", "--limit", str(count))[1]
+        logs = ("logs", "b:0", "-t", "sweep", "--tail", str(count), *options)
+        for status, told in (run(*logs), run(*logs, "--timestamps")):
+            assert (status, "a line" in told) == (0, True), told
+
+
+@pytest.mark.parametrize("regions", [5, [5], {}, [["AWS_US_EAST_1"]]])
+def test_odd_regions_of_a_project_do_not_fail_a_command(
+    account: Service, run: Callable[..., tuple[int, str]], regions: object
+) -> None:
+    account.on("GET /htc/projects", Answer({"items": [{**PROJECT, "regions": regions}]}))
+    account.on("GET /htc/projects/p/storage/token/AWS_X", Answer({"error": "no region"}, 404))
+    status, told = run("files", "ls", "project:/", "--region", "AWS_X")
+    assert (status, "HTTP 404" in told) == (2, True), told
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "try"])
+def test_an_empty_name_of_a_file_is_rejected(
+    run: Callable[..., tuple[int, str]], command: str
+) -> None:
+    status, told = run(command, "")
+    assert (status, "file: can't be read: No such file" in told) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("envs", "field"),
+    [
+        ([{"name": "A", "value": "1"}, {"name": "C", "value": "3"}], "htcJobDefinition"),
+        ({"A": "1", "C": "3"}, "htcJobDefinition"),
+        ([{"name": "A", "value": "1"}, {"name": "C", "value": "3"}], "htc_job_definition"),
+    ],
+)
+def test_variables_of_a_file_override_those_of_a_request_in_any_form(
+    account: Service, run: Callable[..., tuple[int, str]], tmp_path: Path, envs: Any, field: str
+) -> None:
+    request = request_for()
+    request[field] = {**request.pop("htcJobDefinition"), "envs": envs}
+    (tmp_path / "jobs.json").write_text(json.dumps(request))
+    (tmp_path / "env").write_bytes("\ufeffA=a\u2028b=c\r\nB=\n".encode())
+    arguments = (str(tmp_path / "jobs.json"), "-t", "sweep", "--env-file", str(tmp_path / "env"))
+    status, told = run("submit", *arguments, "-o", "json")
+    assert status == 0, told
+    (sent,) = account.asked_for(SUBMIT)[0].json
+    given = {pair["name"]: pair["value"] for pair in sent["htcJobDefinition"]["envs"]}
+    assert given == {"A": "a\u2028b=c", "B": "", "C": "3"}
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("export A=1", "env:1: must be NAME=VALUE, without blanks in the name"),
+        ("AWS_BATCH_JOB_ID=1", "env: AWS_BATCH_JOB_ID is reserved by the service"),
+    ],
+)
+def test_invalid_variables_of_a_file_are_rejected_before_a_task_is_created(
+    account: Service,
+    run: Callable[..., tuple[int, str]],
+    jobs: str,
+    tmp_path: Path,
+    line: str,
+    problem: str,
+) -> None:
+    (tmp_path / "env").write_text(f"{line}\n")
+    status, told = run("submit", jobs, "--new-task", "x", "--env-file", str(tmp_path / "env"))
+    assert (status, problem in told) == (2, True), told
+    assert not account.asked
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {
+            "batch_size": 2,
+            "htc_job_definition": {"image_name": "image", "exec_timeout_seconds": 60},
+        },
+        {"batchSize": 2, "htcJobDefinition": {"imageName": "image", "envs": {"A": "1"}}},
+        {
+            "batchSize": 2,
+            "retryStrategy": None,
+            "htcJobDefinition": {
+                "imageName": "image",
+                **dict.fromkeys(("commands", "envs", "claims", "tags", "maxVCpus", "maxMemory")),
+            },
+        },
+    ],
+)
+def test_any_valid_request_can_be_tried(
+    command: Command, tmp_path: Path, request_: dict[str, Any]
+) -> None:
+    (tmp_path / "bin").mkdir()
+    podman = tmp_path / "bin" / "podman"
+    podman.write_text(
+        '#!/bin/sh\ncase "$1" in image) echo 1;; start) echo ran;; inspect) echo exited;; esac\n'
+    )
+    podman.chmod(0o755)
+    (tmp_path / "job.json").write_text(json.dumps(request_))
+    done = command("try", "job.json", "--index", "1", PATH=f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    assert (done.status, done.output) == (0, "ran\n"), done.errors
+
+
 @pytest.mark.parametrize(
     "job",
     [

@@ -267,6 +267,7 @@ def test_of_several_with_a_name_one_is_named_by_its_id(
         ["submit", "--image", "x", "--command", "'", "-t", "x"],
         ["submit", "--image", "x", "--env", "A", "-t", "x"],
         ["tasks", "create"],
+        ["watch", "-t", "x", "--interval", "1e300"],
     ],
 )
 def test_wrong_arguments_are_status_2(command: Command, arguments: list[str]) -> None:

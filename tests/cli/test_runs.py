@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from typing import TYPE_CHECKING
 
@@ -78,6 +80,10 @@ def test_plan_adds_up_and_a_budget_refuses(
     assert "budget: must be at least 0.29" in refused
     assert htc(*priced, "-o", "json").json["most"]["vcpu_hours"] == pytest.approx(0.275)
     assert "none.toml" in htc.refused("plan", file, "--rates", "none.toml", status=2)
+    (tmp_path / "rates.toml").write_text("a = " + "[" * 10_000)
+    assert "rates: must be a mapping" in htc.refused(*priced, status=2)
+    (tmp_path / "rates.toml").write_text(RATES.replace("1.0", "9" * 400))
+    assert "vcpu_hour: must be a number" in htc.refused(*priced, status=2)
 
 
 def test_plan_refuses_a_file_with_problems(htc: Command, write: Callable[..., str]) -> None:
@@ -102,6 +108,11 @@ def test_a_dry_run_submits_nothing(
     assert htc("submit", file, "--new-task", f"{name} new", "--dry-run").output == done.output
     assert f"{name} new" not in htc("tasks").output
     assert len(htc("jobs", "--task", name).rows) == 2
+    dry_run = ("submit", file, "--task", name, "--dry-run")
+    assert htc(*dry_run, "--json", "jobs,batches").json == {"jobs": 3, "batches": 1}
+    assert "not a field" in htc.refused(*dry_run, "--json", "parentJobId", status=2)
+    (row,) = csv.DictReader(io.StringIO(htc(*dry_run, "-o", "csv").output))
+    assert json.loads(row["most"])["vcpu_hours"] == pytest.approx(0.275)
 
 
 def test_rerun_submits_what_failed_with_its_old_index(
@@ -167,6 +178,12 @@ def test_a_policy_reruns_until_jobs_succeed(
         ("max_attempts = 0", "max_attempts: must be an integer of at least 1"),
         ("[", "must be a TOML or JSON file"),
         ('{"stop_if_failed": 2}', "stop_if_failed: must be None or a number from 0 to 1"),
+        (
+            '{"a":' + "[" * 100_000,
+            "policy.toml: must be a TOML or JSON file: it is nested too deeply",
+        ),
+        ("\ufeffmax_attempts = 0", "max_attempts: must be an integer of at least 1"),
+        (f'{{"memory_factor": 1{"0" * 400}}}', "memory_factor: must be a number of at least 1"),
         (None, "policy.toml: must be a TOML or JSON file: No such file"),
     ],
 )

@@ -79,6 +79,26 @@ def test_a_server_that_does_not_start_is_an_error_and_leaves_nothing(
         assert client.connect_ex((address.host, address.port)) != 0
 
 
+def test_more_slots_than_the_system_has_threads_are_an_error(temporary, monkeypatch):
+    start = threading.Thread.start
+
+    def start_some(thread):
+        if thread.name == "job slot 2":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_some)
+    before = {*threading.enumerate()}
+    with (
+        pytest.raises(HtcException, match="can't run 3 threads; reduce `slots`"),
+        Emulator(slots=4),
+    ):
+        pass
+    assert not list(temporary.iterdir())
+    left = {*threading.enumerate()} - before
+    assert not [thread for thread in left if thread.name.startswith("job slot")]
+
+
 def test_an_emulator_can_be_made_and_left_in_a_running_event_loop():
     async def use():
         with Emulator(slots=1) as emulator:

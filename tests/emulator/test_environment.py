@@ -23,6 +23,7 @@ ELSEWHERE = {
     "RESCALEHTC_PROFILE": "prod",
     "RESCALEHTC_PROJECT": "theirs",
     "RESCALEHTC_TASK": "theirs",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
 }
 SHOW = "; ".join(f'echo "${{{name}-unset}}"' for name in ELSEWHERE)
 WHOAMI = [sys.executable, "-m", "rescalehtc.cli", "whoami"]
@@ -72,7 +73,7 @@ def test_what_it_prints_leads_a_shell_to_it(elsewhere, make_user):
         script = f"set -eu\n{shown}\n{SHOW}"
         done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
         endpoint = user.url.removesuffix("/api/v1")
-        assert done.stdout.split() == [user.url, user.api_key, endpoint, *["unset"] * 5]
+        assert done.stdout.split() == [user.url, user.api_key, endpoint, *["unset"] * 6]
         assert done.stderr == ""
 
 
@@ -80,11 +81,11 @@ def test_what_it_prints_leads_a_shell_to_it(elsewhere, make_user):
 def test_a_command_that_it_runs_is_led_to_it(elsewhere, command):
     done = programs.run([*command, "--", "sh", "-c", f'{SHOW}; exec "$@"', "-", *WHOAMI])
     assert done.returncode == 0, done.stderr
-    url, key, endpoint, *removed = done.stdout.split("\n")[:8]
+    url, key, endpoint, *removed = done.stdout.split("\n")[:9]
     assert url == f"{endpoint}/api/v1"
     assert url.startswith("http://127.0.0.1:")
     assert key not in ("unset", "real-key")
-    assert removed == ["unset"] * 5
+    assert removed == ["unset"] * 6
     assert f"service       {url}" in done.stdout
     assert done.stderr == f"rescalehtc: using the service at {url}\n"
 
@@ -100,7 +101,7 @@ def test_a_job_is_led_to_it(elsewhere):
         )
         assert job.wait(rescale).succeeded == 1
         url, key, endpoint, token, refresh, *others = job.get_logs(rescale)
-    assert [url, key, endpoint, token, *others] == [emulator.url, *["unset"] * 6]
+    assert [url, key, endpoint, token, *others] == [emulator.url, *["unset"] * 7]
     assert refresh not in ("unset", "real-token")
 
 

@@ -103,6 +103,35 @@ def test_a_folder_in_use_or_unusable_is_reported_in_one_line(tmp_path, make_user
     assert "can't store data in" in said
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("--host", "", "the host is empty"),
+        ("--host", "a..b", "can't listen on a..b, port 0: "),
+        ("--host", "256.0.0.1", "can't listen on 256.0.0.1, port 0: "),
+        ("--data", "", "the path of the data folder is empty"),
+        ("--data", "loop", "can't store data in "),
+    ],
+)
+def test_an_address_or_a_folder_that_can_not_be_is_reported_in_one_line(
+    tmp_path, monkeypatch, option, value, problem
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    code, said = failure(option, value, "--", "true")
+    assert (code, said.count("\n")) == (1, 1), said
+    assert problem in said
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]
+
+
+@pytest.mark.parametrize("stream", ["closed", "full", "pipe"])
+def test_variables_that_can_not_be_printed_end_it_with_one_line(stream):
+    with programs.unwritable(stream) as output:
+        done = programs.run(COMMAND, timeout=HANG_SECONDS, stdout=output)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "the output can't be written: " in done.stderr
+
+
 def test_a_command_runs_with_the_address_and_the_key_and_its_status_is_returned(monkeypatch):
     monkeypatch.setenv("RESCALE_HTC_REFRESH_TOKEN", "another service's")
     code = (

@@ -111,6 +111,8 @@ def test_boto3_writes_the_files_that_jobs_see_and_reads_what_they_wrote(storage,
     assert storage.get(name) == b"by a job"
     assert storage.get(name, Range="bytes=3-5") == b"a j"
     assert storage.get(name, Range="bytes=-3") == b"job"
+    whole = storage.client.get_object(**storage.at(name), Range="bytes=0-1,4-5", IfMatch="*")
+    assert (whole["ResponseMetadata"]["HTTPStatusCode"], whole["ContentLength"]) == (200, 8)
     head = storage.client.head_object(**storage.at(name))
     assert (head["ContentLength"], storage.names()) == (8, [name])
     storage.client.delete_object(**storage.at(name))

@@ -196,6 +196,19 @@ def test_no_link_leads_out_of_the_folder(user, owner, tmp_path):
     assert (folder(user, owner) / "link").read_bytes() == b"x"
 
 
+@pytest.mark.parametrize("replacement", ["ln -s /etc", "ln -s nowhere", "touch"])
+def test_a_shared_folder_that_a_job_replaces_is_made_again(user, task, replacement):
+    script = f'rmdir "$TASK_SHARED_FOLDER" && {replacement} "$TASK_SHARED_FOLDER"'
+    user.submit(task, ["sh", "-c", script])
+    user.wait_for_all(task)
+    (job_id,) = user.submit(
+        task, ["sh", "-c", 'ls "$TASK_SHARED_FOLDER" && touch "$TASK_SHARED_FOLDER/x"']
+    )
+    user.wait_for_all(task)
+    assert user.get(f"{task}/jobs/{job_id}")["status"] == "SUCCEEDED"
+    assert user.log(f"{task}/jobs/{job_id}") == []
+
+
 def test_a_file_that_is_too_large_is_413_and_not_there(user, owner, monkeypatch):
     monkeypatch.setattr(objects, "MAX_OBJECT_BYTES", 1000)
     assert put(presigned(user, owner, "a"), b"x" * 1000).status_code == 200

@@ -222,6 +222,9 @@ def test_a_file_that_cannot_be_written_here_is_an_error(files, tmp_path):
     (tmp_path / "b").mkdir()
     with pytest.raises(HtcFileError, match="failed: Is a directory"):
         files.download("a/b", tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(HtcFileError, match="can't be replaced: it is not a regular file"):
+        files.download("a/b", tmp_path / "pipe")
 
 
 def test_a_download_waits_for_another_one_of_the_same_file(files, tmp_path, monkeypatch):

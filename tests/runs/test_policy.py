@@ -65,6 +65,12 @@ def test_a_job_is_never_run_more_often_than_allowed(
     assert attempts <= policy.max_attempts
 
 
+def test_a_huge_factor_gives_the_maximum() -> None:
+    policy = RetryPolicy(memory_factor=1e308, max_memory_mib=1000)
+    failure = JobFailure("ErrorNotEnoughMemory", memory_mib=100)
+    assert policy.decide(failure, 1).memory_mib == 1000
+
+
 @given(policies, failures, st.integers(1, 30))
 def test_waits_never_become_shorter(
     policy: RetryPolicy, failure: JobFailure, attempts: int

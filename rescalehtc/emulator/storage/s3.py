@@ -158,7 +158,8 @@ class _Call:
         file, found, metadata = self._bucket.open(self._key, self._headers.get("If-Match"))
         with ExitStack() as stack:
             stack.enter_context(file)
-            start, end = find_range(self._headers.get("Range", ""), found.size)
+            part = find_range(self._headers.get("Range", ""), found.size)
+            start, end = part or (0, found.size)
             headers = {
                 "content-type": "binary/octet-stream",
                 **metadata,
@@ -168,7 +169,7 @@ class _Call:
                 "Accept-Ranges": "bytes",
             }
             status = 200
-            if "Range" in self._headers:
+            if part:
                 status = 206
                 headers["Content-Range"] = f"bytes {start}-{end - 1}/{found.size}"
             file.seek(start)
@@ -192,7 +193,7 @@ class _Call:
         source, found, metadata = self._bucket.open(key, etag)
         with source:
             range_ = self._headers.get("x-amz-copy-source-range", "")
-            start, end = find_range(range_, found.size)
+            start, end = find_range(range_, found.size) or (0, found.size)
             source.seek(start)
             self._body.writelines(objects.chunks(source, end - start))
             self._body.flush()
