@@ -1,1 +1,1 @@
-"""Time and memory beside release 1.1.0, against the same server of fixed answers."""
+"""Time and memory compared with release 1.1.0, against the same scripted server."""

@@ -32,11 +32,11 @@ class Line(NamedTuple):
 
 
 def main() -> int:
-    """Measure, print the table, and tell whether every bar was met."""
+    """Measure, print the table, and return status 1 unless every bar was met."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = [row.name for row in ROWS]
     parser.add_argument("--row", choices=names, help="only this row")
-    parser.add_argument("--rounds", type=int, default=7, help="the number of rounds")
+    parser.add_argument("--rounds", type=int, default=7, help="number of rounds")
     parser.add_argument("--write", action="store_true", help="write the table and the picture")
     arguments = parser.parse_args()
     if arguments.write and arguments.row:
@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def _measure(runs: list[Run], rounds: int) -> tuple[dict[Run, list[Taken]], dict[Run, str]]:
-    """Do every run once a round, so that a slow moment of the machine meets all of them."""
+    """Measure each run once per round, so that a slow moment of the machine affects all of them."""
     taken: dict[Run, list[Taken]] = {run: [] for run in runs}
     failed: dict[Run, str] = {}
     with Bench() as bench:
@@ -115,7 +115,7 @@ def _line(row: Row, bar: Bar, taken: dict[Run, list[Taken]], failed: dict[Run, s
 
 
 def _differ(bar: Bar, taken: dict[Run, list[Taken]]) -> bool:
-    """Whether the work came to something else than on the other side, or was not all done."""
+    """Whether the outcome differs from that of the other side, or is incomplete."""
     outcomes = {result.outcome for result in taken[bar.run]}
     if not isinstance(bar.against, Run):
         return outcomes != {str(bar.run.size)}
@@ -125,7 +125,7 @@ def _differ(bar: Bar, taken: dict[Run, list[Taken]]) -> bool:
 
 
 def _table(lines: list[Line]) -> str:
-    """A table that reads well as text and as Markdown."""
+    """A Markdown table with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     texts = [
         "| "
@@ -138,7 +138,7 @@ def _table(lines: list[Line]) -> str:
 
 
 def _machine() -> str:
-    """Where it was measured."""
+    """A description of the machine and of the packages."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("pydantic", "httpx", "requests"))
     return (
         f"{os.cpu_count()} cores ({platform.machine()}, {platform.system()}), "

@@ -1,6 +1,6 @@
-"""The main function of each measured process: do the named work, and print its time and peak memory.
+"""The main function of each measured process: do the work, and print its time and peak memory.
 
-It imports hardly anything, so that the rows about imports measure those of the package.
+It imports little, so that the rows about imports measure only the imports of the package.
 """
 
 import sys
@@ -21,7 +21,7 @@ class Clock:
 
 
 def run(works: Mapping[str, object]) -> None:
-    """Do the work that the command line names; print the seconds, the KiB and the outcome."""
+    """Do the work that the arguments name, and print its seconds, KiB and outcome."""
     _, name, size = sys.argv
     work = works[name]
     assert callable(work)

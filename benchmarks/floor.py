@@ -1,4 +1,4 @@
-"""The least that the work can cost: a raw socket that is kept open, and decoded pages."""
+"""The minimum cost of the work: a raw socket that stays open, and decoded pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def pages(path: str, cache: Literal["all", "keys"]) -> Iterator[list[Any]]:
-    """Yield the items of one page after the other."""
+    """Yield the items page by page."""
     base = urlsplit(os.environ["RESCALE_API_BASE_URL"])
     following: str | None = base.path + path
     with (

@@ -1,4 +1,4 @@
-"""The work that needs extras, done by this package as it is installed for development."""
+"""The work that needs extras, with this package as installed for development."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.ours import DEFINITION
 
 
 def import_typer(_clock: Clock, _size: int) -> None:
-    """Import the library that the command line is written with."""
+    """Import the library of the command line."""
     import typer  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 

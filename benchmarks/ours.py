@@ -1,4 +1,4 @@
-"""The work that only this package has a call for, or that is written with another one."""
+"""Work with calls that only this package has, or that it names differently."""
 
 from __future__ import annotations
 

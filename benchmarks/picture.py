@@ -17,6 +17,13 @@ STYLE = """
   text { font: 13px system-ui, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1c2733; }
   .grid { stroke: #d5dde4; }
   .line { fill: none; stroke-width: 2; }
+  .ground { fill: #f7f9fb; }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #dbe3ea; }
+    .grid { stroke: #3a444d; }
+    .ground { fill: #171c21; }
+    .line, .name { filter: brightness(1.4); }
+  }
 """
 
 
@@ -45,7 +52,7 @@ def draw(title: str, series: Mapping[str, Points]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{title}">',
         f"<title>{title}</title>\n<style>{STYLE}</style>",
-        f'<rect width="{WIDTH}" height="{HEIGHT}" rx="10" fill="#f7f9fb"/>',
+        f'<rect class="ground" width="{WIDTH}" height="{HEIGHT}" rx="10"/>',
     ]
     for power in columns:
         at = x(10**power)
@@ -70,5 +77,6 @@ def draw(title: str, series: Mapping[str, Points]) -> str:
         lines.append(f'<path class="line" d="M{path}" stroke="{color}"/>')
         label_y = max(label_y + 18, y(points[-1][1]) + 4)
         at = right + 8
-        lines.append(f'<text x="{at:.1f}" y="{label_y:.1f}" style="fill:{color}">{name}</text>')
+        label = f'<text class="name" x="{at:.1f}" y="{label_y:.1f}" style="fill:{color}">'
+        lines.append(f"{label}{name}</text>")
     return "\n".join([*lines, "</svg>\n"])

@@ -50,7 +50,7 @@ def _beside(
     peak: float | None = None,
     flat: tuple[int, int] | None = None,
 ) -> tuple[Bar, ...]:
-    """Bars for time and peak beside another run, and for a peak that does not grow with size."""
+    """Bars for time and peak compared with another run, and for a peak that is constant by size."""
     bars = [Bar("wall", wall, run, against)]
     if peak is not None:
         bars.append(Bar("peak", peak, run, against, "peak_kib"))

@@ -1,10 +1,11 @@
-"""A server of fixed answers, fast enough not to be what is measured. Run in its own process.
+"""A fast server with scripted responses, which runs in its own process.
 
-Its base URL is `http://127.0.0.1:<port>/<latency in ms>`, and a task's id is the number of
-its jobs and of the lines of their logs: each client asks for the sizes that it wants. It answers
-https on a second port, with the certificate and the key that the command line names.
-Records and lines are encoded once, when the server starts; a page is joined from them. Longer
-listings begin again with the first record after 100,000 of them.
+Its base URL is `http://127.0.0.1:<port>/<latency in ms>`. The id of a task is the number of its jobs
+and of the lines of their logs, so each client chooses the sizes. A second port serves https, with
+the certificate and the key from the command line.
+
+The server encodes records and lines once, when it starts, and joins pages from them. After 100,000
+records, a listing repeats them from the first one.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class Answers:
         self.lock = threading.Lock()
 
     def answer(self, method: str, target: str, body: bytes, origin: str) -> bytes:
-        """The body of an answer."""
+        """The body of a response."""
         url = urlsplit(target)
         query = parse_qs(url.query)
         match method, url.path.strip("/").split("/")[1:]:
@@ -140,7 +141,7 @@ class Answers:
                     asked, self.asked = self.asked, Counter()
                 return _json(asked)
             case _:
-                raise ValueError(f"no answer for {method} {target}")
+                raise ValueError(f"no response for {method} {target}")
 
     def _counted(self, operation: str, answer: bytes) -> bytes:
         with self.lock:
@@ -189,7 +190,7 @@ def _json(value: Any) -> bytes:
 
 
 def serve(connection: socket.socket, answers: Answers, origin: str) -> None:
-    """Answer the requests of one connection."""
+    """Respond to the requests of one connection."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     received = b""
     with connection:
@@ -231,7 +232,7 @@ def listen(answers: Answers, context: ssl.SSLContext | None) -> str:
 
 
 def main() -> None:
-    """Print the origins, and answer until standard input ends."""
+    """Print the origins, and serve until standard input ends."""
     answers = Answers()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The rest of the work as a user of 1.1.0 writes it. Run with that release on the path."""
+"""Work with other calls in 1.1.0, as its users write it. Run with that release on the path."""
 
 import os
 

@@ -1,7 +1,7 @@
-"""Work that is written alike for this package and for 1.1.0, and runs with either.
+"""Work with the same code for this package and for 1.1.0.
 
-Each function prepares, does its work under the clock, and returns what came of it, which has
-to be the same on both sides. Sizes are the task's: see server.py.
+Each function prepares, does its work in a `Clock` block, and returns the outcome, which must be the
+same on both sides. The task determines the sizes: see server.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def connected(size: int) -> tuple[HtcSession, htctasks.HtcTask]:
 
 
 def jobs_of(task: htctasks.HtcTask, count: int) -> list[htcjobs.HtcJob]:
-    """Jobs of which nothing was fetched."""
+    """Jobs without fetched records."""
     from benchmarks.server import job_id
     from rescalehtc import htcjobs
 
@@ -91,7 +91,7 @@ def get_logs(clock: Clock, size: int) -> tuple[int, int]:
 
 
 def to_jobs(clock: Clock, size: int) -> tuple[int, str]:
-    """Make the jobs of batches, without asking the service."""
+    """Create the jobs of batches, without requests."""
     from rescalehtc import htcjobs
 
     _, task = connected(size)

@@ -85,7 +85,7 @@ class Module:
 
     @property
     def dotted(self) -> str:
-        """Its name, relative to the package."""
+        """The name of the module, relative to the package."""
         return self.name.replace("/", ".").removesuffix(".__init__")
 
     @property

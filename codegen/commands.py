@@ -48,8 +48,7 @@ def _file(name: str) -> str:
 
 
 def _help(command: Any) -> str:
-    text = inspect.cleandoc(command.help or command.short_help or "")
-    return re.sub("^Example: (.+)$", r"Example: `\1`", text, flags=re.MULTILINE)
+    return inspect.cleandoc(command.help or command.short_help or "")
 
 
 def _first(command: Any) -> str:
@@ -57,9 +56,10 @@ def _first(command: Any) -> str:
 
 
 def _markdown(text: str) -> str:
-    """The help as Markdown, with examples and comments as code."""
-    text = re.sub(r"^Example: (.*)$", r"```text\n\1\n```", text, flags=re.MULTILINE)
-    return re.sub(r"^(#.*)$", r"`\1`", text, flags=re.MULTILINE)
+    """The help as Markdown, with its examples in one block."""
+    examples = re.findall("^Example: (.*)$", text, flags=re.MULTILINE)
+    text = re.sub("\n+Example: .*", "", text)
+    return "\n".join([text, "", "```text", *examples, "```"]) if examples else text
 
 
 def _page(name: str, command: Any) -> str:
@@ -83,7 +83,11 @@ def _parameters(command: Any) -> tuple[list[Row], str]:
         key=lambda one: (one.param_type_name != "argument", one.opts[0] in SHARED),
     )
     records = (one.get_help_record(context) for one in parameters)  # None of a hidden one
-    rows = [(f"`{record[0]}`", record[1].replace("  [", " [")) for record in records if record]
+    rows = [
+        (f"`{record[0].removesuffix(' <str>')}`", record[1].replace("  [", " ["))
+        for record in records
+        if record
+    ]
     return rows, " ".join(command.collect_usage_pieces(context))
 
 

@@ -42,9 +42,9 @@ is read to its end and returned as one list. The functions do not validate argum
 The modules htcprojects, htctasks and htcjobs validate both. The constants describe the operations,
 which the functions use like `rescale.send(LIST_JOBS.call(...))`.
 
-Raises:
-    HtcConnectionError, HtcStatusError, HtcResponseError: See rescalehtc.exceptions.
-    HtcValidationError: A path parameter is empty or would change the operation's path.
+Every function can raise HtcConnectionError, HtcStatusError, HtcResponseError and
+HtcCredentialsError. If a path parameter is empty or would change the operation's path, the function
+raises HtcValidationError.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ def _return_type(spec: Spec, operation: SpecOperation) -> tuple[str, str]:
     if answer == "text":
         return "str", "The text."
     if answer == "json":
-        return "Any", " Or: ".join(_described(one) for one in schema["anyOf"])
+        return "Any", _either([_described(one) for one in schema["anyOf"]])
     kind = _dict(schema["items"] if answer == "array" else schema)
     return f"list[{kind}]" if answer == "array" else kind, _described(schema)
 
@@ -289,6 +289,13 @@ def _described(schema: dict[str, Any]) -> str:
     if schema.get("type") == "string":
         return "A string."
     return f"{_with_article(reference_name(schema))} object."
+
+
+def _either(descriptions: list[str]) -> str:
+    """One sentence for alternatives."""
+    first, *others = descriptions
+    lower = (text[0].lower() + text[1:] for text in others)
+    return ", or ".join(text.rstrip(".") for text in (first, *lower)) + "."
 
 
 def _with_article(record: str) -> str:
@@ -377,9 +384,7 @@ def _docstring(spec: Spec, operations: list[SpecOperation]) -> str:
         )
     lines += ["", "Returns:"]
     returns = dict.fromkeys(_return_type(spec, operation)[1] for operation in operations)
-    lines += textwrap.wrap(
-        " Or: ".join(returns), 90, initial_indent="    ", subsequent_indent="    "
-    )
+    lines += textwrap.wrap(_either([*returns]), 90, initial_indent="    ", subsequent_indent="    ")
     text = "\n".join(lines)
     return textwrap.indent(f'"""{text}\n"""', "    ", lambda line: bool(line.strip()))
 

@@ -28,7 +28,7 @@ class SpecOperation:
 
     @property
     def operation_id(self) -> str:
-        """Its operationId."""
+        """The operationId."""
         return str(self.definition["operationId"])
 
     @property

@@ -36,7 +36,7 @@ def console() -> Generator[None]:
         sys.stdin = sys.stdin or null
         sys.stdout = output = cast("TextIO", sys.stdout or _Closed())
         sys.stderr = _Lenient(sys.stderr or null)
-        _escape_what_cannot_be_encoded(output)
+        _escape_unencodable(output)
         try:
             yield
         finally:
@@ -45,7 +45,7 @@ def console() -> Generator[None]:
             sys.stdin, sys.stdout, sys.stderr = before
 
 
-def _escape_what_cannot_be_encoded(stream: TextIO) -> None:
+def _escape_unencodable(stream: TextIO) -> None:
     """Replace characters that the encoding does not support by escape sequences."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")

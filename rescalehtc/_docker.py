@@ -154,7 +154,7 @@ def _give(process: subprocess.Popen[bytes], text: str) -> None:
 
 
 def _printed_lines(process: subprocess.Popen[bytes], password: str) -> Iterator[str]:
-    """Yield the lines of the output, without control characters and cut to a maximum length."""
+    """Yield the lines of the output, without control characters and truncated to a maximum length."""
     output = process.stdout
     assert output is not None
     while chunk := output.readline(_READ_BYTES):

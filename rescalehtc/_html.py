@@ -50,7 +50,7 @@ def listing(items: Sequence[Any]) -> str:
         return _rows("Failed jobs", "jobs", _FAILED_JOB, rows, len(items))
     columns = _FIELDS.get(noun, ())
     rows = [item.json for item in items[:MAX_ROWS]]
-    return _rows(f"{noun}s" if noun else "Nothing", "", columns, rows, len(items))
+    return _rows(f"{noun}s" if noun else "Empty list", "", columns, rows, len(items))
 
 
 def record(name: str, fields: Iterable[tuple[str | None, Any]]) -> str:

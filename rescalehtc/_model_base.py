@@ -81,11 +81,11 @@ def validate(model: type[ModelT], value: object, extra: Literal["ignore"] | None
     Raises:
         ValidationError: The value is invalid. Users get HtcValidationError instead.
     """
-    made: ModelT = model.__pydantic_validator__.validate_python(value, extra=extra)
-    return made
+    validated: ModelT = model.__pydantic_validator__.validate_python(value, extra=extra)
+    return validated
 
 
-def _in_our_words(method: Callable[..., Any], *, in_code: bool = False) -> Callable[..., Any]:
+def _with_our_errors(method: Callable[..., Any], *, in_code: bool = False) -> Callable[..., Any]:
     """Make a method of a model, or of its class, raise HtcValidationError."""
 
     @functools.wraps(method)
@@ -108,15 +108,15 @@ if TYPE_CHECKING:
 else:
 
     class _ModelType(type(BaseModel)):
-        __call__ = _in_our_words(type(BaseModel).__call__, in_code=True)
+        __call__ = _with_our_errors(type(BaseModel).__call__, in_code=True)
 
     class _Base(BaseModel, metaclass=_ModelType):
-        __setattr__ = _in_our_words(BaseModel.__setattr__, in_code=True)
-        __delattr__ = _in_our_words(BaseModel.__delattr__, in_code=True)
-        model_validate = classmethod(_in_our_words(BaseModel.model_validate.__func__))
-        model_validate_json = classmethod(_in_our_words(BaseModel.model_validate_json.__func__))
+        __setattr__ = _with_our_errors(BaseModel.__setattr__, in_code=True)
+        __delattr__ = _with_our_errors(BaseModel.__delattr__, in_code=True)
+        model_validate = classmethod(_with_our_errors(BaseModel.model_validate.__func__))
+        model_validate_json = classmethod(_with_our_errors(BaseModel.model_validate_json.__func__))
         model_validate_strings = classmethod(
-            _in_our_words(BaseModel.model_validate_strings.__func__)
+            _with_our_errors(BaseModel.model_validate_strings.__func__)
         )
 
         def __getattr__(self, name: str) -> Any:
@@ -165,7 +165,7 @@ class Request(_Masked):
 
     @field_validator("*")
     @classmethod
-    def _check_what_types_allow(cls, value: Any) -> Any:
+    def _check_values(cls, value: Any) -> Any:
         """Reject text that can't be sent, unknown enumeration members, and duplicates."""
         kind = type(value)
         if kind in _PLAIN_TYPES or (kind is str and value.isascii()):  # most values

@@ -73,7 +73,7 @@ def place_name(location: Location, start: str = "") -> str:
 def expected(model: Model, location: Location) -> str:
     """The description of a field's valid values: its type and range."""
     *_, (schema, _) = _walk(model, location)
-    return _in_words(schema, _document(model), _name(location))
+    return _expectation(schema, _document(model), _name(location))
 
 
 def shown(location: Location, value: object) -> str:
@@ -131,7 +131,7 @@ def _unknown_field(model: Model, location: Location, in_code: bool) -> str:
     name = str(location[-1])
     known = list(owner.model_fields) if in_code else _wire_names(owner)
     if name in _wire_names(owner):
-        return "is given twice, with both of its names"
+        return "is set twice, under both of its names"
     if name in SET_BY_SERVICE.get(owner.__name__, ()):
         return "is set by the service; remove it"
     meant = meant_attribute(owner, name) if in_code else suggestion(name, known)
@@ -221,7 +221,7 @@ def _dereferenced(schema: dict[str, Any], document: dict[str, Any]) -> tuple[dic
     return document["$defs"][name], name
 
 
-def _in_words(schema: dict[str, Any], document: dict[str, Any], name: str) -> str:
+def _expectation(schema: dict[str, Any], document: dict[str, Any], name: str) -> str:
     schema, _ = _dereferenced(schema, document)
     if "enum" in schema:
         values: list[str] = schema["enum"]
@@ -243,7 +243,7 @@ def _in_words(schema: dict[str, Any], document: dict[str, Any], name: str) -> st
         case "string":
             return PATTERNS.get(name, "a string")
         case "array":
-            return f"a list, each item {_in_words(schema['items'], document, '')}"
+            return f"a list, each item {_expectation(schema['items'], document, '')}"
         case "object" if "properties" in schema:
             required = schema.get("required") or list(schema["properties"])
             return f"a dictionary with {' and '.join(map(repr, required))}"

@@ -63,7 +63,7 @@ class BaseSession(ABC):
         on_response: Callable[[ResponseInfo], object] | None = None,
         transport: LibraryTransport | None = None,
     ) -> None:
-        """Make a session.
+        """Create a session.
 
         Args:
             workspace: The workspace whose key file to use. Ignored if you pass `api_key`.
@@ -215,9 +215,9 @@ class BaseSession(ABC):
     @property
     def client(self) -> Client:
         """The client that flows use. A copy of a session creates its own client on first use."""
-        made: Client | None = vars(self).get("_client")
+        client: Client | None = vars(self).get("_client")
         # If several threads create a client, setdefault keeps the first one.
-        return made or vars(self).setdefault("_client", self._new_client())
+        return client or vars(self).setdefault("_client", self._new_client())
 
     def _new_client(self) -> Client:
         try:
@@ -239,7 +239,7 @@ class BaseSession(ABC):
 
     @abstractmethod
     def _new_io(self) -> Io:
-        """Make the network and the clock for this kind of session."""
+        """Create the network and the clock for this kind of session."""
 
     def __getstate__(self) -> dict[str, Any]:
         if self._transport is not None:

@@ -5,9 +5,9 @@ is read to its end and returned as one list. The functions do not validate argum
 The modules htcprojects, htctasks and htcjobs validate both. The constants describe the operations,
 which the functions use like `rescale.send(LIST_JOBS.call(...))`.
 
-Raises:
-    HtcConnectionError, HtcStatusError, HtcResponseError: See rescalehtc.exceptions.
-    HtcValidationError: A path parameter is empty or would change the operation's path.
+Every function can raise HtcConnectionError, HtcStatusError, HtcResponseError and
+HtcCredentialsError. If a path parameter is empty or would change the operation's path, the function
+raises HtcValidationError.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ def get_auth_token_whoami(rescale: HtcSession) -> Any:
         rescale: The session.
 
     Returns:
-        An `HTCTokenPayload` object. Or: A string.
+        An `HTCTokenPayload` object, or a string.
     """
     answer: Any = rescale.send(GET_TOKEN_PAYLOAD.call())
     return answer
@@ -332,7 +332,7 @@ def get_htc_regions(
         region: The region's name.
 
     Returns:
-        `HTCRegionAdminSettings` objects. Or: An `HTCInfraResource` object. Or: An
+        `HTCRegionAdminSettings` objects, or an `HTCInfraResource` object, or an
         `HTCRegionAdminSettings` object.
     """
     if region is None:
@@ -511,7 +511,7 @@ def get_htc_projects(
         project_id: The project's id.
 
     Returns:
-        The items of all pages: `HTCProject` objects. Or: An `HTCProject` object.
+        The items of all pages: `HTCProject` objects, or an `HTCProject` object.
     """
     if project_id is None:
         listed: list[types.HTCProjectDict] = rescale.send(
@@ -592,7 +592,7 @@ def get_htc_projects_container_registry_images(
             path.
 
     Returns:
-        An `HTCImages` object. Or: An `HTCImageStatus` object.
+        An `HTCImages` object, or an `HTCImageStatus` object.
     """
     if image_name is None:
         listed: types.HTCImagesDict = rescale.send(LIST_IMAGES.call({"projectId": project_id}))
@@ -712,7 +712,7 @@ def get_htc_projects_limits(
         id: The limit's id.
 
     Returns:
-        `HTCProjectLimit` objects. Or: An `HTCProjectLimit` object.
+        `HTCProjectLimit` objects, or an `HTCProjectLimit` object.
     """
     if id is None:
         listed: list[types.HTCProjectLimitDict] = rescale.send(
@@ -978,7 +978,7 @@ def get_htc_projects_tasks(
         task_id: The task's id.
 
     Returns:
-        The items of all pages: `HTCTask` objects. Or: An `HTCTask` object.
+        The items of all pages: `HTCTask` objects, or an `HTCTask` object.
     """
     if task_id is None:
         listed: list[types.HTCTaskDict] = rescale.send(
@@ -1167,7 +1167,7 @@ def get_htc_projects_tasks_jobs(
         job_id: The job's id, `<parent job id>:<index>`.
 
     Returns:
-        The items of all pages: `HTCJob` objects. Or: An `HTCJob` object.
+        The items of all pages: `HTCJob` objects, or an `HTCJob` object.
     """
     if job_id is None:
         listed: list[types.HTCJobDict] = rescale.send(

@@ -220,7 +220,7 @@ class HtcContainerRegistry(SessionMethods):
             rescale: The session.
 
         Raises:
-            HtcResponseError: The answer is not a password.
+            HtcResponseError: The response is not a password.
         """
         return rescale.run(self._get_password(rescale.client))
 
@@ -230,7 +230,7 @@ class HtcContainerRegistry(SessionMethods):
                 call = GET_REGISTRY_TOKEN.call({"projectId": self._project_id})
                 text = (await client.send(call)).strip()
                 if not is_printable_ascii(text):
-                    raise HtcResponseError("getRegistryToken: the answer is not a password")
+                    raise HtcResponseError("getRegistryToken: the response is not a password")
                 seconds = _usable_seconds(text, client.io.time())
                 self._password = ExpiringSecret.usable_for(text, seconds, client.io)
             return self._password.value
@@ -365,15 +365,15 @@ def _names(answer: Mapping[str, Any], field: str, operation: str) -> list[str]:
             return []
         if is_list(names) and all(isinstance(name, str) for name in names):
             return names
-        raise HtcResponseError(f"{operation}: {field} in the answer is not a list of names")
+        raise HtcResponseError(f"{operation}: {field} in the response is not a list of names")
 
 
 def _usable_seconds(password: str, now: float) -> float:
     """Return the lifetime of a password in seconds, from its expiration time if it has one."""
-    said: Any = None
+    content: Any = None
     with suppressed(ValueError, RecursionError):
-        said = json.loads(base64.b64decode(password + "=" * (-len(password) % 4)))
-    match said:
+        content = json.loads(base64.b64decode(password + "=" * (-len(password) % 4)))
+    match content:
         case {"expiration": int() | float() as given}:
             end = seconds_from(given, _FAR_FUTURE)
         case _:

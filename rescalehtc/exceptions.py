@@ -81,7 +81,7 @@ class HtcException(Exception):  # noqa: N818 - the name is part of the documente
 
 
 def _restore(kind: type[HtcException], args: tuple[object, ...]) -> HtcException:
-    """Make an exception without its state, for unpickling."""
+    """Create an exception without its state, for unpickling."""
     error = kind.__new__(kind, *args)
     error.args = args
     return error
@@ -263,7 +263,7 @@ class LostRequest(NamedTuple):
     """A submit request whose response was lost."""
 
     position: int
-    """Its position in the list of requests that you submitted, starting at 0. A request with a
+    """The position in the list of requests that you submitted, starting at 0. A request with a
     `batchSize` above 1000 is split into several requests with the same position.
     """
     batch_size: int
@@ -276,7 +276,7 @@ class UnsentRequest(NamedTuple):
     """A submit request, or a part of one, that was not submitted."""
 
     position: int
-    """Its position in the list of requests that you submitted, starting at 0."""
+    """The position in the list of requests that you submitted, starting at 0."""
     batch_size: int
     """The number of its jobs that were not submitted."""
 
@@ -307,7 +307,7 @@ class SubmissionUncertainError(HtcException):
         task_id: str,
         group: str | None,
         requests: Sequence[LostRequest],
-        phase: Literal["no answer", "unreadable answer", "server error"],
+        phase: Literal["no response", "unreadable response", "server error"],
         cause: HtcException,
     ) -> None:
         super().__init__("", cause.status_code)
@@ -317,7 +317,7 @@ class SubmissionUncertainError(HtcException):
         self.group: str | None = group
         self.requests: tuple[LostRequest, ...] = tuple(requests)
         self.sent: int = sum(request.batch_size for request in requests)
-        self.phase: Literal["no answer", "unreadable answer", "server error"] = phase
+        self.phase: Literal["no response", "unreadable response", "server error"] = phase
         self.cause: HtcException = cause
         self.outcome_unknown = True
         self.job_ids: list[str] = []

@@ -1,4 +1,4 @@
-"""Projects. A project holds tasks and container images, and lists the regions for its jobs."""
+"""Projects, which hold tasks and container images, and list the regions for jobs."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"]):
         if limit["vCPUs"] == 0:  # the service accepts 0, but then no job could start
             message = "must be an integer from 1 to 999999, got 0"
             raise HtcValidationError("set_vcpu_limit", [Problem("vcpu_limit", message)])
-        made = api.post_htc_projects_limits(rescale, id_of(self, "projectId"), limit)
-        return HTCProjectLimitRecord(made)
+        created = api.post_htc_projects_limits(rescale, id_of(self, "projectId"), limit)
+        return HTCProjectLimitRecord(created)
 
     def get_limit(self, rescale: HtcSession, limit_id: int | str) -> HTCProjectLimitRecord | None:
         """Fetch one of the project's limits. Returns None if it does not exist.

@@ -1,4 +1,4 @@
-"""Tasks. A task is a folder of jobs in a project. The jobs share its storage."""
+"""Tasks, which are folders of jobs in a project. The jobs share the storage of their task."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"], Explained):
     _storage = TASK_STORAGE
 
     def __init__(self, json: types.HTCTaskDict | dict[str, Any], project: HtcProject) -> None:
-        """Make a task from its dictionary.
+        """Create a task from its dictionary.
 
         Args:
             json: The dictionary, an `HTCTask` object with the service's names.

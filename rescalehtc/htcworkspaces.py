@@ -1,4 +1,4 @@
-"""Workspaces. A workspace holds projects. Each session is for one workspace."""
+"""Workspaces, which hold projects. Each session is for one workspace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans of a session: `pip install "rescalehtc[otel]>=2"`.
+"""Create OpenTelemetry spans for the requests of a session.
 
     from rescalehtc import otel
 
@@ -8,7 +8,7 @@
 Each call of an operation is a span with the operation's name. Each attempt is a child span for the
 HTTP request, with the attributes of OpenTelemetry's semantic conventions. A submission is a span
 named `submit`, which contains the spans of its calls. No span contains a key, token, header, body
-or query.
+or query. Install the extra packages with `pip install "rescalehtc[otel]>=2"`.
 """
 
 from __future__ import annotations

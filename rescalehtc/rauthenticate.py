@@ -155,16 +155,21 @@ def authenticate(interactive: bool, workspace: str | None, base_url: str | None 
     with HtcSession(
         api_key=given.secret, base_url=base_url, backoff_seconds=BACKOFF_SECONDS
     ) as rescale:
-        theirs = _workspace_of(rescale, given)
-        fault = None if workspace else name_fault(theirs)
+        key_workspace = _workspace_of(rescale, given)
+        fault = None if workspace else name_fault(key_workspace)
         if fault:
             raise HtcException(f"the key's workspace: {fault}; choose one with --workspace NAME")
         with _file_errors():
-            _keep(given.secret, config_folder, workspace or theirs, is_default=workspace is None)
-        if workspace is not None and workspace != theirs:
-            _say(f"note: the workspace's name on the service is {theirs or 'missing'}")
+            _store_key(
+                given.secret,
+                config_folder,
+                workspace or key_workspace,
+                is_default=workspace is None,
+            )
+        if workspace is not None and workspace != key_workspace:
+            _say(f"note: the workspace's name on the service is {key_workspace or 'missing'}")
         _try(rescale, given.found_in)
-    note = _what_goes_first(given, used)
+    note = _why_unused(given, used)
     if note:
         _say(f"note: a session for the workspace {used} does not use this key: {note}")
 
@@ -231,7 +236,7 @@ def name_fault(name: str) -> str | None:
     return None
 
 
-def _keep(key: str, config_folder: Path, name: str, *, is_default: bool) -> None:
+def _store_key(key: str, config_folder: Path, name: str, *, is_default: bool) -> None:
     """Write the key file and, if it is the default key, the link to its folder."""
     default = config_folder / DEFAULT_WORKSPACE
     if name == DEFAULT_WORKSPACE:
@@ -291,7 +296,7 @@ def _try(rescale: HtcSession, found_in: str) -> None:
     )
 
 
-def _what_goes_first(key: Credential, workspace: str) -> str | None:
+def _why_unused(key: Credential, workspace: str) -> str | None:
     """The reason why a session does not use the stored key. None if it uses the key."""
     try:
         found = find_credential(None, workspace, CONFIG_FOLDER, os.environ)

@@ -312,7 +312,7 @@ def test_an_answer_that_does_not_name_the_jobs_is_a_lost_one(
 ) -> None:
     service.on(SUBMIT, Answer(answer))
     error = uncertain(scripted, scripted_task, request(3))
-    assert error.phase == "unreadable answer"
+    assert error.phase == "unreadable response"
     assert "1 submit requests were sent" in str(error.cause)
 
 
@@ -324,9 +324,9 @@ def test_an_answer_that_does_not_name_the_jobs_is_a_lost_one(
     [
         (LOST, "server error", HtcServerError),
         (Answer(status=408), "server error", HtcStatusError),
-        (BROKEN, "unreadable answer", HtcResponseError),
-        (Answer(b"<html>"), "unreadable answer", HtcResponseError),
-        (Answer(b"[", headers={"Content-Length": "99"}), "no answer", HtcConnectionError),
+        (BROKEN, "unreadable response", HtcResponseError),
+        (Answer(b"<html>"), "unreadable response", HtcResponseError),
+        (Answer(b"[", headers={"Content-Length": "99"}), "no response", HtcConnectionError),
     ],
 )
 def test_a_submission_that_is_not_found_is_uncertain(
@@ -338,7 +338,7 @@ def test_a_submission_that_is_not_found_is_uncertain(
     cause: type[HtcException],
 ) -> None:
     service.on(SUBMIT, answer)
-    if phase == "no answer":
+    if phase == "no response":
         with HtcSession(
             api_key="k", base_url=service.url, timeout_seconds=0.3, settle_seconds=0.0
         ) as hasty:
@@ -789,7 +789,7 @@ def test_of_two_lost_calls_the_one_that_was_carried_out_is_returned(
     jobs: Jobs,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Their requests are identical."""
+    """The requests of the two submissions are identical."""
     monkeypatch.setattr(submission, "MAX_REQUESTS", 1)
     together = threading.Barrier(2)
     not_taken: list[Asked] = []

@@ -64,7 +64,7 @@ def test_nothing_failed_is_nothing_to_submit(fast: HtcSession, task: htctasks.Ht
 def test_failed_jobs_are_run_again_and_told_their_old_index(
     fast: HtcSession, project: htcprojects.HtcProject, task: htctasks.HtcTask
 ) -> None:
-    """They fail again and run a third time, still with their original index."""
+    """The jobs fail again and run a third time, still with their original index."""
     part = "part=${PART:-$AWS_BATCH_JOB_ARRAY_INDEX}; echo $CASE $part; "
     fails_once = "[ $((part % 2)) = 0 ] || [ -e $TASK_SHARED_FOLDER/mended ]"
     given = {"envs": [{"name": "CASE", "value": "wing"}], "job_name": "sweep"}

@@ -365,10 +365,10 @@ def test_a_job_survives_pickle(job: htcjobs.HtcJob) -> None:
     assert again.task.json == job.task.json
 
 
-def test_a_job_from_a_pickle_asks_again(
+def test_a_job_from_a_pickle_fetches_its_record(
     service: Service, scripted: HtcSession, job: htcjobs.HtcJob, scripted_task: htctasks.HtcTask
 ) -> None:
-    """Its clock may be another machine's, and its cached data may be old."""
+    """Another machine may have another clock, and the cached data may be old."""
     scripted.status_refresh_seconds = 1000
     summary = "GET /htc/projects/p/tasks/t/summary-statistics"
     service.on(JOB, Answer({**job.json, "status": "RUNNING"}))

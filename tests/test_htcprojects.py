@@ -217,7 +217,7 @@ def test_a_limit_s_id_may_be_a_string_or_any_integer(
 def test_environments_that_the_service_answered_can_be_sent_back(
     service: Service, scripted: HtcSession
 ) -> None:
-    """They have fields that only the service sets, and maybe unknown fields."""
+    """The environments have fields that only the service sets, and maybe unknown fields."""
     answered = {
         "machineType": "m",
         "region": "AWS_EU_WEST_1",

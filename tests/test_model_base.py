@@ -396,7 +396,7 @@ WRONG_MODELS = [
 
 
 @pytest.mark.parametrize(("make", "where", "message"), WRONG_MODELS)
-def test_wrong_values_raise_our_error_in_our_words(
+def test_wrong_values_raise_the_error_of_this_package(
     make: Callable[[], object], where: str, message: str
 ) -> None:
     with pytest.raises(HtcValidationError) as info:

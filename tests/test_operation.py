@@ -457,7 +457,7 @@ def test_a_service_that_is_not_there_is_an_htc_exception() -> None:
         port = server.getsockname()[1]
     with (
         HtcSession(api_key="k", base_url=f"http://127.0.0.1:{port}", max_retries=0) as rescale,
-        pytest.raises(HtcConnectionError, match="getToken: no answer from"),
+        pytest.raises(HtcConnectionError, match="getToken: no response from"),
     ):
         names(rescale)
 
@@ -472,7 +472,7 @@ def test_no_proxy_leads_to_this_machine(
     assert names(scripted) == ["a"]
     with (
         HtcSession(api_key="k", base_url="http://service.invalid", max_retries=0) as rescale,
-        pytest.raises(HtcConnectionError, match=r"getToken: no answer from|can be set up"),
+        pytest.raises(HtcConnectionError, match=r"getToken: no response from|can be set up"),
     ):
         names(rescale)
 
@@ -500,7 +500,7 @@ def test_an_answer_that_takes_too_long_is_an_htc_exception(drip: bytes) -> None:
                 api_key="k", base_url=url, timeout_seconds=SHORT_SECONDS, max_retries=0
             ) as rescale,
             pytest.raises(
-                HtcTimeoutError, match=r"getToken: no whole answer .* within [\d.]+ s"
+                HtcTimeoutError, match=r"getToken: no complete response .* within [\d.]+ s"
             ) as info,
         ):
             names(rescale)

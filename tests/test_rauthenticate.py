@@ -179,7 +179,7 @@ def test_a_service_that_is_not_there_is_one_line_too(
     assert rauthenticate.main([]) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("rauthenticate: error: ")
-    assert f"no answer from {NOBODY}" in errors
+    assert f"no response from {NOBODY}" in errors
     assert errors.count("\n") == 1
     assert not config.exists()
 

@@ -303,7 +303,7 @@ REQUEST: dict[str, Any] = {"htcJobDefinition": DEFINITION}
         ([{"htcJobDefinition": {**DEFINITION, "zzz": 1}}], "[0].htcJobDefinition.zzz", "its fields are imageName, maxVCpus"),
         ([{"htcJobDefinition": {**DEFINITION, "envs": [{"name": "A", "value": SECRET, "x": SECRET}]}}], "[0].htcJobDefinition.envs[0].x", "is not a field of EnvPair"),
         ([models.HTCJobSubmitRequest.model_construct(htc_job_definition=models.HTCJobDefinition.model_construct(image_name="A"))], "[0].htcJobDefinition.imageName", "got 'A'"),
-        ([{**REQUEST, "htc_job_definition": DEFINITION}], "[0].htcJobDefinition", "is given twice"),
+        ([{**REQUEST, "htc_job_definition": DEFINITION}], "[0].htcJobDefinition", "is set twice"),
         ([{"htcJobDefinition": {**DEFINITION, "envs": {"A": SECRET, "RDF_X": SECRET}}}], "[0].htcJobDefinition.envs.RDF_X", "reserved"),
         ([{**REQUEST, "tags": {"a": 1}}], "[0].tags.a", "a string, got int"),
         ([models.HTCJobDefinition(image_name="a")], "[0]", "a dictionary with 'htcJobDefinition', got HTCJobDefinition"),

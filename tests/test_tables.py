@@ -128,7 +128,7 @@ def test_lists_are_shown_with_a_row_for_each_of_the_first_objects(service: Servi
 def test_an_empty_list_is_shown(service: Service) -> None:
     service.on("GET /htc/projects", Answer({"items": []}))
     with HtcSession(api_key="key", base_url=service.url) as rescale:
-        assert Cells(html(htcprojects.get_projects(rescale))).texts == ["", "Nothing"]
+        assert Cells(html(htcprojects.get_projects(rescale))).texts == ["", "Empty list"]
 
 
 def test_records_are_shown_without_what_may_hold_secrets() -> None:

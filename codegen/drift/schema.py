@@ -43,7 +43,7 @@ class Alternative:
 
     @property
     def type(self) -> str:
-        """Its type, or the type derived from its parts."""
+        """The type, or the type derived from the parts."""
         if given := self.shape.get("type"):
             return str(given)
         if "properties" in self.shape or "additionalProperties" in self.shape:
@@ -52,7 +52,7 @@ class Alternative:
 
     @property
     def family(self) -> str:
-        """Its type, with number for integer."""
+        """The type, with number for integer."""
         return "number" if self.type == "integer" else self.type
 
 

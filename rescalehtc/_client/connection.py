@@ -231,7 +231,7 @@ _FAILURES: tuple[type[Exception], ...] = (
 def connection_failure(
     request: HttpRequest, error: Exception, seconds: float, has_sent: bool
 ) -> HtcConnectionError:
-    """Make the exception for an error of the HTTP library.
+    """Create the exception for an error of the HTTP library.
 
     Args:
         request: The request.
@@ -241,7 +241,7 @@ def connection_failure(
     """
     host = _host(request.url)
     if isinstance(error, httpcore.TimeoutException | httpx.TimeoutException):
-        message = f"{request.name}: no whole answer from {host} within {seconds:.3g} s"
+        message = f"{request.name}: no complete response from {host} within {seconds:.3g} s"
         return HtcTimeoutError(message, has_sent)
     if isinstance(error, _PROXY_FAILURES):
         # The text after the status is from the proxy.
@@ -255,7 +255,7 @@ def connection_failure(
         reason = str(error) or reason
     elif isinstance(error, httpcore.ProtocolError | httpx.ProtocolError):
         reason = str(error).partition(":")[0] or reason  # the rest quotes received bytes
-    return HtcConnectionError(f"{request.name}: no answer from {host}: {reason}", has_sent)
+    return HtcConnectionError(f"{request.name}: no response from {host}: {reason}", has_sent)
 
 
 def _host(url: str) -> str:

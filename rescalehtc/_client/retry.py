@@ -61,7 +61,7 @@ class Retries:
     """
 
     def __init__(self, policy: RetrySettings, answered: int) -> None:
-        """Make one.
+        """Create the count of retries.
 
         Args:
             policy: The session's policy.

@@ -61,7 +61,7 @@ class ExpiringSecret:
 
     @classmethod
     def usable_for(cls, value: str, seconds: float, io: Io) -> ExpiringSecret:
-        """Make a secret that must be renewed in some seconds."""
+        """Create a secret that must be renewed in some seconds."""
         return cls(Secret(value), io.monotonic() + seconds, io.time() + seconds)
 
     def is_due(self, io: Io) -> bool:

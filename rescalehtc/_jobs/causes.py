@@ -26,7 +26,7 @@ class Cause:
     name: str
     """A short name, such as `limit-reached`. docs/how-to/runs.md lists all names."""
     text: str
-    """The cause, in words."""
+    """A description of the cause."""
     evidence: list[str]
     """The facts from the service that show the cause."""
     advice: str

@@ -48,7 +48,7 @@ def _flat(json: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def dataframe(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Make a DataFrame with one row per record.
+    """Create a DataFrame with one row per record.
 
     Raises:
         HtcException: pandas is not installed.

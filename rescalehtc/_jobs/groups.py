@@ -61,7 +61,7 @@ class FoundBatch:
 
     @property
     def place(self) -> tuple[str, int]:
-        """Its submission, and its position there."""
+        """The submission of the batch, and the position there."""
         if self.part is not None:
             return PART_TAG, self.part
         token, _, text = (mark_in(self.record.get("tags")) or "").rpartition("-")

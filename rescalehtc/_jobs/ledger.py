@@ -80,7 +80,7 @@ class Ledger:
     """All jobs of a batch, and the attempts at them."""
 
     def __init__(self, parts: Sequence[Json], policy: RetryPolicy | None) -> None:
-        """Make one.
+        """Create the ledger.
 
         Args:
             parts: The service's response to each submit request of the batch.

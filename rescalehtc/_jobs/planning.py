@@ -67,7 +67,7 @@ class Plan:
     cost: float | None
     """The cost of `most`. None without rates."""
     waits: list[str]
-    """The limits that hold jobs back, in words. Empty without a session."""
+    """Descriptions of the limits that delay jobs. Empty without a session."""
 
     def __str__(self) -> str:
         jobs = "1 job" if self.jobs == 1 else f"{self.jobs} jobs"
@@ -101,7 +101,7 @@ class Usage:
     """The cost of `used`. None without rates."""
 
     def __str__(self) -> str:
-        lines = [f"{self.jobs} jobs, {self.running} of them not ended"]
+        lines = [f"{self.jobs} jobs, {self.running} unfinished"]
         lines += [f"used: {self.used}", f"used by failed jobs: {self.wasted}"]
         lines += [f"waited: {self.idle_hours:,.2f} hours"]
         return "\n".join(lines + ([f"cost: {self.cost:,.2f}"] if self.cost is not None else []))
@@ -226,7 +226,7 @@ def _amount(seconds: float, vcpus: int, memory_mib: int) -> Amount:
 def waits_of(
     requests: Sequence[models.HTCJobSubmitRequest], limits: Sequence[tuple[str, int]]
 ) -> list[str]:
-    """Describe how the lowest limit on virtual CPUs holds the jobs back."""
+    """Describe how the lowest limit on virtual CPUs delays the jobs."""
     if not limits:
         return []
     whose, limit = min(limits, key=lambda one: one[1])

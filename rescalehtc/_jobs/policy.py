@@ -45,7 +45,7 @@ class RetryDecision:
     again: bool
     """Whether to retry the job."""
     reason: str
-    """The reason, in words."""
+    """A description of the reason."""
     memory_mib: int | None = None
     """The memory for the next attempt in MiB. None for the same as before."""
     timeout_seconds: int | None = None
@@ -146,12 +146,12 @@ class RetryPolicy:
             memory = _grown(failure.memory_mib, self.memory_factor, self.max_memory_mib)
             if memory is None:
                 return _kept(failure.memory_mib, "memory", "MiB", self.max_memory_mib)
-            reason = f"out of memory: {failure.memory_mib} MiB become {memory} MiB"
+            reason = f"out of memory: retry with {memory} instead of {failure.memory_mib} MiB"
         elif code == TIMEOUT_CODE:
             timeout = _grown(failure.timeout_seconds, self.timeout_factor, self.max_timeout_seconds)
             if timeout is None:
                 return _kept(failure.timeout_seconds, "timeout", "s", self.max_timeout_seconds)
-            reason = f"timeout: {failure.timeout_seconds} s become {timeout} s"
+            reason = f"timeout: retry with {timeout} instead of {failure.timeout_seconds} s"
         elif code == EXIT_CODE and failure.exit_code in self.exit_codes:
             reason = f"exit code {failure.exit_code} is one of exit_codes"
         elif code == EXIT_CODE:

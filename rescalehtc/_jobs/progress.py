@@ -25,7 +25,7 @@ class Progress(Generic[T]):
     """
 
     def __init__(self, progress: bool | Callable[[T], None]) -> None:
-        """Make one.
+        """Create the writer.
 
         Args:
             progress: Whether to show the counts, or a function that shows them.

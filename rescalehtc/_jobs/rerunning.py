@@ -51,7 +51,7 @@ class Rerunner:
         interval: Interval,
         may_have_reruns: bool,
     ) -> None:
-        """Make one.
+        """Create the rerunner.
 
         Args:
             rescale: The session.

@@ -45,7 +45,7 @@ async def cancel_group(
         is_over: Whether to stop waiting now.
 
     Returns:
-        The jobs that still run, in words.
+        A sentence about the jobs that still run.
     """
     io = client.io
     ends_at = io.monotonic() + seconds

@@ -197,9 +197,9 @@ class Submission:
         cause = call.error or HtcConnectionError("submitJobs: interrupted before the response")
         if isinstance(cause, SubmissionUncertainError):
             return cause
-        phase: Literal["no answer", "unreadable answer", "server error"] = "unreadable answer"
+        phase: Literal["no response", "unreadable response", "server error"] = "unreadable response"
         if isinstance(cause, HtcConnectionError):
-            phase = "no answer"
+            phase = "no response"
         elif isinstance(cause, HtcStatusError):
             phase = "server error"
         return SubmissionUncertainError(

@@ -44,7 +44,7 @@ class Interval:
     """
 
     def __init__(self, rescale: BaseSession, timeout: float | None, subject: str) -> None:
-        """Make one.
+        """Create the interval.
 
         Args:
             rescale: The session, with the clock and the polling interval.

@@ -24,7 +24,7 @@ class JsonObject(SessionMethods, Generic[JsonT, RecordT]):
     _not_pickled: ClassVar[tuple[str, ...]] = ("_validated",)
 
     def __init__(self, json: JsonT | dict[str, Any]) -> None:
-        """Make the object from its dictionary.
+        """Create the object from its dictionary.
 
         Args:
             json: The dictionary, with the service's names.

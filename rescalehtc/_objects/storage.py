@@ -159,7 +159,7 @@ async def _upload_file(client: Client, call: Call, source_path: str | PathLike[s
         Content(file)  # reject an invalid file before sending anything
         url = (await client.send(call)).get("url")
         if not isinstance(url, str):
-            raise HtcResponseError(f"{call.operation.id}: the answer has no url")
+            raise HtcResponseError(f"{call.operation.id}: the response has no url")
         await client.upload(url, file)
 
 

@@ -38,7 +38,7 @@ _LEFT_OUT = SET_BY_SERVICE[_MODEL] - {ANSWER_MARKS[_MODEL]}
 def from_arguments(
     arguments: Mapping[str, Any], region: Any, project: Mapping[str, Any]
 ) -> models.HTCJobSubmitRequest:
-    """Make a submit request from the arguments of create_job_batch.
+    """Create a submit request from the arguments of create_job_batch.
 
     Raises:
         HtcValidationError: Arguments are invalid. The exception lists all problems.
@@ -79,7 +79,7 @@ def from_arguments(
 
 
 def from_payload(payload: object, project: Mapping[str, Any]) -> list[Positioned]:
-    """Make submit requests from the payload of create_job_batch_raw, each with its position.
+    """Create submit requests from the payload of create_job_batch_raw, each with its position.
 
     Raises:
         HtcValidationError: The payload is invalid. The exception lists all problems.
@@ -93,7 +93,7 @@ def from_payload(payload: object, project: Mapping[str, Any]) -> list[Positioned
 
 
 def from_any_number(payload: object, project: Mapping[str, Any]) -> list[Positioned]:
-    """Make any number of submit requests of any size. Large ones are split.
+    """Create any number of submit requests of any size. Large ones are split.
 
     Raises:
         HtcValidationError: The payload is invalid. The exception lists all problems.

@@ -120,15 +120,15 @@ def _next_call(call: Call, following: object, base_url: str) -> Call | None:
         return None
     if not isinstance(following, str):
         raise HtcResponseError(f"{call.operation.id}: the URL of the next page is not a string")
-    here = call.url(base_url)
+    url = call.url(base_url)
     with suppressed(ValueError):  # not a URL
         following.encode()
-        address = urljoin(here, following)
+        address = urljoin(url, following)
         is_valid = address.isprintable() and len(address) <= MAX_URL_CHARACTERS
-        if is_valid and origin(address) == origin(here):
+        if is_valid and origin(address) == origin(url):
             return replace(call, target=address)
     raise HtcResponseError(
-        f"{call.operation.id}: the URL of the next page is invalid, or not at {origin(here)[1]}; "
+        f"{call.operation.id}: the URL of the next page is invalid, or not at {origin(url)[1]}; "
         "nothing was sent there"
     )
 
@@ -179,7 +179,7 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {
 def status_error(
     operation: str, response: Response, secrets: Secrets, *, may_show: bool
 ) -> HtcStatusError | HtcResponseError:
-    """Make the exception for a status that is not a success.
+    """Create the exception for a status that is not a success.
 
     Args:
         operation: The operation's id.
@@ -189,10 +189,12 @@ def status_error(
     """
     status = response.status
     if status < 200:
-        return HtcResponseError(f"{operation} was answered with HTTP {status}, which is not final")
+        return HtcResponseError(
+            f"{operation}: the response has the status HTTP {status}, which is not final"
+        )
     if status < 400:
         return HtcResponseError(
-            f"{operation} was answered with a redirect (HTTP {status}), which is not followed"
+            f"{operation}: the response is a redirect (HTTP {status}), which the session does not follow"
         )
     fallback = HtcServerError if status >= 500 else HtcStatusError
     body: Any = None
@@ -247,7 +249,7 @@ def _not_understood(
     *,
     is_garbled: bool = False,
 ) -> HtcResponseError:
-    message = f"{call.operation.id}: the answer of {len(body)} bytes is invalid: {reason}"
+    message = f"{call.operation.id}: the response of {len(body)} bytes is invalid: {reason}"
     if _may_show(call) and (excerpt := _excerpt(body, secrets)):
         message += f"; it begins {excerpt!r}"
     return HtcResponseError(message, is_garbled)

@@ -250,7 +250,7 @@ async def get_auth_token_whoami(rescale: AsyncHtcSession) -> Any:
         rescale: The session.
 
     Returns:
-        An `HTCTokenPayload` object. Or: A string.
+        An `HTCTokenPayload` object, or a string.
     """
     answer: Any = await rescale.send(GET_TOKEN_PAYLOAD.call())
     return answer
@@ -329,7 +329,7 @@ async def get_htc_regions(
         region: The region's name.
 
     Returns:
-        `HTCRegionAdminSettings` objects. Or: An `HTCInfraResource` object. Or: An
+        `HTCRegionAdminSettings` objects, or an `HTCInfraResource` object, or an
         `HTCRegionAdminSettings` object.
     """
     if region is None:
@@ -516,7 +516,7 @@ async def get_htc_projects(
         project_id: The project's id.
 
     Returns:
-        The items of all pages: `HTCProject` objects. Or: An `HTCProject` object.
+        The items of all pages: `HTCProject` objects, or an `HTCProject` object.
     """
     if project_id is None:
         listed: list[types.HTCProjectDict] = await rescale.send(
@@ -603,7 +603,7 @@ async def get_htc_projects_container_registry_images(
             path.
 
     Returns:
-        An `HTCImages` object. Or: An `HTCImageStatus` object.
+        An `HTCImages` object, or an `HTCImageStatus` object.
     """
     if image_name is None:
         listed: types.HTCImagesDict = await rescale.send(
@@ -731,7 +731,7 @@ async def get_htc_projects_limits(
         id: The limit's id.
 
     Returns:
-        `HTCProjectLimit` objects. Or: An `HTCProjectLimit` object.
+        `HTCProjectLimit` objects, or an `HTCProjectLimit` object.
     """
     if id is None:
         listed: list[types.HTCProjectLimitDict] = await rescale.send(
@@ -1009,7 +1009,7 @@ async def get_htc_projects_tasks(
         task_id: The task's id.
 
     Returns:
-        The items of all pages: `HTCTask` objects. Or: An `HTCTask` object.
+        The items of all pages: `HTCTask` objects, or an `HTCTask` object.
     """
     if task_id is None:
         listed: list[types.HTCTaskDict] = await rescale.send(
@@ -1202,7 +1202,7 @@ async def get_htc_projects_tasks_jobs(
         job_id: The job's id, `<parent job id>:<index>`.
 
     Returns:
-        The items of all pages: `HTCJob` objects. Or: An `HTCJob` object.
+        The items of all pages: `HTCJob` objects, or an `HTCJob` object.
     """
     if job_id is None:
         listed: list[types.HTCJobDict] = await rescale.send(

@@ -168,7 +168,7 @@ class HtcContainerRegistry(AnyContainerRegistry):
             rescale: The session.
 
         Raises:
-            HtcResponseError: The answer is not a password.
+            HtcResponseError: The response is not a password.
         """
         return await rescale.run(self._get_password(rescale.client))
 

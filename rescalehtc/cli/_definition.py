@@ -40,7 +40,7 @@ Image = Annotated[
 Command = Annotated[
     str | None,
     typer.Option(
-        "--command", metavar="TEXT", help="Command to run. It is split into words like in a shell."
+        "--command", metavar="TEXT", help="Command to run. It is split into words as in a shell."
     ),
 ]
 Jobs = Annotated[
@@ -73,7 +73,7 @@ Architecture = Annotated[
         "--architecture",
         metavar="NAME",
         autocompletion=_completion.architectures,
-        help="Architecture of the image: X86 or AARCH64.",
+        help="Architecture of the image: AARCH64, X86 or A100.",
     ),
 ]
 VCpus = Annotated[

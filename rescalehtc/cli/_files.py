@@ -241,7 +241,7 @@ def environment(
 ) -> None:
     """Print shell commands that set variables for `aws s3`.
 
-    Other programs that speak S3 use these variables too. They are secret, and expire.
+    Other programs that use S3 read these variables too. They are secret, and expire.
 
     Example: eval "$(rescalehtc files env --task sweep)"
     """

@@ -32,7 +32,7 @@ _SUBCOMMANDS = {
 
 
 def with_hint(text: str, context: Any) -> str:
-    """Return the message of a wrong use of the command, with a hint if there is one.
+    """Return the message of a usage error, with a hint if there is one.
 
     Args:
         text: The message.

@@ -141,9 +141,9 @@ def confirm(question: str, *, is_agreed: bool) -> None:
     if is_agreed:
         return
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-        raise HtcException(f"{question} There is no terminal to confirm it on; pass --yes")
+        raise HtcException(f"{question} You can't confirm without a terminal; pass --yes")
     if not typer.confirm(question, err=True):
-        say("nothing was done")
+        say("nothing was changed")
         raise typer.Exit(2)
 
 

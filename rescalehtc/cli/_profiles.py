@@ -49,7 +49,7 @@ class Profile:
 
     @property
     def address_origin(self) -> str:
-        """The origin of the base URL, in words."""
+        """A description of the source of the base URL."""
         if self.base_url:
             return "from the profile"
         found = variable(os.environ, BASE_URL_VARIABLE)
@@ -178,6 +178,6 @@ def _profile(name: str, table: object) -> Profile:
         settings = cast("dict[str, Any]", table)
     if not all(key in SETTINGS and isinstance(value, str) for key, value in settings.items()):
         raise HtcFileError(
-            f"{path()}: {name!r} must be a table of texts with the keys {', '.join(SETTINGS)} only"
+            f"{path()}: {name!r} must be a table of strings with only the keys {', '.join(SETTINGS)}"
         )
     return Profile(**settings)

@@ -72,7 +72,7 @@ def why(
         for line in str(cause).splitlines():
             _output.show_line(line)
     if not causes:
-        _output.say("no job waits, runs or has failed")
+        _output.say("no job is waiting or running, and none has failed")
 
 
 def plan(

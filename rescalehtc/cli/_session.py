@@ -75,7 +75,7 @@ class _Notices:
         if isinstance(error, HtcConnectionError) and not isinstance(error, HtcConfigurationError):
             reason = re.sub(r"\[Errno -?\d+\] ", "", str(error).rpartition(": ")[2])
             minutes = f"{self.deadline_seconds / 60:g} minutes"
-            self._say(f"can't reach {self._place}: {reason}; trying again for up to {minutes}")
+            self._say(f"can't reach {self._place}: {reason}; retrying for up to {minutes}")
 
     def end(self) -> None:
         self._is_over.set()

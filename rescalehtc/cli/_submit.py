@@ -66,7 +66,7 @@ def validate(
 def schema() -> None:
     """Print the JSON Schema of submit files, for editors.
 
-    Editors complete and check your files with it. Save it beside your files, and begin each file
+    Editors complete and check your files with it. Save it next to your files, and begin each file
     with the line `# yaml-language-server: $schema=submit.schema.json`.
 
     Example: rescalehtc schema > submit.schema.json

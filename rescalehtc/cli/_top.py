@@ -283,7 +283,7 @@ def _lines(views: Sequence[TaskView]) -> Iterator[str]:
 
 
 def _cause(job: Mapping[str, Any]) -> str:
-    """The failure code and exit code of a job, in words."""
+    """The failure code and exit code of a job, as text."""
     exit_code = exit_code_of(job)
     code = job.get("failureCode") or job.get("statusReason") or "no reason given"
     text = str(code) if exit_code is None else f"{code}, exit code {exit_code}"

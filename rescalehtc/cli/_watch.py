@@ -45,7 +45,7 @@ class Watched(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The name of the task or group."""
         return self.group or str(self.task.json.get("taskName"))
 
     async def fetch(self, rescale: HtcSession, expires_at: Callable[[], float]) -> JobCounts:

@@ -167,7 +167,7 @@ class Emulator:
     def _make_runner(
         self, folders: Folders, tokens: Tokens, address: str
     ) -> tuple[Runner, RegistryImages | None]:
-        """Make the runner and, for containers, the images of the registry."""
+        """Create the runner and, for containers, the images of the registry."""
         if self._runner == "process":
             self._store.set_registry(REGISTRY)
             return ProcessRunner(folders), None
@@ -196,13 +196,13 @@ class Emulator:
         os.close(null)
 
     def session(self) -> HtcSession:
-        """Make a session connected to this emulator."""
+        """Create a session connected to this emulator."""
         from .. import HtcSession
 
         return self._new_session(HtcSession)
 
     def async_session(self) -> AsyncHtcSession:
-        """Make an asynchronous session connected to this emulator."""
+        """Create an asynchronous session connected to this emulator."""
         from ..aio import AsyncHtcSession
 
         return self._new_session(AsyncHtcSession)

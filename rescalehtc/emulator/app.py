@@ -65,7 +65,7 @@ register_url_convertor("any_path", _AnyPath())
 
 
 def create_app(service: Service, host: str, faults: Faults) -> Starlette:
-    """Make the application for a server that listens on this host."""
+    """Create the application for a server that listens on this host."""
 
     def endpoint(name: str, answer: Answer) -> Answer:
         carry_out = _answer_errors(name, answer)

@@ -231,7 +231,7 @@ def _make_writable(folder: Path) -> None:
 
 
 def make_shared_folder(folder: Path) -> None:
-    """Make a folder that every user can write to. Jobs in containers may run as other users."""
+    """Create a folder that every user can write to. Jobs in containers may run as other users."""
     if not folder.is_dir():
         make_shared_folder(folder.parent)
         folder.mkdir(exist_ok=True)

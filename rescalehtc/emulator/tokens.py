@@ -105,17 +105,17 @@ class Tokens:
         return max(1, round(seconds / self._clock_rate))
 
     def issue(self, claims: Mapping[str, Any], use: Use = "bearer") -> str:
-        """Make a token with the user's claims and additional claims."""
+        """Create a token with the user's claims and additional claims."""
         return self._sign({**USER, "groups": GROUPS, **claims}, use, int(time.time()))
 
     def issue_for_upload(self, path: str) -> tuple[str, int]:
-        """Make a token to upload one file, and return it with its expiration time."""
+        """Create a token to upload one file, and return it with its expiration time."""
         issued_at = int(time.time())
         token = self._sign({"path": path}, "upload", issued_at)
         return token, issued_at + self._seconds["upload"]
 
     def issue_registry_password(self) -> str:
-        """Make a password that contains its expiration time, as passwords of AWS do."""
+        """Create a password that contains its expiration time, as passwords of AWS do."""
         issued_at = int(time.time())
         token = self._sign({}, "registry", issued_at)
         said = {"payload": token, "expiration": issued_at + self._seconds["registry"]}
@@ -138,7 +138,7 @@ class Tokens:
                 raise InvalidTokenError
 
     def issue_for_storage(self, claims: Mapping[str, Any]) -> tuple[dict[str, str], int]:
-        """Make credentials for a storage as AWS variables, and return their expiration time."""
+        """Create credentials for a storage as AWS variables, and return their expiration time."""
         issued_at = int(time.time())
         key_id = f"ASIA{secrets.token_hex(8).upper()}"
         token = self._sign({**claims, "keyId": key_id}, "storage", issued_at)
@@ -201,7 +201,7 @@ def read_authorization(header: str) -> tuple[str, str]:
 
 
 def new_signing_key() -> str:
-    """Make a private key in PEM format."""
+    """Create a private key in PEM format."""
     key = generate_private_key(public_exponent=65537, key_size=2048)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 

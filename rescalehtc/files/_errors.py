@@ -1,4 +1,4 @@
-"""The reasons of errors of the storage, in words."""
+"""Readable reasons for errors of the storage."""
 
 from __future__ import annotations
 

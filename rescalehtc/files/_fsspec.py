@@ -22,7 +22,7 @@ class _Bucket(FsspecStore):
 
 
 def file_system(address: str, options: dict[str, Any]) -> Any:
-    """Make a file system.
+    """Create a file system.
 
     Args:
         address: The folder's address.

@@ -81,7 +81,7 @@ class Storage:
         token: models.StorageAccessToken,
         address: str | None,
     ) -> None:
-        """Make the store.
+        """Create the store.
 
         Args:
             rescale: The session, which renews credentials in any thread.

@@ -56,7 +56,7 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
         | list[dict[str, Any]],
         task: HtcTask,
     ) -> None:
-        """Make a batch from the service's response to submit requests.
+        """Create a batch from the service's response to submit requests.
 
         Args:
             json: The dictionary, an `HTCJobBatch` object with the service's names. For a payload

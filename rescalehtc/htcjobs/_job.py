@@ -48,7 +48,7 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"], Explained):
     _index: int
 
     def __init__(self, json: types.HTCJobDict | dict[str, Any], task: HtcTask) -> None:
-        """Make a job from its dictionary.
+        """Create a job from its dictionary.
 
         Args:
             json: The dictionary, an `HTCJob` object with the service's names.

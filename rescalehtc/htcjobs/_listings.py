@@ -176,7 +176,7 @@ def _ended(
 
 
 def to_dataframe(jobs: Iterable[HtcJob]) -> pd.DataFrame:
-    """Make a pandas DataFrame with one row per job, from the fetched records. Sends nothing.
+    """Create a pandas DataFrame with one row per job, from the fetched records. Sends nothing.
 
     The columns are always the same: job_uuid, index, status, status_reason, failure_code,
     exit_code, created_at, started_at, completed_at, updated_at, region, group, image_name,

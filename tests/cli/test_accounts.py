@@ -136,9 +136,9 @@ def test_profiles_are_listed_changed_and_shown_and_the_rest_of_the_file_stays(
         ("us = 1", "'us' must be a table"),
         (
             "[us]\nbase-url = 'x'",
-            "'us' must be a table of texts with the keys workspace, base_url, project, task",
+            "'us' must be a table of strings with only the keys workspace, base_url, project, task",
         ),
-        ("[us]\nworkspace = 1", "'us' must be a table of texts"),
+        ("[us]\nworkspace = 1", "'us' must be a table of strings"),
         ("\0", "profiles.toml"),
     ],
 )

@@ -98,8 +98,8 @@ PROBLEMS = [
     ("a.yaml", in_tags("1: x, ~: y"), ["3:10: htcJobDefinition.tags.1: ", "3:16: htcJobDefinition.tags.~: "]),
     ("a.yaml", in_tags("007: x"), ["3:10: htcJobDefinition.tags.007: has a leading zero"]),
     ("a.yaml", in_tags("? [a] : x"), ["3:12: htcJobDefinition.tags: the key must be a string, not a list"]),
-    ("a.yaml", in_tags("a: x, b: y, a: z"), ["3:22: a: is given twice"]),
-    ("a.yaml", in_tags('a: x, "a": z'), ["3:16: a: is given twice"]),
+    ("a.yaml", in_tags("a: x, b: y, a: z"), ["3:22: a: is a duplicate key"]),
+    ("a.yaml", in_tags('a: x, "a": z'), ["3:16: a: is a duplicate key"]),
     ("a.yaml", in_tags('? "' + "k" * 1100 + '" : 1'), ["3:12: htcJobDefinition.tags.kkk"]),
     ("a.yaml", in_tags("k" * 1100 + ": v"), ["3:1110: syntax: "]),
     ("a.json", '{"htcJobDefinition": {"imageName": "a", "tags": {"' + "k" * 1100 + '": 1}}}', ["1:50: htcJobDefinition.tags.kkk"]),
@@ -122,7 +122,7 @@ PROBLEMS = [
     ("a.yaml", in_commands("&a [*a]"), ["3:14: htcJobDefinition.commands[0]: must be a string", "3:14: htcJobDefinition.commands[0][0]: must not contain itself: *a"]),
     ("a.yaml", DEFINITION + "<<: 3", ["2:5: <<: must be a mapping or a list of them"]),
     ("a.yaml", DEFINITION + "<<: [{}, 3]", ["2:10: <<: must be a mapping or a list of them"]),
-    ("a.yaml", DEFINITION + "<<: {jobName: a}\n<<: {jobName: b}\n", ["3:1: <<: is given twice in the same place; write <<: [*first"]),
+    ("a.yaml", DEFINITION + "<<: {jobName: a}\n<<: {jobName: b}\n", ["3:1: <<: is a duplicate key; write <<: [*first"]),
     ("a.yaml", f"- &a\n  {DEFINITION}  batchSize: 0\n- *a\n", ["3:3: [0].batchSize: ", "3:3: [1].batchSize: "]),
     ("a.yaml", in_commands("!custom x"), ["3:14: syntax: the tag !custom is not supported"]),
     ("a.yaml", in_commands("!!timestamp 2024-01-01"), ["3:14: syntax: the tag !!timestamp is not"]),
@@ -137,7 +137,7 @@ PROBLEMS = [
     ("a.yaml", "a: \x00\x07", ["1:4: syntax: YAML must not have the character U+0000"]),
     ("a.yaml", "a: b\rc: {", ["2:5: syntax: "]),
     ("a.yaml", "jobName: x\x85batchSize: 0\n" + DEFINITION, ["1:12: batchSize: "]),
-    ("a.yaml", "", ["1:1: file: holds no submit request; write one"]),
+    ("a.yaml", "", ["1:1: file: contains no submit request; write one"]),
     ("a.yaml", "---", ["1:4: request: must be a dictionary"]),
     ("a.json", '{"htcJobDefinition"\n:\r\n{"imageName"\r: 3}}', ["3:2: htcJobDefinition.imageName: "]),
     ("a.json", '{"a": 1} {}', ["1:10: syntax: got '{'; expected the end of the file; several requests must be in a list"]),
@@ -186,7 +186,7 @@ def test_values_that_may_be_secret_are_in_no_message(validate: Validate) -> None
         ("[{htcJobDefinition: {imageName: a}}]", ""),
         ('{"a": [1}', ":1:9: syntax: got '}'; expected ','"),
         ("a: [1", ":1:6: syntax: while parsing a flow sequence"),
-        ("", ":1:1: file: holds no submit request"),
+        ("", ":1:1: file: contains no submit request"),
     ],
 )
 def test_the_format_is_found_where_no_name_tells_it(
@@ -206,7 +206,7 @@ def test_a_file_that_cannot_be_read_is_one_problem(tmp_path: Path) -> None:
     for name, reason in [
         (str(tmp_path), "can't be read: Is a directory"),
         ("a\0b", "can't be read: embedded null byte"),
-        ("/dev/null", "holds no submit request; write one, or a list of them"),
+        ("/dev/null", "contains no submit request; write one, or a list of them"),
     ]:
         assert run("validate", name) == (2, [f"{name}:1:1: file: {reason}"])
 

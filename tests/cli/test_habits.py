@@ -324,7 +324,7 @@ def test_a_service_that_is_not_there_is_said_at_once_with_where_its_address_is_f
     assert status == 3
     assert told.splitlines()[0] == (
         f"rescalehtc: can't reach {NOBODY} (from RESCALE_API_BASE_URL): Connection refused; "
-        "trying again for up to 15 minutes"
+        "retrying for up to 15 minutes"
     )
 
 

@@ -64,7 +64,7 @@ def test_why_says_so_where_there_is_nothing_to_explain(
     htctasks.create_task_with_name(rescale, project, name)
     done = htc("why", "--task", name)
     assert (done.status, done.output) == (0, "")
-    assert done.errors == "no job waits, runs or has failed\n"
+    assert done.errors == "no job is waiting or running, and none has failed\n"
 
 
 def test_plan_adds_up_and_a_budget_refuses(

@@ -274,7 +274,7 @@ REFUSALS: dict[str, Step] = {
     "garbage in the head": raw(f"HTTP/1.1 200 OK\r\n{PASSWORD}\r\n\r\n".encode()),
     "half a head": raw(b"HTTP/1.1 200 Conn"),
     "accepts, and hangs up": raw(b"HTTP/1.1 200 OK\r\n\r\n"),
-    "accepts, and speaks no TLS": raw(b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 400 what?\r\n\r\n"),
+    "accepts, without TLS": raw(b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 400 what?\r\n\r\n"),
 }
 
 
@@ -350,7 +350,7 @@ def test_a_tunnel_that_breaks(proxy: Wire, behind: Wire, task: HtcTask) -> None:
 )
 @pytest.mark.parametrize(("status", "is_unknown"), [(407, False), (403, False), (502, True)])
 def test_a_forward_proxy(proxy: Wire, status: int, is_unknown: bool) -> None:
-    """Its error may repeat the credentials."""
+    """The error of the proxy may repeat the credentials."""
 
     def refuse(asked: Asked) -> Step:
         given = asked.headers["proxy-authorization"].removeprefix("Basic ")

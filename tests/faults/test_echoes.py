@@ -202,7 +202,7 @@ def calls_of(rescale: HtcSession, folder: Path) -> dict[str, Callable[[], object
         task_id="t",
         group="g",
         requests=[LostRequest(0, 1, "mark")],
-        phase="no answer",
+        phase="no response",
         cause=HtcException(""),
     )
     (folder / "file").write_text("content")

@@ -194,7 +194,7 @@ NO_JSON = {
 @pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON.keys())
 def test_another_body(wire: Wire, rescale: HtcSession, body: bytes) -> None:
     wire.on(PROJECT, answer(body))
-    with caught(HtcResponseError, "getProject: the answer of") as info:
+    with caught(HtcResponseError, "getProject: the response of") as info:
         get(rescale)
     assert len(str(info.value)) < 600
     assert str(info.value).isprintable()

@@ -107,7 +107,7 @@ def test_rejected(task: HtcTask, caplog: pytest.LogCaptureFixture) -> None:
             create(rescale, task)
     assert not info.value.request_sent
     assert not info.value.outcome_unknown
-    assert caplog.text.count("submitJobs: no answer") == 2
+    assert caplog.text.count("submitJobs: no response") == 2
 
 
 @row("429, with or without Retry-After", "submission", "retried")
@@ -248,7 +248,7 @@ def test_late_answer(wire: Wire, task: HtcTask, books: Books) -> None:
         wire.on(JOBS, answer({"items": []}))
         with caught(SubmissionUncertainError) as info:
             create(rescale, task)
-    assert info.value.phase == "no answer"
+    assert info.value.phase == "no response"
     assert isinstance(info.value.cause, HtcTimeoutError)
     assert books.submissions == 2
 
@@ -256,11 +256,11 @@ def test_late_answer(wire: Wire, task: HtcTask, books: Books) -> None:
 @row(
     "the cause of an uncertain submission",
     "submission",
-    "phase: no answer, unreadable answer or server error",
+    "phase: no response, unreadable response or server error",
 )
 @pytest.mark.parametrize(
     ("lost", "phase"),
-    [(reset, "no answer"), (HTML, "unreadable answer"), (answer(status=502), "server error")],
+    [(reset, "no response"), (HTML, "unreadable response"), (answer(status=502), "server error")],
 )
 def test_the_phase(
     wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, lost: Step, phase: str
@@ -324,7 +324,7 @@ def test_pickled_recheck(wire: Wire, rescale: HtcSession, task: HtcTask, books: 
     books.take(wire.asked_for(SUBMIT)[0])
     again: SubmissionUncertainError = pickle.loads(pickle.dumps(info.value))
     assert str(again) == str(info.value)
-    assert (again.phase, again.sent, again.group) == ("no answer", 3, "g")
+    assert (again.phase, again.sent, again.group) == ("no response", 3, "g")
     assert ids(htcjobs.recheck(rescale, again)) == batch_ids(1)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def fast(rescale: HtcSession) -> HtcSession:
-    """It polls often, and does not wait for submissions of others."""
+    """A session that polls often, and does not wait for submissions of other sessions."""
     rescale.status_refresh_seconds = 0.05
     rescale.settle_seconds = 0.0
     return rescale

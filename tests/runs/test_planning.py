@@ -226,7 +226,7 @@ def test_usage_counts_what_was_used_wasted_and_waited_for(
     assert usage.idle_hours == 1.0
     assert usage.cost == pytest.approx(6 * 0.05 + 3 * 0.01)
     assert str(usage).splitlines() == [
-        "5 jobs, 1 of them not ended",
+        "5 jobs, 1 unfinished",
         "used: 6.00 vCPU-hours, 3.00 GiB-hours",
         "used by failed jobs: 2.00 vCPU-hours, 1.00 GiB-hours",
         "waited: 1.00 hours",

@@ -38,7 +38,7 @@ AT_ONCE: dict[str, Any] = {"backoff_seconds": 0}
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    """Its own emulator, because faults affect any job."""
+    """An emulator for this module only, because faults affect any job."""
     with Emulator(slots=4) as emulator:
         yield emulator
 

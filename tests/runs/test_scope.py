@@ -58,7 +58,7 @@ with HtcSession(status_refresh_seconds=0.05) as rescale:
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    """Its own emulator, because the jobs use all slots."""
+    """An emulator for this module only, because the jobs use all slots."""
     with Emulator(slots=4) as emulator:
         yield emulator
 

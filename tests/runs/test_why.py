@@ -45,7 +45,7 @@ LONG = {"execTimeoutSeconds": 120_000}
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    """Its own emulator, because limits and images change. Timeouts take a 200th of their time."""
+    """An emulator for this module only, because limits and images change. Its clock is fast."""
     with Emulator(slots=2, clock_rate=200) as emulator:
         yield emulator
 

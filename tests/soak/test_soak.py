@@ -28,7 +28,7 @@ def test_nothing_is_lost_duplicated_unreported_or_mixed_up(tmp_path: Path) -> No
 
 
 def test_with_asynchronous_sessions(tmp_path: Path) -> None:
-    """Their tasks are cancelled instead of interrupted."""
+    """Tasks are cancelled instead of interrupted."""
     figures = Figures()
     with start_blocking_portal() as AsyncRound.portal:
         findings = soak(1, 30, 3, tmp_path / "data", figures, AsyncRound)

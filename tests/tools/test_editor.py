@@ -209,7 +209,7 @@ def test_values_are_offered_and_units_and_ranges_shown(server: LanguageServer) -
 
 
 def test_jedi_offers_and_shows_the_same_where_it_can() -> None:
-    """It completes attributes, arguments and docstrings, but no keys of dictionaries."""
+    """Pyright completes attributes, arguments and docstrings, but no keys of dictionaries."""
     text = EDITING.read_text(encoding="utf-8")
 
     def at(place: str, offset: int) -> tuple[jedi.Script, int, int]:

@@ -34,7 +34,7 @@ THING = "number|string|text|list|integer|dictionary|mapping|boolean|path|date|ad
 RULES = {
     "1. use the field's word": r"\b(sent again|asked (for )?again|passing errors?|harm|heed(s|ed)?"
     r"|turned round|goes before|mends?|guesswork|side by side|in place of|presigned address"
-    r"|by (itself|themselves))\b",
+    r"|trying again|in (our )?words|(no|whole|unreadable) answer|by (itself|themselves))\b",
     "2. no noun made of a what clause": r"(?:^|[.;,:] |\b(?:of|with|from|in|to|for|and|than) )"
     r"what (?:an?|the|is|was|were|are|its?|you|jobs|can|has|had|must|comes|came|there|holds)\b"
     r"(?![^.]*\?)|\b(who|what)ever\b",
@@ -42,9 +42,9 @@ RULES = {
     "5. not a number": rf"(?<!there )\b(is|are) no ({THING})s?\b",
     "6. one per line": r"\ban? \w+ (each|a (line|row|job|request|file|page))\b|\bso many\b",
     "7. no metaphors": r"\b(two faces|storms?|rooms?|houses?|drained|hold nobody up|vouch(es)?"
-    r"|strikes?|struck|untold|(goes|go|went) on|of (its|their|our|one's) own)\b",
+    r"|strikes?|struck|untold|speaks?|(goes|go|went) on|of (its|their|our|one's) own)\b",
     "8. one idea a sentence": r";[^;.|]*;",
-    "10. a noun close by": r"\b(but for|all the same)\b",
+    "10. a noun close by": r"\b(but for|all the same|(make|create) one\.)",
 }
 
 

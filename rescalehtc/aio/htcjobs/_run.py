@@ -55,7 +55,7 @@ class Run(AnyRun):
         on_exit: Literal["cancel", "leave"],
         cancel_seconds: float,
     ) -> None:
-        """Make a run. `htcjobs.run` describes the arguments. This sends nothing."""
+        """Create a run. `htcjobs.run` describes the arguments. This sends nothing."""
         require_instance(task, AnyTask, "task", "run")
         policy = RetryPolicy(max_attempts=1) if policy is None else policy
         require_instance(policy, RetryPolicy, "policy", "run")

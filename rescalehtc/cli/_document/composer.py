@@ -176,7 +176,7 @@ class Composer:
         self._add_finding(Finding(offset, self._where(key), message))
 
     def _report_repeated(self, offset: int, name: str, hint: str = "") -> None:
-        message = f"is given twice in the same place{hint}"
+        message = f"is a duplicate key{hint}"
         self._add_finding(Finding(offset, one_line(name), message))
 
     def _add_finding(self, finding: Finding) -> None:

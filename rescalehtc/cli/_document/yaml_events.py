@@ -82,7 +82,7 @@ def read_yaml_events(text: str) -> Iterator[Event]:
     except (yaml.YAMLError, ValueError) as error:  # ValueError: from PyYAML without its C parser
         raise _yaml_error(text, error) from None
     if not documents:
-        raise DocumentError(0, "holds no submit request; write one, or a list of them", "file")
+        raise DocumentError(0, "contains no submit request; write one, or a list of them", "file")
 
 
 def _yaml_error(text: str, error: yaml.YAMLError | ValueError) -> DocumentError:

@@ -31,21 +31,21 @@ class ApiError(Exception):
 
 
 def api_error(status: int, kind: str, description: str) -> ApiError:
-    """Make an error with the documented body."""
+    """Create an error with the documented body."""
     return ApiError(status, {"errorType": kind, "errorDescription": description})
 
 
 def bad_request(description: str) -> ApiError:
-    """Make the error for an invalid request."""
+    """Create the error for an invalid request."""
     return api_error(400, "BadRequest", description)
 
 
 def not_found(description: str) -> ApiError:
-    """Make the error for an object that does not exist."""
+    """Create the error for an object that does not exist."""
     return api_error(404, "NotFound", description)
 
 
 def oauth_error(status: int, kind: str, description: str) -> ApiError:
-    """Make an error for OAuth clients, which expect its name in `error`."""
+    """Create an error for OAuth clients, which expect its name in `error`."""
     body = {"errorType": kind, "error": kind, "errorDescription": description}
     return ApiError(status, body)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _image_not_found(name: str) -> ApiError:
-    """Make the error for an image that does not exist."""
+    """Create the error for an image that does not exist."""
     return ApiError(404, {"error": "IMAGE_UNAVAILABLE", "message": f"there is no image {name}"})
 
 

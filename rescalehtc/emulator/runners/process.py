@@ -52,7 +52,7 @@ class ProcessRunner:
         commands: list[str] | None = definition.get("commands")
         if not commands:
             raise StartError(
-                "the job has no commands, and the emulator has no image whose own it could run"
+                "the job has no commands, and the emulator does not run the command of an image"
             )
         folder = self._folders.jobs / job.id.replace(":", "-")
         environment = {**self._variables(job, folder), **variables}

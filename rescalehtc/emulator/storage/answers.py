@@ -1,4 +1,4 @@
-"""Answers in XML."""
+"""Responses in XML."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def xml(tag: str, *elements: str, **values: object) -> str:
-    """Make an element with a value per name, and other elements."""
+    """Create an element with a value per name, and other elements."""
     named = [f"<{name}>{_escaped(str(value))}</{name}>" for name, value in values.items()]
     return f"<{tag}>{''.join([*named, *elements])}</{tag}>"
 
@@ -22,7 +22,7 @@ def _escaped(text: str) -> str:
 
 
 def answer(tag: str, *elements: str, **values: object) -> Response:
-    """Make an answer with an XML document."""
+    """Create a response with an XML document."""
     body = f'<?xml version="1.0" encoding="UTF-8"?>{xml(tag, *elements, **values)}'
     return Response(body, media_type="application/xml")
 

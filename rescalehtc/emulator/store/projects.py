@@ -44,7 +44,7 @@ class Projects(Database):
         regions: Sequence[str],
         region_settings: Sequence[Mapping[str, Any]] = (),
     ) -> dict[str, Any]:
-        """Make a project and return its record."""
+        """Create a project and return its record."""
         project_id = str(uuid.uuid4())
         record = {
             "projectId": project_id,

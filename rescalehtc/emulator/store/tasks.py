@@ -24,7 +24,7 @@ class Tasks(Rules):
     """The part of the store for tasks."""
 
     def add_task(self, project_id: str, name: str, description: str) -> dict[str, Any]:
-        """Make a task and return its record."""
+        """Create a task and return its record."""
         task_id = str(uuid.uuid4())
         created = now()
         record = {
