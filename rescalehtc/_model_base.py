@@ -167,7 +167,7 @@ class Request(_Masked):
     @classmethod
     def _check_values(cls, value: Any) -> Any:
         """Reject text that can't be sent, unknown enumeration members, and duplicates."""
-        kind = type(value)
+        kind = value.__class__
         if kind in _PLAIN_TYPES or (kind is str and value.isascii()):  # most values
             return value
         if isinstance(value, StrEnum):
