@@ -91,8 +91,8 @@ def _is_stored(path: str, file: StoredFile | None) -> bool:
 
 async def _send(io: Io, storage: Storage, named: Sequence[tuple[str, str]], progress: Show) -> None:
     ups = [Up(path, checked(name), os.path.getsize(path)) for path, name in named]
-    with Progress(progress) as show:
-        await send(io, storage, ups, Counter([up.size for up in ups], show))
+    with Progress(progress) as show, Counter([up.size for up in ups], show) as counter:
+        await send(io, storage, ups, counter)
 
 
 async def download(
@@ -154,8 +154,8 @@ def is_current(down: Down) -> bool:
 
 async def fetch_all(io: Io, storage: Storage, downs: Sequence[Down], progress: Show) -> None:
     """Download files and show the progress."""
-    with Progress(progress) as show:
-        await fetch(io, storage, downs, Counter([down.file.size for down in downs], show))
+    with Progress(progress) as show, Counter([one.file.size for one in downs], show) as counter:
+        await fetch(io, storage, downs, counter)
 
 
 async def iterate(io: Io, storage: Storage, path: str) -> AsyncGenerator[StoredFile]:

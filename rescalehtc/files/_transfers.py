@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ..exceptions import HtcFileError
+from ..exceptions import HtcException, HtcFileError
 from ._names import base_of, checked_folder, is_pattern, matcher
 from ._partial import downloaded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
-    from typing import BinaryIO
+    from typing import BinaryIO, Self
 
     from obstore import ObjectMeta
 
@@ -84,13 +84,25 @@ class Down(NamedTuple):
 
 
 class Counter:
-    """Counts transferred files and bytes, and shows the counts after each percent."""
+    """Counts transferred files and bytes, and shows the counts after each percent.
+
+    As a context manager, it raises an exception of the function that shows them unchanged. Inside,
+    such an exception looks like one of the transfer.
+    """
 
     def __init__(self, sizes: Sequence[int], show: Callable[[TransferCounts], None]) -> None:
         self._lock = threading.Lock()
         self._show = show
         self._counts = TransferCounts(0, 0, len(sizes), sum(sizes))
         self._shown = -1
+        self._failure: Exception | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._failure is not None and isinstance(error, HtcException):
+            raise self._failure from None
 
     def add(self, files: int, size: int) -> None:
         """Count files and bytes."""
@@ -103,7 +115,11 @@ class Counter:
             share = 100 * (counts.files + counts.bytes) // (old.total_files + old.total_bytes)
             if share != self._shown:
                 self._shown = share
-                self._show(counts)
+                try:
+                    self._show(counts)
+                except Exception as error:
+                    self._failure = error
+                    raise
 
 
 # ---- listing

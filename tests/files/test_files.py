@@ -433,12 +433,18 @@ def test_variables_of_other_programs_do_not_matter(rescale, task, monkeypatch):
     assert files.read("a") == b"x"
 
 
-def test_a_traceback_shows_the_progress_function(files, source):
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError, OSError])
+@pytest.mark.parametrize("name", ["a b", "large"])
+def test_an_exception_of_the_progress_function_is_raised_unchanged(files, source, name, kind):
     def fail(_counts):
-        raise RuntimeError("no")
+        raise kind("no")
 
-    with pytest.raises(RuntimeError, match="no") as caught:
-        files.upload(source, progress=fail)
+    with pytest.raises(kind, match=r"^no$") as caught:
+        files.upload(source / name, progress=fail)
+    assert caught.traceback[-1].name == "fail"
+    files.upload(source / name)
+    with pytest.raises(kind, match=r"^no$") as caught:
+        files.download(name, source.parent / "copy", progress=fail)
     assert caught.traceback[-1].name == "fail"
 
 
