@@ -8,12 +8,13 @@ import json
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from .._facts import MAX_BATCH_SIZE
+from .._interrupts import is_from_signal_handler
 from ..exceptions import HtcException, HtcFileError, HtcValidationError, Problem
 from ._results import INPUTS_VARIABLE, RESULTS_VARIABLE
 
@@ -122,18 +123,29 @@ class Sweep:
     @contextmanager
     def _staged(self) -> Generator[Path]:
         """Write the files to a temporary folder."""
-        with tempfile.TemporaryDirectory(prefix="rescalehtc-map-") as folder:
-            program = Path(folder, "program")
-            program.mkdir()
-            for name, content in self._program.items():
-                (program / name).parent.mkdir(exist_ok=True)
-                (program / name).write_bytes(content)
-            for index, value in enumerate(self.inputs):
-                part, position = divmod(index, MAX_BATCH_SIZE)
-                path = Path(folder, "inputs", str(part), f"{position}.json")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(_to_json(value), encoding="utf-8")
-            yield Path(folder)
+        with ExitStack() as stack:
+            try:
+                made = tempfile.TemporaryDirectory(prefix="rescalehtc-map-")
+                folder = Path(stack.enter_context(made))
+                self._write(folder)
+            except OSError as error:
+                if is_from_signal_handler(error):
+                    raise
+                message = f"the inputs can't be written to a temporary folder: {error.strerror}"
+                raise HtcFileError(message) from None
+            yield folder
+
+    def _write(self, folder: Path) -> None:
+        program = folder / "program"
+        program.mkdir()
+        for name, content in self._program.items():
+            (program / name).parent.mkdir(exist_ok=True)
+            (program / name).write_bytes(content)
+        for index, value in enumerate(self.inputs):
+            part, position = divmod(index, MAX_BATCH_SIZE)
+            path = folder / "inputs" / str(part) / f"{position}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(_to_json(value), encoding="utf-8")
 
     async def read_results(
         self, io: Io, storage: Storage, indices: Sequence[int]

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -294,6 +295,19 @@ def test_wrong_arguments_are_found_before_anything_is_sent(
     with pytest.raises(HtcFileError, match=r"missing\.py"):
         htcjobs.map(scripted, scripted_task, "missing.py", [1], image="image")
     assert not service.asked
+
+
+def test_without_a_temporary_folder_nothing_is_submitted(
+    fast: HtcSession, task: htctasks.HtcTask, tmp_path: Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("")
+    with (
+        mock.patch.object(tempfile, "tempdir", str(tmp_path / "missing")),
+        pytest.raises(HtcFileError, match="inputs can't be written to a temporary folder: No such"),
+    ):
+        next(htcjobs.map(fast, task, program, [0], image="image"))
+    assert htcjobs.get_jobs(fast, task) == []
 
 
 def test_the_timeout_ends_the_wait_and_the_jobs_continue(
