@@ -1,5 +1,7 @@
 """The usage of jobs in emulated time."""
 
+import pytest
+
 from rescalehtc import htcjobs, htcprojects, htctasks
 from rescalehtc.emulator import Emulator
 
@@ -23,7 +25,14 @@ def test_usage_times_the_clock_rate_is_that_of_the_emulated_hours():
         batch = htcjobs.submit(rescale, task, [REQUEST])
         batch.wait(rescale)
         used = htcjobs.usage(rescale, batch).used
+        (job,) = htcjobs.get_jobs(rescale, task)
         most = htcjobs.plan([REQUEST], project).most
     assert most is not None
-    assert 2 * 0.2 <= RATE * used.vcpu_hours <= most.vcpu_hours
-    assert 0.2 <= RATE * used.gib_hours <= most.gib_hours
+    started, completed = job.record.started_at, job.record.completed_at
+    assert started is not None
+    assert completed is not None
+    hours = (completed - started).total_seconds() * RATE / 3600
+    assert RATE * used.vcpu_hours == pytest.approx(2 * hours)
+    assert RATE * used.gib_hours == pytest.approx(hours)
+    assert hours > 0
+    assert 2 * hours <= most.vcpu_hours
