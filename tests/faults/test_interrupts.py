@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import fcntl
-import gc
 import json
 import logging
 import os
@@ -26,6 +25,7 @@ from rescalehtc import HtcSession, api, htcprojects
 from rescalehtc.htcjobs import HtcJob
 
 from ..certificates import server_context
+from ..leftovers import leftovers_closed
 from ..limits import HANG_SECONDS
 from .canary import API_KEY, TOKEN
 from .conftest import session
@@ -109,10 +109,9 @@ def strikes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Strikes]:
     # Exceptions that can't be raised are reported here. It may happen again.
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     logging.disable()  # an exception can leave a lock of the module logging held
-    yield strikes
-    # An interrupted handshake leaves its socket open. Without this, a later test would report it.
-    strikes.raised.clear()
-    gc.collect()
+    with leftovers_closed():
+        yield strikes
+        strikes.raised.clear()
     logging.disable(logging.NOTSET)
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)

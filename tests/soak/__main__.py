@@ -21,6 +21,7 @@ from anyio.from_thread import start_blocking_portal
 
 from rescalehtc._jobs import submission
 
+from ..leftovers import leftovers_closed
 from .async_round import AsyncRound
 from .interrupts import interrupt_submissions
 from .round import Round
@@ -95,6 +96,7 @@ def soak(
         # open socket is issued, can't be raised.
         mock.patch.object(sys, "unraisablehook", _ignore),
         warnings.catch_warnings(action="ignore"),
+        leftovers_closed(),
         Server(folder) as server,
     ):
         for _ in range(rounds):

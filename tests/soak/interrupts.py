@@ -25,6 +25,7 @@ from rescalehtc.htctasks import HtcTask
 from ..faults.books import REQUEST, SUBMIT, Books
 from ..faults.conftest import IMAGE, session
 from ..faults.wire import Wire, answer, computed, hang_up, reset
+from ..leftovers import leftovers_closed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,6 +102,7 @@ def interrupt_submissions(count: int, seed: int) -> Counter[str]:
         mock.patch.object(sys, "unraisablehook", ignored.append),
         # nor those that it raises while a warning about an open socket is issued.
         warnings.catch_warnings(action="ignore"),
+        leftovers_closed(),
     ):
         books = Books(wire)
         wire.on(IMAGE, answer({"status": "READY"}))
@@ -149,6 +151,8 @@ def interrupt_submissions(count: int, seed: int) -> Counter[str]:
             assert is_told, f"nobody learned of {job}"
         assert set(cases.values()) <= {1}, "a request was carried out twice"
         figures["jobs"] = len(books.jobs)
+        ignored.clear()
+        left, interrupts.raised = [], []
     return figures
 
 
