@@ -59,7 +59,7 @@ async def find_lost(
 
 
 async def _outlast(interval: Interval, failure: HtcException) -> bool:
-    """Pause during an outage. Return False at the end of the wait, or if it is no outage."""
+    """Pause during an outage. Return False if the wait has ended, or the failure is not an outage."""
     try:
         interval.note_outage(failure)
         await interval.pause(JobCounts({}, 1, 1))
