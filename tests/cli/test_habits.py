@@ -276,6 +276,7 @@ def test_times_of_lines_that_are_followed(
     htc: Command, rescale: HtcSession, task: htctasks.HtcTask
 ) -> None:
     job = htcjobs.create_job_batch_raw(rescale, task, [request_for("seq", "3")]).to_jobs()[0]
+    job.wait(rescale)
     follow = ("logs", "-f", job.json["jobUUID"], "-t", task.json["taskId"], *FAST)
     done = htc(*follow, "--timestamps", "--tail", "2")
     assert (done.status, done.errors) == (0, f"job {job.json['jobUUID']} is SUCCEEDED\n")
