@@ -47,23 +47,12 @@ def test_the_http_library_is_loaded_by_the_first_session(module: str) -> None:
     assert not loaded & {"ssl", "urllib.request", "yaml"}
 
 
-def test_importing_the_facade_loads_nothing_of_runs() -> None:
+def test_listing_jobs_loads_nothing_of_submissions_and_runs() -> None:
     loaded = loaded_by("from rescalehtc import htcjobs, htctasks; htcjobs.iter_jobs")
-    names = (
-        "policy",
-        "report",
-        "rerunning",
-        "ledger",
-        "once",
-        "scope",
-        "why",
-        "causes",
-        "planning",
-    )
-    assert not loaded & {f"rescalehtc._jobs.{name}" for name in names}
-    assert not loaded & {
-        f"rescalehtc.htcjobs.{name}" for name in ("_run", "_batches", "_plan", "_map")
-    }
+    flows = "submission recovery marks policy report rerunning ledger once scope why causes planning"
+    facade = "_batch _submit _check _results _run _batches _plan _map"
+    assert not loaded & {f"rescalehtc._jobs.{name}" for name in flows.split()}
+    assert not loaded & {f"rescalehtc.htcjobs.{name}" for name in facade.split()}
 
 
 @pytest.mark.parametrize("name", rescalehtc.__all__)

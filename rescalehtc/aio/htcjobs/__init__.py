@@ -15,14 +15,9 @@ from ... import _lazy
 from ..._counts import JobCounts
 from ...exceptions import HtcException
 from ...htcjobs._listings import to_dataframe
-from ...htcjobs._results import BatchResults
 from .. import api
-from ..htcjobs._batch import HtcJobBatch, Resubmission
-from ..htcjobs._check import recheck, validate
-from ..htcjobs._failed_job import FailedJob
 from ..htcjobs._job import HtcJob
 from ..htcjobs._listings import as_completed, get_job_with_id, get_jobs, iter_jobs, refresh
-from ..htcjobs._submit import create_job_batch, create_job_batch_raw, create_single_job, submit
 from ..htctasks import HtcTask
 
 if TYPE_CHECKING:
@@ -30,34 +25,49 @@ if TYPE_CHECKING:
     from ..._jobs.planning import Amount, Plan, Usage
     from ..._jobs.policy import JobFailure, RetryDecision, RetryPolicy
     from ..._jobs.report import JobAttempt, RunReport
+    from ...htcjobs._results import BatchResults
+    from ..htcjobs._batch import HtcJobBatch, Resubmission
     from ..htcjobs._batches import get_batch, get_batches, get_or_submit
+    from ..htcjobs._check import recheck, validate
+    from ..htcjobs._failed_job import FailedJob
     from ..htcjobs._map import MapResult
     from ..htcjobs._map import map as map
     from ..htcjobs._plan import plan, usage
     from ..htcjobs._run import Run, run
+    from ..htcjobs._submit import create_job_batch, create_job_batch_raw, create_single_job, submit
 
 
 if not TYPE_CHECKING:
     __getattr__ = _lazy.importer(
         __name__,
         Amount="_jobs.planning",
+        BatchResults="htcjobs._results",
         Cause="_jobs.causes",
+        FailedJob="aio.htcjobs._failed_job",
+        HtcJobBatch="aio.htcjobs._batch",
         JobAttempt="_jobs.report",
         JobFailure="_jobs.policy",
         MapResult="aio.htcjobs._map",
         Plan="_jobs.planning",
+        Resubmission="aio.htcjobs._batch",
         RetryDecision="_jobs.policy",
         RetryPolicy="_jobs.policy",
         Run="aio.htcjobs._run",
         RunReport="_jobs.report",
         Usage="_jobs.planning",
+        create_job_batch="aio.htcjobs._submit",
+        create_job_batch_raw="aio.htcjobs._submit",
+        create_single_job="aio.htcjobs._submit",
         get_batch="aio.htcjobs._batches",
         get_batches="aio.htcjobs._batches",
         get_or_submit="aio.htcjobs._batches",
         map="aio.htcjobs._map",
         plan="aio.htcjobs._plan",
+        recheck="aio.htcjobs._check",
         run="aio.htcjobs._run",
+        submit="aio.htcjobs._submit",
         usage="aio.htcjobs._plan",
+        validate="aio.htcjobs._check",
     )
 
 
