@@ -342,6 +342,8 @@ def test_without_file_descriptors_it_closes_idle_connections_says_so_once_and_co
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 
     with running("--slots", 2, make_user=make_user, in_process=few) as (process, user, _):
+        # The emulator may close an idle connection while the next request is on its way.
+        user.http.headers["Connection"] = "close"
         address = (user.http.base_url.host, user.http.base_url.port)
         for _ in range(2):
             with contextlib.ExitStack() as stack:
