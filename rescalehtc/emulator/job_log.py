@@ -63,10 +63,11 @@ class LogWriter:
         return self._is_open
 
     def drain(self, seconds: float) -> None:
-        """Read until no process can write any more, for at most some seconds."""
+        """Read until no process can write any more. After some seconds, only read the pipe's content."""
         until = time.monotonic() + seconds
         while self._is_open and (left := until - time.monotonic()) > 0:
             self.read(left)
+        self.read(0)
 
     def end(self) -> None:
         """Write the rest, including a last line without a line end."""

@@ -466,6 +466,12 @@ def test_lines_can_be_read_while_the_job_runs(user, until):
     user.wait(task, job_id)
 
 
+def test_a_slow_emulator_loses_no_output_of_an_ended_job(monkeypatch, user):
+    monkeypatch.setattr(executor, "DRAIN_SECONDS", 0.0)
+    _, path = user.run(["seq", "10000"])
+    assert user.log(path) == [str(number) for number in range(1, 10_001)]
+
+
 def test_a_log_comes_newest_first_by_default(user):
     _, job = user.run(["seq", "150"])
     page = user.get(f"{job}/logs")
