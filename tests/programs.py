@@ -19,6 +19,7 @@ import io
 import json
 import os
 import pkgutil
+import re
 import runpy
 import select
 import signal
@@ -52,6 +53,11 @@ _VARIABLES: Final = dict(os.environ)
 _READ_AT_THE_START: Final = ("PYTHON", "LC_", "LANG")
 _NUMBER: Final = struct.Struct("i")
 _GRACE_SECONDS: Final = 10
+
+
+def without_notice(output: str) -> str:
+    """Remove the message about a service that is slow to respond, as it is on a busy machine."""
+    return re.sub(r"^rescalehtc: waiting for http.*\n", "", output, flags=re.MULTILINE)
 
 
 class Process:

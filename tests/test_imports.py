@@ -49,7 +49,9 @@ def test_the_http_library_is_loaded_by_the_first_session(module: str) -> None:
 
 def test_listing_jobs_loads_nothing_of_submissions_and_runs() -> None:
     loaded = loaded_by("from rescalehtc import htcjobs, htctasks; htcjobs.iter_jobs")
-    flows = "submission recovery marks policy report rerunning ledger once scope why causes planning"
+    flows = (
+        "submission recovery marks policy report rerunning ledger once scope why causes planning"
+    )
     facade = "_batch _submit _check _results _run _batches _plan _map"
     assert not loaded & {f"rescalehtc._jobs.{name}" for name in flows.split()}
     assert not loaded & {f"rescalehtc.htcjobs.{name}" for name in facade.split()}

@@ -27,7 +27,7 @@ import pytest
 from rescalehtc.cli import main
 
 from ..limits import HANG_SECONDS
-from ..programs import DEVNULL, PIPE, Process
+from ..programs import DEVNULL, PIPE, Process, without_notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +42,7 @@ COMMAND = [sys.executable, "-m", "rescalehtc.cli"]
 
 def said(errors: str) -> tuple[str, str]:
     """The base URL that a command prints, and its other messages."""
+    errors = without_notice(errors)
     found = re.match(r"rescalehtc: using the service at (\S+)\n", errors)
     return (found[1], errors[found.end() :]) if found else ("", errors)
 

@@ -251,8 +251,7 @@ def test_jobs_are_cancelled_with_the_command_that_submitted_them(
     arguments = ("submit", write("sleep", "600"), "-t", task.json["taskId"], "-w", *FAST)
     with htc.start(*arguments, "--on-exit", "cancel") as process:
         assert process.stderr is not None
-        while "0 of 1 jobs ended" not in process.stderr.readline():
-            pass
+        assert any("0 of 1 jobs ended" in line for line in process.stderr)
         process.send_signal(number)
         errors = process.communicate(timeout=HANG_SECONDS)[1]
     assert process.returncode == 128 + number

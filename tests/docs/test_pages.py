@@ -147,7 +147,7 @@ class Page:
                 name = seen[place[0]] = f"id{len(seen)}"
                 pattern += f"(?P<{name}>{ID.pattern})"
         pattern += re.escape(expected[at:].rstrip("\n"))
-        found = re.fullmatch(pattern, printed.rstrip("\n"))
+        found = re.fullmatch(pattern, programs.without_notice(printed).rstrip("\n"))
         assert found, f"expected:\n{expected}\nprinted:\n{printed}"
         self.ids |= {shown: found[name] for shown, name in seen.items()}
 
