@@ -48,8 +48,8 @@ def report(
     form = _options.form(output, fields, FIELDS)
     named = named_task(task, profile)
     with open_session(profile) as rescale:
-        found = find_batch(rescale, find_task(rescale, project, named), batch, group)
-        show_report(found.report(rescale), form)
+        htc_batch = find_batch(rescale, find_task(rescale, project, named), batch, group)
+        show_report(htc_batch.report(rescale), form)
 
 
 def show_report(made: RunReport, form: _output.Form) -> None:

@@ -197,8 +197,8 @@ def submit(
         require_storage()
         if on_exit is _definition.OnExit.CANCEL:
             raise typer.BadParameter("cancel can't be used with --inputs", param_hint="--on-exit")
-    known = types.HTCJobBatchDict.__annotations__
-    form = _options.form(output, fields, PLAN_FIELDS if dry_run else known)
+    batch_fields = types.HTCJobBatchDict.__annotations__
+    form = _options.form(output, fields, PLAN_FIELDS if dry_run else batch_fields)
     options = {
         "--image": image,
         "--command": command,
@@ -219,13 +219,13 @@ def submit(
     if env_file is not None:
         requests = _add_variables(requests, env_file)
     with open_session(profile, interval) as rescale:
-        found = find_task(rescale, project, named) if new_task is None else None
-        owner = found.project if found else find_project(rescale, project)
+        htc_task = find_task(rescale, project, named) if new_task is None else None
+        owner = htc_task.project if htc_task else find_project(rescale, project)
         check(payload, owner)
         if dry_run:
             show_plan(rescale, owner, requests, form)
             return
-        target = found or _new_task(rescale, owner, new_task or "")
+        target = htc_task or _new_task(rescale, owner, new_task or "")
         note_last_task(rescale, target)
         task_line = f"task {target.json.get('taskName')} has the id {target.json.get('taskId')}"
         submitter = Submitter(payload, requests, group, inputs, form)
@@ -259,14 +259,14 @@ def _add_variables(requests: Sequence[dict[str, Any]], file: str) -> list[dict[s
     return changed
 
 
-def read_valid(file: str | None, given: _definition.OptionsPayload | None = None) -> Payload:
+def read_valid(file: str | None, options: _definition.OptionsPayload | None = None) -> Payload:
     """Return the submit requests of a file or of options.
 
     Raises:
         typer.BadParameter: Neither or both are given.
         HtcException: The file can't be read, or has problems. The message lists them.
     """
-    payload = _read(file, given)
+    payload = _read(file, options)
     check(payload, None)
     return payload
 
@@ -293,22 +293,22 @@ def _lines_of(file: str) -> list[str]:
         return [str(error.found)]
 
 
-def _read(file: str | None, given: _definition.OptionsPayload | None) -> Payload:
+def _read(file: str | None, options: _definition.OptionsPayload | None) -> Payload:
     """Return the submit requests of a file or of options, without validating them.
 
     Raises:
         typer.BadParameter: Neither or both are given.
         HtcException: The file can't be read.
     """
-    if (file is None) == (given is None):
+    if (file is None) == (options is None):
         raise typer.BadParameter(
             "give either a FILE, or --image and other options that describe the jobs; "
             "put the words of --command in quotes",
             param_hint="FILE",
         )
     if file is None:
-        assert given is not None
-        return given
+        assert options is not None
+        return options
     try:
         return _payload.read(file)
     except _payload.UnreadableError as error:
