@@ -180,7 +180,7 @@ class Rerunner:
             due = [*self._ledger.due(self._client.io.monotonic())]
         if not due:
             return
-        requests = [(n, self._request(*one)) for n, one in enumerate(due)]
+        requests = [(n, self._request(*item)) for n, item in enumerate(due)]
         submission = Submission(self._interval)
         self._is_unsettled = True  # until the new jobs are known
         self._settles_at = self._settled_at()
