@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -75,6 +74,8 @@ def read() -> dict[str, Profile]:
     Raises:
         HtcFileError: The file can't be read, or is invalid.
     """
+    import tomllib
+
     try:
         tables = tomllib.loads(_text())
     except (OSError, ValueError, RecursionError) as error:

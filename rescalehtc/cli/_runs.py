@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from .. import htcjobs
-from .._jobs.causes import Cause
-from .._jobs.planning import read_settings
-from .._jobs.rerunning import INDEX_VARIABLE
+from .._environment import INDEX_VARIABLE
 from .._raw import is_object
 from ..exceptions import HtcException
 from . import _options, _output, _submit
@@ -55,7 +53,7 @@ def why(
 
     Example: rescalehtc why -t sweep
     """
-    form = _options.form(output, names, [field.name for field in fields(Cause)])
+    form = _options.form(output, names, [field.name for field in fields(htcjobs.Cause)])
     named = named_task(task, profile)
     with open_session(profile) as rescale:
         target = (
@@ -178,6 +176,8 @@ def _read_policy(value: str) -> htcjobs.RetryPolicy:
     """
     if value == DEFAULT_POLICY:
         return htcjobs.RetryPolicy()
+    from .._jobs.planning import read_settings
+
     try:
         settings = read_settings(value)
     except (OSError, ValueError) as error:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from .. import htcjobs, htctasks, types
 from ..exceptions import HtcException
-from . import _definition, _errors, _options, _output, _payload
+from . import _definition, _errors, _options, _output
 from ._completion import complete_files, complete_folders
 from ._finding import find_project, find_task, named_task, note_last_task
-from ._planning import PLAN_FIELDS, show_plan
+from ._planning import show_plan
 from ._session import open_session, require_storage
 from ._submission import Submitter
 from ._watch import exit_if_failed, noting_that_jobs_go_on, say_where_to_look, watch_batch
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from ..htcprojects import HtcProject
     from ..htcsession import HtcSession
     from ..htctasks import HtcTask
+    from ._payload import Payload as FilePayload
 
-Payload = _payload.Payload | _definition.OptionsPayload
+    Payload = FilePayload | _definition.OptionsPayload
 
 
 def add_to(app: typer.Typer) -> None:
@@ -71,8 +73,7 @@ def schema() -> None:
 
     Example: rescalehtc schema > submit.schema.json
     """
-    file = resources.files("rescalehtc.cli").joinpath("submit.schema.json")
-    text = file.read_text(encoding="utf-8")
+    text = Path(__file__).with_name("submit.schema.json").read_text(encoding="utf-8")
     _output.show_item(json.loads(text), _output.Form(_output.Format.JSON))
 
 
@@ -198,7 +199,8 @@ def submit(
         if on_exit is _definition.OnExit.CANCEL:
             raise typer.BadParameter("cancel can't be used with --inputs", param_hint="--on-exit")
     batch_fields = types.HTCJobBatchDict.__annotations__
-    form = _options.form(output, fields, PLAN_FIELDS if dry_run else batch_fields)
+    plan_fields = [field.name for field in dataclasses.fields(htcjobs.Plan)]
+    form = _options.form(output, fields, plan_fields if dry_run else batch_fields)
     options = {
         "--image": image,
         "--command": command,
@@ -287,6 +289,8 @@ def _new_task(rescale: HtcSession, project: HtcProject, name: str) -> HtcTask:
 
 def _lines_of(file: str) -> list[str]:
     """The problems of a file that can be found without the project."""
+    from . import _payload
+
     try:
         return _lines(_payload.read(file), None)
     except _payload.UnreadableError as error:
@@ -309,6 +313,8 @@ def _read(file: str | None, options: _definition.OptionsPayload | None) -> Paylo
     if file is None:
         assert options is not None
         return options
+    from . import _payload
+
     try:
         return _payload.read(file)
     except _payload.UnreadableError as error:
