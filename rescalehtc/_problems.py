@@ -127,7 +127,7 @@ def _has_any_names(model: Model, location: Location) -> bool:
 
 
 def _unknown_field(model: Model, location: Location, in_code: bool) -> str:
-    owner = [found for _, found in _walk(model, location[:-1]) if found][-1]
+    owner = [model_ for _, model_ in _walk(model, location[:-1]) if model_][-1]
     name = str(location[-1])
     known = list(owner.model_fields) if in_code else _wire_names(owner)
     if name in _wire_names(owner):

@@ -62,8 +62,8 @@ def tag_in(tags: object, name: str) -> str | None:
         match tag:
             case {"key": str(key), "value": str(value)} if key == name:
                 return value
-            case _ if is_object(tag) and isinstance(found := tag.get(name), str):
-                return found
+            case _ if is_object(tag) and isinstance(text := tag.get(name), str):
+                return text
             case _:
                 pass
     return None

@@ -52,13 +52,13 @@ def report(
         show_report(htc_batch.report(rescale), form)
 
 
-def show_report(made: RunReport, form: _output.Form) -> None:
+def show_report(run_report: RunReport, form: _output.Form) -> None:
     """Print a report."""
     if form.format is Format.TABLE:
-        for line in str(made).splitlines():
+        for line in str(run_report).splitlines():
             _output.show_line(line)
     else:
-        _output.show_items(map(_record, made.attempts), ATTEMPTS, form)
+        _output.show_items(map(_record, run_report.attempts), ATTEMPTS, form)
 
 
 def _record(attempt: JobAttempt) -> dict[str, Any]:
