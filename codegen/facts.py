@@ -86,8 +86,8 @@ def _requests(spec: Spec) -> str:
     for operation in spec.operations:
         if body := operation.body:
             root = reference_name(body.get("items", body))
-            if fields_ := dict(_arguments(spec, root, ())):
-                arguments[root] = found
+            if by_name := dict(_arguments(spec, root, ())):
+                arguments[root] = by_name
             content = spec.success_schema(operation)
             if content and operation.method != "PATCH":  # a PATCH body has only the changed fields
                 _compare(spec, body, content[1], answered, marks)

@@ -285,7 +285,7 @@ def test_tasks_that_wait_cost_neither_threads_nor_connections(
             await rescale.do_authenticate()
             before, descriptors = threading.active_count(), open_descriptors()
             async with anyio.create_task_group() as group:
-                for _ in range(2_000):
+                for _ in range(500):
                     group.start_soon(job.wait, rescale)
                 await until_on_loop(lambda: len(wire.asked) == 101)
                 # The server has a thread and a socket for each connection. Looking up the host

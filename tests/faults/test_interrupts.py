@@ -54,7 +54,7 @@ KINDS: list[type[BaseException]] = [
     Interrupt,
 ]
 ROOT = Path(__file__).parent.parent.parent
-ATTEMPTS = int(os.environ.get("FUZZ_EXAMPLES", "25")) * 8
+ATTEMPTS = int(os.environ.get("FUZZ_EXAMPLES", "25")) * 4
 
 
 class Strikes:
