@@ -3,10 +3,8 @@
 import gzip
 import json
 import socket
-import subprocess
 import sys
 import threading
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,8 +16,9 @@ from rescalehtc.emulator.__main__ import main
 from rescalehtc.emulator.faults.effects import FOREIGN_HOST, UNKNOWN_FIELD, UNKNOWN_VALUE
 from rescalehtc.exceptions import HtcException
 
+from .. import programs
 from ..limits import HANG_SECONDS
-from .conftest import plain_client, put
+from .conftest import COMMAND, plain_client, put
 
 REQUEST = {"htcJobDefinition": {"imageName": "image", "commands": ["true"]}}
 
@@ -458,13 +457,7 @@ def test_faults_are_requested_on_the_command_line():
         "print(json.dumps([httpx.get(url, headers=key, verify=False).status_code for _ in range(4)]))"
     )
     faults_asked = ["getUser:status_before:times=1", "getUser:status_after:times=2:status=429"]
-    done = subprocess.run(
-        [sys.executable, "-m", "rescalehtc.emulator"]
-        + [argument for text in faults_asked for argument in ("--fault", text)]
-        + ["--", sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
+    options = [argument for text in faults_asked for argument in ("--fault", text)]
+    done = programs.run([*COMMAND, *options, "--", sys.executable, "-c", code])
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == [503, 429, 429, 200]
