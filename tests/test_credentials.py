@@ -29,7 +29,7 @@ from rescalehtc.exceptions import HtcCredentialsError, HtcException, HtcResponse
 from .clock import TestIo, inject_clock
 from .limits import HANG_SECONDS
 from .programs import PIPE, Process
-from .service import TOKEN, Answer, Asked, Service
+from .service import TOKEN, Answer, ReceivedRequest, Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,8 +56,8 @@ def rescale(service: Service, folder: Path) -> Iterator[HtcSession]:
 def numbered(service: Service) -> Service:
     """A service that issues a new token each time: token-1, token-2, …"""
 
-    def answer(asked: Asked) -> Answer:
-        number = len(service.asked_for(TOKENS))
+    def answer(request: ReceivedRequest) -> Answer:
+        number = len(service.requests_to(TOKENS))
         return Answer({"tokenValue": f"token-{number}", "expiresIn": 21600})
 
     service.on(TOKENS, answer)
@@ -79,7 +79,7 @@ def token(rescale: HtcSession) -> str:
 
 
 def renewals(service: Service) -> int:
-    return len(service.asked_for(TOKENS))
+    return len(service.requests_to(TOKENS))
 
 
 def python(program: str) -> Process:
@@ -94,7 +94,7 @@ def test_eight_processes_that_start_at_an_expired_token_renew_it_once(
 ) -> None:
     keep(folder, -10)
 
-    def slowly(asked: Asked) -> Answer:
+    def slowly(request: ReceivedRequest) -> Answer:
         time.sleep(0.5)  # long enough for all of them to need a token
         return Answer({"tokenValue": f"token-{renewals(service)}", "expiresIn": 21600})
 
@@ -329,7 +329,7 @@ def test_a_read_only_home_is_tolerated(service: Service) -> None:
         assert python(program).communicate(timeout=HANG_SECONDS)[0] == "token-1 token-1\n"
         assert [path.name for path in folder.iterdir()] == ["rescale_api_token.txt"]
         folder.chmod(0o755)
-    assert service.asked_for(TOKENS)[-1].headers["authorization"] == "Token file-key"
+    assert service.requests_to(TOKENS)[-1].headers["authorization"] == "Token file-key"
     assert renewals(service) == 2
 
 
@@ -343,7 +343,7 @@ def test_an_impossible_workspace_is_an_htc_exception(workspace: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lifetime", "asked"),
+    ("lifetime", "count"),
     [
         ("600", 1),
         ("86400", 1),
@@ -358,16 +358,16 @@ def test_an_impossible_workspace_is_an_htc_exception(workspace: str) -> None:
     ],
 )
 def test_any_lifetime_is_believed_within_reason(
-    service: Service, folder: Path, rescale: HtcSession, lifetime: str, asked: int
+    service: Service, folder: Path, rescale: HtcSession, lifetime: str, count: int
 ) -> None:
     answer = f'{{"tokenValue": "token-1", "expiresIn": {lifetime}}}'
     service.on(TOKENS, Answer(answer.encode()))
     for _ in range(3):
         assert token(rescale) == "token-1"
-    assert renewals(service) == asked
+    assert renewals(service) == count
     with HtcSession(base_url=service.url) as later:
         token(later)
-    assert renewals(service) == (1 if asked == 1 else 4)
+    assert renewals(service) == (1 if count == 1 else 4)
 
 
 @pytest.mark.parametrize("lifetime", [True, "600", None, [600], {}])
@@ -522,7 +522,7 @@ def test_an_hour_that_the_local_time_leaves_out_does_not_prolong_a_token(
 def test_the_time_that_the_answer_took_is_not_added_to_the_lifetime(
     service: Service, folder: Path, rescale: HtcSession, clock: TestIo
 ) -> None:
-    def slowly(asked: Asked) -> Answer:
+    def slowly(request: ReceivedRequest) -> Answer:
         clock.ahead += 300
         return Answer({"tokenValue": "token", "expiresIn": 600})
 

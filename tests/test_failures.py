@@ -9,7 +9,7 @@ import pytest
 from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks, models
 from rescalehtc.exceptions import HtcValidationError
 
-from .service import Answer, Asked, Service
+from .service import Answer, ReceivedRequest, Service
 
 JOBS = "GET /htc/projects/p/tasks/t/jobs"
 IDS = {"projectId": "p", "taskId": "t"}
@@ -124,9 +124,9 @@ def scripted_batch(task: htctasks.HtcTask, **more: Any) -> htcjobs.HtcJobBatch:
     return htcjobs.HtcJobBatch(answer, task)
 
 
-def failed_jobs(asked: Asked) -> Answer:
+def failed_jobs(request: ReceivedRequest) -> Answer:
     """Jobs 2 and 0 are POD_FAILED and FAILED. Other batches failed too."""
-    status = asked.query["status"][0]
+    status = request.query["status"][0]
     ids = {"FAILED": ["b:0", "a:0"], "POD_FAILED": ["a:2", "odd"]}[status]
     return Answer({"items": [{**IDS, "jobUUID": one, "status": status} for one in ids]})
 
@@ -141,7 +141,7 @@ def test_both_ways_to_fail_are_requested_and_what_is_not_shown_is_none(
         (2, "POD_FAILED"),
     ]
     assert (failed[0].failure_code, failed[0].exit_code, failed[0].reason) == (None, None, None)
-    assert [asked.query["group"] for asked in service.asked_for(JOBS)] == [["g"], ["g"]]
+    assert [request.query["group"] for request in service.requests_to(JOBS)] == [["g"], ["g"]]
 
 
 def test_the_containers_reason_is_taken_where_the_job_has_none(
@@ -164,7 +164,7 @@ def test_another_number_of_lines_is_rejected(
 ) -> None:
     with pytest.raises(HtcValidationError, match="last_n_lines"):
         scripted_batch(scripted_task).failed(scripted, last)
-    assert not service.asked
+    assert not service.requests
 
 
 @pytest.mark.parametrize(

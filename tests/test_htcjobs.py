@@ -202,8 +202,8 @@ def test_a_listing_asks_the_service_to_filter_and_for_large_pages(
     service.on(JOBS, Answer({"items": []}))
     htcjobs.get_jobs(scripted, scripted_task, "SUCCEEDED")
     htcjobs.get_jobs(scripted, scripted_task)
-    asked = [a.query for a in service.asked_for(JOBS)]
-    assert asked == [{"pageSize": ["1000"], "status": ["SUCCEEDED"]}, {"pageSize": ["1000"]}]
+    queries = [a.query for a in service.requests_to(JOBS)]
+    assert queries == [{"pageSize": ["1000"], "status": ["SUCCEEDED"]}, {"pageSize": ["1000"]}]
 
 
 def test_a_listing_may_be_of_one_group(
@@ -212,8 +212,8 @@ def test_a_listing_may_be_of_one_group(
     service.on(JOBS, Answer({"items": []}))
     assert htcjobs.get_jobs(scripted, scripted_task, "FAILED", group="g h") == []
     assert list(htcjobs.iter_jobs(scripted, scripted_task, group="g h")) == []
-    asked = [a.query for a in service.asked_for(JOBS)]
-    assert [one["group"] for one in asked] == [["g h"], ["g h"]]
+    queries = [a.query for a in service.requests_to(JOBS)]
+    assert [one["group"] for one in queries] == [["g h"], ["g h"]]
     for wrong in ("", 5):
         with pytest.raises(HtcValidationError, match="group: must be None or a non-empty string"):
             htcjobs.get_jobs(scripted, scripted_task, group=wrong)  # type: ignore[arg-type]
@@ -234,7 +234,7 @@ def test_retries_and_the_directory_are_where_the_service_reads_them(
             )
         else:
             submit(scripted, scripted_task, "true", **more)
-        request: dict[str, Any] = service.asked_for(SUBMIT)[-1].json[0]
+        request: dict[str, Any] = service.requests_to(SUBMIT)[-1].json[0]
         return request
 
     request = sent(max_retries=0, working_dir="work/here")
@@ -276,10 +276,10 @@ def test_an_update_within_the_interval_sends_nothing(
     assert job.get_update(scripted) is first
     assert job.is_still_running(scripted)
     assert job.json is first
-    assert len(service.asked_for(JOB)) == 1
+    assert len(service.requests_to(JOB)) == 1
     scripted.status_refresh_seconds = 0
     job.get_update(scripted)
-    assert len(service.asked_for(JOB)) == 2
+    assert len(service.requests_to(JOB)) == 2
 
 
 @pytest.mark.parametrize("answer", [{}, {"status": "RUNNING"}, {"jobUUID": "another"}])
@@ -328,12 +328,12 @@ def test_a_record_without_a_status_is_an_htc_exception(
         job.is_still_running(scripted)
 
 
-@pytest.mark.parametrize(("elapsed", "asked"), [(10.0, 1), (30.0, 2)])
+@pytest.mark.parametrize(("elapsed", "count"), [(10.0, 1), (30.0, 2)])
 def test_thirty_seconds_after_the_last_time_the_service_is_asked_again(
     service: Service,
     job: htcjobs.HtcJob,
     elapsed: float,
-    asked: int,
+    count: int,
 ) -> None:
     service.on(JOB, Answer({**job.json, "status": "RUNNING"}))
     service.on(f"{JOB}/logs", Answer({"items": []}))
@@ -343,8 +343,8 @@ def test_thirty_seconds_after_the_last_time_the_service_is_asked_again(
             clock.ahead += seconds
             job.get_update(rescale)
             job.get_logs(rescale)
-    assert len(service.asked_for(JOB)) == asked
-    assert len(service.asked_for(f"{JOB}/logs")) == asked
+    assert len(service.requests_to(JOB)) == count
+    assert len(service.requests_to(f"{JOB}/logs")) == count
 
 
 def test_the_record_follows_the_dictionary(
@@ -384,7 +384,7 @@ def test_a_job_from_a_pickle_fetches_its_record(
     again.get_logs(scripted)
     again.task.get_task_summary(scripted)
     for operation in (JOB, f"{JOB}/logs", summary):
-        assert len(service.asked_for(operation)) == 3
+        assert len(service.requests_to(operation)) == 3
 
 
 def test_reprs_are_short_and_hold_no_secret(scripted_task: htctasks.HtcTask) -> None:
@@ -430,7 +430,7 @@ def test_a_submission_answered_otherwise_is_an_htc_exception(
     ) as info:
         submit(scripted, scripted_task, "true")
     assert isinstance(info.value.cause, HtcResponseError)
-    assert len(service.asked_for(SUBMIT)) == 1
+    assert len(service.requests_to(SUBMIT)) == 1
 
 
 @pytest.mark.parametrize(
@@ -462,7 +462,7 @@ def test_a_pending_image_is_waited_for(
     service.on(IMAGE, *[Answer({"status": "PENDING"})] * 3, Answer({"status": "READY"}))
     service.on(SUBMIT, Answer([answer]))
     submit(scripted, scripted_task, "true")
-    assert len(service.asked_for(IMAGE)) == 4
+    assert len(service.requests_to(IMAGE)) == 4
 
 
 @pytest.mark.parametrize(
@@ -479,7 +479,7 @@ def test_an_image_that_does_not_become_ready_is_not_submitted(
     service.on(IMAGE, Answer({"status": status}))
     with pytest.raises(error, match="image"):
         submit(scripted, scripted_task, "true")
-    assert not service.asked_for(SUBMIT)
+    assert not service.requests_to(SUBMIT)
 
 
 def test_events_tell_the_way_of_a_job(

@@ -79,7 +79,7 @@ def test_a_retention_policy_is_checked_before_it_is_sent(
         "archive_after_hours": "must be an integer of at least 0, got int",
         "delete_after_hours": "must be an integer of at least 0, got str",
     }
-    assert not service.asked
+    assert not service.requests
 
 
 def test_a_policy_that_is_not_set_is_none(scripted: HtcSession) -> None:

@@ -47,8 +47,8 @@ def test_with_options_shares_the_token_and_has_its_own_retries(service: Service)
                 rescale.with_options(max_retries=-1)
 
     anyio.run(use)
-    assert len(service.asked_for(PROJECTS)) == 1 + 3
-    assert len(service.asked_for("GET /auth/token")) == 1
+    assert len(service.requests_to(PROJECTS)) == 1 + 3
+    assert len(service.requests_to("GET /auth/token")) == 1
 
 
 def test_hooks_log_lines_and_spans_are_there_for_each_attempt(
@@ -140,8 +140,8 @@ def test_calls_side_by_side_are_children_of_one_submission(
     assert [spans.parent(call) for call in spans.named("submitJobs")] == ["submit"] * 3
     sent = [
         pair["value"]
-        for asked in service.asked_for(SUBMIT)
-        for one in asked.json
+        for request in service.requests_to(SUBMIT)
+        for one in request.json
         for pair in one["htcJobDefinition"]["envs"]
     ]
     assert (len(sent), len(set(sent))) == (250, 1)

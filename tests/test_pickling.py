@@ -61,7 +61,7 @@ def test_a_copy_is_made_as_the_session_was_and_works(
         assert len(htcprojects.get_projects(again)) == 1, "it has connections of its own"
     assert (again.workspace, again.base_url) == ("named", service.url)
     assert again.status_refresh_seconds == 9.5
-    tokens = service.asked_for("GET /auth/token")
+    tokens = service.requests_to("GET /auth/token")
     assert [one.headers["authorization"] for one in tokens] == ["Token key-1"] * 2
 
 
@@ -115,8 +115,8 @@ def test_a_copy_without_a_given_key_finds_its_credential_where_it_is_with_its_fi
             htcprojects.get_projects(again)
         monkeypatch.setenv("RESCALE_API_KEY", "key-there")
         htcprojects.get_projects(again)
-    [asked] = service.asked_for("GET /auth/token")
-    assert asked.headers["authorization"] == "Token key-there"
+    [request] = service.requests_to("GET /auth/token")
+    assert request.headers["authorization"] == "Token key-there"
 
 
 def test_threads_that_share_a_fresh_copy_ask_for_one_token(service: Service) -> None:
@@ -128,7 +128,7 @@ def test_threads_that_share_a_fresh_copy_ask_for_one_token(service: Service) -> 
     for thread in threads:
         thread.join()
     again.close()
-    assert len(service.asked_for("GET /auth/token")) == 1
+    assert len(service.requests_to("GET /auth/token")) == 1
 
 
 def test_a_session_in_use_by_a_thread_can_be_copied(service: Service) -> None:

@@ -33,20 +33,20 @@ def test_a_proxy_gets_whole_addresses_its_password_and_the_service_s_name(
     monkeypatch.setenv(name, service.origin.replace("://", "://user:p%40ss@"))
     service.on(PROJECTS, Answer({"items": [{"projectId": "p"}]}))
     assert listed("http://htc.example/api/v1") == ["p"]
-    [asked] = service.asked_for(PROJECTS)
-    assert asked.target.startswith("http://htc.example/api/v1/htc/projects?pageSize=")
-    assert asked.headers["host"] == "htc.example"
+    [request] = service.requests_to(PROJECTS)
+    assert request.target.startswith("http://htc.example/api/v1/htc/projects?pageSize=")
+    assert request.headers["host"] == "htc.example"
     given = base64.b64encode(b"user:p@ss").decode()
-    assert asked.headers["proxy-authorization"] == f"Basic {given}"
+    assert request.headers["proxy-authorization"] == f"Basic {given}"
 
 
 def test_a_port_that_is_not_the_usual_one_is_named_as_host(service: Service) -> None:
     service.on(PROJECTS, Answer({"items": []}))
     assert listed(service.url) == []
-    [asked] = service.asked_for(PROJECTS)
-    assert asked.headers["host"] == service.origin.removeprefix("http://")
-    assert asked.headers["accept-encoding"] == "gzip"
-    assert "content-length" not in asked.headers
+    [request] = service.requests_to(PROJECTS)
+    assert request.headers["host"] == service.origin.removeprefix("http://")
+    assert request.headers["accept-encoding"] == "gzip"
+    assert "content-length" not in request.headers
 
 
 @pytest.mark.parametrize(
@@ -59,16 +59,16 @@ def test_an_address_of_the_service_is_quoted_where_it_must_be(
     page = {"items": [{"projectId": "p"}], "next": f"{service.url}/htc/projects{following}"}
     service.on(PROJECTS, Answer(page), Answer({"items": []}))
     assert listed(service.url) == ["p"]
-    assert service.asked_for(PROJECTS)[1].target == f"/api/v1/htc/projects{target}"
+    assert service.requests_to(PROJECTS)[1].target == f"/api/v1/htc/projects{target}"
 
 
 def test_a_request_with_a_body_says_how_long_it_is(service: Service) -> None:
     service.on("POST /htc/projects", Answer({"projectId": "p"}))
     with HtcSession(api_key="key", base_url=service.url) as rescale:
         api.post_htc_projects(rescale, {"projectName": "\u00e9"})
-    [asked] = service.asked_for("POST /htc/projects")
-    assert asked.headers["content-length"] == str(len(asked.body))
-    assert asked.json == {"projectName": "\u00e9"}
+    [request] = service.requests_to("POST /htc/projects")
+    assert request.headers["content-length"] == str(len(request.body))
+    assert request.json == {"projectName": "\u00e9"}
 
 
 def test_https_needs_an_authority_that_the_environment_may_name(

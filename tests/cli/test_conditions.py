@@ -24,7 +24,7 @@ from .conftest import COMMAND, Command, request_for, said
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..service import Asked
+    from ..service import ReceivedRequest
 
 SUMMARY = "GET /htc/projects/p/tasks/t/summary-statistics"
 SUBMIT = "POST /htc/projects/p/tasks/t/jobs/batch"
@@ -32,12 +32,12 @@ PROJECT = {"projectId": "p", "projectName": "project", "regions": ["AWS_US_EAST_
 TASK = {"taskId": "t", "taskName": "sweep", "projectId": "p", "lifecycleStatus": "ACTIVE"}
 
 
-def taken(asked: Asked) -> Answer:
+def taken(request: ReceivedRequest) -> Answer:
     """Accept a submission. The batches have the names of the jobs."""
     return Answer(
         [
             {**one, "parentJobId": f"batch-{one['jobName']}", "projectId": "p", "taskId": "t"}
-            for one in asked.json
+            for one in request.json
         ]
     )
 
@@ -192,15 +192,15 @@ def test_ctrl_c_during_a_submission_lists_the_jobs_that_may_exist(
 
     over = threading.Event()
 
-    def hang(_: Asked) -> Answer:
+    def hang(_: ReceivedRequest) -> Answer:
         over.wait(HANG_SECONDS)
         return Answer(status=500)
 
     account.on(SUBMIT, hang)
     for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        before = len(account.asked_for(SUBMIT))
+        before = len(account.requests_to(SUBMIT))
         with command.start("submit", jobs, "--new-task", "sweep") as process:
-            until(lambda before=before: len(account.asked_for(SUBMIT)) > before)
+            until(lambda before=before: len(account.requests_to(SUBMIT)) > before)
             until(process.sleeps)
             process.send_signal(number)
             output, errors = process.communicate(timeout=HANG_SECONDS)
@@ -390,8 +390,8 @@ def test_an_empty_variable_counts_as_not_set(
     monkeypatch.setenv("RESCALEHTC_PROFILE", "")
     monkeypatch.setenv("COLUMNS", "")
     assert run("projects")[0] == 0
-    (asked,) = account.asked_for("GET /auth/token")
-    assert asked.headers["authorization"] == "Token kept-key"
+    (request,) = account.requests_to("GET /auth/token")
+    assert request.headers["authorization"] == "Token kept-key"
     monkeypatch.setenv("RESCALE_API_BASE_URL", "")
     _, told = run("config", "show", "-o", "json")
     assert json.loads(told)["base_url"] == "https://htc.rescale.com/api/v1"
@@ -500,7 +500,7 @@ def test_what_is_invalid_is_rejected_by_its_option(
     status, told = run(*arguments)
     assert status == 2
     assert "Error: Invalid value for" in told
-    assert not account.asked
+    assert not account.requests
 
 
 # ---- no tracebacks of other libraries
@@ -599,7 +599,7 @@ def test_variables_of_a_file_override_those_of_a_request_in_any_form(
     arguments = (str(tmp_path / "jobs.json"), "-t", "sweep", "--env-file", str(tmp_path / "env"))
     status, told = run("submit", *arguments, "-o", "json")
     assert status == 0, told
-    (sent,) = account.asked_for(SUBMIT)[0].json
+    (sent,) = account.requests_to(SUBMIT)[0].json
     given = {pair["name"]: pair["value"] for pair in sent["htcJobDefinition"]["envs"]}
     assert given == {"A": "a\u2028b=c", "B": "", "C": "3"}
 
@@ -622,7 +622,7 @@ def test_invalid_variables_of_a_file_are_rejected_before_a_task_is_created(
     (tmp_path / "env").write_text(f"{line}\n")
     status, told = run("submit", jobs, "--new-task", "x", "--env-file", str(tmp_path / "env"))
     assert (status, problem in told) == (2, True), told
-    assert not account.asked
+    assert not account.requests
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def test_what_is_wrong_with_a_file_is_reported_with_its_place_and_nothing_is_sen
     assert "bad.json:1:2: syntax" in command.refused(
         "submit", "bad.json", "--new-task", "t", status=2
     )
-    assert not service.asked
+    assert not service.requests
 
 
 def test_a_region_that_the_project_does_not_have_is_reported_with_its_place(

@@ -316,7 +316,7 @@ def test_the_first_call_finds_a_project_of_one_region(user):
 
 
 @pytest.mark.parametrize(
-    ("asked", "regions"),
+    ("requested", "regions"),
     [
         ({}, ["AWS_US_EAST_1"]),
         ({"regions": []}, ["AWS_US_EAST_1"]),
@@ -334,8 +334,8 @@ def test_the_first_call_finds_a_project_of_one_region(user):
         ),
     ],
 )
-def test_a_project_has_the_regions_it_was_made_with(user, asked, regions):
-    body = {"projectName": "p", "projectDescription": "d", **asked}
+def test_a_project_has_the_regions_it_was_made_with(user, requested, regions):
+    body = {"projectName": "p", "projectDescription": "d", **requested}
     project = user.http.post("/htc/projects", json=body).json()
     assert project["regions"] == regions
     compute = [s["computeSettings"]["computeRegion"] for s in project["regionSettings"]]

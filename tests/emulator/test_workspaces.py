@@ -92,12 +92,12 @@ def test_the_workspace_has_clusters_and_environments(user):
 def test_a_projects_environments_are_replaced_and_say_what_the_machine_has(user):
     path = f"{user.new_project()}/dimensions"
     assert user.get(path) == []
-    asked = [
+    environments = [
         {"machineType": "c7g.medium", "priority": "ON_DEMAND_ECONOMY", "region": "AWS_EU_WEST_1"},
         {"machineType": "abacus", "hyperthreading": True, "computeScalingPolicy": "BALANCED"},
         {},
     ]
-    answer = user.http.put(path, json=asked)
+    answer = user.http.put(path, json=environments)
     assert answer.status_code == 201
     assert user.get(path) == answer.json()
     known, unknown, empty = answer.json()
@@ -107,9 +107,9 @@ def test_a_projects_environments_are_replaced_and_say_what_the_machine_has(user)
         "memory": 2,
         "swap": False,
     }
-    assert unknown == asked[1]
+    assert unknown == environments[1]
     assert empty == {}
-    assert asked[0].items() <= known.items()
+    assert environments[0].items() <= known.items()
     for one in answer.json():
         models.HTCComputeEnvironment.model_validate(one)
     assert user.http.put(path, json=[]).json() == []

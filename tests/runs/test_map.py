@@ -271,7 +271,7 @@ def test_without_inputs_it_sends_nothing(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, solve: Path
 ) -> None:
     assert [*htcjobs.map(scripted, scripted_task, solve, [], image="image")] == []
-    assert not service.asked
+    assert not service.requests
 
 
 def test_wrong_arguments_are_found_before_anything_is_sent(
@@ -294,7 +294,7 @@ def test_wrong_arguments_are_found_before_anything_is_sent(
         htcjobs.map(scripted, scripted_task, solve, [1], image="i", policy=3)  # type: ignore[arg-type]
     with pytest.raises(HtcFileError, match=r"missing\.py"):
         htcjobs.map(scripted, scripted_task, "missing.py", [1], image="image")
-    assert not service.asked
+    assert not service.requests
 
 
 def test_without_a_temporary_folder_nothing_is_submitted(

@@ -132,7 +132,7 @@ def test_limits_that_hold_jobs_back_are_named(service: Service, scripted: HtcSes
         "limit of the project: 8 vCPUs; the jobs need 52 to run at the same time, so some wait",
     ]
     assert htcjobs.plan([request(1, **HOUR)], PROJECT, scripted).waits == []
-    assert not [asked for asked in service.asked if asked.method != "GET"]
+    assert not [received for received in service.requests if received.method != "GET"]
 
 
 @pytest.mark.parametrize("suffix", ["toml", "json"])

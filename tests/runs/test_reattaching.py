@@ -16,7 +16,7 @@ from rescalehtc.exceptions import (
     SubmissionIncompleteError,
 )
 
-from ..service import Answer, Asked, Service
+from ..service import Answer, ReceivedRequest, Service
 from .conftest import request
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def test_what_is_not_there_is_none(fast: HtcSession, task: htctasks.HtcTask) -> 
 def test_jobs_before_the_first_listed_one_may_have_been_deleted(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:
-    def answer(asked: Asked) -> Answer:
-        indices = [int(job_id.rpartition(":")[2]) for job_id in asked.query["jobId"]]
+    def answer(received: ReceivedRequest) -> Answer:
+        indices = [int(job_id.rpartition(":")[2]) for job_id in received.query["jobId"]]
         return Answer({"items": [job(f"a:{i}") for i in indices if 150 <= i < 320]})
 
     service.on(LIST, answer)
@@ -95,7 +95,7 @@ def test_exactly_one_name_is_needed(
 ) -> None:
     with pytest.raises(HtcValidationError, match="group"):
         htcjobs.get_batch(scripted, scripted_task, **given)
-    assert not service.asked
+    assert not service.requests
 
 
 def job(job_id: str, **more: Any) -> dict[str, Any]:
@@ -179,12 +179,12 @@ def test_a_submission_that_stops_half_way_is_completed_by_the_next_call(
     jobs: list[dict[str, Any]] = []
     refused: list[bool] = []
 
-    def take(asked: Asked) -> Answer:
+    def take(received: ReceivedRequest) -> Answer:
         if jobs and not refused:
             refused.append(True)
             return Answer({"errorType": "no"}, 403)
         answers = []
-        for one in asked.json:
+        for one in received.json:
             parent = f"parent-{len(jobs)}"
             tags = [{"key": k, "value": v} for k, v in one["htcJobDefinition"]["tags"].items()]
             jobs.append(job(f"{parent}:0", tags=tags, group="g"))
@@ -220,7 +220,7 @@ def test_the_oldest_of_two_submissions_wins_for_everybody(
     batch = htcjobs.get_or_submit(scripted, scripted_task, [request(2)], group="g")
     assert ids(batch) == ["early:0", "early:1"]
     assert ids(htcjobs.get_batch(scripted, scripted_task, group="g")) == ["early:0", "early:1"]
-    assert not service.asked_for(SUBMIT)
+    assert not service.requests_to(SUBMIT)
 
 
 def test_after_several_callers_at_the_same_moment_the_batch_is_that_of_one_of_them(

@@ -20,7 +20,7 @@ from rescalehtc.htcjobs import RetryPolicy
 
 from ..clock import inject_clock
 from ..limits import HANG_SECONDS
-from ..service import Answer, Asked, Service
+from ..service import Answer, ReceivedRequest, Service
 from .conftest import request
 
 if TYPE_CHECKING:
@@ -286,10 +286,10 @@ def test_retries_that_were_listed_before_an_outage_are_still_found(
     }
     outages = [503]
 
-    def answer(asked: Asked) -> Answer:
-        if named := asked.query.get("jobId"):
+    def answer(received: ReceivedRequest) -> Answer:
+        if named := received.query.get("jobId"):
             return Answer({"items": [job for job in (first, again) if job["jobUUID"] in named]})
-        if "pageIndex" not in asked.query:
+        if "pageIndex" not in received.query:
             return Answer({"items": [again], "next": "jobs?pageIndex=1"})
         return Answer(status=outages.pop()) if outages else Answer({"items": [first]})
 

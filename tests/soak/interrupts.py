@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from ..faults.wire import Asked, Step
+    from ..faults.wire import ReceivedRequest, Step
 
 INTERRUPT = "from a signal handler"
 TAG = "rescalehtc-submission"
@@ -106,7 +106,7 @@ def interrupt_submissions(count: int, seed: int) -> Counter[str]:
     ):
         books = Books(wire)
         wire.on(IMAGE, answer({"status": "READY"}))
-        wire.on(SUBMIT, computed(lambda asked: _chosen(books, chance, asked)))
+        wire.on(SUBMIT, computed(lambda request: _chosen(books, chance, request)))
         htcjobs.submit(rescale, task, [_request("first")], group="first")
         interrupts = Interrupts(chance)
         for number in range(count):
@@ -170,7 +170,7 @@ def _request(case: str) -> dict[str, Any]:
     return {"batchSize": 1, "htcJobDefinition": definition}
 
 
-def _chosen(books: Books, chance: random.Random, asked: Asked) -> Step:
+def _chosen(books: Books, chance: random.Random, request: ReceivedRequest) -> Step:
     time.sleep(chance.choice([0.0, 0.001, 0.004]))
     lost = [books.taken(reset), books.taken(hang_up), books.taken(answer(status=503)), reset]
     return chance.choice([books.taken()] * 6 + [answer(status=429)] + lost)
