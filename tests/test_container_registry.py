@@ -294,8 +294,8 @@ def test_podman_may_do_without_tls_only_on_this_machine(
     programs.add("podman", image=f"echo {ID}")
     registry.registry_url = f"{host}/p/"
     registry.push_docker_image(scripted, "app:1")
-    told = ["--tls-verify=false" in call for call in programs.calls()]
-    assert told == [False, is_here, False, is_here]
+    errors = ["--tls-verify=false" in call for call in programs.calls()]
+    assert errors == [False, is_here, False, is_here]
     programs.add("docker", image=f"echo sha256:{ID}")
     registry.push_docker_image(scripted, "app:1")
     assert not any("--tls-verify=false" in call for call in programs.calls()[4:])
@@ -518,8 +518,8 @@ def aws_password(*, expires_in: float | None = None, **fields: object) -> str:
     """A password in the format of AWS that expires in some seconds."""
     if expires_in is not None:
         fields["expiration"] = time.time() + expires_in
-    said = {"payload": "p" * 50, "type": "DATA_KEY", **fields}
-    return base64.b64encode(json.dumps(said).encode()).decode()
+    content = {"payload": "p" * 50, "type": "DATA_KEY", **fields}
+    return base64.b64encode(json.dumps(content).encode()).decode()
 
 
 def aws(**fields: Any) -> Callable[[], str]:

@@ -68,8 +68,8 @@ def keep(folder: Path, seconds: float, **fields: object) -> Path:
     """Write the token file in the format of 1.1.0."""
     path = folder / "rescale_bearer_token.json"
     expires_at = (datetime.now() + timedelta(seconds=seconds)).isoformat()
-    kept = {"tokenValue": "kept", "expiresIn": 21600, "expiresAt": expires_at, **fields}
-    path.write_text(json.dumps(kept))
+    stored = {"tokenValue": "kept", "expiresIn": 21600, "expiresAt": expires_at, **fields}
+    path.write_text(json.dumps(stored))
     return path
 
 
@@ -431,11 +431,11 @@ def token_source(answer: object, folder: Path | None = None) -> TokenSource:
         | st.datetimes().map(datetime.isoformat),
     )
 )
-def test_no_token_file_does_harm(kept: dict[str, object]) -> None:
+def test_no_token_file_does_harm(stored: dict[str, object]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "rescale_bearer_token.json").write_text(json.dumps(kept))
+        (Path(folder) / "rescale_bearer_token.json").write_text(json.dumps(stored))
         source = token_source(TOKEN, Path(folder))
-        assert run(source.get()) in ("token-1", kept.get("tokenValue"))
+        assert run(source.get()) in ("token-1", stored.get("tokenValue"))
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.sampled_from(["tokenValue", "expiresIn"]), s)))  # fmt: skip
@@ -510,8 +510,8 @@ def test_an_hour_that_the_local_time_leaves_out_does_not_prolong_a_token(
 
     try:
         assert token_after(0) == "token-1"
-        kept = json.loads((folder / "rescale_bearer_token.json").read_text())
-        assert kept["expiresAt"].startswith("2026-03-29T08:55:0")  # seven by the clock
+        stored = json.loads((folder / "rescale_bearer_token.json").read_text())
+        assert stored["expiresAt"].startswith("2026-03-29T08:55:0")  # seven by the clock
         assert token_after(4.7) == "token-1"
         assert token_after(5.5) == "token-2"
     finally:
@@ -528,8 +528,8 @@ def test_the_time_that_the_answer_took_is_not_added_to_the_lifetime(
 
     service.on(TOKENS, slowly)
     token(rescale)
-    kept = json.loads((folder / "rescale_bearer_token.json").read_text())
-    left = datetime.fromisoformat(kept["expiresAt"]).timestamp() - clock.time()
+    stored = json.loads((folder / "rescale_bearer_token.json").read_text())
+    left = datetime.fromisoformat(stored["expiresAt"]).timestamp() - clock.time()
     assert 0 < left <= 300
     clock.ahead += 179
     token(rescale)

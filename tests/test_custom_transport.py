@@ -303,8 +303,8 @@ def test_a_batch_of_many_calls_uses_it_from_many_threads(scripted_task: HtcTask)
     def take(request: httpx.Request) -> httpx.Response:
         ids = {"projectId": "p", "taskId": "t"}
         answers = [
-            {**one, **ids, "parentJobId": f"j{next(numbers)}"}
-            for one in json.loads(request.content)
+            {**item, **ids, "parentJobId": f"j{next(numbers)}"}
+            for item in json.loads(request.content)
         ]
         return httpx.Response(200, json=answers)
 

@@ -152,7 +152,7 @@ def sent(service: Service) -> list[dict[str, Any]]:
 
 
 def marks(service: Service) -> list[str | None]:
-    return [one["htcJobDefinition"].get("tags", {}).get(TAG) for one in sent(service)]
+    return [item["htcJobDefinition"].get("tags", {}).get(TAG) for item in sent(service)]
 
 
 # ---- marks and groups
@@ -181,12 +181,12 @@ def test_a_submission_without_a_group_gets_its_own(
 def test_a_mark_is_a_tag_beside_the_users_and_replaces_one_of_its_name(
     service: Service, scripted: HtcSession, scripted_task: HtcTask
 ) -> None:
-    given = request(tags={"study": "wing", TAG: "mine"})
-    send(scripted, scripted_task, given)
-    (tags,) = [one["htcJobDefinition"]["tags"] for one in sent(service)]
+    value = request(tags={"study": "wing", TAG: "mine"})
+    send(scripted, scripted_task, value)
+    (tags,) = [item["htcJobDefinition"]["tags"] for item in sent(service)]
     assert {**tags, TAG: "?"} == {"study": "wing", TAG: "?"}
     assert tags[TAG] != "mine"
-    assert given["htcJobDefinition"]["tags"] == {"study": "wing", TAG: "mine"}
+    assert value["htcJobDefinition"]["tags"] == {"study": "wing", TAG: "mine"}
 
 
 def test_a_batch_that_is_submitted_again_gets_a_new_mark_and_group(
@@ -211,7 +211,7 @@ def test_marks_and_groups_can_be_switched_off(
     batch = send(unmarked, scripted_task, request(2), group=None)
     send(unmarked, scripted_task, request(2, tags={"study": "wing"}))
     assert "group" not in service.requests_to(SUBMIT)[0].query
-    assert [one["htcJobDefinition"].get("tags") for one in sent(service)] == [
+    assert [item["htcJobDefinition"].get("tags") for item in sent(service)] == [
         None,
         {"study": "wing"},
     ]
@@ -349,8 +349,8 @@ def test_a_submission_that_is_not_found_is_uncertain(
         error = uncertain(scripted, scripted_task, request(3), request(None))
     assert (error.project_id, error.task_id, error.group) == ("p", "t", "g")
     assert (error.sent, error.seen, error.job_ids) == (4, 0, [])
-    assert [(one.position, one.batch_size) for one in error.requests] == [(0, 3), (1, 1)]
-    assert [one.mark for one in error.requests] == marks(service)
+    assert [(item.position, item.batch_size) for item in error.requests] == [(0, 3), (1, 1)]
+    assert [item.mark for item in error.requests] == marks(service)
     assert error.phase == phase
     assert isinstance(error.cause, cause)
     assert error.outcome_unknown
@@ -403,14 +403,14 @@ def test_requests_that_hardly_differ_get_their_own_jobs(
     """The service creates the jobs in another order."""
 
     def lost(received: ReceivedRequest) -> Answer:
-        made.update((request["htcJobDefinition"]["tags"][TAG], jobs.make(received, request))
+        created.update((request["htcJobDefinition"]["tags"][TAG], jobs.make(received, request))
                     for request in received.json[::-1])  # fmt: skip
         return LOST
 
-    made: dict[str, Any] = {}
+    created: dict[str, Any] = {}
     service.on(SUBMIT, lost)
     batch = send(scripted, scripted_task, *alike)
-    expected = [made[mark or ""]["parentJobId"] for mark in marks(service)]
+    expected = [created[mark or ""]["parentJobId"] for mark in marks(service)]
     assert [part.json["parentJobId"] for part in batch.batches] == expected == ["c", "b", "a"]
 
 
@@ -581,7 +581,7 @@ def test_without_marks_a_lost_answer_is_uncertain_and_nothing_is_searched(
     service.on(SUBMIT, jobs.lost)
     error = uncertain(unmarked, scripted_task, request(2), group=group)
     assert (error.group, error.seen, error.job_ids) == (group, None, [])
-    assert [one.mark for one in error.requests] == [None]
+    assert [item.mark for item in error.requests] == [None]
     assert "without marks, its jobs can't be distinguished" in str(error)
     with pytest.raises(SubmissionUncertainError) as info:
         htcjobs.recheck(unmarked, error)
@@ -624,16 +624,16 @@ def test_a_pickled_exception_is_rechecked_in_another_process(
     service.on(SUBMIT, LOST)
     secretive = request(2, envs=[{"name": "KEY", "value": "s3cret"}])
     error = uncertain(scripted, scripted_task, secretive, request(1), group=None)
-    kept = pickle.dumps(error)
-    assert b"s3cret" not in kept
+    pickled = pickle.dumps(error)
+    assert b"s3cret" not in pickled
     assert "s3cret" not in repr(error) + str(error)
-    again: SubmissionUncertainError = pickle.loads(kept)
+    again: SubmissionUncertainError = pickle.loads(pickled)
     assert str(again) == str(error)
     assert {**vars(again), "cause": None} == {**vars(error), "cause": None}
     assert str(again.cause) == str(error.cause)
     jobs.taken(service.requests_to(SUBMIT)[0])
     program = [sys.executable, "-c", RECHECK, service.url]
-    done = subprocess.run(program, input=kept, capture_output=True, check=False)
+    done = subprocess.run(program, input=pickled, capture_output=True, check=False)
     assert done.stdout.split() == [b"a:0", b"a:1", b"b:0"], done.stderr
 
 
@@ -668,9 +668,9 @@ def incomplete(
 def by_case(received: ReceivedRequest) -> Answer:
     """Batches have the names of the requests."""
     place = {"projectId": "p", "taskId": "t"}
-    values = [one["htcJobDefinition"]["envs"][0]["value"] for one in received.json]
+    values = [item["htcJobDefinition"]["envs"][0]["value"] for item in received.json]
     pairs = zip(received.json, values, strict=True)
-    return Answer([{**one, **place, "parentJobId": f"j{value}"} for one, value in pairs])
+    return Answer([{**item, **place, "parentJobId": f"j{value}"} for item, value in pairs])
 
 
 def parents(error: SubmissionIncompleteError) -> list[str]:
@@ -770,7 +770,7 @@ def test_what_follows_an_uncertain_call_is_not_sent(
     service.on(SUBMIT, *answers)
     error = incomplete(scripted, scripted_task, cases(5))
     assert parents(error) == [f"j{i}" for i in range(submitted)]
-    assert [one.sent for one in error.uncertain] == [2]
+    assert [item.sent for item in error.uncertain] == [2]
     assert str(error.cause) == str(error.uncertain[0].cause)
     assert len(error.unsent) == unsent
 
@@ -780,7 +780,7 @@ def test_after_a_call_that_was_lost_and_found_the_rest_is_sent(
     service: Service, scripted: HtcSession, scripted_task: HtcTask, jobs: Jobs
 ) -> None:
     service.on(SUBMIT, jobs.lost, jobs.taken, jobs.lost)
-    assert ids(submit(scripted, scripted_task, cases(5))) == [f"{one}:0" for one in "abcde"]
+    assert ids(submit(scripted, scripted_task, cases(5))) == [f"{item}:0" for item in "abcde"]
     assert [len(received.json) for received in service.requests_to(SUBMIT)] == [2, 2, 1]
 
 
@@ -806,7 +806,7 @@ def test_of_two_lost_calls_the_one_that_was_carried_out_is_returned(
     service.on(SUBMIT, lost)
     error = incomplete(scripted, scripted_task, [request(2), request(2)])
     assert [batch["parentJobId"] for batch in error.submitted] == ["a"]
-    assert [(one.sent, one.seen) for one in error.uncertain] == [(2, 0)]
+    assert [(item.sent, item.seen) for item in error.uncertain] == [(2, 0)]
     assert error.unsent == []
     with pytest.raises(SubmissionUncertainError):
         htcjobs.recheck(scripted, error.uncertain[0])

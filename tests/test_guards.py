@@ -86,7 +86,7 @@ def test_a_submission_takes_a_request_a_hundred_batches_and_one_an_image(
 ) -> None:
     def submitted(request: ReceivedRequest) -> Answer:
         ids = {"projectId": "p", "taskId": "t"}
-        return Answer([{**one, **ids, "parentJobId": one["jobName"]} for one in request.json])
+        return Answer([{**item, **ids, "parentJobId": item["jobName"]} for item in request.json])
 
     service.on(IMAGE, Answer({"status": "READY"}))
     service.on(SUBMIT, submitted)
@@ -100,7 +100,7 @@ def test_a_submission_takes_a_request_a_hundred_batches_and_one_an_image(
     }
     requests = [{"jobName": f"b{n}", "htcJobDefinition": definition} for n in range(250)]
     batch = htcjobs.submit(scripted, scripted_task, requests)
-    assert [one.json["parentJobId"] for one in batch.batches] == [f"b{n}" for n in range(250)]
+    assert [item.json["parentJobId"] for item in batch.batches] == [f"b{n}" for n in range(250)]
     assert len(service.requests_to(SUBMIT)) == 3
     assert len(service.requests_to(IMAGE)) == 1
 
@@ -121,8 +121,8 @@ def test_a_listing_drops_a_page_before_it_requests_the_next_one(
     held: list[int] = []
 
     def count_and_answer(request: ReceivedRequest) -> Answer:
-        found = (one for one in gc.get_objects() if type(one) is dict)
-        held.append(sum("jobUUID" in one for one in found))
+        found = (item for item in gc.get_objects() if type(item) is dict)
+        held.append(sum("jobUUID" in item for item in found))
         return answer(request)
 
     service.on(JOBS, count_and_answer)
@@ -194,12 +194,12 @@ def test_no_collection_runs_while_a_page_is_decoded_and_the_texts_of_its_lines_a
     try:
         page = read_page(call, Response(200, body), "https://service.test")
         assert gc.isenabled()
-        kept = [[] for _ in range(100)]
+        cycles = [[] for _ in range(100)]
     finally:
         gc.set_threshold(*thresholds)
         gc.callbacks.remove(note)
     assert page.items == ["m"] * 20_000
-    assert kept
+    assert cycles
     assert collections
     assert not any(collections)
 

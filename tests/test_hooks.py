@@ -371,7 +371,7 @@ def test_a_submission_in_several_calls_says_the_outcome_of_each(
     incomplete = error.__cause__
     assert isinstance(incomplete, SubmissionIncompleteError)
     assert incomplete.uncertain
-    counted = sum(one.sent for one in incomplete.uncertain) + len(incomplete.unsent)
+    counted = sum(item.sent for item in incomplete.uncertain) + len(incomplete.unsent)
     assert counted == 250
 
 

@@ -127,10 +127,10 @@ def test_a_status_that_the_service_rejects_is_an_error(
 
 
 def test_a_job_is_found_by_id_or_is_none(rescale: HtcSession, task: htctasks.HtcTask) -> None:
-    made = htcjobs.create_single_job(rescale, task, "ON_DEMAND_ECONOMY", "image", 60)
-    found = htcjobs.get_job_with_id(rescale, task, made.record.job_uuid)
+    created = htcjobs.create_single_job(rescale, task, "ON_DEMAND_ECONOMY", "image", 60)
+    found = htcjobs.get_job_with_id(rescale, task, created.record.job_uuid)
     assert found is not None
-    assert found.json["jobUUID"] == made.json["jobUUID"]
+    assert found.json["jobUUID"] == created.json["jobUUID"]
     assert found.task is task
     assert htcjobs.get_job_with_id(rescale, task, "no-such:0") is None
     with pytest.raises(HtcValidationError, match="job_id: must be of type str, got NoneType"):
@@ -213,7 +213,7 @@ def test_a_listing_may_be_of_one_group(
     assert htcjobs.get_jobs(scripted, scripted_task, "FAILED", group="g h") == []
     assert list(htcjobs.iter_jobs(scripted, scripted_task, group="g h")) == []
     queries = [a.query for a in service.requests_to(JOBS)]
-    assert [one["group"] for one in queries] == [["g h"], ["g h"]]
+    assert [item["group"] for item in queries] == [["g h"], ["g h"]]
     for wrong in ("", 5):
         with pytest.raises(HtcValidationError, match="group: must be None or a non-empty string"):
             htcjobs.get_jobs(scripted, scripted_task, group=wrong)  # type: ignore[arg-type]
@@ -374,11 +374,11 @@ def test_a_job_from_a_pickle_fetches_its_record(
     service.on(JOB, Answer({**job.json, "status": "RUNNING"}))
     service.on(f"{JOB}/logs", Answer({"items": []}))
     service.on(summary, Answer({"jobStatuses": {}}))
-    for one in (job, pickle.loads(pickle.dumps(job))):
-        one.get_update(scripted)
-        one.get_logs(scripted)
-        one.task.get_task_summary(scripted)
-        job = one
+    for item in (job, pickle.loads(pickle.dumps(job))):
+        item.get_update(scripted)
+        item.get_logs(scripted)
+        item.task.get_task_summary(scripted)
+        job = item
     again = pickle.loads(pickle.dumps(job))
     again.get_update(scripted)
     again.get_logs(scripted)
@@ -504,12 +504,12 @@ def test_multi_byte_text_at_the_borders_of_buffers_is_kept(
     batch = submit(rescale, task, "sh", "-c", "for i in $(seq 400); do echo 漢字$i漢字$i; done")
     job = batch.to_jobs()[0]
     until(lambda: not job.is_still_running(rescale))
-    wanted = [f"漢字{n}漢字{n}" for n in range(1, 401)]
-    assert list(job.get_logs(rescale)) == wanted
+    expected = [f"漢字{n}漢字{n}" for n in range(1, 401)]
+    assert list(job.get_logs(rescale)) == expected
     for last in (None, 399):
         job.get_logs_to_file(rescale, tmp_path / "log", last)
         lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
-        assert lines == wanted[-(last or 400) :]
+        assert lines == expected[-(last or 400) :]
 
 
 def test_a_later_submission_is_not_mistaken_for_one_whose_answer_was_lost(

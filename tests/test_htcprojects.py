@@ -45,7 +45,7 @@ def test_the_emulator_starts_with_a_project_of_one_region(rescale: HtcSession) -
 
 
 def test_a_project_is_found_by_name_and_by_id(rescale: HtcSession) -> None:
-    made = api.post_htc_projects(
+    created = api.post_htc_projects(
         rescale,
         {
             "projectName": "found by name",
@@ -55,8 +55,8 @@ def test_a_project_is_found_by_name_and_by_id(rescale: HtcSession) -> None:
     )
     named = htcprojects.get_project_with_name(rescale, "found by name")
     assert named is not None
-    assert named.json["projectId"] == made["projectId"]
-    by_id = htcprojects.get_project_with_id(rescale, made["projectId"])
+    assert named.json["projectId"] == created["projectId"]
+    by_id = htcprojects.get_project_with_id(rescale, created["projectId"])
     assert by_id is not None
     assert by_id.record.regions == ["GCP_US_EAST_1", "AWS_EU_WEST_1"]
 
@@ -241,7 +241,7 @@ def test_environments_are_replaced(
     )
     own_project.set_dimensions(rescale, [environment, {"machineType": "c7g.medium"}])
     found = own_project.get_dimensions(rescale)
-    assert [one.machine_type for one in found] == ["t2d-standard-16", "c7g.medium"]
+    assert [item.machine_type for item in found] == ["t2d-standard-16", "c7g.medium"]
     assert own_project.set_dimensions(rescale, []) == []
     with pytest.raises(HtcValidationError, match=r"dimensions\[1\]\.machinetype: is not a field"):
         own_project.set_dimensions(rescale, [environment, {"machinetype": "x"}])

@@ -297,8 +297,8 @@ def test_an_entry_in_netrc_does_not_replace_the_header(
 
 def token_file(folder: Path, **fields: object) -> Path:
     path = folder / "rescale_bearer_token.json"
-    kept = {"tokenValue": "kept", "expiresIn": 21600, "expiresAt": in_seconds(20000), **fields}
-    path.write_text(json.dumps(kept))
+    stored = {"tokenValue": "kept", "expiresIn": 21600, "expiresAt": in_seconds(20000), **fields}
+    path.write_text(json.dumps(stored))
     return path
 
 
@@ -316,10 +316,10 @@ def test_a_token_is_kept_for_the_next_process_for_the_owner_s_eyes_only(
     kept_at = datetime.now()
     path = folder / "rescale_bearer_token.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    kept = json.loads(path.read_text())
-    assert (kept["tokenValue"], kept["expiresIn"]) == ("token-1", 21600)
+    stored = json.loads(path.read_text())
+    assert (stored["tokenValue"], stored["expiresIn"]) == ("token-1", 21600)
     lifetime = timedelta(seconds=21600)
-    ends_at = datetime.fromisoformat(kept["expiresAt"])
+    ends_at = datetime.fromisoformat(stored["expiresAt"])
     assert asked_at + lifetime <= ends_at <= kept_at + lifetime
     with HtcSession(base_url=service.url) as rescale:
         rescale.reauthenticate_if_needed()

@@ -70,11 +70,11 @@ def test_any_log_is_read_exactly_through_any_paging(
     service.on(LOGS, paged(lines, cap))
     task = htctasks.HtcTask({}, htctasks.HtcProject({}))
     job = htcjobs.HtcJob({"projectId": "p", "taskId": "t", "jobUUID": "j"}, task)
-    wanted = lines if last is None else lines[max(0, len(lines) - last) :]
-    assert list(job.get_logs(rescale, last)) == wanted
+    expected = lines if last is None else lines[max(0, len(lines) - last) :]
+    assert list(job.get_logs(rescale, last)) == expected
     path = Path(os.environ["HOME"]) / "log"
     job.get_logs_to_file(rescale, str(path), last)
-    assert path.read_bytes() == "".join(f"{line}\n" for line in wanted).encode()
+    assert path.read_bytes() == "".join(f"{line}\n" for line in expected).encode()
 
 
 @pytest.mark.parametrize("last", [None, *range(12)])
@@ -83,10 +83,10 @@ def test_awkward_lines_are_kept(
 ) -> None:
     """When it writes a file, 1.1.0 drops blank lines and reverses lines inside a message."""
     service.on(LOGS, paged(AWKWARD, 4))
-    wanted = AWKWARD if last is None else AWKWARD[max(0, len(AWKWARD) - last) :]
-    assert list(job.get_logs(scripted, last)) == wanted
+    expected = AWKWARD if last is None else AWKWARD[max(0, len(AWKWARD) - last) :]
+    assert list(job.get_logs(scripted, last)) == expected
     job.get_logs_to_file(scripted, tmp_path / "log", last)
-    assert (tmp_path / "log").read_bytes() == "".join(f"{line}\n" for line in wanted).encode()
+    assert (tmp_path / "log").read_bytes() == "".join(f"{line}\n" for line in expected).encode()
 
 
 @pytest.mark.parametrize("last", [4999, 5000, 5001, 9999, 10001])

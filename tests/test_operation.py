@@ -162,15 +162,15 @@ def test_a_body_is_sent_as_json(service: Service, scripted: HtcSession) -> None:
     assert sent.json == {"projectName": "ünï"}
 
 
-@pytest.mark.parametrize("wanted", [0, 1, 2, 3, 4, 5, 9, None])
+@pytest.mark.parametrize("expected", [0, 1, 2, 3, 4, 5, 9, None])
 def test_at_most_the_requested_items_are_returned_and_no_page_too_many_fetched(
-    service: Service, scripted: HtcSession, wanted: int | None
+    service: Service, scripted: HtcSession, expected: int | None
 ) -> None:
     logs = f"{JOBS}/j/logs"
     pages = [Answer({"items": [{"message": str(n)}] * 2, "next": f"?pageIndex={n}"}) for n in "12"]
     service.on(logs, *pages, Answer({"items": [{"message": "3"}] * 2}))
-    lines = api.get_htc_projects_tasks_jobs_logs(scripted, "p", "t", "j", wanted)
-    count = 6 if wanted is None else min(wanted, 6)
+    lines = api.get_htc_projects_tasks_jobs_logs(scripted, "p", "t", "j", expected)
+    count = 6 if expected is None else min(expected, 6)
     assert [line["message"] for line in lines] == list("112233")[:count]
     assert len(service.requests_to(logs)) == (count + 1) // 2
 

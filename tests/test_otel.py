@@ -50,7 +50,7 @@ class Spans:
         return [span for span in self.ended if span.name == name]
 
     def parent(self, span: ReadableSpan) -> str | None:
-        names = {one.context.span_id: one.name for one in self.ended if one.context}
+        names = {item.context.span_id: item.name for item in self.ended if item.context}
         return names.get(span.parent.span_id) if span.parent else None
 
     def instrumented(self, url: str, **options: Any) -> HtcSession:
@@ -169,8 +169,8 @@ def test_no_secret_is_in_a_span(service: Service, spans: Spans) -> None:
     [upload] = spans.named("PUT")
     assert spans.parent(upload) == "upload"
     assert attributes(upload)["url.full"] == f"{service.origin}/REDACTED"
-    told = "".join(span.to_json() for span in spans.ended)
-    assert not [secret for secret in ("s3cret", "key-1", "token-1") if secret in told]
+    errors = "".join(span.to_json() for span in spans.ended)
+    assert not [secret for secret in ("s3cret", "key-1", "token-1") if secret in errors]
 
 
 def test_sessions_of_with_options_make_spans_and_copies_are_apart(
@@ -215,7 +215,7 @@ def taking(service: Service) -> Service:
 
     def take(request: ReceivedRequest) -> Answer:
         ids = [{"projectId": "p", "taskId": "t", "parentJobId": f"j{n}"} for n in range(100)]
-        return Answer([{**one, **own} for one, own in zip(request.json, ids, strict=False)])
+        return Answer([{**item, **own} for item, own in zip(request.json, ids, strict=False)])
 
     service.on(IMAGE, Answer({"status": "READY"}))
     service.on(SUBMIT, take)
@@ -225,8 +225,8 @@ def taking(service: Service) -> Service:
 
 def variables(request: ReceivedRequest) -> list[dict[str, str]]:
     return [
-        {pair["name"]: pair["value"] for pair in one["htcJobDefinition"].get("envs", ())}
-        for one in request.json
+        {pair["name"]: pair["value"] for pair in item["htcJobDefinition"].get("envs", ())}
+        for item in request.json
     ]
 
 
@@ -281,7 +281,7 @@ def test_calls_side_by_side_are_children_of_one_submission(
     calls = spans.named("submitJobs")
     assert [spans.parent(call) for call in calls] == ["submit"] * 3
     sent = [
-        one[TRACEPARENT] for request in taking.requests_to(SUBMIT) for one in variables(request)
+        item[TRACEPARENT] for request in taking.requests_to(SUBMIT) for item in variables(request)
     ]
     assert (len(sent), len(set(sent))) == (250, 1)
 

@@ -393,8 +393,8 @@ def test_help_names_what_it_looks_at_and_writes() -> None:
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 @pytest.mark.parametrize("how", ["closed", "full", "pipe"])
 def test_a_key_is_kept_whatever_the_streams_are(config: Path, stream: str, how: str) -> None:
-    with programs.unwritable(how) as given:
-        streams: dict[str, Any] = {stream: given}
+    with programs.unwritable(how) as value:
+        streams: dict[str, Any] = {stream: value}
         done = programs.run(SCRIPT, env={**os.environ, "RESCALE_API_KEY": KEY}, **streams)
     assert (done.returncode, done.stderr) == (0, "")
     assert (config / "acme" / "rescale_api_token.txt").read_text() == KEY

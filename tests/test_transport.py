@@ -36,8 +36,8 @@ def test_a_proxy_gets_whole_addresses_its_password_and_the_service_s_name(
     [request] = service.requests_to(PROJECTS)
     assert request.target.startswith("http://htc.example/api/v1/htc/projects?pageSize=")
     assert request.headers["host"] == "htc.example"
-    given = base64.b64encode(b"user:p@ss").decode()
-    assert request.headers["proxy-authorization"] == f"Basic {given}"
+    value = base64.b64encode(b"user:p@ss").decode()
+    assert request.headers["proxy-authorization"] == f"Basic {value}"
 
 
 def test_a_port_that_is_not_the_usual_one_is_named_as_host(service: Service) -> None:
@@ -91,11 +91,11 @@ def test_https_needs_an_authority_that_the_environment_may_name(
 def test_a_session_that_nobody_closes_closes_its_connections(service: Service) -> None:
     """Like in a program for 1.1.0."""
     service.on("GET /htc/projects", Answer({"items": []}))
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as errors:
         warnings.simplefilter("always")
         rescale = HtcSession(api_key="key-1", base_url=service.url)
         assert htcprojects.get_projects(rescale) == []
         del rescale
         gc.collect()
     port = service.url.rsplit(":", 1)[1].split("/")[0]
-    assert [str(one.message) for one in told if port in str(one.message)] == []
+    assert [str(item.message) for item in errors if port in str(item.message)] == []

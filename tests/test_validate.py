@@ -46,7 +46,7 @@ def test_an_invalid_payload_is_a_problem(payload: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "where", "message"),
+    ("value", "where", "message"),
     [
         ({1: "a"}, "[0]", "must have strings as its keys"),
         ({"\ud800": "a"}, "[0]", "must not contain text that UTF-8 can't encode"),
@@ -55,8 +55,8 @@ def test_an_invalid_payload_is_a_problem(payload: Any) -> None:
         (request(batchSize=10**12), "[0].batchSize", "must be an integer from 1 to 1000"),
     ],
 )
-def test_keys_and_sizes_without_sense_are_problems(given: Any, where: str, message: str) -> None:
-    found = htcjobs.validate([given])[-1]
+def test_keys_and_sizes_without_sense_are_problems(value: Any, where: str, message: str) -> None:
+    found = htcjobs.validate([value])[-1]
     assert found.where == where
     assert found.message.startswith(message)
 

@@ -91,10 +91,10 @@ class World:
         )
         answer: dict[str, Any] = {"items": jobs[start : start + size]}
         if start + size < len(jobs):
-            kept = "".join(
+            query = "".join(
                 f"&{k}={v}" for k in ("group", "jobId") for v in request.query.get(k, [])
             )
-            answer["next"] = f"?pageIndex={start + size}&pageSize={size}{kept}"
+            answer["next"] = f"?pageIndex={start + size}&pageSize={size}{query}"
         return Answer(answer)
 
     def _summary(self, request: ReceivedRequest) -> Answer:
@@ -411,9 +411,9 @@ def test_an_invalid_time_is_rejected(
     ids = {"projectId": "p", "taskId": "t"}
     job = htcjobs.HtcJob({**ids, "jobUUID": "a:0"}, scripted_task)
     batch = htcjobs.HtcJobBatch({**ids, "parentJobId": "a", "batchSize": 1}, scripted_task)
-    for one in (job, batch, scripted_task):
+    for item in (job, batch, scripted_task):
         with pytest.raises(HtcValidationError, match="timeout"):
-            one.wait(scripted, timeout)
+            item.wait(scripted, timeout)
     with pytest.raises(HtcValidationError, match="timeout"):
         htcjobs.as_completed(scripted, [job], timeout)
     with pytest.raises(HtcValidationError, match="jobs: must be of type HtcJob"):
@@ -503,8 +503,8 @@ def test_a_status_that_was_fetched_before_is_replaced_and_fetched_again(
     batch.wait(scripted)
     assert job.json["status"] == other.json["status"] == job.record.status == "FAILED"
     assert own.json["status"] == "MINE"
-    kept = job.json
-    assert job.json is kept
+    record = job.json
+    assert job.json is record
 
 
 def test_summaries_tell_the_status_of_jobs_if_all_have_the_same(

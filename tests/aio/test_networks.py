@@ -118,13 +118,13 @@ def silent() -> Iterator[int]:
         port = listener.getsockname()[1]
         waiting: list[socket.socket] = []
         for _ in range(4):
-            one = socket.socket()
-            one.setblocking(False)
-            one.connect_ex(("127.0.0.2", port))
-            waiting.append(one)
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.2", port))
+            waiting.append(client)
         yield port
-        for one in waiting:
-            one.close()
+        for client in waiting:
+            client.close()
 
 
 def test_the_next_address_is_tried(

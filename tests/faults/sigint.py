@@ -141,7 +141,7 @@ def calls_of(wire: Wire, rescale: HtcSession) -> dict[str, Callable[[str], objec
         definition = {**REQUEST["htcJobDefinition"], "tags": {"name": name}}
         requests = [{"batchSize": 1, "htcJobDefinition": definition}] * 3
         batch = htcjobs.submit(rescale, task, requests, group=name)
-        (name,) = {one.json["htcJobDefinition"]["tags"]["name"] for one in batch.batches}
+        (name,) = {item.json["htcJobDefinition"]["tags"]["name"] for item in batch.batches}
         return name
 
     def log(name: str) -> object:

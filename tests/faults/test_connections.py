@@ -353,9 +353,9 @@ def test_a_forward_proxy(proxy: Wire, status: int, is_unknown: bool) -> None:
     """The error of the proxy may repeat the credentials."""
 
     def refuse(request: ReceivedRequest) -> Step:
-        given = request.headers["proxy-authorization"].removeprefix("Basic ")
-        assert base64.b64decode(given) == f"me:{PASSWORD}".encode()
-        return answer({"message": f"{given} or {PASSWORD} is wrong"}, status=status)
+        value = request.headers["proxy-authorization"].removeprefix("Basic ")
+        assert base64.b64decode(value) == f"me:{PASSWORD}".encode()
+        return answer({"message": f"{value} or {PASSWORD} is wrong"}, status=status)
 
     proxy.on("GET /auth/token", computed(refuse))
     proxy.on("POST /oauth2/token", computed(refuse))

@@ -272,7 +272,7 @@ class Leaks:
         known = latest = {text}
         for _ in range(3):
             decoders = (html.unescape, unquote, self._unescaped)
-            latest = {decode(one) for one in latest for decode in decoders} - known
+            latest = {decode(item) for item in latest for decode in decoders} - known
             known = known | latest
         return known
 

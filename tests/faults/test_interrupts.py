@@ -99,7 +99,7 @@ class Strikes:
         return returned
 
     def has_raised(self, error: BaseException) -> bool:
-        return any(error is one for one in self.raised)
+        return any(error is item for item in self.raised)
 
 
 @pytest.fixture

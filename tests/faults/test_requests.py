@@ -220,9 +220,9 @@ def test_retry_after_in_the_past(wire: Wire, rescale: HtcSession, clock: TestIo)
 
 
 @row("invalid Retry-After", "429, 503", "retried with the usual backoff")
-@pytest.mark.parametrize("given", ["soon", "-1", "1e9", "²", "Mon, 99 Foo 2026", ""])
-def test_retry_after_garbage(wire: Wire, rescale: HtcSession, clock: TestIo, given: str) -> None:
-    header = {"Retry-After": given.encode().decode("latin-1")}
+@pytest.mark.parametrize("value", ["soon", "-1", "1e9", "²", "Mon, 99 Foo 2026", ""])
+def test_retry_after_garbage(wire: Wire, rescale: HtcSession, clock: TestIo, value: str) -> None:
+    header = {"Retry-After": value.encode().decode("latin-1")}
     wire.on(PROJECT, answer(status=503, headers=header), FOUND)
     get(rescale)
     assert clock.slept == [0.0]  # the session's backoff_seconds is 0

@@ -253,8 +253,8 @@ def test_the_service_repeats_a_submission(
 @row("the service's error text repeats a secret", "submission", "*** instead of the secret")
 def test_the_service_describes_a_submission(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
     Books(wire)
-    said = {"errorType": "VALIDATION", "errorDescription": f"PASSWORD={ENV} is wrong, {CLAIM}"}
-    wire.on(SUBMIT, answer(said, status=400))
+    body = {"errorType": "VALIDATION", "errorDescription": f"PASSWORD={ENV} is wrong, {CLAIM}"}
+    wire.on(SUBMIT, answer(body, status=400))
     with caught(HtcBadRequestError, r"PASSWORD=\*\*\* is wrong, \*\*\*"):
         htcjobs.create_job_batch(rescale, task, **BATCH)
 
@@ -266,9 +266,9 @@ def test_the_id_of_a_request(
     books = Books(wire)
 
     def repeat(connection: Any, request: Any) -> object:
-        told = f"id-{ENV} {request.headers['authorization']}"
+        errors = f"id-{ENV} {request.headers['authorization']}"
         status = 200 if books.submissions == 1 else 400
-        return answer([], status, {"x-request-id": told})(connection, request)
+        return answer([], status, {"x-request-id": errors})(connection, request)
 
     wire.on(SUBMIT, repeat)
     with caught(SubmissionUncertainError):

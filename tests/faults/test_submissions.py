@@ -156,8 +156,8 @@ def test_rejected_token_on_every_attempt(
 def test_rejected_submission(
     wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, status: int
 ) -> None:
-    said = {"errorType": "VALIDATION", "errorDescription": "no"}
-    wire.on(SUBMIT, answer(said, status=status))
+    body = {"errorType": "VALIDATION", "errorDescription": "no"}
+    wire.on(SUBMIT, answer(body, status=status))
     with caught(HtcStatusError) as info:
         create(rescale, task)
     assert not info.value.outcome_unknown
@@ -392,20 +392,20 @@ def test_requests_that_are_alike(
         "claims": [alike(claims=[{"name": "case", "value": str(i)}]) for i in range(600)],
         "nothing": [alike()] * 600,
     }[differ_in]
-    made: dict[str, Any] = {}
+    created: dict[str, Any] = {}
 
     def lost(connection: Any, received: ReceivedRequest) -> None:
         for batch in books.take(received):
-            made[batch["parentJobId"]] = batch["htcJobDefinition"]
+            created[batch["parentJobId"]] = batch["htcJobDefinition"]
         reset(connection)
 
     wire.on(SUBMIT, lost)
     batch = htcjobs.submit(rescale, task, payload, group="g")
     parents = [part.json["parentJobId"] for part in batch.batches]
-    assert {*parents} == {*made}
+    assert {*parents} == {*created}
     assert len(parents) == 600
     for part, request in zip(batch.batches, payload, strict=True):
-        definition = made[part.json["parentJobId"]]
+        definition = created[part.json["parentJobId"]]
         assert definition == part.json["htcJobDefinition"]
         assert definition["claims"] == request["htcJobDefinition"]["claims"]
         assert definition["tags"].items() >= request["htcJobDefinition"].get("tags", {}).items()
@@ -443,7 +443,7 @@ def test_reordered_answers(wire: Wire, rescale: HtcSession, task: HtcTask, books
 
     wire.on(SUBMIT, reordered)
     batch = htcjobs.create_job_batch_raw(rescale, task, [REQUEST] * 3)
-    assert ids(batch) == [one for number in (1, 2, 3) for one in batch_ids(number)]
+    assert ids(batch) == [item for number in (1, 2, 3) for item in batch_ids(number)]
 
 
 @row("the response belongs to another submission", "submission", "rejected")
@@ -608,7 +608,7 @@ def test_one_part_not_taken(wire: Wire, rescale: HtcSession, task: HtcTask, book
     with caught(SubmissionIncompleteError) as info:
         htcjobs.submit(rescale, task, requests(1200))
     error = info.value
-    uncertain = [request.position for one in error.uncertain for request in one.requests]
+    uncertain = [request.position for item in error.uncertain for request in item.requests]
     unsent = [request.position for request in error.unsent]
     assert len(uncertain) == 100
     assert len(error.submitted) + len(uncertain) + len(unsent) == 1200
@@ -627,7 +627,7 @@ def test_one_part_rejected(wire: Wire, rescale: HtcSession, task: HtcTask, books
     assert error.uncertain == []
     assert len(error.submitted) + len(error.unsent) == 1250
     assert error.status_code == 400
-    rest = [{**payload[one.position], "batchSize": one.batch_size} for one in error.unsent]
+    rest = [{**payload[item.position], "batchSize": item.batch_size} for item in error.unsent]
     again = htcjobs.submit(rescale, task, rest, group="g")
     found = ids(htcjobs.HtcJobBatch(error.submitted, task)) + ids(again)
     assert sorted(found) == sorted(job["jobUUID"] for job in books.jobs)
@@ -701,7 +701,7 @@ def test_interrupted_parts(
     assert isinstance(incomplete, SubmissionIncompleteError)
     assert incomplete.positions == [*range(100)]
     assert ids(htcjobs.recheck(rescale, incomplete.uncertain[0]))
-    assert [one.position for one in incomplete.unsent] == [*range(200, 300)]
+    assert [item.position for item in incomplete.unsent] == [*range(200, 300)]
     assert len(ids(create(rescale, task, group="h"))) == 3
 
 

@@ -112,8 +112,8 @@ def echoing(wire: Wire) -> Wire:
     "a process forks while its session is idle", "every request", "the child opens a new connection"
 )
 def test_a_fork(echoing: Wire) -> None:
-    said = in_child(echoing, "ask('p')", "say('p', 'q')")
-    assert said == "p q\np q\n"
+    output = in_child(echoing, "ask('p')", "say('p', 'q')")
+    assert output == "p q\np q\n"
     connections = [request.connection for request in echoing.requests]
     in_parent, of_child, afterwards = connections[1], connections[2:4], connections[4:]
     assert in_parent not in of_child
@@ -144,8 +144,8 @@ def test_a_fork_in_the_middle_of_an_answer(echoing: Wire, tmp_path: Path) -> Non
         "thread = threading.Thread(target=lambda: say('slow')); thread.start()\n"
         f"while not os.path.exists({str(tmp_path / 'asked')!r}): time.sleep(0.01)\n"
     )
-    said = in_child(echoing, parent, "say('child')")
-    assert sorted(said.split()) == ["child", "child", "slow"]
+    output = in_child(echoing, parent, "say('child')")
+    assert sorted(output.split()) == ["child", "child", "slow"]
 
 
 @row("a process forks while a thread requests a token", "every request", "the child does not hang")

@@ -58,8 +58,8 @@ def keep(folder: Path, seconds: float, **fields: object) -> Path:
     """Write a token file."""
     path = folder / "rescale_bearer_token.json"
     end = (datetime.now() + timedelta(seconds=seconds)).isoformat()
-    kept = {"tokenValue": f"{MARK}-kept", "expiresIn": 21600, "expiresAt": end, **fields}
-    path.write_text(json.dumps(kept))
+    stored = {"tokenValue": f"{MARK}-kept", "expiresIn": 21600, "expiresAt": end, **fields}
+    path.write_text(json.dumps(stored))
     return path
 
 

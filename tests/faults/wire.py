@@ -257,9 +257,9 @@ def reset(connection: socket.socket, request: ReceivedRequest | None = None) -> 
     connection.detach() if connection.fileno() < 0 else socket.close(connection.detach())
 
 
-def truncated(body: Any, kept: int = 5) -> Step:
+def truncated(body: Any, cut: int = 5) -> Step:
     """Send all of a response except its last bytes, and close the connection."""
-    return raw(answer(body).encoded()[:-kept])
+    return raw(answer(body).encoded()[:-cut])
 
 
 def compressed(body: Any, cut: int | None = None) -> Step:

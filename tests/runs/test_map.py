@@ -115,7 +115,7 @@ def test_a_failed_job_is_a_result_whose_value_raises(
     fast: HtcSession, task: htctasks.HtcTask, solve: Path
 ) -> None:
     inputs = [{"x": 1}, {"x": 2, "exit": 3}, {"x": 3, "writes": "{"}]
-    found = {one.index: one for one in htcjobs.map(fast, task, solve, inputs, image="image")}
+    found = {item.index: item for item in htcjobs.map(fast, task, solve, inputs, image="image")}
     assert found[0].value == 1
     assert "input 1 failed: ErrorNonZeroContainerExitCode, exit code 3" in str(found[1].error)
     assert found[1].job.record.failure_code == "ErrorNonZeroContainerExitCode"
@@ -149,8 +149,8 @@ def test_a_policy_retries_failed_inputs(
     policy = RetryPolicy(max_attempts=2, exit_codes=[75], backoff_seconds=0.0)
     inputs = [{"x": 1, "exit": 75}, {"x": 2}]
     found = {
-        one.index: one
-        for one in htcjobs.map(fast, task, solve, inputs, image="image", policy=policy)
+        item.index: item
+        for item in htcjobs.map(fast, task, solve, inputs, image="image", policy=policy)
     }
     assert "input 0 failed after 2 attempts" in str(found[0].error)
     assert found[1].value == 4
