@@ -45,8 +45,8 @@ def main() -> int:
     runs = [run for row in rows for bar in row.bars for run in _runs(bar)]
     if arguments.write:
         runs += [run for line in GROWING.values() for run in line]
-    taken, failed = _measure(runs, arguments.rounds)
-    lines = [_line(row, bar, taken, failed) for row in rows for bar in row.bars]
+    measured, failed = _measure(runs, arguments.rounds)
+    lines = [_line(row, bar, measured, failed) for row in rows for bar in row.bars]
     title = Line("row", "work", "of", "bar", "figure", "verdict")
     table = _table([title, *lines])
     print(f"\n{table}\n")
@@ -59,7 +59,7 @@ def main() -> int:
         written = MARKS.sub(lambda marks: f"{marks[1]}{about}\n\n{table}\n{marks[2]}", page)
         PAGE.write_text(written, encoding="utf-8")
         series = {
-            name: [(run.size, taken[run][0].seconds) for run in runs if taken[run]]
+            name: [(run.size, measured[run][0].seconds) for run in runs if measured[run]]
             for name, runs in GROWING.items()
             if not any(run in failed for run in runs)
         }
@@ -69,11 +69,11 @@ def main() -> int:
 
 def _measure(runs: list[Run], rounds: int) -> tuple[dict[Run, list[Taken]], dict[Run, str]]:
     """Measure each run once per round, so that a slow moment of the machine affects all of them."""
-    taken: dict[Run, list[Taken]] = {run: [] for run in runs}
+    measured: dict[Run, list[Taken]] = {run: [] for run in runs}
     failed: dict[Run, str] = {}
     with Bench() as bench:
         for number in range(1, rounds + 1):
-            for run, results in taken.items():
+            for run, results in measured.items():
                 if run in failed or (run.once and number > 1):
                     continue
                 _progress(f"round {number} of {rounds}: {run}")
@@ -82,7 +82,7 @@ def _measure(runs: list[Run], rounds: int) -> tuple[dict[Run, list[Taken]], dict
                 except RunError as error:
                     failed[run] = str(error)
     _progress("")
-    return taken, failed
+    return measured, failed
 
 
 def _runs(bar: Bar) -> list[Run]:
@@ -96,15 +96,15 @@ def _progress(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _line(row: Row, bar: Bar, taken: dict[Run, list[Taken]], failed: dict[Run, str]) -> Line:
+def _line(row: Row, bar: Bar, measured: dict[Run, list[Taken]], failed: dict[Run, str]) -> Line:
     start = (row.name, row.about, bar.what, f"≤ {bar.limit:.2f}")
     if any(run in failed for run in _runs(bar)):
         return Line(*start, "none", "NOT MET")
-    if _differ(bar, taken):
+    if _differ(bar, measured):
         return Line(*start, "another outcome", "NOT MET")
 
     def value(run: Run) -> float:
-        results: list[float] = [getattr(result, bar.quantity) for result in taken[run]]
+        results: list[float] = [getattr(result, bar.quantity) for result in measured[run]]
         # A disturbance makes work slower, never faster.
         return median(results) if bar.quantity == "peak_kib" else min(results)
 
@@ -114,14 +114,14 @@ def _line(row: Row, bar: Bar, taken: dict[Run, list[Taken]], failed: dict[Run, s
     return Line(*start, f"{figure:.3f}", "met" if figure <= bar.limit else "NOT MET")
 
 
-def _differ(bar: Bar, taken: dict[Run, list[Taken]]) -> bool:
+def _differ(bar: Bar, measured: dict[Run, list[Taken]]) -> bool:
     """Whether the outcome differs from that of the other side, or is incomplete."""
-    outcomes = {result.outcome for result in taken[bar.run]}
+    outcomes = {result.outcome for result in measured[bar.run]}
     if not isinstance(bar.against, Run):
         return outcomes != {str(bar.run.size)}
     if bar.run.size != bar.against.size:
         return False
-    return len(outcomes | {result.outcome for result in taken[bar.against]}) > 1
+    return len(outcomes | {result.outcome for result in measured[bar.against]}) > 1
 
 
 def _table(lines: list[Line]) -> str:

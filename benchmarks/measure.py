@@ -135,15 +135,15 @@ class Bench:
     def _asked(self) -> dict[str, int]:
         """The number of requests per operation since the last call."""
         with urllib.request.urlopen(f"{self._origin}/0/asked") as answer:
-            asked: dict[str, int] = from_json(answer.read())
-        return asked
+            counts: dict[str, int] = from_json(answer.read())
+        return counts
 
 
 def _environment(*paths: Path) -> dict[str, str]:
     """Return the environment without variables that would affect a session or Python."""
-    kept = {
+    variables = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("RESCALE_", "PYTHON")) and not name.lower().endswith("_proxy")
     }
-    return {**kept, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    return {**variables, "PYTHONPATH": os.pathsep.join(map(str, paths))}

@@ -103,7 +103,7 @@ def submit(clock: Clock, size: int) -> list[str]:
             for number in range(size // work.BATCH)
         ]
         batch = htcjobs.submit(rescale, task, requests)
-    return [one.json["parentJobId"] for one in batch.batches]
+    return [part.json["parentJobId"] for part in batch.batches]
 
 
 def refresh(clock: Clock, size: int) -> int:

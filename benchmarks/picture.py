@@ -71,7 +71,7 @@ def draw(title: str, series: Mapping[str, Points]) -> str:
         f'<text x="{middle:.1f}" y="{HEIGHT - 14}" text-anchor="middle">jobs, lines or requests</text>'
     )
     label_y = -100.0
-    ordered = sorted(series.items(), key=lambda one: one[1][-1][1], reverse=True)
+    ordered = sorted(series.items(), key=lambda item: item[1][-1][1], reverse=True)
     for color, (name, points) in zip(COLORS, ordered, strict=False):
         path = "L".join(f"{x(size):.1f} {y(seconds):.1f}" for size, seconds in points)
         lines.append(f'<path class="line" d="M{path}" stroke="{color}"/>')

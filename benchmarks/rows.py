@@ -56,8 +56,8 @@ def _beside(
         bars.append(Bar("peak", peak, run, against, "peak_kib"))
     if flat is not None:
         small, large = (Run(run.side, run.work, size, once=True) for size in flat)
-        what = f"peak at {flat[1]:,} ÷ at {flat[0]:,}"
-        bars.append(Bar(what, FLAT, large, small, "peak_kib"))
+        title = f"peak at {flat[1]:,} ÷ at {flat[0]:,}"
+        bars.append(Bar(title, FLAT, large, small, "peak_kib"))
     return tuple(bars)
 
 
@@ -72,10 +72,10 @@ def _whole(
 
 
 def _beside_aws(direction: str) -> Bar:
-    ours, theirs = (
-        Run("emulated", f"{who}_{direction}", 1_000, once=True) for who in ("files", "aws")
+    package_run, aws_run = (
+        Run("emulated", f"{tool}_{direction}", 1_000, once=True) for tool in ("files", "aws")
     )
-    return Bar("wall", 0.5, ours, theirs)
+    return Bar("wall", 0.5, package_run, aws_run)
 
 
 _LISTED = Run("untyped", "get_jobs", 100_000)
@@ -91,7 +91,7 @@ ROWS: tuple[Row, ...] = (
             Run("untyped", "import_package"),
             0.15,
             0.60,
-            beyond=Run("ours", "nothing"),
+            beyond=Run("ours", "do_nothing"),
         ),
     ),
     Row(

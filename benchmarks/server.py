@@ -43,8 +43,8 @@ def job_index(identifier: str) -> int:
 
 
 def _moment(second: int, index: int) -> str:
-    hours, rest = divmod(second, 3600)
-    return f"2026-03-14T{hours % 24:02}:{rest // 60:02}:{rest % 60:02}.{index * 7 % 1000:03}Z"
+    hours, seconds = divmod(second, 3600)
+    return f"2026-03-14T{hours % 24:02}:{seconds // 60:02}:{seconds % 60:02}.{index * 7 % 1000:03}Z"
 
 
 def job(index: int) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class Answers:
                 return self._counted("getImageStatus", _json(IMAGE))
             case "GET", ["htc", "projects", _, "tasks", size, "jobs"]:
                 if "jobId" in query:
-                    records = [self.records[job_index(one)] for one in query["jobId"]]
+                    records = [self.records[job_index(job_id)] for job_id in query["jobId"]]
                     return self._page("listJobs", origin + target, query, records, len(records))
                 return self._page("listJobs", origin + target, query, self.records, int(size))
             case "POST", ["htc", "projects", project, "tasks", task, "jobs", "batch"]:
@@ -138,8 +138,8 @@ class Answers:
                 return self._page("listJobLogs", origin + target, query, lines, int(size))
             case "GET", ["asked"]:
                 with self.lock:
-                    asked, self.asked = self.asked, Counter()
-                return _json(asked)
+                    counts, self.asked = self.asked, Counter()
+                return _json(counts)
             case _:
                 raise ValueError(f"no response for {method} {target}")
 
@@ -181,7 +181,7 @@ class Answers:
             for request in requests:
                 self.asked[f"batch {request['jobName']}"] += 1
         return _json(
-            [{**one, **received, "parentJobId": f"p-{one['jobName']}"} for one in requests]
+            [{**item, **received, "parentJobId": f"p-{item['jobName']}"} for item in requests]
         )
 
 

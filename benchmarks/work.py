@@ -35,7 +35,7 @@ def jobs_of(task: htctasks.HtcTask, count: int) -> list[htcjobs.HtcJob]:
     return [htcjobs.HtcJob({**ids, "jobUUID": job_id(index)}, task) for index in range(count)]
 
 
-def nothing(_clock: Clock, _size: int) -> None:
+def do_nothing(_clock: Clock, _size: int) -> None:
     """Do nothing: a bare interpreter."""
 
 

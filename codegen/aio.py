@@ -224,11 +224,11 @@ class Twin:
     def _lazy(self, sources: dict[str, str]) -> str:
         """The module's `__getattr__`, which imports names when they are first used."""
         self.used.add("_lazy")
-        given = ""
+        arguments = ""
         for name, source in sources.items():
             is_twin = source.replace(".", "/") in MODULES and name in self.facade.known
-            given += f"{name}={('aio.' if is_twin else '') + source!r}, "
-        return f"if not TYPE_CHECKING:\n    __getattr__ = _lazy.importer(__name__, {given})"
+            arguments += f"{name}={('aio.' if is_twin else '') + source!r}, "
+        return f"if not TYPE_CHECKING:\n    __getattr__ = _lazy.importer(__name__, {arguments})"
 
     def _is_asynchronous(self, function: ast.FunctionDef) -> bool:
         return takes_session(function) and function.name in self.facade.known
@@ -247,7 +247,7 @@ class Twin:
                 body.append(self._copied(member) + docstrings_after(node).get(member, ""))
         self.bases.add(node.name)
         bases = [self._copied(base) for base in node.bases if self.facade.mentions_twin(base)]
-        decorators = "".join(f"@{self._copied(one)}\n" for one in node.decorator_list)
+        decorators = "".join(f"@{self._copied(decorator)}\n" for decorator in node.decorator_list)
         variables = [
             name
             for base in node.bases
@@ -328,7 +328,7 @@ class Twin:
             elif isinstance(node, ast.ImportFrom):
                 assert node.module is not None
                 origin = self._origin(node)
-                is_twin = any(str(origin / one.name) in MODULES for one in node.names)
+                is_twin = any(str(origin / alias.name) in MODULES for alias in node.names)
                 source = "." * (self.module.depth + 1) + str(origin).replace("/", ".")
                 if is_twin:
                     source = "." * node.level + node.module
@@ -396,8 +396,8 @@ class Twin:
                 elif is_typing:
                     names = [name for name in defined_in(statement) if name in used]
                     typing.extend(f"from {blocking} import {name}" for name in names)
-        here = {name for statement in self.module.tree.body for name in defined_in(statement)}
-        helpers = sorted((here & used) - self.own)
+        defined = {name for statement in self.module.tree.body for name in defined_in(statement)}
+        helpers = sorted((defined & used) - self.own)
         if helpers:
             lines.append(f"from {blocking} import {', '.join(helpers)}")
         for name in sorted(self.bases):
@@ -419,24 +419,26 @@ class Twin:
     def _import(self, node: ast.Import | ast.ImportFrom, used: set[str]) -> Iterator[str]:
         # `import map as map` exports a name that `__all__` does not contain.
         names = [
-            one for one in node.names if (one.asname or one.name) in used or one.asname == one.name
+            alias
+            for alias in node.names
+            if (alias.asname or alias.name) in used or alias.asname == alias.name
         ]
         if isinstance(node, ast.Import):
-            yield from (f"import {ast.unparse(one)}" for one in names)
+            yield from (f"import {ast.unparse(alias)}" for alias in names)
             return
         if node.module == "__future__":
             return
-        for one in names:
+        for alias in names:
             if not node.level:
-                yield import_line(node.module or "", [one])
+                yield import_line(node.module or "", [alias])
                 continue
             origin = self._origin(node)
-            is_twin = str(origin / one.name) in MODULES or (
-                str(origin) in MODULES and one.name in self.facade.known
+            is_twin = str(origin / alias.name) in MODULES or (
+                str(origin) in MODULES and alias.name in self.facade.known
             )
             dots = "." * (self.module.depth + (not is_twin))
             dotted = "" if str(origin) == "." else str(origin).replace("/", ".")
-            yield import_line(dots + dotted, [one])
+            yield import_line(dots + dotted, [alias])
 
 
 class Edits:
@@ -491,7 +493,7 @@ def takes_session(node: ast.AST) -> bool:
         return False
     arguments = [*node.args.args, *node.args.kwonlyargs]
     return any(argument.arg == SESSION for argument in arguments) or any(
-        isinstance(one, ast.Attribute) and is_session(one) for one in ast.walk(node)
+        isinstance(child, ast.Attribute) and is_session(child) for child in ast.walk(node)
     )
 
 
@@ -508,9 +510,9 @@ def called(node: ast.AST, names: set[str], of_session: tuple[str, ...]) -> bool:
         case ast.Attribute(value=value, attr=name) if is_session(value):
             return name in of_session
         case ast.Attribute(attr=name) | ast.Name(id=name):
-            given = [*node.args, *(keyword.value for keyword in node.keywords)]
+            arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
             return name in names and any(
-                isinstance(value, ast.Name) and value.id == SESSION for value in given
+                isinstance(value, ast.Name) and value.id == SESSION for value in arguments
             )
         case _:
             return False
@@ -524,19 +526,19 @@ def is_list_of(node: ast.Call, facade: Facade) -> bool:
 
 def docstrings_after(node: ast.ClassDef | ast.FunctionDef) -> dict[ast.AST, str]:
     """The docstrings of annotated attributes, as the lines after their annotations."""
-    found: dict[ast.AST, str] = {}
+    docstrings: dict[ast.AST, str] = {}
     for block in ast.walk(node):
         if not isinstance(block, ast.ClassDef | ast.FunctionDef | ast.With):
             continue
-        for one, following in itertools.pairwise(block.body):
+        for statement, following in itertools.pairwise(block.body):
             match following:
-                case ast.Expr(ast.Constant(str(text))) if isinstance(one, ast.AnnAssign):
-                    found[one] = "\n" + "\n".join(
+                case ast.Expr(ast.Constant(str(text))) if isinstance(statement, ast.AnnAssign):
+                    docstrings[statement] = "\n" + "\n".join(
                         textwrap.wrap(f'"""{" ".join(text.split())}"""', 95)
                     )
                 case _:
                     pass
-    return found
+    return docstrings
 
 
 def type_variables(argument: ast.expr) -> list[str]:
@@ -555,8 +557,12 @@ def lazy_sources(node: ast.If) -> dict[str, str]:
     for statement in node.orelse:
         match statement:
             case ast.Assign(value=ast.Call(func=ast.Attribute(attr="importer"), keywords=keywords)):
-                found = {one.arg: ast.literal_eval(one.value) for one in keywords if one.arg}
-                return {name: source for name, source in found.items() if name != "HtcSession"}
+                sources = {
+                    keyword.arg: ast.literal_eval(keyword.value)
+                    for keyword in keywords
+                    if keyword.arg
+                }
+                return {name: source for name, source in sources.items() if name != "HtcSession"}
             case _:
                 pass
     return {}
@@ -601,7 +607,7 @@ def walk(function: ast.FunctionDef) -> Iterator[ast.AST]:
 
 def names_in(node: ast.AST) -> set[str]:
     """The names in a node, including those in quoted annotations."""
-    names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    names = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
     for text in strings_in(node):
         if re.fullmatch(r"[\w.\[\], |]+", text) and ("." in text or text.startswith("Htc")):
             names |= set(re.findall(r"\b[A-Za-z_]\w*", text))
@@ -611,9 +617,9 @@ def names_in(node: ast.AST) -> set[str]:
 def strings_in(node: ast.AST) -> list[str]:
     """The strings in a node."""
     return [
-        one.value
-        for one in ast.walk(node)
-        if isinstance(one, ast.Constant) and isinstance(one.value, str)
+        child.value
+        for child in ast.walk(node)
+        if isinstance(child, ast.Constant) and isinstance(child.value, str)
     ]
 
 

@@ -36,11 +36,11 @@ def generate(folder: Path) -> dict[Path, str]:
 def _all(commands: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
     """All commands, including those of groups, in alphabetical order."""
     for name, command in sorted(commands.items()):
-        held = getattr(command, "commands", None)
-        if not held or command.invoke_without_command:
+        subcommands = getattr(command, "commands", None)
+        if not subcommands or command.invoke_without_command:
             yield f"{before}{name}", command
-        if held:
-            yield from _all(held, f"{before}{name} ")
+        if subcommands:
+            yield from _all(subcommands, f"{before}{name} ")
 
 
 def _file(name: str) -> str:
@@ -80,9 +80,14 @@ def _parameters(command: Any) -> tuple[list[Row], str]:
     context = command.make_context("rescalehtc", [], resilient_parsing=True)
     parameters = sorted(
         command.get_params(context),
-        key=lambda one: (one.param_type_name != "argument", one.opts[0] in SHARED),
+        key=lambda parameter: (
+            parameter.param_type_name != "argument",
+            parameter.opts[0] in SHARED,
+        ),
     )
-    records = (one.get_help_record(context) for one in parameters)  # None of a hidden one
+    records = (
+        parameter.get_help_record(context) for parameter in parameters
+    )  # None of a hidden one
     rows = [
         (f"`{record[0].removesuffix(' <str>')}`", record[1].replace("  [", " ["))
         for record in records

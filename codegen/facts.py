@@ -86,8 +86,8 @@ def _requests(spec: Spec) -> str:
     for operation in spec.operations:
         if body := operation.body:
             root = reference_name(body.get("items", body))
-            if found := dict(_arguments(spec, root, ())):
-                arguments[root] = found
+            if by_name := dict(_arguments(spec, root, ())):
+                arguments[root] = by_name
             content = spec.success_schema(operation)
             if content and operation.method != "PATCH":  # a PATCH body has only the changed fields
                 _compare(spec, body, content[1], answered, marks)
@@ -207,15 +207,15 @@ def _compare(
     if "$ref" not in sent or sent == answer:
         return
     component = reference_name(sent)
-    ours = spec.resolve(sent).get("properties", {})
-    theirs = spec.resolve(answer).get("properties", {})
-    if beyond := theirs.keys() - ours.keys():
+    request_fields = spec.resolve(sent).get("properties", {})
+    answer_fields = spec.resolve(answer).get("properties", {})
+    if beyond := answer_fields.keys() - request_fields.keys():
         added.setdefault(component, set()).update(beyond)
         for name in beyond:
-            if "x-marks-answer" in theirs[name]:
+            if "x-marks-answer" in answer_fields[name]:
                 marks[component] = name
-    for name in ours.keys() & theirs.keys():
-        _compare(spec, ours[name], theirs[name], added, marks)
+    for name in request_fields.keys() & answer_fields.keys():
+        _compare(spec, request_fields[name], answer_fields[name], added, marks)
 
 
 def _tuple(values: list[str]) -> str:

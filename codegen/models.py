@@ -48,16 +48,16 @@ def _open(spec: Spec, objects: str) -> str:
     names = "|".join(name for name, schema in spec.schemas.items() if "enum" in schema)
     value = rf"\b({names})\b(?=\s*[|\],])"
     text = ""
-    given: set[str] = set()
-    for one in re.split(r"(?=class \w+\()", objects):
-        if "(Request):" in one:
-            given.update(re.findall(value, one))
-            one = re.sub(rf"\blist\[({names})\]", r"list[\1] | list[\1Value]", one)
-            one = re.sub(rf"(?<!list\[){value}", r"\1Value", one)
+    enumerations: set[str] = set()
+    for part in re.split(r"(?=class \w+\()", objects):
+        if "(Request):" in part:
+            enumerations.update(re.findall(value, part))
+            part = re.sub(rf"\blist\[({names})\]", r"list[\1] | list[\1Value]", part)
+            part = re.sub(rf"(?<!list\[){value}", r"\1Value", part)
         else:
-            one = re.sub(value, r"OrStr[\1]", one)
-        text += one
-    return _values(sorted(given)) + text
+            part = re.sub(value, r"OrStr[\1]", part)
+        text += part
+    return _values(sorted(enumerations)) + text
 
 
 def _values(names: list[str]) -> str:

@@ -137,8 +137,8 @@ def formatted(text: str, root: Path) -> str:
 
 def function_name(operation: SpecOperation) -> str:
     """The function's name by the documented rule, unless x-python-function overrides it."""
-    if given := operation.definition.get("x-python-function"):
-        return str(given)
+    if name := operation.definition.get("x-python-function"):
+        return str(name)
     words = [part for part in operation.path.split("/") if part and not part.startswith("{")]
     path = "_".join(words).replace(".json", "").strip(".")
     return f"{operation.method.lower()}_{re.sub(r'[^a-z0-9]+', '_', path)}"
@@ -214,7 +214,7 @@ def _answer(spec: Spec, operation: SpecOperation) -> str:
 
 def _page(spec: Spec, schema: dict[str, Any]) -> dict[str, Any] | None:
     """The schema of a page, if the response is or can be a page."""
-    alternatives = [spec.resolve(one) for one in schema.get("anyOf", [schema])]
+    alternatives = [spec.resolve(alternative) for alternative in schema.get("anyOf", [schema])]
     pages = (s for s in alternatives if {"items", "next"} <= s.get("properties", {}).keys())
     return next(pages, None)
 
@@ -237,7 +237,7 @@ def _is_number_in_path(parameter: dict[str, Any]) -> bool:
 
 
 def _parameters(spec: Spec, operation: SpecOperation, where: str) -> list[Parameter]:
-    found = {
+    parameters = {
         parameter["name"]: Parameter(
             wire=parameter["name"],
             name=parameter.get("x-python-name", snake_case(parameter["name"])),
@@ -249,8 +249,8 @@ def _parameters(spec: Spec, operation: SpecOperation, where: str) -> list[Parame
         if parameter["in"] == where and parameter["name"] not in UNEXPOSED
     }
     if where == "path":  # in the order of the path, not of the description
-        return [found[name] for name in re.findall(r"{(\w+)}", operation.path)]
-    return list(found.values())
+        return [parameters[name] for name in re.findall(r"{(\w+)}", operation.path)]
+    return list(parameters.values())
 
 
 def _return_type(spec: Spec, operation: SpecOperation) -> tuple[str, str]:
@@ -268,7 +268,7 @@ def _return_type(spec: Spec, operation: SpecOperation) -> tuple[str, str]:
     if answer == "text":
         return "str", "The text."
     if answer == "json":
-        return "Any", _either([_described(one) for one in schema["anyOf"]])
+        return "Any", _either([_described(schema_) for schema_ in schema["anyOf"]])
     kind = _dict(schema["items"] if answer == "array" else schema)
     return f"list[{kind}]" if answer == "array" else kind, _described(schema)
 

@@ -49,7 +49,7 @@ def generate(spec_path: Path, root: Path) -> str:
 
 def facade_by_operation(root: Path, operation_ids: set[str]) -> dict[str, list[str]]:
     """The functions and methods of the facade, by the operations in their docstrings."""
-    found: dict[str, list[str]] = {operation_id: [] for operation_id in operation_ids}
+    calls: dict[str, list[str]] = {operation_id: [] for operation_id in operation_ids}
     package = root / "rescalehtc"
     modules = [
         (path, path.stem)
@@ -63,8 +63,8 @@ def facade_by_operation(root: Path, operation_ids: set[str]) -> dict[str, list[s
         for name, docstring in _public_functions(tree, module):
             for word in dict.fromkeys(re.findall(r"\w+", docstring)):
                 if word in operation_ids:
-                    found[word].append(name.replace("StoredObject", _stored(word)))
-    return found
+                    calls[word].append(name.replace("StoredObject", _stored(word)))
+    return calls
 
 
 def _stored(operation_id: str) -> str:

@@ -48,17 +48,17 @@ def _reference(spec: Spec, name: str, definitions: dict[str, Any]) -> dict[str, 
     if name not in definitions:
         definitions[name] = {}  # in the order of their first use
         component = spec.schemas[name]
-        made = _described(component)
+        reference = _described(component)
         if "enum" in component:
-            made |= _enumeration(component)
+            reference |= _enumeration(component)
         else:
-            made["additionalProperties"] = False
-            made["required"] = component.get("required", [])
-            made["properties"] = {
+            reference["additionalProperties"] = False
+            reference["required"] = component.get("required", [])
+            reference["properties"] = {
                 field: _property(spec, name, field, schema, definitions)
                 for field, schema in component["properties"].items()
             }
-        definitions[name] = made
+        definitions[name] = reference
     return {"$ref": f"#/$defs/{name}"}
 
 
@@ -74,31 +74,31 @@ def _enumeration(schema: dict[str, Any]) -> dict[str, Any]:
 def _property(
     spec: Spec, owner: str, field: str, schema: dict[str, Any], definitions: dict[str, Any]
 ) -> dict[str, Any]:
-    made = _value(spec, schema, definitions)
+    property_ = _value(spec, schema, definitions)
     if (owner, field) == (
         REQUEST,
         "batchSize",
     ):  # `submit` splits larger requests
-        made["maximum"] = MAX_SPLIT_BATCH_SIZE
-        made["description"] = f"Number of jobs, 1 to {MAX_SPLIT_BATCH_SIZE:,}."
+        property_["maximum"] = MAX_SPLIT_BATCH_SIZE
+        property_["description"] = f"Number of jobs, 1 to {MAX_SPLIT_BATCH_SIZE:,}."
     if first := schema.get("x-pairs"):
-        made = _pairs(spec, made, first, reference_name(schema["items"]), definitions)
+        property_ = _pairs(spec, property_, first, reference_name(schema["items"]), definitions)
     if field in spec.schemas[owner].get("required", []):
-        return made
-    return _or_null(made)
+        return property_
+    return _or_null(property_)
 
 
 def _value(spec: Spec, schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    made = _described(schema)
+    value = _described(schema)
     if "$ref" in schema:
-        made |= _reference(spec, reference_name(schema), definitions)
+        value |= _reference(spec, reference_name(schema), definitions)
     if "items" in schema:
-        made["items"] = _value(spec, schema["items"], definitions)
+        value["items"] = _value(spec, schema["items"], definitions)
     if "additionalProperties" in schema:
-        made["additionalProperties"] = _value(spec, schema["additionalProperties"], definitions)
+        value["additionalProperties"] = _value(spec, schema["additionalProperties"], definitions)
     if reserved := schema.get("x-reserved"):
-        made |= _not_reserved(reserved)
-    return made
+        value |= _not_reserved(reserved)
+    return value
 
 
 def _not_reserved(reserved: dict[str, list[str]]) -> dict[str, Any]:

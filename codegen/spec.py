@@ -68,18 +68,20 @@ class Spec:
     @cached_property
     def operations(self) -> list[SpecOperation]:
         """All operations in the order of the file."""
-        found: list[SpecOperation] = []
+        operations: list[SpecOperation] = []
         for path, item in self.raw["paths"].items():
             for method in METHODS:
                 if method in item:
                     parameters = [*item.get("parameters", []), *item[method].get("parameters", [])]
                     resolved = [self.resolve(parameter) for parameter in parameters]
-                    found.append(SpecOperation(method.upper(), path, item[method], resolved))
-        return found
+                    operations.append(SpecOperation(method.upper(), path, item[method], resolved))
+        return operations
 
     def operation(self, operation_id: str) -> SpecOperation:
         """The operation with an id."""
-        return next(one for one in self.operations if one.operation_id == operation_id)
+        return next(
+            operation for operation in self.operations if operation.operation_id == operation_id
+        )
 
     @property
     def schemas(self) -> dict[str, dict[str, Any]]:
@@ -118,18 +120,18 @@ class Spec:
         return sent
 
     def _components(self, node: object) -> set[str]:
-        found: set[str] = set()
+        names: set[str] = set()
         pending = [node]
         while pending:
             for reference in _references(pending.pop()):
                 name = reference.rsplit("/", 1)[-1]
                 target = self.resolve({"$ref": reference})
                 if reference.startswith("#/components/schemas/"):
-                    if name in found or target.get("type") != "object":
+                    if name in names or target.get("type") != "object":
                         continue
-                    found.add(name)
+                    names.add(name)
                 pending.append(target)
-        return found
+        return names
 
 
 def reference_name(node: dict[str, Any]) -> str:

@@ -50,9 +50,9 @@ def _in_order(spec: Spec) -> list[str]:
     ordered: dict[str, None] = {}
 
     def add(name: str) -> None:
-        for held in _held(spec.schemas[name]):
-            if held not in ordered and "enum" not in spec.schemas[held]:
-                add(held)
+        for contained in _contained(spec.schemas[name]):
+            if contained not in ordered and "enum" not in spec.schemas[contained]:
+                add(contained)
         ordered[name] = None
 
     for name, schema in spec.schemas.items():
@@ -61,7 +61,7 @@ def _in_order(spec: Spec) -> list[str]:
     return list(ordered)
 
 
-def _held(schema: dict[str, Any]) -> Iterator[str]:
+def _contained(schema: dict[str, Any]) -> Iterator[str]:
     if "$ref" in schema:
         yield reference_name(schema)
     for part in (
@@ -69,7 +69,7 @@ def _held(schema: dict[str, Any]) -> Iterator[str]:
         *schema.get("anyOf", []),
         *([schema["items"]] if "items" in schema else []),
     ):
-        yield from _held(part)
+        yield from _contained(part)
 
 
 def _class(spec: Spec, name: str) -> str:

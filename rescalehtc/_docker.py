@@ -60,10 +60,10 @@ class ContainerProgram(NamedTuple):
         """Return the first digits of an image's id."""
         inspect = ["image", "inspect", "--format", "{{.Id}}", image]
         printed = self.run(f"looking for the image {image}", inspect, quiet=True)
-        found = next((match for match in map(_IMAGE_ID.fullmatch, printed) if match), None)
-        if found is None:
+        image_id = next((match for match in map(_IMAGE_ID.fullmatch, printed) if match), None)
+        if image_id is None:
             raise HtcException(f"{self.name} did not print the id of the image {image}")
-        return found["digits"]
+        return image_id["digits"]
 
     def run(
         self,
@@ -137,8 +137,8 @@ def find_programs(purpose: str) -> list[ContainerProgram]:
     Raises:
         HtcException: Neither is installed.
     """
-    found = [(name, shutil.which(name)) for name in PROGRAMS]
-    programs = [ContainerProgram(name, path) for name, path in found if path]
+    paths = [(name, shutil.which(name)) for name in PROGRAMS]
+    programs = [ContainerProgram(name, path) for name, path in paths if path]
     if not programs:
         raise HtcException(
             f"neither {' nor '.join(PROGRAMS)} was found; one of them is needed {purpose}"
@@ -158,9 +158,9 @@ def _printed_lines(process: subprocess.Popen[bytes], password: str) -> Iterator[
     output = process.stdout
     assert output is not None
     while chunk := output.readline(_READ_BYTES):
-        rest = chunk
-        while rest and not rest.endswith(b"\n"):  # leave out the end of a long line
-            rest = output.readline(_READ_BYTES)
+        incomplete = chunk
+        while incomplete and not incomplete.endswith(b"\n"):  # leave out the end of a long line
+            incomplete = output.readline(_READ_BYTES)
         for line in _LINE_END.split(chunk.decode("utf-8", "replace")):
             text = "".join(c for c in _ESCAPE_SEQUENCE.sub("", line) if c.isprintable())
             text = redact(text[: 8 * MAX_LINE_CHARACTERS], [password])

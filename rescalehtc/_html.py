@@ -90,9 +90,9 @@ def _flat(json: Mapping[str, Any]) -> dict[str, Any]:
     """The fields, including fields of the container and the definition that tables show."""
     fields: dict[str, Any] = {**json}
     for holder, name in (("container", "exitCode"), ("htcJobDefinition", "imageName")):
-        held = json.get(holder)
-        if is_object(held):
-            fields[name] = held.get(name)
+        nested = json.get(holder)
+        if is_object(nested):
+            fields[name] = nested.get(name)
     return fields
 
 

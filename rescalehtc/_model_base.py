@@ -94,10 +94,10 @@ def _with_our_errors(method: Callable[..., Any], *, in_code: bool = False) -> Ca
             return method(owner, *args, **kwargs)
         except ValidationError as error:
             model = owner if isinstance(owner, type) else type(owner)
-            found = problems_of(model, error, in_code=in_code)
+            problems = problems_of(model, error, in_code=in_code)
         raise HtcValidationError(
             model.__name__,
-            [Problem(place_name(where) or "it", message) for where, message in found],
+            [Problem(place_name(where) or "it", message) for where, message in problems],
         )
 
     return call
@@ -126,8 +126,8 @@ else:
                 if name.startswith("_"):
                     raise
             cls = type(self)
-            meant = meant_attribute(cls, name)
-            hint = f"; did you mean {meant!r}?" if meant else ""
+            suggestion = meant_attribute(cls, name)
+            hint = f"; did you mean {suggestion!r}?" if suggestion else ""
             # Without `obj`, Python does not add its own suggestion.
             raise AttributeError(f"{cls.__name__} has no field {name!r}{hint}", name=name, obj=None)
 
@@ -232,10 +232,10 @@ class Record(_Masked):
 
     def model_post_init(self, context: Any, /) -> None:  # noqa: ARG002 - pydantic's signature
         """Remove the defaults, so that fields that were not sent are missing."""
-        sent = self.__pydantic_fields_set__
+        fields = self.__pydantic_fields_set__
         attributes: Any = self.__dict__
-        if len(sent) < len(attributes):
-            for name in type(self).__pydantic_fields__.keys() - sent:
+        if len(fields) < len(attributes):
+            for name in type(self).__pydantic_fields__.keys() - fields:
                 attributes.pop(name, None)
 
     if not TYPE_CHECKING:

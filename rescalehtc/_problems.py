@@ -47,7 +47,7 @@ def suggestion(name: str, known: list[str]) -> str | None:
     """The known name that is most similar to a name."""
     import difflib
 
-    folded = [one for one in known if one.lower() == name.lower()]
+    folded = [candidate for candidate in known if candidate.lower() == name.lower()]
     start = name[:MAX_SHOWN_CHARACTERS]
     return next(iter(folded or difflib.get_close_matches(start, known, n=1, cutoff=0.6)), None)
 
@@ -56,8 +56,8 @@ def meant_attribute(model: Model, name: str) -> str | None:
     """The field of a model whose Python name or wire name is most similar to a name."""
     names = {field.alias or python: python for python, field in model.model_fields.items()}
     names |= {python: python for python in names.values()}
-    found = suggestion(name, list(names))
-    return names[found] if found else None
+    match = suggestion(name, list(names))
+    return names[match] if match else None
 
 
 def place_name(location: Location, start: str = "") -> str:
@@ -127,7 +127,7 @@ def _has_any_names(model: Model, location: Location) -> bool:
 
 
 def _unknown_field(model: Model, location: Location, in_code: bool) -> str:
-    owner = [found for _, found in _walk(model, location[:-1]) if found][-1]
+    owner = [model_ for _, model_ in _walk(model, location[:-1]) if model_][-1]
     name = str(location[-1])
     known = list(owner.model_fields) if in_code else _wire_names(owner)
     if name in _wire_names(owner):

@@ -86,7 +86,7 @@ class _Pieces:
         self._whole: list[str] = []
         for form in forms:
             # Non-ASCII characters may have another encoding.
-            for letters in {_squeezed(form), _squeezed(form, is_ascii=True)}:
+            for letters in {_without_separators(form), _without_separators(form, is_ascii=True)}:
                 if len(letters) < _LEAST_PIECE:
                     self._whole.append(form)
                 size = min(max(_LEAST_PIECE, (len(letters) + 1) // 2), _MOST_PIECE)
@@ -102,22 +102,22 @@ class _Pieces:
             letters: list[str] = []
             positions: list[int] = []
             for position, character in enumerate(text):
-                squeezed = _squeezed(character, is_ascii=is_ascii)
-                letters += squeezed
-                positions += [position] * len(squeezed)
-            squeezed = "".join(letters)
+                compact = _without_separators(character, is_ascii=is_ascii)
+                letters += compact
+                positions += [position] * len(compact)
+            compact = "".join(letters)
             for size, pieces in self._pieces.items():
                 for start in range(len(letters) - size + 1):
-                    if squeezed[start : start + size] in pieces:
+                    if compact[start : start + size] in pieces:
                         first, last = positions[start], positions[start + size - 1]
                         hidden[first : last + 1] = b"x" * (last + 1 - first)
         if self._whole:
-            for found in re.finditer("|".join(map(re.escape, self._whole)), text, re.IGNORECASE):
-                hidden[found.start() : found.end()] = b"x" * len(found[0])
+            for match in re.finditer("|".join(map(re.escape, self._whole)), text, re.IGNORECASE):
+                hidden[match.start() : match.end()] = b"x" * len(match[0])
         return _without_hidden(text, hidden)
 
 
-def _squeezed(text: str, *, is_ascii: bool = False) -> str:
+def _without_separators(text: str, *, is_ascii: bool = False) -> str:
     """The text in lower case without whitespace, with or without its non-ASCII characters."""
     if is_ascii and not text.isascii():
         text = text.encode("ascii", "ignore").decode()
@@ -137,12 +137,12 @@ def _without_hidden(text: str, hidden: bytearray) -> str:
 
 def _decodings(text: str) -> Iterator[str]:
     """Yield the text decoded with each encoding, recursively."""
-    known = {text}
+    decoded_texts = {text}
     latest = [text]
     for _ in range(_MAX_DECODINGS):
-        decoded = {decode(one) for one in latest for decode in _DECODERS}
-        latest = sorted(decoded - known)
-        known |= decoded
+        decoded = {decode(encoded) for encoded in latest for decode in _DECODERS}
+        latest = sorted(decoded - decoded_texts)
+        decoded_texts |= decoded
         yield from latest
 
 
@@ -158,8 +158,8 @@ def _without_backslashes(text: str) -> str:
     return unescaped.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _unescaped(found: re.Match[str]) -> str:
-    escaped = found[1]
+def _unescaped(match: re.Match[str]) -> str:
+    escaped = match[1]
     return chr(int(escaped[1:], 16)) if len(escaped) > 1 else _BLANKS.get(escaped, escaped)
 
 

@@ -110,9 +110,9 @@ class BaseSession(ABC):
             api_key = None if api_key is None else _checked_text(api_key, "api_key")
             self.workspace: str = _checked_text(workspace, "workspace")
             """The workspace's name that you passed."""
-            given = "base_url" if base_url else BASE_URL_VARIABLE
+            source = "base_url" if base_url else BASE_URL_VARIABLE
             base_url = base_url or variable(os.environ, BASE_URL_VARIABLE) or SERVICE_URL
-            self.base_url: str = _checked_url(base_url, given)
+            self.base_url: str = _checked_url(base_url, source)
             """The service's base URL in use."""
             if status_refresh_seconds is None:
                 status_refresh_seconds = _default_refresh_seconds(os.environ)
@@ -201,11 +201,11 @@ class BaseSession(ABC):
                 "settle_seconds": settle_seconds,
                 "mark_submissions": mark_submissions,
             }
-            given = {name: value for name, value in options.items() if value is not None}
-            _check_options(f"{type(self).__name__}.with_options", given)
+            changes = {name: value for name, value in options.items() if value is not None}
+            _check_options(f"{type(self).__name__}.with_options", changes)
             other = object.__new__(type(self))
             vars(other).update(vars(self))
-            for name, value in given.items():
+            for name, value in changes.items():
                 setattr(other, name if name in vars(self) else f"_{name}", value)
             vars(other)["_client"] = self.client.with_limits(
                 other._retry_settings(), other._timeout_seconds

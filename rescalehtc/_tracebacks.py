@@ -46,16 +46,16 @@ def trim(error: BaseException) -> None:
     seen: set[int] = set()
     chained: list[BaseException | None] = [error]
     while chained:
-        one = chained.pop()
-        if one is not None and id(one) not in seen:
-            seen.add(id(one))
-            one.__traceback__ = _without_package(one.__traceback__)
-            chained += [one.__cause__, one.__context__]
+        current = chained.pop()
+        if current is not None and id(current) not in seen:
+            seen.add(id(current))
+            current.__traceback__ = _without_package(current.__traceback__)
+            chained += [current.__cause__, current.__context__]
 
 
 def _without_package(traceback: TracebackType | None) -> TracebackType | None:
     """The frames of the user, without those of this package and the libraries that it calls."""
-    kept: list[TracebackType] = []
+    frames: list[TracebackType] = []
     is_inside = False
     while traceback is not None:
         frame = traceback.tb_frame
@@ -63,8 +63,8 @@ def _without_package(traceback: TracebackType | None) -> TracebackType | None:
         if module.partition(".")[0] == __name__.partition(".")[0]:
             is_inside = frame.f_code is not call_back.__code__
         elif not is_inside:
-            kept.append(traceback)
+            frames.append(traceback)
         traceback = traceback.tb_next
-    for one, following in zip_longest(kept, kept[1:]):
-        one.tb_next = following
-    return kept[0] if kept else None
+    for entry, following in zip_longest(frames, frames[1:]):
+        entry.tb_next = following
+    return frames[0] if frames else None

@@ -335,8 +335,8 @@ def get_container_registry(rescale: HtcSession, project: HtcProject) -> HtcConta
     project_id: str = id_of(project, "projectId")
     address = cast("object", project.json.get("containerRegistry"))
     if not address:
-        found = api.get_htc_projects(rescale, project_id).get("containerRegistry")
-        address = cast("object", found)
+        registry = api.get_htc_projects(rescale, project_id).get("containerRegistry")
+        address = cast("object", registry)
     if not isinstance(address, str) or not address:
         raise HtcException(f"project {project_id} has no container registry")
     return HtcContainerRegistry(project, address)

@@ -205,9 +205,9 @@ class HtcStatusError(HtcException):
         self.operation: str = operation
         self.error_type: str | None = error_type
         self.description: str | None = description
-        said = ": ".join(part for part in (error_type, description) if part)
+        explanation = ": ".join(part for part in (error_type, description) if part)
         message = f"{operation} failed with HTTP {status_code}"
-        super().__init__(f"{message}: {said}" if said else message, status_code)
+        super().__init__(f"{message}: {explanation}" if explanation else message, status_code)
 
 
 class HtcBadRequestError(HtcStatusError):

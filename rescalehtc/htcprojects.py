@@ -187,8 +187,8 @@ class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"]):
         Args:
             rescale: The session.
         """
-        found = api.get_htc_projects_dimensions(rescale, id_of(self, "projectId"))
-        return [api.GET_PROJECT_DIMENSIONS.to_record(one) for one in found]
+        environments = api.get_htc_projects_dimensions(rescale, id_of(self, "projectId"))
+        return [api.GET_PROJECT_DIMENSIONS.to_record(environment) for environment in environments]
 
     def set_dimensions(
         self,
@@ -215,11 +215,11 @@ class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"]):
         require_list(dimensions, "dimensions", "set_dimensions")
         name = "HTCComputeEnvironmentUpdate"
         payload = [
-            check(name, one, "set_dimensions", f"dimensions[{index}]")
-            for index, one in enumerate(dimensions)
+            check(name, dimension, "set_dimensions", f"dimensions[{index}]")
+            for index, dimension in enumerate(dimensions)
         ]
-        found = api.put_htc_projects_dimensions(rescale, id_of(self, "projectId"), payload)
-        return [api.GET_PROJECT_DIMENSIONS.to_record(one) for one in found]
+        environments = api.put_htc_projects_dimensions(rescale, id_of(self, "projectId"), payload)
+        return [api.GET_PROJECT_DIMENSIONS.to_record(dimension) for dimension in environments]
 
     def get_retention_policy(self, rescale: HtcSession) -> models.TaskRetentionPolicy | None:
         """Fetch the times after which tasks are archived and deleted automatically.

@@ -68,8 +68,8 @@ class HtcWorkspace(JsonObject["types.HTCTokenPayloadDict", "models.HTCTokenPaylo
         Args:
             rescale: The session.
         """
-        found = api.get_htc_workspaces_dimensions(rescale, self._id)
-        return [api.GET_WORKSPACE_DIMENSIONS.to_record(one) for one in found]
+        environments = api.get_htc_workspaces_dimensions(rescale, self._id)
+        return [api.GET_WORKSPACE_DIMENSIONS.to_record(environment) for environment in environments]
 
     def get_retention_policy(
         self, rescale: HtcSession
@@ -137,12 +137,12 @@ class HtcWorkspace(JsonObject["types.HTCTokenPayloadDict", "models.HTCTokenPaylo
             enabled: True for only enabled regions, False for only disabled regions, None for all.
         """
         with trimmed():
-            found: object = api.get_htc_regions(
+            regions: object = api.get_htc_regions(
                 rescale, cloud_provider=cloud_provider, enabled=enabled
             )
-            if not is_list(found):
+            if not is_list(regions):
                 raise HtcResponseError("listRegions: the response is not a list of regions")
-            return [api.GET_REGION.to_record(one) for one in found]
+            return [api.GET_REGION.to_record(region) for region in regions]
 
     def get_region(
         self, rescale: HtcSession, region: RescaleRegion
@@ -169,7 +169,7 @@ class HtcWorkspace(JsonObject["types.HTCTokenPayloadDict", "models.HTCTokenPaylo
         Args:
             rescale: The session.
         """
-        return [api.GET_STORAGE.to_record(one) for one in api.get_htc_storage(rescale)]
+        return [api.GET_STORAGE.to_record(storage) for storage in api.get_htc_storage(rescale)]
 
     def get_storage(
         self, rescale: HtcSession, region: RescaleRegion

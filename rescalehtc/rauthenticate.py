@@ -143,33 +143,33 @@ def authenticate(interactive: bool, workspace: str | None, base_url: str | None 
     """
     config_folder = expand_home(CONFIG_FOLDER)
     used = workspace or DEFAULT_WORKSPACE
-    given = _given_key(interactive)
-    if given is None:
-        found = find_credential(None, used, CONFIG_FOLDER, os.environ)
-        if found.folder is not None:
+    key = _given_key(interactive)
+    if key is None:
+        credential = find_credential(None, used, CONFIG_FOLDER, os.environ)
+        if credential.folder is not None:
             with _file_errors():
-                _drop_token(found.folder)
+                _drop_token(credential.folder)
         with HtcSession(used, base_url=base_url, backoff_seconds=BACKOFF_SECONDS) as rescale:
-            _try(rescale, found.found_in)
+            _try(rescale, credential.found_in)
         return
     with HtcSession(
-        api_key=given.secret, base_url=base_url, backoff_seconds=BACKOFF_SECONDS
+        api_key=key.secret, base_url=base_url, backoff_seconds=BACKOFF_SECONDS
     ) as rescale:
-        key_workspace = _workspace_of(rescale, given)
+        key_workspace = _workspace_of(rescale, key)
         fault = None if workspace else name_fault(key_workspace)
         if fault:
             raise HtcException(f"the key's workspace: {fault}; choose one with --workspace NAME")
         with _file_errors():
             _store_key(
-                given.secret,
+                key.secret,
                 config_folder,
                 workspace or key_workspace,
                 is_default=workspace is None,
             )
         if workspace is not None and workspace != key_workspace:
             _say(f"note: the workspace's name on the service is {key_workspace or 'missing'}")
-        _try(rescale, given.found_in)
-    note = _why_unused(given, used)
+        _try(rescale, key.found_in)
+    note = _why_unused(key, used)
     if note:
         _say(f"note: a session for the workspace {used} does not use this key: {note}")
 
@@ -299,10 +299,10 @@ def _try(rescale: HtcSession, found_in: str) -> None:
 def _why_unused(key: Credential, workspace: str) -> str | None:
     """The reason why a session does not use the stored key. None if it uses the key."""
     try:
-        found = find_credential(None, workspace, CONFIG_FOLDER, os.environ)
+        credential = find_credential(None, workspace, CONFIG_FOLDER, os.environ)
     except HtcCredentialsError as error:
         return str(error)
-    return None if found.secret == key.secret else f"{found.found_in} overrides it"
+    return None if credential.secret == key.secret else f"{credential.found_in} overrides it"
 
 
 @contextlib.contextmanager

@@ -26,5 +26,5 @@ def leftovers_closed() -> Iterator[None]:
 
 def _client_sockets() -> set[socket.socket]:
     """The open sockets of clients. Those of servers in this process have no protocol number."""
-    sockets = (one for one in gc.get_objects() if isinstance(one, socket.socket))
-    return {one for one in sockets if one.proto == socket.IPPROTO_TCP and one.fileno() != -1}
+    sockets = (item for item in gc.get_objects() if isinstance(item, socket.socket))
+    return {item for item in sockets if item.proto == socket.IPPROTO_TCP and item.fileno() != -1}

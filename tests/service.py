@@ -33,7 +33,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReceivedRequest:
     """A received request."""
 
     method: str
@@ -56,9 +56,9 @@ class Service:
     """
 
     def __init__(self) -> None:
-        self.asked: list[Asked] = []
+        self.requests: list[ReceivedRequest] = []
         self._lock = threading.Lock()
-        self._answers: dict[str, list[Answer | Callable[[Asked], Answer]]] = {}
+        self._answers: dict[str, list[Answer | Callable[[ReceivedRequest], Answer]]] = {}
         self.on("GET /auth/token", Answer(TOKEN))
         service = self
 
@@ -100,16 +100,16 @@ class Service:
         context = server_context(certificate)
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
-    def on(self, operation: str, *answers: Answer | Callable[[Asked], Answer]) -> None:
+    def on(self, operation: str, *answers: Answer | Callable[[ReceivedRequest], Answer]) -> None:
         self._answers[operation] = list(answers)
 
-    def asked_for(self, operation: str) -> list[Asked]:
+    def requests_to(self, operation: str) -> list[ReceivedRequest]:
         method, path = operation.split(" ")
-        return [a for a in self.asked if (a.method, a.path) == (method, path)]
+        return [a for a in self.requests if (a.method, a.path) == (method, path)]
 
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(handler.path)
-        asked = Asked(
+        request = ReceivedRequest(
             method=handler.command,
             path=parts.path.removeprefix("/api/v1"),
             query=parse_qs(parts.query, keep_blank_values=True),
@@ -118,11 +118,11 @@ class Service:
             target=handler.path,
         )
         with self._lock:
-            self.asked.append(asked)
-            scripted = self._answers.get(f"{asked.method} {asked.path}", [Answer(status=404)])
+            self.requests.append(request)
+            scripted = self._answers.get(f"{request.method} {request.path}", [Answer(status=404)])
             answer = scripted.pop(0) if len(scripted) > 1 else scripted[0]
         if not isinstance(answer, Answer):
-            answer = answer(asked)
+            answer = answer(request)
         body = answer.encoded()
         handler.send_response(answer.status)
         for name, value in {"Content-Length": str(len(body)), **answer.headers}.items():

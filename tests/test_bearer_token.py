@@ -93,7 +93,7 @@ def test_a_token_that_the_service_signed_is_verified(
 ) -> None:
     service.on(KEYS, Answer({name: [published()]}))
     signed().verify(scripted)
-    assert "authorization" not in service.asked_for(KEYS)[0].headers
+    assert "authorization" not in service.requests_to(KEYS)[0].headers
 
 
 def test_claims_that_others_interpret_are_let_be(service: Service, scripted: HtcSession) -> None:

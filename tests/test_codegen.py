@@ -95,13 +95,13 @@ def test_every_function_has_its_documented_name_and_parameters_and_none_is_extra
 
 def test_every_operation_of_the_description_is_in_api() -> None:
     described = {(o.operation_id, o.method, o.path) for o in Spec(SPEC).operations}
-    made = {
+    created = {
         (o.id, o.method, re.sub(r":(path|int)}", "}", o.path))
         for o in vars(api).values()
         if isinstance(o, Operation)
     }
-    assert made == described
-    assert len(made) == 57
+    assert created == described
+    assert len(created) == 57
 
 
 def test_a_component_for_requests_and_responses_alike_is_rejected(tmp_path: Path) -> None:

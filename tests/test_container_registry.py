@@ -135,8 +135,10 @@ def test_an_image_is_pushed(
     ]
     assert [docker.input(n) for n in range(4)] == ["", PASSWORD, "", ""]
     assert PASSWORD not in docker.environments()
-    asked = [(a.method, a.path.rpartition("container-registry/")[2]) for a in pushing.asked[1:]]
-    assert asked == [("POST", "repo/team/app"), ("GET", "token")]
+    requests = [
+        (a.method, a.path.rpartition("container-registry/")[2]) for a in pushing.requests[1:]
+    ]
+    assert requests == [("POST", "repo/team/app"), ("GET", "token")]
 
 
 def test_the_name_can_be_chosen(
@@ -192,7 +194,7 @@ def test_an_invalid_image_is_rejected_before_anything_is_run(
         registry.push_docker_image(scripted, local)
     assert all(c.isprintable() or c == "\n" for c in str(info.value))
     assert not docker.calls()
-    assert not pushing.asked
+    assert not pushing.requests
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_an_invalid_remote_name_is_rejected_before_anything_is_run(
     with pytest.raises(HtcValidationError, match="remote_image_name: must be"):
         registry.push_docker_image(scripted, "app:1", remote)
     assert not docker.calls()
-    assert not pushing.asked
+    assert not pushing.requests
 
 
 @pytest.mark.parametrize("address", ["", "-x.y/z", "dockerhub/x", "a b.c", "x.y/..", "x.y//z", "ftp://x.y", "u:p@x.y", "x.y/Z"])  # fmt: skip
@@ -292,8 +294,8 @@ def test_podman_may_do_without_tls_only_on_this_machine(
     programs.add("podman", image=f"echo {ID}")
     registry.registry_url = f"{host}/p/"
     registry.push_docker_image(scripted, "app:1")
-    told = ["--tls-verify=false" in call for call in programs.calls()]
-    assert told == [False, is_here, False, is_here]
+    errors = ["--tls-verify=false" in call for call in programs.calls()]
+    assert errors == [False, is_here, False, is_here]
     programs.add("docker", image=f"echo sha256:{ID}")
     registry.push_docker_image(scripted, "app:1")
     assert not any("--tls-verify=false" in call for call in programs.calls()[4:])
@@ -312,7 +314,7 @@ def test_without_either_both_are_named(
 ) -> None:
     with pytest.raises(HtcException, match="neither docker nor podman was found"):
         registry.push_docker_image(scripted, "app:1")
-    assert not pushing.asked
+    assert not pushing.requests
 
 
 @pytest.mark.parametrize("quiet", [True, False])
@@ -516,8 +518,8 @@ def aws_password(*, expires_in: float | None = None, **fields: object) -> str:
     """A password in the format of AWS that expires in some seconds."""
     if expires_in is not None:
         fields["expiration"] = time.time() + expires_in
-    said = {"payload": "p" * 50, "type": "DATA_KEY", **fields}
-    return base64.b64encode(json.dumps(said).encode()).decode()
+    content = {"payload": "p" * 50, "type": "DATA_KEY", **fields}
+    return base64.b64encode(json.dumps(content).encode()).decode()
 
 
 def aws(**fields: Any) -> Callable[[], str]:
@@ -531,7 +533,7 @@ def answers(service: Service, password: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "asked"),
+    ("make", "count"),
     [
         (lambda: "plain", 1),
         (aws(), 1),
@@ -554,14 +556,14 @@ def test_a_password_that_is_over_is_not_used(
     scripted: HtcSession,
     registry: HtcContainerRegistry,
     make: Callable[[], str],
-    asked: int,
+    count: int,
 ) -> None:
     """1.1.0 never renews the first one."""
     password = make()
     service.on(TOKEN, Answer(password.encode()))
     for _ in range(3):
         assert registry.get_token(scripted) == password
-    assert len(service.asked_for(TOKEN)) == asked
+    assert len(service.requests_to(TOKEN)) == count
 
 
 @pytest.mark.parametrize(
@@ -625,7 +627,7 @@ def test_a_project_s_registry(service: Service, scripted: HtcSession) -> None:
     assert registry.registry_url == ADDRESS
     assert (registry.login_method, registry.username) == ("username_token", "AWS")
     assert ADDRESS in repr(registry)
-    assert not service.asked
+    assert not service.requests
 
 
 def test_an_address_that_the_project_does_not_hold_is_fetched(
@@ -684,7 +686,7 @@ def test_an_invalid_repository_is_rejected(
 ) -> None:
     with pytest.raises(HtcValidationError, match="container_repo_name: must be"):
         registry.create_repo(scripted, name)
-    assert not service.asked
+    assert not service.requests
 
 
 def test_deleting_an_image_says_that_the_service_can_not(
@@ -693,7 +695,7 @@ def test_deleting_an_image_says_that_the_service_can_not(
     """1.1.0 calls a function that does not exist."""
     with pytest.raises(HtcException, match="no operation for it; nothing was sent"):
         registry.delete_image(scripted, "app:1")
-    assert not service.asked
+    assert not service.requests
 
 
 def test_a_project_of_the_emulator_has_a_registry(

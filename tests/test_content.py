@@ -149,7 +149,7 @@ def test_what_is_not_a_regular_file_is_rejected_before_anything_is_sent(
     with pytest.raises(HtcFileError, match=r"it is not a regular file|directory") as info:
         scripted_task.upload_file(scripted, path, "file")
     assert str(path) in str(info.value)
-    assert not service.asked
+    assert not service.requests
 
 
 def test_an_open_pipe_is_rejected(service: Service, scripted: HtcSession) -> None:
@@ -158,7 +158,7 @@ def test_an_open_pipe_is_rejected(service: Service, scripted: HtcSession) -> Non
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe, pytest.raises(HtcFileError, match="regular file"):
         scripted.upload(f"{service.origin}/bucket/file", pipe)
-    assert not service.asked
+    assert not service.requests
 
 
 def test_a_file_that_can_not_be_read_is_an_error_of_ours(

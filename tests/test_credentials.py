@@ -29,7 +29,7 @@ from rescalehtc.exceptions import HtcCredentialsError, HtcException, HtcResponse
 from .clock import TestIo, inject_clock
 from .limits import HANG_SECONDS
 from .programs import PIPE, Process
-from .service import TOKEN, Answer, Asked, Service
+from .service import TOKEN, Answer, ReceivedRequest, Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,8 +56,8 @@ def rescale(service: Service, folder: Path) -> Iterator[HtcSession]:
 def numbered(service: Service) -> Service:
     """A service that issues a new token each time: token-1, token-2, …"""
 
-    def answer(asked: Asked) -> Answer:
-        number = len(service.asked_for(TOKENS))
+    def answer(request: ReceivedRequest) -> Answer:
+        number = len(service.requests_to(TOKENS))
         return Answer({"tokenValue": f"token-{number}", "expiresIn": 21600})
 
     service.on(TOKENS, answer)
@@ -68,8 +68,8 @@ def keep(folder: Path, seconds: float, **fields: object) -> Path:
     """Write the token file in the format of 1.1.0."""
     path = folder / "rescale_bearer_token.json"
     expires_at = (datetime.now() + timedelta(seconds=seconds)).isoformat()
-    kept = {"tokenValue": "kept", "expiresIn": 21600, "expiresAt": expires_at, **fields}
-    path.write_text(json.dumps(kept))
+    stored = {"tokenValue": "kept", "expiresIn": 21600, "expiresAt": expires_at, **fields}
+    path.write_text(json.dumps(stored))
     return path
 
 
@@ -79,7 +79,7 @@ def token(rescale: HtcSession) -> str:
 
 
 def renewals(service: Service) -> int:
-    return len(service.asked_for(TOKENS))
+    return len(service.requests_to(TOKENS))
 
 
 def python(program: str) -> Process:
@@ -94,7 +94,7 @@ def test_eight_processes_that_start_at_an_expired_token_renew_it_once(
 ) -> None:
     keep(folder, -10)
 
-    def slowly(asked: Asked) -> Answer:
+    def slowly(request: ReceivedRequest) -> Answer:
         time.sleep(0.5)  # long enough for all of them to need a token
         return Answer({"tokenValue": f"token-{renewals(service)}", "expiresIn": 21600})
 
@@ -329,7 +329,7 @@ def test_a_read_only_home_is_tolerated(service: Service) -> None:
         assert python(program).communicate(timeout=HANG_SECONDS)[0] == "token-1 token-1\n"
         assert [path.name for path in folder.iterdir()] == ["rescale_api_token.txt"]
         folder.chmod(0o755)
-    assert service.asked_for(TOKENS)[-1].headers["authorization"] == "Token file-key"
+    assert service.requests_to(TOKENS)[-1].headers["authorization"] == "Token file-key"
     assert renewals(service) == 2
 
 
@@ -343,7 +343,7 @@ def test_an_impossible_workspace_is_an_htc_exception(workspace: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lifetime", "asked"),
+    ("lifetime", "count"),
     [
         ("600", 1),
         ("86400", 1),
@@ -358,16 +358,16 @@ def test_an_impossible_workspace_is_an_htc_exception(workspace: str) -> None:
     ],
 )
 def test_any_lifetime_is_believed_within_reason(
-    service: Service, folder: Path, rescale: HtcSession, lifetime: str, asked: int
+    service: Service, folder: Path, rescale: HtcSession, lifetime: str, count: int
 ) -> None:
     answer = f'{{"tokenValue": "token-1", "expiresIn": {lifetime}}}'
     service.on(TOKENS, Answer(answer.encode()))
     for _ in range(3):
         assert token(rescale) == "token-1"
-    assert renewals(service) == asked
+    assert renewals(service) == count
     with HtcSession(base_url=service.url) as later:
         token(later)
-    assert renewals(service) == (1 if asked == 1 else 4)
+    assert renewals(service) == (1 if count == 1 else 4)
 
 
 @pytest.mark.parametrize("lifetime", [True, "600", None, [600], {}])
@@ -431,11 +431,11 @@ def token_source(answer: object, folder: Path | None = None) -> TokenSource:
         | st.datetimes().map(datetime.isoformat),
     )
 )
-def test_no_token_file_does_harm(kept: dict[str, object]) -> None:
+def test_no_token_file_does_harm(stored: dict[str, object]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "rescale_bearer_token.json").write_text(json.dumps(kept))
+        (Path(folder) / "rescale_bearer_token.json").write_text(json.dumps(stored))
         source = token_source(TOKEN, Path(folder))
-        assert run(source.get()) in ("token-1", kept.get("tokenValue"))
+        assert run(source.get()) in ("token-1", stored.get("tokenValue"))
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.sampled_from(["tokenValue", "expiresIn"]), s)))  # fmt: skip
@@ -510,8 +510,8 @@ def test_an_hour_that_the_local_time_leaves_out_does_not_prolong_a_token(
 
     try:
         assert token_after(0) == "token-1"
-        kept = json.loads((folder / "rescale_bearer_token.json").read_text())
-        assert kept["expiresAt"].startswith("2026-03-29T08:55:0")  # seven by the clock
+        stored = json.loads((folder / "rescale_bearer_token.json").read_text())
+        assert stored["expiresAt"].startswith("2026-03-29T08:55:0")  # seven by the clock
         assert token_after(4.7) == "token-1"
         assert token_after(5.5) == "token-2"
     finally:
@@ -522,14 +522,14 @@ def test_an_hour_that_the_local_time_leaves_out_does_not_prolong_a_token(
 def test_the_time_that_the_answer_took_is_not_added_to_the_lifetime(
     service: Service, folder: Path, rescale: HtcSession, clock: TestIo
 ) -> None:
-    def slowly(asked: Asked) -> Answer:
+    def slowly(request: ReceivedRequest) -> Answer:
         clock.ahead += 300
         return Answer({"tokenValue": "token", "expiresIn": 600})
 
     service.on(TOKENS, slowly)
     token(rescale)
-    kept = json.loads((folder / "rescale_bearer_token.json").read_text())
-    left = datetime.fromisoformat(kept["expiresAt"]).timestamp() - clock.time()
+    stored = json.loads((folder / "rescale_bearer_token.json").read_text())
+    left = datetime.fromisoformat(stored["expiresAt"]).timestamp() - clock.time()
     assert 0 < left <= 300
     clock.ahead += 179
     token(rescale)

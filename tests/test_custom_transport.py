@@ -51,11 +51,11 @@ class Scripted(httpx.MockTransport):
 
     def __init__(self, answers: dict[str, Callable[[httpx.Request], httpx.Response]]) -> None:
         super().__init__(self._answer)
-        self.asked: list[httpx.Request] = []
+        self.requests: list[httpx.Request] = []
         self._answers = answers
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
+        self.requests.append(request)
         path = f"{request.method} {request.url.path.removeprefix('/api/v1')}"
         if path == "GET /auth/token":
             return httpx.Response(200, json=TOKEN)
@@ -79,7 +79,7 @@ def test_every_request_goes_over_it_with_the_session_s_headers_and_time_limit() 
     with transport.session(timeout_seconds=7.0) as rescale:
         [project] = htcprojects.get_projects(rescale)
     assert project.json == {"projectId": "p"}
-    token, listing = transport.asked
+    token, listing = transport.requests
     assert token.headers["Authorization"] == "Token key-1"
     assert listing.headers["Authorization"] == "Bearer token-1"
     assert listing.headers["User-Agent"].startswith("rescalehtc/")
@@ -99,7 +99,7 @@ def test_one_of_httpx_reaches_the_service(service: Service) -> None:
         assert htcprojects.get_projects(rescale.with_options(max_retries=0)) == []
         rescale.close()
         assert htcprojects.get_projects(rescale) == [], "it is the user's to close"
-    assert len(service.asked_for("GET /auth/token")) == 1
+    assert len(service.requests_to("GET /auth/token")) == 1
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no such sockets here")
@@ -153,7 +153,7 @@ def test_its_errors_become_those_of_the_package(kind: type[Exception]) -> None:
     ):
         htcprojects.get_projects(rescale)
     assert caught.value.request_sent == (kind in MAYBE_SENT)
-    assert len(transport.asked) == 3, "it was retried"
+    assert len(transport.requests) == 3, "it was retried"
 
 
 @pytest.mark.parametrize("kind", [*NOT_SENT, *MAYBE_SENT])
@@ -170,7 +170,7 @@ def test_a_submission_is_retried_only_if_none_of_it_left(
     expected = HtcConnectionError if kind in NOT_SENT else SubmissionUncertainError
     with transport.session(max_retries=2) as rescale, pytest.raises(expected):
         submit(rescale, scripted_task)
-    sent = [request for request in transport.asked if request.method == "POST"]
+    sent = [request for request in transport.requests if request.method == "POST"]
     assert len(sent) == (3 if kind in NOT_SENT else 1)
 
 
@@ -278,7 +278,7 @@ def test_an_asynchronous_session_takes_an_asynchronous_one(service: Service) -> 
             assert not caught.value.request_sent
 
     anyio.run(use)
-    assert service.asked_for("PUT /store")[0].body == b"content"
+    assert service.requests_to("PUT /store")[0].body == b"content"
 
 
 def test_debugging_the_library_does_not_disturb_an_asynchronous_session(
@@ -303,8 +303,8 @@ def test_a_batch_of_many_calls_uses_it_from_many_threads(scripted_task: HtcTask)
     def take(request: httpx.Request) -> httpx.Response:
         ids = {"projectId": "p", "taskId": "t"}
         answers = [
-            {**one, **ids, "parentJobId": f"j{next(numbers)}"}
-            for one in json.loads(request.content)
+            {**item, **ids, "parentJobId": f"j{next(numbers)}"}
+            for item in json.loads(request.content)
         ]
         return httpx.Response(200, json=answers)
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from rescalehtc.htctasks import HtcTask
 
-    from .service import Asked, Service
+    from .service import ReceivedRequest, Service
 
 IMAGE = "GET /htc/projects/p/container-registry/images/image"
 SUBMIT = "POST /htc/projects/p/tasks/t/jobs/batch"
@@ -61,13 +61,15 @@ class Jobs:
         service.on(SUBMIT, self.taken)
         service.on(JOBS, self.listed)
 
-    def taken(self, asked: Asked) -> Answer:
+    def taken(self, received: ReceivedRequest) -> Answer:
         """Create the jobs of a submission, and respond like the service."""
-        return Answer([self.make(asked, request) for request in asked.json])
+        return Answer([self.make(received, request) for request in received.json])
 
-    def make(self, asked: Asked, request: dict[str, Any], seen: int | None = None) -> Any:
+    def make(
+        self, received: ReceivedRequest, request: dict[str, Any], seen: int | None = None
+    ) -> Any:
         """Create the jobs of a request, list only the first ones, and return its response."""
-        group = asked.query["group"][0] if "group" in asked.query else "default"
+        group = received.query["group"][0] if "group" in received.query else "default"
         definition = request["htcJobDefinition"]
         tags = definition.get("tags", {}) if self.repeats else {}
         with self._lock:
@@ -84,13 +86,13 @@ class Jobs:
         ids = {"projectId": "p", "taskId": "t", "group": group, "parentJobId": parent}
         return {**answer, **ids}
 
-    def lost(self, asked: Asked) -> Answer:
+    def lost(self, received: ReceivedRequest) -> Answer:
         """Create the jobs of a submission, and lose the response."""
-        self.taken(asked)
+        self.taken(received)
         return LOST
 
-    def listed(self, asked: Asked) -> Answer:
-        group = asked.query["group"][0]
+    def listed(self, received: ReceivedRequest) -> Answer:
+        group = received.query["group"][0]
         with self._lock:
             return Answer({"items": [job for job in self.records if job["group"] == group]})
 
@@ -146,11 +148,11 @@ def uncertain(
 
 def sent(service: Service) -> list[dict[str, Any]]:
     """All received submit requests."""
-    return [request for asked in service.asked_for(SUBMIT) for request in asked.json]
+    return [request for received in service.requests_to(SUBMIT) for request in received.json]
 
 
 def marks(service: Service) -> list[str | None]:
-    return [one["htcJobDefinition"].get("tags", {}).get(TAG) for one in sent(service)]
+    return [item["htcJobDefinition"].get("tags", {}).get(TAG) for item in sent(service)]
 
 
 # ---- marks and groups
@@ -170,7 +172,7 @@ def test_a_submission_without_a_group_gets_its_own(
     service: Service, scripted: HtcSession, scripted_task: HtcTask
 ) -> None:
     batches = [send(scripted, scripted_task, request(), group=None) for _ in range(2)]
-    groups = [asked.query["group"][0] for asked in service.asked_for(SUBMIT)]
+    groups = [received.query["group"][0] for received in service.requests_to(SUBMIT)]
     assert len({*groups}) == 2
     assert all(group.startswith("rescalehtc-") for group in groups)
     assert [batch.json["group"] for batch in batches] == groups
@@ -179,12 +181,12 @@ def test_a_submission_without_a_group_gets_its_own(
 def test_a_mark_is_a_tag_beside_the_users_and_replaces_one_of_its_name(
     service: Service, scripted: HtcSession, scripted_task: HtcTask
 ) -> None:
-    given = request(tags={"study": "wing", TAG: "mine"})
-    send(scripted, scripted_task, given)
-    (tags,) = [one["htcJobDefinition"]["tags"] for one in sent(service)]
+    value = request(tags={"study": "wing", TAG: "mine"})
+    send(scripted, scripted_task, value)
+    (tags,) = [item["htcJobDefinition"]["tags"] for item in sent(service)]
     assert {**tags, TAG: "?"} == {"study": "wing", TAG: "?"}
     assert tags[TAG] != "mine"
-    assert given["htcJobDefinition"]["tags"] == {"study": "wing", TAG: "mine"}
+    assert value["htcJobDefinition"]["tags"] == {"study": "wing", TAG: "mine"}
 
 
 def test_a_batch_that_is_submitted_again_gets_a_new_mark_and_group(
@@ -208,8 +210,8 @@ def test_marks_and_groups_can_be_switched_off(
 ) -> None:
     batch = send(unmarked, scripted_task, request(2), group=None)
     send(unmarked, scripted_task, request(2, tags={"study": "wing"}))
-    assert "group" not in service.asked_for(SUBMIT)[0].query
-    assert [one["htcJobDefinition"].get("tags") for one in sent(service)] == [
+    assert "group" not in service.requests_to(SUBMIT)[0].query
+    assert [item["htcJobDefinition"].get("tags") for item in sent(service)] == [
         None,
         {"study": "wing"},
     ]
@@ -234,8 +236,8 @@ def test_an_answer_that_arrives_is_the_batch(
 ) -> None:
     batch = send(scripted, scripted_task, request(2), request(None), group=group)
     assert ids(batch) == ["a:0", "a:1", "b:0"]
-    assert len(service.asked_for(SUBMIT)) == 1
-    assert not service.asked_for(JOBS)
+    assert len(service.requests_to(SUBMIT)) == 1
+    assert not service.requests_to(JOBS)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409])
@@ -246,7 +248,7 @@ def test_a_rejected_submission_is_not_uncertain(
     with pytest.raises(HtcStatusError) as info:
         send(scripted, scripted_task, request())
     assert (info.value.status_code, info.value.outcome_unknown) == (status, False)
-    assert not service.asked_for(JOBS)
+    assert not service.requests_to(JOBS)
 
 
 @pytest.mark.parametrize("size", [{}, {"batchSize": None}, {"batchSize": 3}])
@@ -260,7 +262,7 @@ def test_an_answer_need_not_repeat_size_or_tags(
 def test_answers_in_another_order_are_assigned_by_their_marks(
     service: Service, scripted: HtcSession, scripted_task: HtcTask, jobs: Jobs
 ) -> None:
-    service.on(SUBMIT, lambda asked: Answer(jobs.taken(asked).body[::-1]))
+    service.on(SUBMIT, lambda received: Answer(jobs.taken(received).body[::-1]))
     batch = send(scripted, scripted_task, request(1), request(2), request(1))
     assert ids(batch) == ["a:0", "b:0", "b:1", "c:0"]
 
@@ -270,12 +272,12 @@ def test_answers_with_marks_of_another_submission_are_not_taken(
 ) -> None:
     stale: list[Any] = []
 
-    def first(asked: Asked) -> Answer:
-        stale.append(jobs.taken(asked))
+    def first(received: ReceivedRequest) -> Answer:
+        stale.append(jobs.taken(received))
         return stale[0]
 
-    def second(asked: Asked) -> Answer:
-        jobs.taken(asked)
+    def second(received: ReceivedRequest) -> Answer:
+        jobs.taken(received)
         return stale[0]
 
     service.on(SUBMIT, first, second)
@@ -347,8 +349,8 @@ def test_a_submission_that_is_not_found_is_uncertain(
         error = uncertain(scripted, scripted_task, request(3), request(None))
     assert (error.project_id, error.task_id, error.group) == ("p", "t", "g")
     assert (error.sent, error.seen, error.job_ids) == (4, 0, [])
-    assert [(one.position, one.batch_size) for one in error.requests] == [(0, 3), (1, 1)]
-    assert [one.mark for one in error.requests] == marks(service)
+    assert [(item.position, item.batch_size) for item in error.requests] == [(0, 3), (1, 1)]
+    assert [item.mark for item in error.requests] == marks(service)
     assert error.phase == phase
     assert isinstance(error.cause, cause)
     assert error.outcome_unknown
@@ -356,7 +358,7 @@ def test_a_submission_that_is_not_found_is_uncertain(
     assert "the submission of 4 jobs to group 'g' of task t of project p" in str(error)
     assert "0 of 4 jobs were found in the group" in str(error)
     assert "the submission was not retried" in str(error)
-    assert len(service.asked_for(SUBMIT)) == 1
+    assert len(service.requests_to(SUBMIT)) == 1
 
 
 @pytest.mark.parametrize("group", [None, "g"])
@@ -370,16 +372,16 @@ def test_a_submission_that_is_found_whole_is_returned(
     group: str | None,
 ) -> None:
     send(scripted, scripted_task, request(2), group=group)
-    service.on(SUBMIT, lambda asked: (jobs.taken(asked), answer)[1])
+    service.on(SUBMIT, lambda received: (jobs.taken(received), answer)[1])
     batch = send(scripted, scripted_task, request(2), group=group)
     assert ids(batch) == ["b:0", "b:1"]
     expected = {"projectId": "p", "taskId": "t", "parentJobId": "b", "batchSize": 2}
     assert batch.json.items() >= expected.items()
     assert batch.json["htcJobDefinition"] == sent(service)[1]["htcJobDefinition"]
-    groups = [asked.query["group"][0] for asked in service.asked_for(SUBMIT)]
+    groups = [received.query["group"][0] for received in service.requests_to(SUBMIT)]
     assert batch.json["group"] == groups[1]
-    assert {asked.query["group"][0] for asked in service.asked_for(JOBS)} == {groups[1]}
-    assert len(service.asked_for(SUBMIT)) == 2
+    assert {received.query["group"][0] for received in service.requests_to(JOBS)} == {groups[1]}
+    assert len(service.requests_to(SUBMIT)) == 2
 
 
 @pytest.mark.parametrize(
@@ -400,15 +402,15 @@ def test_requests_that_hardly_differ_get_their_own_jobs(
 ) -> None:
     """The service creates the jobs in another order."""
 
-    def lost(asked: Asked) -> Answer:
-        made.update((request["htcJobDefinition"]["tags"][TAG], jobs.make(asked, request))
-                    for request in asked.json[::-1])  # fmt: skip
+    def lost(received: ReceivedRequest) -> Answer:
+        created.update((request["htcJobDefinition"]["tags"][TAG], jobs.make(received, request))
+                    for request in received.json[::-1])  # fmt: skip
         return LOST
 
-    made: dict[str, Any] = {}
+    created: dict[str, Any] = {}
     service.on(SUBMIT, lost)
     batch = send(scripted, scripted_task, *alike)
-    expected = [made[mark or ""]["parentJobId"] for mark in marks(service)]
+    expected = [created[mark or ""]["parentJobId"] for mark in marks(service)]
     assert [part.json["parentJobId"] for part in batch.batches] == expected == ["c", "b", "a"]
 
 
@@ -418,7 +420,7 @@ def test_the_batch_of_another_session_in_the_same_group_is_not_returned(
     """One session's POST does not arrive, but another session's POST with the same jobs does."""
     other = HtcSession(api_key="key-1", base_url=service.url)
 
-    def not_taken(asked: Asked) -> Answer:
+    def not_taken(received: ReceivedRequest) -> Answer:
         service.on(SUBMIT, jobs.taken)
         send(other, scripted_task, request(2))
         return LOST
@@ -439,7 +441,7 @@ def test_a_submission_is_searched_until_nothing_was_added_for_settle_seconds(
     service.on(SUBMIT, jobs.lost)
     counts = iter([*[0] * 6, *[1] * 6, *[3] * 6, 4])
 
-    def look(asked: Asked) -> Answer:
+    def look(received: ReceivedRequest) -> Answer:
         return Answer({"items": jobs.records[: next(counts)]})
 
     service.on(JOBS, look)
@@ -459,7 +461,7 @@ def test_a_submission_that_is_found_in_part_is_uncertain_until_it_is_whole(
     service: Service, scripted: HtcSession, scripted_task: HtcTask, jobs: Jobs, group: str | None
 ) -> None:
     service.on(SUBMIT, jobs.lost)
-    service.on(JOBS, lambda asked: Answer({"items": jobs.records[:2]}))
+    service.on(JOBS, lambda received: Answer({"items": jobs.records[:2]}))
     error = uncertain(scripted, scripted_task, request(3), group=group)
     assert (error.seen, error.job_ids) == (2, ["a:0", "a:1"])
     assert "2 of 3 jobs were found" in str(error)
@@ -469,13 +471,13 @@ def test_a_submission_that_is_found_in_part_is_uncertain_until_it_is_whole(
     service.on(JOBS, jobs.listed)
     assert ids(htcjobs.recheck(scripted, error)) == ["a:0", "a:1", "a:2"]
     assert error.seen == 3
-    assert len(service.asked_for(SUBMIT)) == 1
+    assert len(service.requests_to(SUBMIT)) == 1
 
 
 def test_one_of_several_requests_that_is_missing_leaves_all_uncertain(
     service: Service, scripted: HtcSession, scripted_task: HtcTask, jobs: Jobs
 ) -> None:
-    service.on(SUBMIT, lambda asked: (jobs.make(asked, asked.json[1]), LOST)[1])
+    service.on(SUBMIT, lambda received: (jobs.make(received, received.json[1]), LOST)[1])
     error = uncertain(scripted, scripted_task, request(1), request(2))
     assert (error.sent, error.seen, error.job_ids) == (3, 2, ["a:0", "a:1"])
 
@@ -484,7 +486,7 @@ def test_a_request_that_was_carried_out_twice_is_uncertain(
     service: Service, scripted: HtcSession, scripted_task: HtcTask, jobs: Jobs
 ) -> None:
     """As if a proxy had repeated the request. Both batches cost money."""
-    service.on(SUBMIT, lambda asked: (jobs.taken(asked), jobs.lost(asked))[1])
+    service.on(SUBMIT, lambda received: (jobs.taken(received), jobs.lost(received))[1])
     error = uncertain(scripted, scripted_task, request(2))
     assert error.job_ids == ["a:0", "a:1", "b:0", "b:1"]
 
@@ -509,7 +511,7 @@ def test_records_may_show_tags_as_a_list_or_an_object(
 ) -> None:
     service.on(SUBMIT, LOST)
 
-    def look(asked: Asked) -> Answer:
+    def look(received: ReceivedRequest) -> Answer:
         (mark,) = marks(service)
         record = {"jobUUID": "a:0", "tags": pickle.loads(pickle.dumps(tags))}
         if isinstance(tags, dict):
@@ -555,7 +557,7 @@ def test_without_repeated_marks_part_of_a_request_is_uncertain(
     service: Service, scripted: HtcSession, scripted_task: HtcTask, jobs: Jobs
 ) -> None:
     jobs.repeats = False
-    service.on(SUBMIT, lambda asked: (jobs.make(asked, asked.json[0], 1), LOST)[1])
+    service.on(SUBMIT, lambda received: (jobs.make(received, received.json[0], 1), LOST)[1])
     error = uncertain(scripted, scripted_task, request(2), group=None)
     assert error.job_ids == ["a:0"]
 
@@ -579,12 +581,12 @@ def test_without_marks_a_lost_answer_is_uncertain_and_nothing_is_searched(
     service.on(SUBMIT, jobs.lost)
     error = uncertain(unmarked, scripted_task, request(2), group=group)
     assert (error.group, error.seen, error.job_ids) == (group, None, [])
-    assert [one.mark for one in error.requests] == [None]
+    assert [item.mark for item in error.requests] == [None]
     assert "without marks, its jobs can't be distinguished" in str(error)
     with pytest.raises(SubmissionUncertainError) as info:
         htcjobs.recheck(unmarked, error)
     assert info.value is error
-    assert not service.asked_for(JOBS)
+    assert not service.requests_to(JOBS)
 
 
 # ---- rechecks
@@ -595,7 +597,7 @@ def test_a_recheck_never_returns_the_batch_of_a_later_submission(
 ) -> None:
     service.on(SUBMIT, LOST)
     error = uncertain(scripted, scripted_task, request(2))
-    (lost,) = service.asked_for(SUBMIT)
+    (lost,) = service.requests_to(SUBMIT)
     service.on(SUBMIT, jobs.taken)
     send(scripted, scripted_task, request(2))
     with pytest.raises(SubmissionUncertainError):
@@ -622,16 +624,16 @@ def test_a_pickled_exception_is_rechecked_in_another_process(
     service.on(SUBMIT, LOST)
     secretive = request(2, envs=[{"name": "KEY", "value": "s3cret"}])
     error = uncertain(scripted, scripted_task, secretive, request(1), group=None)
-    kept = pickle.dumps(error)
-    assert b"s3cret" not in kept
+    pickled = pickle.dumps(error)
+    assert b"s3cret" not in pickled
     assert "s3cret" not in repr(error) + str(error)
-    again: SubmissionUncertainError = pickle.loads(kept)
+    again: SubmissionUncertainError = pickle.loads(pickled)
     assert str(again) == str(error)
     assert {**vars(again), "cause": None} == {**vars(error), "cause": None}
     assert str(again.cause) == str(error.cause)
-    jobs.taken(service.asked_for(SUBMIT)[0])
+    jobs.taken(service.requests_to(SUBMIT)[0])
     program = [sys.executable, "-c", RECHECK, service.url]
-    done = subprocess.run(program, input=kept, capture_output=True, check=False)
+    done = subprocess.run(program, input=pickled, capture_output=True, check=False)
     assert done.stdout.split() == [b"a:0", b"a:1", b"b:0"], done.stderr
 
 
@@ -663,12 +665,12 @@ def incomplete(
     return error
 
 
-def by_case(asked: Asked) -> Answer:
+def by_case(received: ReceivedRequest) -> Answer:
     """Batches have the names of the requests."""
     place = {"projectId": "p", "taskId": "t"}
-    values = [one["htcJobDefinition"]["envs"][0]["value"] for one in asked.json]
-    pairs = zip(asked.json, values, strict=True)
-    return Answer([{**one, **place, "parentJobId": f"j{value}"} for one, value in pairs])
+    values = [item["htcJobDefinition"]["envs"][0]["value"] for item in received.json]
+    pairs = zip(received.json, values, strict=True)
+    return Answer([{**item, **place, "parentJobId": f"j{value}"} for item, value in pairs])
 
 
 def parents(error: SubmissionIncompleteError) -> list[str]:
@@ -681,8 +683,8 @@ def test_many_requests_are_sent_a_hundred_a_call_and_stay_in_order(
     service.on(SUBMIT, by_case)
     batch = submit(scripted, scripted_task, cases(250))
     assert ids(batch) == [f"j{i}:0" for i in range(250)]
-    assert sorted(len(asked.json) for asked in service.asked_for(SUBMIT)) == [50, 100, 100]
-    assert not service.asked_for(JOBS)
+    assert sorted(len(received.json) for received in service.requests_to(SUBMIT)) == [50, 100, 100]
+    assert not service.requests_to(JOBS)
 
 
 @pytest.mark.parametrize("group", [None, "g"])
@@ -691,13 +693,13 @@ def test_several_calls_are_sent_side_by_side_to_one_group(
 ) -> None:
     together = threading.Barrier(3)
 
-    def answer(asked: Asked) -> Answer:
+    def answer(received: ReceivedRequest) -> Answer:
         together.wait(HANG_SECONDS)
-        return by_case(asked)
+        return by_case(received)
 
     service.on(SUBMIT, answer)
     submit(scripted, scripted_task, cases(250), group)
-    assert len({asked.query["group"][0] for asked in service.asked_for(SUBMIT)}) == 1
+    assert len({received.query["group"][0] for received in service.requests_to(SUBMIT)}) == 1
 
 
 def test_an_image_is_polled_every_10_s_and_nothing_is_sent_before_it_is_ready(
@@ -711,7 +713,7 @@ def test_an_image_is_polled_every_10_s_and_nothing_is_sent_before_it_is_ready(
         with pytest.raises(HtcImagePendingError):
             call(scripted, scripted_task, cases(3))
         assert clock.slept == [10, 10, pytest.approx(5, abs=2)]
-    assert not service.asked_for(SUBMIT)
+    assert not service.requests_to(SUBMIT)
     service.on(IMAGE, Answer({"status": "READY"}))
     submit(scripted, scripted_task, cases(3))
 
@@ -727,7 +729,7 @@ def test_nothing_is_sent_after_a_call_that_was_rejected(
     assert error.uncertain == []
     assert isinstance(error.cause, HtcBadRequestError)
     assert error.status_code == 400
-    assert len(service.asked_for(SUBMIT)) == 2
+    assert len(service.requests_to(SUBMIT)) == 2
     assert "batches submitted: 2, uncertain calls: 0, requests not submitted: 3" in str(error)
     batch = htcjobs.HtcJobBatch(error.submitted, scripted_task)
     assert ids(batch) == ["j0:0", "j1:0"]
@@ -750,7 +752,7 @@ def test_if_nothing_was_submitted_the_error_is_that_of_the_first_call(
     service.on(SUBMIT, Answer(status=400))
     with pytest.raises(HtcBadRequestError):
         submit(scripted, scripted_task, cases(5))
-    assert len(service.asked_for(SUBMIT)) == 1
+    assert len(service.requests_to(SUBMIT)) == 1
 
 
 @pytest.mark.usefixtures("one_at_a_time")
@@ -768,7 +770,7 @@ def test_what_follows_an_uncertain_call_is_not_sent(
     service.on(SUBMIT, *answers)
     error = incomplete(scripted, scripted_task, cases(5))
     assert parents(error) == [f"j{i}" for i in range(submitted)]
-    assert [one.sent for one in error.uncertain] == [2]
+    assert [item.sent for item in error.uncertain] == [2]
     assert str(error.cause) == str(error.uncertain[0].cause)
     assert len(error.unsent) == unsent
 
@@ -778,8 +780,8 @@ def test_after_a_call_that_was_lost_and_found_the_rest_is_sent(
     service: Service, scripted: HtcSession, scripted_task: HtcTask, jobs: Jobs
 ) -> None:
     service.on(SUBMIT, jobs.lost, jobs.taken, jobs.lost)
-    assert ids(submit(scripted, scripted_task, cases(5))) == [f"{one}:0" for one in "abcde"]
-    assert [len(asked.json) for asked in service.asked_for(SUBMIT)] == [2, 2, 1]
+    assert ids(submit(scripted, scripted_task, cases(5))) == [f"{item}:0" for item in "abcde"]
+    assert [len(received.json) for received in service.requests_to(SUBMIT)] == [2, 2, 1]
 
 
 def test_of_two_lost_calls_the_one_that_was_carried_out_is_returned(
@@ -792,19 +794,19 @@ def test_of_two_lost_calls_the_one_that_was_carried_out_is_returned(
     """The requests of the two submissions are identical."""
     monkeypatch.setattr(submission, "MAX_REQUESTS", 1)
     together = threading.Barrier(2)
-    not_taken: list[Asked] = []
+    not_taken: list[ReceivedRequest] = []
 
-    def lost(asked: Asked) -> Answer:
+    def lost(received: ReceivedRequest) -> Answer:
         if together.wait(60) == 0:
-            jobs.taken(asked)
+            jobs.taken(received)
         else:
-            not_taken.append(asked)
+            not_taken.append(received)
         return LOST
 
     service.on(SUBMIT, lost)
     error = incomplete(scripted, scripted_task, [request(2), request(2)])
     assert [batch["parentJobId"] for batch in error.submitted] == ["a"]
-    assert [(one.sent, one.seen) for one in error.uncertain] == [(2, 0)]
+    assert [(item.sent, item.seen) for item in error.uncertain] == [(2, 0)]
     assert error.unsent == []
     with pytest.raises(SubmissionUncertainError):
         htcjobs.recheck(scripted, error.uncertain[0])
@@ -818,9 +820,9 @@ def test_sessions_that_submit_to_one_group_do_not_wait_for_each_other(
     together = threading.Barrier(3)
     found: list[Callable[[], list[str]]] = []
 
-    def lost(asked: Asked) -> Answer:
+    def lost(received: ReceivedRequest) -> Answer:
         together.wait(60)
-        return jobs.lost(asked)
+        return jobs.lost(received)
 
     def one() -> None:
         batch = send(scripted, scripted_task, request())

@@ -29,7 +29,7 @@ def public_calls() -> Iterator[tuple[str, Any, str]]:
     for name in rescalehtc.__all__:
         owner = getattr(rescalehtc, name)
         if inspect.ismodule(owner) and name not in ("models", "types"):
-            owners += [(one, getattr(owner, one)) for one in dir(owner)]
+            owners += [(item, getattr(owner, item)) for item in dir(owner)]
     for name, owner in dict(owners).items():
         if inspect.isfunction(owner):
             yield name, owner, inspect.getdoc(owner) or ""
@@ -90,7 +90,7 @@ def test_arguments_of_one_name_are_described_in_the_same_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "argument", "said"),
+    ("call", "argument", "message"),
     [
         ("create_single_job", "exec_timeout_seconds", "60 to 1209600 (14 days)"),
         ("create_single_job", "max_memory_mib", "in MiB, 4 to 235520"),
@@ -98,8 +98,8 @@ def test_arguments_of_one_name_are_described_in_the_same_words() -> None:
         ("HtcSession", "timeout_seconds", "Seconds, at least 0.001"),
     ],
 )
-def test_units_and_ranges_are_said(call: str, argument: str, said: str) -> None:
-    assert said in described(CALLS[call][1])[argument]
+def test_units_and_ranges_are_said(call: str, argument: str, message: str) -> None:
+    assert message in described(CALLS[call][1])[argument]
 
 
 def classes_with_fields() -> Iterator[tuple[str, ast.ClassDef]]:
@@ -161,8 +161,8 @@ def test_each_setting_of_a_session_that_can_be_read_has_a_docstring() -> None:
         body = getattr(block, "body", None)
         if not isinstance(body, list) or not body:
             continue
-        for one, following in zip(body, [*body[1:], None], strict=True):
-            if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Attribute):
-                settings[one.target.attr] = isinstance(following, ast.Expr)
+        for item, following in zip(body, [*body[1:], None], strict=True):
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Attribute):
+                settings[item.target.attr] = isinstance(following, ast.Expr)
     assert {"workspace", "base_url", "status_refresh_seconds"} <= settings.keys()
     assert all(settings.values()), settings

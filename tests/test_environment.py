@@ -148,7 +148,7 @@ def test_requests_obey_no_proxy(service: Service, monkeypatch: pytest.MonkeyPatc
     assert listed("http://htc.example:8080") == ["p"]
     monkeypatch.setenv("no_proxy", "htc.example:80")
     assert listed("http://htc.example:8080") == ["p"]
-    asked = len(service.asked)
+    count = len(service.requests)
     monkeypatch.setenv("no_proxy", "192.0.2.0/24")
     with (
         HtcSession(
@@ -157,7 +157,7 @@ def test_requests_obey_no_proxy(service: Service, monkeypatch: pytest.MonkeyPatc
         pytest.raises(HtcConnectionError),
     ):
         htcprojects.get_projects(rescale)
-    assert len(service.asked) == asked
+    assert len(service.requests) == count
 
 
 # ---- invalid settings

@@ -9,7 +9,7 @@ import pytest
 from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks, models
 from rescalehtc.exceptions import HtcValidationError
 
-from .service import Answer, Asked, Service
+from .service import Answer, ReceivedRequest, Service
 
 JOBS = "GET /htc/projects/p/tasks/t/jobs"
 IDS = {"projectId": "p", "taskId": "t"}
@@ -43,13 +43,13 @@ def test_what_failed_is_returned_with_its_reasons_and_last_lines(
     submit(fast, task, "exit 9", 1).wait(fast)  # another batch
     batch.wait(fast)
     failed = batch.failed(fast)
-    assert [(one.index, one.exit_code) for one in failed] == [(1, 1), (2, 2), (4, 1), (5, 2)]
-    assert all(one.failure_code == "ErrorNonZeroContainerExitCode" for one in failed)
-    assert all(isinstance(one.failure_code, models.HTCJobErrorCodeName) for one in failed)
+    assert [(item.index, item.exit_code) for item in failed] == [(1, 1), (2, 2), (4, 1), (5, 2)]
+    assert all(item.failure_code == "ErrorNonZeroContainerExitCode" for item in failed)
+    assert all(isinstance(item.failure_code, models.HTCJobErrorCodeName) for item in failed)
     assert failed[0].reason == "the command ended with exit code 1"
     assert failed[0].last_lines == []
     assert failed[0].job.record.status == "FAILED"
-    lines = [one.last_lines for one in batch.failed(fast, last_n_lines=2)]
+    lines = [item.last_lines for item in batch.failed(fast, last_n_lines=2)]
     assert lines == [["", f"part {index}"] for index in (1, 2, 4, 5)]
 
 
@@ -67,8 +67,8 @@ def test_failed_jobs_are_run_again_and_told_their_old_index(
     """The jobs fail again and run a third time, still with their original index."""
     part = "part=${PART:-$AWS_BATCH_JOB_ARRAY_INDEX}; echo $CASE $part; "
     fails_once = "[ $((part % 2)) = 0 ] || [ -e $TASK_SHARED_FOLDER/mended ]"
-    given = {"envs": [{"name": "CASE", "value": "wing"}], "job_name": "sweep"}
-    batch = submit(fast, task, part + fails_once, 4, **given)
+    arguments = {"envs": [{"name": "CASE", "value": "wing"}], "job_name": "sweep"}
+    batch = submit(fast, task, part + fails_once, 4, **arguments)
     batch.wait(fast)
     second = batch.resubmit_failed(fast, index_variable="PART")
     assert second.old_indices == [1, 3]
@@ -124,11 +124,11 @@ def scripted_batch(task: htctasks.HtcTask, **more: Any) -> htcjobs.HtcJobBatch:
     return htcjobs.HtcJobBatch(answer, task)
 
 
-def failed_jobs(asked: Asked) -> Answer:
+def failed_jobs(request: ReceivedRequest) -> Answer:
     """Jobs 2 and 0 are POD_FAILED and FAILED. Other batches failed too."""
-    status = asked.query["status"][0]
+    status = request.query["status"][0]
     ids = {"FAILED": ["b:0", "a:0"], "POD_FAILED": ["a:2", "odd"]}[status]
-    return Answer({"items": [{**IDS, "jobUUID": one, "status": status} for one in ids]})
+    return Answer({"items": [{**IDS, "jobUUID": item, "status": status} for item in ids]})
 
 
 def test_both_ways_to_fail_are_requested_and_what_is_not_shown_is_none(
@@ -136,12 +136,12 @@ def test_both_ways_to_fail_are_requested_and_what_is_not_shown_is_none(
 ) -> None:
     service.on(JOBS, failed_jobs)
     failed = scripted_batch(scripted_task, group="g").failed(scripted)
-    assert [(one.index, one.job.json["status"]) for one in failed] == [
+    assert [(item.index, item.job.json["status"]) for item in failed] == [
         (0, "FAILED"),
         (2, "POD_FAILED"),
     ]
     assert (failed[0].failure_code, failed[0].exit_code, failed[0].reason) == (None, None, None)
-    assert [asked.query["group"] for asked in service.asked_for(JOBS)] == [["g"], ["g"]]
+    assert [request.query["group"] for request in service.requests_to(JOBS)] == [["g"], ["g"]]
 
 
 def test_the_containers_reason_is_taken_where_the_job_has_none(
@@ -164,7 +164,7 @@ def test_another_number_of_lines_is_rejected(
 ) -> None:
     with pytest.raises(HtcValidationError, match="last_n_lines"):
         scripted_batch(scripted_task).failed(scripted, last)
-    assert not service.asked
+    assert not service.requests
 
 
 @pytest.mark.parametrize(

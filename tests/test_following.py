@@ -12,7 +12,7 @@ from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
 from rescalehtc.exceptions import HtcNotFoundError, HtcResponseError
 
 from .clock import inject_clock
-from .service import Answer, Asked, Service
+from .service import Answer, ReceivedRequest, Service
 
 JOB = "GET /htc/projects/p/tasks/t/jobs/j"
 LOGS = f"{JOB}/logs"
@@ -47,10 +47,10 @@ class Log:
     def status(self) -> str:
         return "FAILED" if self.tick >= self.end else "RUNNING"
 
-    def _lines(self, asked: Asked) -> Answer:
-        assert asked.query["sort"] == ["asc"]
+    def _lines(self, request: ReceivedRequest) -> Answer:
+        assert request.query["sort"] == ["asc"]
         lines = [line for piece in self.pieces[: self.tick + 1] for line in piece]
-        place = int(asked.query.get("pageIndex", ["0"])[0])
+        place = int(request.query.get("pageIndex", ["0"])[0])
         start, is_empty = divmod(place, 2)
         items = [] if is_empty else lines[start : start + self.cap]
         self.sizes.append(len(items))
@@ -125,8 +125,8 @@ def test_the_job_and_its_log_are_requested_once_per_interval(
     log = Log(service, scripted, [["a"], ["b"], []], end=2)
     assert list(a_job().follow_logs(scripted)) == ["a", "b"]
     assert log.ticks.slept == [30.0] * 3
-    assert len(service.asked_for(JOB)) == 3
-    assert len(service.asked_for(LOGS)) == 4
+    assert len(service.requests_to(JOB)) == 3
+    assert len(service.requests_to(LOGS)) == 4
 
 
 def test_a_job_that_is_not_there_is_an_error(service: Service, scripted: HtcSession) -> None:

@@ -23,7 +23,7 @@ from rescalehtc._wire.operation import Operation
 from rescalehtc._wire.operations import LIST_JOB_LOGS
 from rescalehtc.exceptions import HtcResponseError
 
-from .service import Answer, Asked, Service
+from .service import Answer, ReceivedRequest, Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,18 +44,18 @@ def records(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def paged(items: list[Any], largest: int) -> Callable[[Asked], Answer]:
+def paged(items: list[Any], largest: int) -> Callable[[ReceivedRequest], Answer]:
     """Returns pages of the requested size, or the jobs in `jobId`."""
 
-    def answer(asked: Asked) -> Answer:
-        named = asked.query.get("jobId")
+    def answer(request: ReceivedRequest) -> Answer:
+        named = request.query.get("jobId")
         chosen = [item for item in items if item["jobUUID"] in named] if named else items
-        size = min(int(asked.query["pageSize"][0]), largest)
-        begin = int(asked.query.get("pageIndex", ["0"])[0])
+        size = min(int(request.query["pageSize"][0]), largest)
+        begin = int(request.query.get("pageIndex", ["0"])[0])
         page: dict[str, Any] = {"items": chosen[begin : begin + size]}
         if begin + size < len(chosen):
             page["next"] = (
-                f"{asked.path.rpartition('/')[2]}?pageSize={size}&pageIndex={begin + size}"
+                f"{request.path.rpartition('/')[2]}?pageSize={size}&pageIndex={begin + size}"
             )
         return Answer(page)
 
@@ -67,8 +67,8 @@ def test_a_listing_takes_a_request_a_thousand_jobs_and_one_token(
 ) -> None:
     service.on(JOBS, paged(records(2500), 1000))
     assert len(htcjobs.get_jobs(scripted, scripted_task)) == 2500
-    assert len(service.asked_for(JOBS)) == 3
-    assert len(service.asked) == 4
+    assert len(service.requests_to(JOBS)) == 3
+    assert len(service.requests) == 4
 
 
 def test_a_log_takes_a_request_ten_thousand_lines(
@@ -78,15 +78,15 @@ def test_a_log_takes_a_request_ten_thousand_lines(
     job = htcjobs.HtcJob(records(1)[0], scripted_task)
     job.get_logs_to_file(scripted, tmp_path / "log")
     assert (tmp_path / "log").read_bytes() == b"x\n" * 25_000
-    assert len(service.asked_for(LOGS)) == 3
+    assert len(service.requests_to(LOGS)) == 3
 
 
 def test_a_submission_takes_a_request_a_hundred_batches_and_one_an_image(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:
-    def submitted(asked: Asked) -> Answer:
+    def submitted(request: ReceivedRequest) -> Answer:
         ids = {"projectId": "p", "taskId": "t"}
-        return Answer([{**one, **ids, "parentJobId": one["jobName"]} for one in asked.json])
+        return Answer([{**item, **ids, "parentJobId": item["jobName"]} for item in request.json])
 
     service.on(IMAGE, Answer({"status": "READY"}))
     service.on(SUBMIT, submitted)
@@ -100,9 +100,9 @@ def test_a_submission_takes_a_request_a_hundred_batches_and_one_an_image(
     }
     requests = [{"jobName": f"b{n}", "htcJobDefinition": definition} for n in range(250)]
     batch = htcjobs.submit(scripted, scripted_task, requests)
-    assert [one.json["parentJobId"] for one in batch.batches] == [f"b{n}" for n in range(250)]
-    assert len(service.asked_for(SUBMIT)) == 3
-    assert len(service.asked_for(IMAGE)) == 1
+    assert [item.json["parentJobId"] for item in batch.batches] == [f"b{n}" for n in range(250)]
+    assert len(service.requests_to(SUBMIT)) == 3
+    assert len(service.requests_to(IMAGE)) == 1
 
 
 def test_a_refresh_takes_a_request_a_hundred_jobs(
@@ -111,7 +111,7 @@ def test_a_refresh_takes_a_request_a_hundred_jobs(
     service.on(JOBS, paged(records(250), 1000))
     jobs = [htcjobs.HtcJob(record, scripted_task) for record in records(250)]
     htcjobs.refresh(scripted, jobs)
-    assert len(service.asked_for(JOBS)) == 3
+    assert len(service.requests_to(JOBS)) == 3
 
 
 def test_a_listing_drops_a_page_before_it_requests_the_next_one(
@@ -120,10 +120,10 @@ def test_a_listing_drops_a_page_before_it_requests_the_next_one(
     answer = paged(records(4000), 1000)
     held: list[int] = []
 
-    def count_and_answer(asked: Asked) -> Answer:
-        found = (one for one in gc.get_objects() if type(one) is dict)
-        held.append(sum("jobUUID" in one for one in found))
-        return answer(asked)
+    def count_and_answer(request: ReceivedRequest) -> Answer:
+        found = (item for item in gc.get_objects() if type(item) is dict)
+        held.append(sum("jobUUID" in item for item in found))
+        return answer(request)
 
     service.on(JOBS, count_and_answer)
     gc.collect()  # objects of earlier tests
@@ -194,12 +194,12 @@ def test_no_collection_runs_while_a_page_is_decoded_and_the_texts_of_its_lines_a
     try:
         page = read_page(call, Response(200, body), "https://service.test")
         assert gc.isenabled()
-        kept = [[] for _ in range(100)]
+        cycles = [[] for _ in range(100)]
     finally:
         gc.set_threshold(*thresholds)
         gc.callbacks.remove(note)
     assert page.items == ["m"] * 20_000
-    assert kept
+    assert cycles
     assert collections
     assert not any(collections)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from rescalehtc.htctasks import HtcTask
 
-    from .service import Asked, Service
+    from .service import ReceivedRequest, Service
 
 PROJECTS = "GET /htc/projects"
 PATH = "/api/v1/htc/projects"
@@ -98,9 +98,9 @@ def jobs(service: Service) -> list[dict[str, Any]]:
     taken: list[dict[str, Any]] = []
     lock = threading.Lock()
 
-    def take(asked: Asked) -> Answer:
+    def take(received: ReceivedRequest) -> Answer:
         answers: list[dict[str, Any]] = []
-        for request in asked.json:
+        for request in received.json:
             with lock:
                 parent = f"j{len(taken)}"
                 tags = request["htcJobDefinition"].get("tags", {})
@@ -112,7 +112,7 @@ def jobs(service: Service) -> list[dict[str, Any]]:
 
     service.on(IMAGE, Answer({"status": "READY"}))
     service.on(SUBMIT, take)
-    service.on(JOBS, lambda asked: Answer({"items": taken}))
+    service.on(JOBS, lambda received: Answer({"items": taken}))
     return taken
 
 
@@ -252,7 +252,7 @@ def test_its_exception_ends_the_call_unchanged_and_the_session_works_afterwards(
                 call(rescale)
             assert caught.value is error
             assert (error.__cause__, error.__context__) == (None, None)
-        assert len(service.asked_for(PROJECTS)) == (0 if when == "before" else 2)
+        assert len(service.requests_to(PROJECTS)) == (0 if when == "before" else 2)
         watch.before = watch.after = None
         assert htcprojects.get_projects(rescale) == []
 
@@ -277,7 +277,7 @@ def test_a_failed_attempt_is_the_context_of_an_exception_after_it(
     with watch.session(service.url) as rescale, pytest.raises(ValueError, match="no") as caught:
         htcprojects.get_projects(rescale)
     assert isinstance(caught.value.__context__, HtcServerError)
-    assert len(service.asked_for(PROJECTS)) == 1
+    assert len(service.requests_to(PROJECTS)) == 1
 
 
 def test_its_traceback_shows_the_hook_and_not_the_package_s_variables(
@@ -331,8 +331,8 @@ def test_after_a_submission_it_lists_the_jobs_that_may_exist_and_recheck_finds_i
     status: int,
 ) -> None:
     if status == 500:
-        taken: Callable[[Asked], Answer] = service._answers[SUBMIT][0]  # type: ignore[assignment]
-        service.on(SUBMIT, lambda asked: Answer(taken(asked).body, 500))
+        taken: Callable[[ReceivedRequest], Answer] = service._answers[SUBMIT][0]  # type: ignore[assignment]
+        service.on(SUBMIT, lambda request: Answer(taken(request).body, 500))
     error = kind("submitJobs", 503)
     watch.after = ("submitJobs", error)
     with watch.session(service.url) as rescale:
@@ -346,7 +346,7 @@ def test_after_a_submission_it_lists_the_jobs_that_may_exist_and_recheck_finds_i
         assert [job.json["jobUUID"] for job in htcjobs.recheck(rescale, uncertain).to_jobs()] == [
             jobs[0]["jobUUID"]
         ]
-    assert len(service.asked_for(SUBMIT)) == 1
+    assert len(service.requests_to(SUBMIT)) == 1
 
 
 def test_after_a_rejected_submission_nothing_is_uncertain(
@@ -371,7 +371,7 @@ def test_a_submission_in_several_calls_says_the_outcome_of_each(
     incomplete = error.__cause__
     assert isinstance(incomplete, SubmissionIncompleteError)
     assert incomplete.uncertain
-    counted = sum(one.sent for one in incomplete.uncertain) + len(incomplete.unsent)
+    counted = sum(item.sent for item in incomplete.uncertain) + len(incomplete.unsent)
     assert counted == 250
 
 
@@ -385,5 +385,5 @@ def test_hooks_of_parallel_calls_see_the_caller_s_context(
         api_key="key-1", base_url=service.url, on_request=lambda _: seen.add(name.get())
     ) as rescale:
         htcjobs.submit(rescale, scripted_task, [{"htcJobDefinition": JOB}] * 250)
-    assert len(service.asked_for(SUBMIT)) == 3
+    assert len(service.requests_to(SUBMIT)) == 3
     assert seen == {"the caller"}

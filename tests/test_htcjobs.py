@@ -127,10 +127,10 @@ def test_a_status_that_the_service_rejects_is_an_error(
 
 
 def test_a_job_is_found_by_id_or_is_none(rescale: HtcSession, task: htctasks.HtcTask) -> None:
-    made = htcjobs.create_single_job(rescale, task, "ON_DEMAND_ECONOMY", "image", 60)
-    found = htcjobs.get_job_with_id(rescale, task, made.record.job_uuid)
+    created = htcjobs.create_single_job(rescale, task, "ON_DEMAND_ECONOMY", "image", 60)
+    found = htcjobs.get_job_with_id(rescale, task, created.record.job_uuid)
     assert found is not None
-    assert found.json["jobUUID"] == made.json["jobUUID"]
+    assert found.json["jobUUID"] == created.json["jobUUID"]
     assert found.task is task
     assert htcjobs.get_job_with_id(rescale, task, "no-such:0") is None
     with pytest.raises(HtcValidationError, match="job_id: must be of type str, got NoneType"):
@@ -202,8 +202,8 @@ def test_a_listing_asks_the_service_to_filter_and_for_large_pages(
     service.on(JOBS, Answer({"items": []}))
     htcjobs.get_jobs(scripted, scripted_task, "SUCCEEDED")
     htcjobs.get_jobs(scripted, scripted_task)
-    asked = [a.query for a in service.asked_for(JOBS)]
-    assert asked == [{"pageSize": ["1000"], "status": ["SUCCEEDED"]}, {"pageSize": ["1000"]}]
+    queries = [a.query for a in service.requests_to(JOBS)]
+    assert queries == [{"pageSize": ["1000"], "status": ["SUCCEEDED"]}, {"pageSize": ["1000"]}]
 
 
 def test_a_listing_may_be_of_one_group(
@@ -212,8 +212,8 @@ def test_a_listing_may_be_of_one_group(
     service.on(JOBS, Answer({"items": []}))
     assert htcjobs.get_jobs(scripted, scripted_task, "FAILED", group="g h") == []
     assert list(htcjobs.iter_jobs(scripted, scripted_task, group="g h")) == []
-    asked = [a.query for a in service.asked_for(JOBS)]
-    assert [one["group"] for one in asked] == [["g h"], ["g h"]]
+    queries = [a.query for a in service.requests_to(JOBS)]
+    assert [item["group"] for item in queries] == [["g h"], ["g h"]]
     for wrong in ("", 5):
         with pytest.raises(HtcValidationError, match="group: must be None or a non-empty string"):
             htcjobs.get_jobs(scripted, scripted_task, group=wrong)  # type: ignore[arg-type]
@@ -234,7 +234,7 @@ def test_retries_and_the_directory_are_where_the_service_reads_them(
             )
         else:
             submit(scripted, scripted_task, "true", **more)
-        request: dict[str, Any] = service.asked_for(SUBMIT)[-1].json[0]
+        request: dict[str, Any] = service.requests_to(SUBMIT)[-1].json[0]
         return request
 
     request = sent(max_retries=0, working_dir="work/here")
@@ -276,10 +276,10 @@ def test_an_update_within_the_interval_sends_nothing(
     assert job.get_update(scripted) is first
     assert job.is_still_running(scripted)
     assert job.json is first
-    assert len(service.asked_for(JOB)) == 1
+    assert len(service.requests_to(JOB)) == 1
     scripted.status_refresh_seconds = 0
     job.get_update(scripted)
-    assert len(service.asked_for(JOB)) == 2
+    assert len(service.requests_to(JOB)) == 2
 
 
 @pytest.mark.parametrize("answer", [{}, {"status": "RUNNING"}, {"jobUUID": "another"}])
@@ -328,12 +328,12 @@ def test_a_record_without_a_status_is_an_htc_exception(
         job.is_still_running(scripted)
 
 
-@pytest.mark.parametrize(("elapsed", "asked"), [(10.0, 1), (30.0, 2)])
+@pytest.mark.parametrize(("elapsed", "count"), [(10.0, 1), (30.0, 2)])
 def test_thirty_seconds_after_the_last_time_the_service_is_asked_again(
     service: Service,
     job: htcjobs.HtcJob,
     elapsed: float,
-    asked: int,
+    count: int,
 ) -> None:
     service.on(JOB, Answer({**job.json, "status": "RUNNING"}))
     service.on(f"{JOB}/logs", Answer({"items": []}))
@@ -343,8 +343,8 @@ def test_thirty_seconds_after_the_last_time_the_service_is_asked_again(
             clock.ahead += seconds
             job.get_update(rescale)
             job.get_logs(rescale)
-    assert len(service.asked_for(JOB)) == asked
-    assert len(service.asked_for(f"{JOB}/logs")) == asked
+    assert len(service.requests_to(JOB)) == count
+    assert len(service.requests_to(f"{JOB}/logs")) == count
 
 
 def test_the_record_follows_the_dictionary(
@@ -374,17 +374,17 @@ def test_a_job_from_a_pickle_fetches_its_record(
     service.on(JOB, Answer({**job.json, "status": "RUNNING"}))
     service.on(f"{JOB}/logs", Answer({"items": []}))
     service.on(summary, Answer({"jobStatuses": {}}))
-    for one in (job, pickle.loads(pickle.dumps(job))):
-        one.get_update(scripted)
-        one.get_logs(scripted)
-        one.task.get_task_summary(scripted)
-        job = one
+    for item in (job, pickle.loads(pickle.dumps(job))):
+        item.get_update(scripted)
+        item.get_logs(scripted)
+        item.task.get_task_summary(scripted)
+        job = item
     again = pickle.loads(pickle.dumps(job))
     again.get_update(scripted)
     again.get_logs(scripted)
     again.task.get_task_summary(scripted)
     for operation in (JOB, f"{JOB}/logs", summary):
-        assert len(service.asked_for(operation)) == 3
+        assert len(service.requests_to(operation)) == 3
 
 
 def test_reprs_are_short_and_hold_no_secret(scripted_task: htctasks.HtcTask) -> None:
@@ -430,7 +430,7 @@ def test_a_submission_answered_otherwise_is_an_htc_exception(
     ) as info:
         submit(scripted, scripted_task, "true")
     assert isinstance(info.value.cause, HtcResponseError)
-    assert len(service.asked_for(SUBMIT)) == 1
+    assert len(service.requests_to(SUBMIT)) == 1
 
 
 @pytest.mark.parametrize(
@@ -462,7 +462,7 @@ def test_a_pending_image_is_waited_for(
     service.on(IMAGE, *[Answer({"status": "PENDING"})] * 3, Answer({"status": "READY"}))
     service.on(SUBMIT, Answer([answer]))
     submit(scripted, scripted_task, "true")
-    assert len(service.asked_for(IMAGE)) == 4
+    assert len(service.requests_to(IMAGE)) == 4
 
 
 @pytest.mark.parametrize(
@@ -479,7 +479,7 @@ def test_an_image_that_does_not_become_ready_is_not_submitted(
     service.on(IMAGE, Answer({"status": status}))
     with pytest.raises(error, match="image"):
         submit(scripted, scripted_task, "true")
-    assert not service.asked_for(SUBMIT)
+    assert not service.requests_to(SUBMIT)
 
 
 def test_events_tell_the_way_of_a_job(
@@ -504,12 +504,12 @@ def test_multi_byte_text_at_the_borders_of_buffers_is_kept(
     batch = submit(rescale, task, "sh", "-c", "for i in $(seq 400); do echo 漢字$i漢字$i; done")
     job = batch.to_jobs()[0]
     until(lambda: not job.is_still_running(rescale))
-    wanted = [f"漢字{n}漢字{n}" for n in range(1, 401)]
-    assert list(job.get_logs(rescale)) == wanted
+    expected = [f"漢字{n}漢字{n}" for n in range(1, 401)]
+    assert list(job.get_logs(rescale)) == expected
     for last in (None, 399):
         job.get_logs_to_file(rescale, tmp_path / "log", last)
         lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
-        assert lines == wanted[-(last or 400) :]
+        assert lines == expected[-(last or 400) :]
 
 
 def test_a_later_submission_is_not_mistaken_for_one_whose_answer_was_lost(

@@ -45,7 +45,7 @@ def test_the_emulator_starts_with_a_project_of_one_region(rescale: HtcSession) -
 
 
 def test_a_project_is_found_by_name_and_by_id(rescale: HtcSession) -> None:
-    made = api.post_htc_projects(
+    created = api.post_htc_projects(
         rescale,
         {
             "projectName": "found by name",
@@ -55,8 +55,8 @@ def test_a_project_is_found_by_name_and_by_id(rescale: HtcSession) -> None:
     )
     named = htcprojects.get_project_with_name(rescale, "found by name")
     assert named is not None
-    assert named.json["projectId"] == made["projectId"]
-    by_id = htcprojects.get_project_with_id(rescale, made["projectId"])
+    assert named.json["projectId"] == created["projectId"]
+    by_id = htcprojects.get_project_with_id(rescale, created["projectId"])
     assert by_id is not None
     assert by_id.record.regions == ["GCP_US_EAST_1", "AWS_EU_WEST_1"]
 
@@ -174,7 +174,7 @@ def test_a_limit_is_checked_before_it_is_sent(
     with pytest.raises(HtcValidationError) as info:
         htcprojects.HtcProject({"projectId": "p"}).set_vcpu_limit(scripted, role, limit)
     assert [problem.where for problem in info.value.problems] == problems
-    assert not service.asked
+    assert not service.requests
 
 
 @pytest.mark.parametrize("limit_id", [None, "", "x", "1/2", "1.0", "²", True, 1.0])
@@ -186,7 +186,7 @@ def test_all_limits_can_not_be_deleted_by_passing_something_else(
         api.delete_htc_projects_limits(scripted, "p", limit_id)
     with pytest.raises(HtcValidationError, match="id: must be an integer"):
         htcprojects.HtcProject({"projectId": "p"}).delete_limit(scripted, limit_id)
-    assert not service.asked
+    assert not service.requests
 
 
 def test_a_limit_s_id_may_be_a_string_or_any_integer(
@@ -229,8 +229,8 @@ def test_environments_that_the_service_answered_can_be_sent_back(
     service.on(f"PUT {dimensions}", Answer([answered]))
     project = htcprojects.HtcProject({"projectId": "p"})
     project.set_dimensions(scripted, api.get_htc_projects_dimensions(scripted, "p"))
-    [asked] = service.asked_for(f"PUT {dimensions}")
-    assert asked.json == [{"machineType": "m", "region": "AWS_EU_WEST_1"}]
+    [request] = service.requests_to(f"PUT {dimensions}")
+    assert request.json == [{"machineType": "m", "region": "AWS_EU_WEST_1"}]
 
 
 def test_environments_are_replaced(
@@ -241,7 +241,7 @@ def test_environments_are_replaced(
     )
     own_project.set_dimensions(rescale, [environment, {"machineType": "c7g.medium"}])
     found = own_project.get_dimensions(rescale)
-    assert [one.machine_type for one in found] == ["t2d-standard-16", "c7g.medium"]
+    assert [item.machine_type for item in found] == ["t2d-standard-16", "c7g.medium"]
     assert own_project.set_dimensions(rescale, []) == []
     with pytest.raises(HtcValidationError, match=r"dimensions\[1\]\.machinetype: is not a field"):
         own_project.set_dimensions(rescale, [environment, {"machinetype": "x"}])
@@ -313,7 +313,7 @@ def test_an_upload_takes_no_credential_along_and_shows_no_address(
     service.on("PUT /bucket/mesh", Answer(), Answer({"error": "Expired"}, 403))
     project = htcprojects.HtcProject({"projectId": "p"})
     project.upload_file(scripted, tmp_path / "mesh", "mesh")
-    sent = service.asked_for("PUT /bucket/mesh")[0]
+    sent = service.requests_to("PUT /bucket/mesh")[0]
     assert sent.body == b"abc"
     assert "authorization" not in sent.headers
     with pytest.raises(HtcForbiddenError, match="upload failed with HTTP 403") as info:
@@ -330,7 +330,7 @@ def test_a_file_that_can_not_be_read_is_named(
     for name in ("a\0b", None):
         with pytest.raises(HtcFileError, match="can't be read"):
             htcprojects.HtcProject({"projectId": "p"}).upload_file(scripted, name, "x")  # type: ignore[arg-type]
-    assert not service.asked
+    assert not service.requests
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_an_object_without_its_id_is_an_htc_exception(
 ) -> None:
     with pytest.raises(HtcException):
         call(scripted, htcprojects.HtcProject({}))
-    assert not service.asked
+    assert not service.requests
 
 
 @pytest.mark.parametrize("wrong", [None, 5, "AWS_EU_WEST_1"])
@@ -360,7 +360,7 @@ def test_an_invalid_list_is_rejected(service: Service, scripted: HtcSession, wro
         project.set_regions(scripted, wrong)
     with pytest.raises(HtcValidationError, match="dimensions: must be a list"):
         project.set_dimensions(scripted, wrong)
-    assert not service.asked
+    assert not service.requests
 
 
 @pytest.mark.parametrize("url", [None, {"protocol": "https"}])

@@ -26,7 +26,7 @@ from rescalehtc.exceptions import (
 )
 
 from .limits import HANG_SECONDS
-from .service import TOKEN, Answer, Asked, Service
+from .service import TOKEN, Answer, ReceivedRequest, Service
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def key_file(home: Path, workspace: str = "default", key: str = "file-key") -> P
 def credential_sent(service: Service, rescale: HtcSession) -> str:
     """The Authorization header of the session's token request."""
     rescale.do_authenticate()
-    return service.asked_for("GET /auth/token")[-1].headers["authorization"]
+    return service.requests_to("GET /auth/token")[-1].headers["authorization"]
 
 
 def test_the_argument_comes_first(
@@ -204,8 +204,8 @@ def test_one_token_serves_many_calls(service: Service, scripted: HtcSession) -> 
     service.on(PROJECTS, NO_PROJECTS)
     for _ in range(3):
         assert htcprojects.get_projects(scripted) == []
-    assert len(service.asked_for("GET /auth/token")) == 1
-    sent = {asked.headers["authorization"] for asked in service.asked_for(PROJECTS)}
+    assert len(service.requests_to("GET /auth/token")) == 1
+    sent = {request.headers["authorization"] for request in service.requests_to(PROJECTS)}
     assert sent == {"Bearer token-1"}
 
 
@@ -217,14 +217,14 @@ def test_a_token_of_any_lifetime_is_not_renewed_at_every_call(
     service.on("GET /auth/token", Answer({**TOKEN, "expiresIn": lifetime}))
     for _ in range(3):
         scripted.reauthenticate_if_needed()
-    assert len(service.asked_for("GET /auth/token")) == 1
+    assert len(service.requests_to("GET /auth/token")) == 1
 
 
 def test_a_token_that_is_over_is_renewed(service: Service, scripted: HtcSession) -> None:
     service.on("GET /auth/token", Answer({**TOKEN, "expiresIn": 0}), Answer(TOKEN))
     for _ in range(3):
         scripted.reauthenticate_if_needed()
-    assert len(service.asked_for("GET /auth/token")) == 2
+    assert len(service.requests_to("GET /auth/token")) == 2
 
 
 def test_fifty_threads_renew_once(service: Service, scripted: HtcSession) -> None:
@@ -238,8 +238,8 @@ def test_fifty_threads_renew_once(service: Service, scripted: HtcSession) -> Non
 
     with ThreadPoolExecutor(50) as threads:
         assert list(threads.map(call, range(50))) == [[]] * 50
-    assert len(service.asked_for("GET /auth/token")) == 1
-    assert len(service.asked_for(PROJECTS)) == 50
+    assert len(service.requests_to("GET /auth/token")) == 1
+    assert len(service.requests_to(PROJECTS)) == 50
 
 
 def test_a_rejected_token_is_renewed_once_and_the_call_retried(
@@ -248,7 +248,7 @@ def test_a_rejected_token_is_renewed_once_and_the_call_retried(
     service.on("GET /auth/token", Answer(TOKEN), Answer({**TOKEN, "tokenValue": "token-2"}))
     service.on(PROJECTS, Answer(status=401), NO_PROJECTS)
     assert htcprojects.get_projects(scripted) == []
-    sent = [asked.headers["authorization"] for asked in service.asked_for(PROJECTS)]
+    sent = [request.headers["authorization"] for request in service.requests_to(PROJECTS)]
     assert sent == ["Bearer token-1", "Bearer token-2"]
 
 
@@ -259,8 +259,8 @@ def test_many_threads_whose_token_is_rejected_renew_once(
     service.on("GET /auth/token", Answer(TOKEN), renewed)
     start = threading.Barrier(10)  # one per connection
 
-    def answer(asked: Asked) -> Answer:
-        if asked.headers["authorization"] == "Bearer token-1":
+    def answer(request: ReceivedRequest) -> Answer:
+        if request.headers["authorization"] == "Bearer token-1":
             start.wait(HANG_SECONDS)  # all are rejected before the first renewal
             return Answer(status=401)
         return NO_PROJECTS
@@ -268,7 +268,7 @@ def test_many_threads_whose_token_is_rejected_renew_once(
     service.on(PROJECTS, answer)
     with ThreadPoolExecutor(10) as threads:
         assert list(threads.map(htcprojects.get_projects, [scripted] * 10)) == [[]] * 10
-    assert len(service.asked_for("GET /auth/token")) == 2
+    assert len(service.requests_to("GET /auth/token")) == 2
 
 
 def test_a_token_that_is_always_rejected_is_an_error(
@@ -277,7 +277,7 @@ def test_a_token_that_is_always_rejected_is_an_error(
     service.on(PROJECTS, Answer(status=401))
     with pytest.raises(HtcAuthenticationError, match="listProjects"):
         htcprojects.get_projects(scripted)
-    assert len(service.asked_for(PROJECTS)) == 2
+    assert len(service.requests_to(PROJECTS)) == 2
 
 
 def test_an_entry_in_netrc_does_not_replace_the_header(
@@ -289,7 +289,7 @@ def test_an_entry_in_netrc_does_not_replace_the_header(
     netrc.chmod(0o600)
     service.on(PROJECTS, NO_PROJECTS)
     htcprojects.get_projects(scripted)
-    assert service.asked_for(PROJECTS)[0].headers["authorization"] == "Bearer token-1"
+    assert service.requests_to(PROJECTS)[0].headers["authorization"] == "Bearer token-1"
 
 
 # ---- the file that shares the token between processes
@@ -297,8 +297,8 @@ def test_an_entry_in_netrc_does_not_replace_the_header(
 
 def token_file(folder: Path, **fields: object) -> Path:
     path = folder / "rescale_bearer_token.json"
-    kept = {"tokenValue": "kept", "expiresIn": 21600, "expiresAt": in_seconds(20000), **fields}
-    path.write_text(json.dumps(kept))
+    stored = {"tokenValue": "kept", "expiresIn": 21600, "expiresAt": in_seconds(20000), **fields}
+    path.write_text(json.dumps(stored))
     return path
 
 
@@ -316,14 +316,14 @@ def test_a_token_is_kept_for_the_next_process_for_the_owner_s_eyes_only(
     kept_at = datetime.now()
     path = folder / "rescale_bearer_token.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    kept = json.loads(path.read_text())
-    assert (kept["tokenValue"], kept["expiresIn"]) == ("token-1", 21600)
+    stored = json.loads(path.read_text())
+    assert (stored["tokenValue"], stored["expiresIn"]) == ("token-1", 21600)
     lifetime = timedelta(seconds=21600)
-    ends_at = datetime.fromisoformat(kept["expiresAt"])
+    ends_at = datetime.fromisoformat(stored["expiresAt"])
     assert asked_at + lifetime <= ends_at <= kept_at + lifetime
     with HtcSession(base_url=service.url) as rescale:
         rescale.reauthenticate_if_needed()
-    assert len(service.asked_for("GET /auth/token")) == 1
+    assert len(service.requests_to("GET /auth/token")) == 1
     assert sorted(p.name for p in folder.iterdir()) == [
         "rescale_api_token.txt",
         "rescale_bearer_token.json",
@@ -337,7 +337,7 @@ def test_a_token_kept_by_1_1_0_is_used_for_the_service_and_sent_nowhere_else(
     service.on(PROJECTS, NO_PROJECTS)
     with HtcSession(base_url=service.url) as rescale:
         htcprojects.get_projects(rescale)
-    assert service.asked_for(PROJECTS)[0].headers["authorization"] == "Bearer token-1"
+    assert service.requests_to(PROJECTS)[0].headers["authorization"] == "Bearer token-1"
 
 
 def test_a_token_kept_by_1_1_0_is_used_unless_the_key_is_newer(empty_home: Path) -> None:
@@ -374,7 +374,7 @@ def test_a_kept_token_that_is_over_broken_or_another_service_s_is_passed_over(
     service.on(PROJECTS, NO_PROJECTS)
     with HtcSession(base_url=service.url) as rescale:
         htcprojects.get_projects(rescale)
-    assert service.asked_for(PROJECTS)[0].headers["authorization"] == "Bearer token-1"
+    assert service.requests_to(PROJECTS)[0].headers["authorization"] == "Bearer token-1"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "[" * 100_000])
@@ -384,7 +384,7 @@ def test_a_torn_token_file_costs_a_request_and_no_more(
     token_file(key_file(empty_home)).write_text(text)
     with HtcSession(base_url=service.url) as rescale:
         rescale.reauthenticate_if_needed()
-    assert len(service.asked_for("GET /auth/token")) == 1
+    assert len(service.requests_to("GET /auth/token")) == 1
 
 
 def test_a_given_key_leaves_no_file(service: Service, empty_home: Path) -> None:

@@ -127,10 +127,10 @@ def test_a_summary_within_the_interval_sends_nothing(
     service.on(SUMMARY, Answer({"jobStatuses": {"RUNNING": 1}}))
     for _ in range(3):
         assert scripted_task.is_still_running(scripted)
-    assert len(service.asked_for(SUMMARY)) == 1
+    assert len(service.requests_to(SUMMARY)) == 1
     scripted.status_refresh_seconds = 0
     scripted_task.is_still_running(scripted)
-    assert len(service.asked_for(SUMMARY)) == 2
+    assert len(service.requests_to(SUMMARY)) == 2
 
 
 @pytest.mark.parametrize(("name", "description"), [(None, ""), ("a", None), (5, ["x"])])
@@ -140,7 +140,7 @@ def test_a_task_is_checked_before_it_is_created(
     project = htcprojects.HtcProject({"projectId": "p"})
     with pytest.raises(HtcValidationError, match=r"task_(name|description): must be a string"):
         htctasks.create_task_with_name(scripted, project, name, description)  # type: ignore[arg-type]
-    assert not service.asked
+    assert not service.requests
 
 
 def test_an_invalid_project_is_rejected(scripted: HtcSession) -> None:

@@ -79,7 +79,7 @@ def test_a_retention_policy_is_checked_before_it_is_sent(
         "archive_after_hours": "must be an integer of at least 0, got int",
         "delete_after_hours": "must be an integer of at least 0, got str",
     }
-    assert not service.asked
+    assert not service.requests
 
 
 def test_a_policy_that_is_not_set_is_none(scripted: HtcSession) -> None:
@@ -93,9 +93,9 @@ def test_what_the_clouds_offer(rescale: HtcSession, workspace: htcworkspaces.Htc
     clouds = {region.cloud_provider for region in workspace.get_regions(rescale, "GCP")}
     assert clouds == {"GCP"}
     assert all(region.enabled for region in workspace.get_regions(rescale, enabled=True))
-    one = workspace.get_region(rescale, "AWS_US_EAST_1")
-    assert one is not None
-    assert one.cloud_provider == "AWS"
+    first_region = workspace.get_region(rescale, "AWS_US_EAST_1")
+    assert first_region is not None
+    assert first_region.cloud_provider == "AWS"
     assert workspace.get_region(rescale, "AWS_MARS_1") is None
     assert all(storage.storage_name for storage in workspace.get_storages(rescale))
     storage = workspace.get_storage(rescale, "AWS_US_EAST_1")

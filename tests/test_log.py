@@ -158,9 +158,9 @@ def test_a_program_that_sets_up_logging_gets_the_lines_without_the_variable(
 def test_a_copy_of_a_session_in_another_process_writes_too(
     service: Service, monkeypatch: pytest.MonkeyPatch, logger: logging.Logger
 ) -> None:
-    kept = pickle.dumps(HtcSession(api_key="key-1", base_url=service.url))
+    pickled = pickle.dumps(HtcSession(api_key="key-1", base_url=service.url))
     monkeypatch.setenv("RESCALEHTC_LOG", "info")
-    with pickle.loads(kept) as again:
+    with pickle.loads(pickled) as again:
         assert logger.handlers == []
         again.do_authenticate()
     assert len(logger.handlers) == 1

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rescalehtc import HtcSession, htcjobs, htctasks
 from rescalehtc.exceptions import HtcFileError, HtcResponseError, HtcServerError, HtcValidationError
 
-from .service import Answer, Asked, Service
+from .service import Answer, ReceivedRequest, Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,21 +26,21 @@ LOGS = "GET /htc/projects/p/tasks/t/jobs/j/logs"
 AWKWARD = ["first", "", "  \t", "ünïcödé 漢字 🚀", "a\rb", "a\nb\n", "\x1b[31mred\0", "'\"\\", ""]
 
 
-def paged(lines: list[str], cap: int) -> Callable[[Asked], Answer]:
+def paged(lines: list[str], cap: int) -> Callable[[ReceivedRequest], Answer]:
     """The service's pages of a log, with at most `cap` lines each, some of them empty."""
 
-    def answer(asked: Asked) -> Answer:
-        newest_first = asked.query.get("sort", ["desc"]) == ["desc"]
+    def answer(request: ReceivedRequest) -> Answer:
+        newest_first = request.query.get("sort", ["desc"]) == ["desc"]
         ordered = lines[::-1] if newest_first else lines
-        place = int(asked.query.get("pageIndex", ["0"])[0])
+        place = int(request.query.get("pageIndex", ["0"])[0])
         start, empty = divmod(place, 2)
-        size = min(int(asked.query["pageSize"][0]), cap)
+        size = min(int(request.query["pageSize"][0]), cap)
         items = [] if empty else ordered[start : start + size]
         following = place + 1 if not empty and start % 3 == 0 else 2 * (start + size)
         if empty:
             following = place - 1 + 2 * size
         done = start + size >= len(ordered) and (empty or start % 3)
-        query = f"?pageIndex={following}&pageSize={asked.query['pageSize'][0]}&sort={asked.query['sort'][0]}"
+        query = f"?pageIndex={following}&pageSize={request.query['pageSize'][0]}&sort={request.query['sort'][0]}"
         return Answer(
             {
                 "items": [{"timestamp": "2026-01-01T00:00:00Z", "message": m} for m in items],
@@ -66,15 +66,15 @@ def test_any_log_is_read_exactly_through_any_paging(
 ) -> None:
     """The complete log or any number of its last lines, in memory and in a file."""
     service, rescale = shared
-    service.asked.clear()
+    service.requests.clear()
     service.on(LOGS, paged(lines, cap))
     task = htctasks.HtcTask({}, htctasks.HtcProject({}))
     job = htcjobs.HtcJob({"projectId": "p", "taskId": "t", "jobUUID": "j"}, task)
-    wanted = lines if last is None else lines[max(0, len(lines) - last) :]
-    assert list(job.get_logs(rescale, last)) == wanted
+    expected = lines if last is None else lines[max(0, len(lines) - last) :]
+    assert list(job.get_logs(rescale, last)) == expected
     path = Path(os.environ["HOME"]) / "log"
     job.get_logs_to_file(rescale, str(path), last)
-    assert path.read_bytes() == "".join(f"{line}\n" for line in wanted).encode()
+    assert path.read_bytes() == "".join(f"{line}\n" for line in expected).encode()
 
 
 @pytest.mark.parametrize("last", [None, *range(12)])
@@ -83,10 +83,10 @@ def test_awkward_lines_are_kept(
 ) -> None:
     """When it writes a file, 1.1.0 drops blank lines and reverses lines inside a message."""
     service.on(LOGS, paged(AWKWARD, 4))
-    wanted = AWKWARD if last is None else AWKWARD[max(0, len(AWKWARD) - last) :]
-    assert list(job.get_logs(scripted, last)) == wanted
+    expected = AWKWARD if last is None else AWKWARD[max(0, len(AWKWARD) - last) :]
+    assert list(job.get_logs(scripted, last)) == expected
     job.get_logs_to_file(scripted, tmp_path / "log", last)
-    assert (tmp_path / "log").read_bytes() == "".join(f"{line}\n" for line in wanted).encode()
+    assert (tmp_path / "log").read_bytes() == "".join(f"{line}\n" for line in expected).encode()
 
 
 @pytest.mark.parametrize("last", [4999, 5000, 5001, 9999, 10001])
@@ -105,7 +105,7 @@ def test_no_more_is_requested_than_is_wanted(
     service.on(LOGS, paged(["a"] * 50, 5000))
     job.get_logs(scripted, 7)
     job.get_logs(scripted)
-    sizes = [asked.query["pageSize"] for asked in service.asked_for(LOGS)]
+    sizes = [request.query["pageSize"] for request in service.requests_to(LOGS)]
     assert sizes[0] == ["7"]
     assert sizes[-1] == ["10000"]
 
@@ -117,7 +117,7 @@ def test_no_line_is_requested_with_zero(
     assert list(job.get_logs(scripted, 0)) == []
     job.get_logs_to_file(scripted, tmp_path / "log", 0)
     assert (tmp_path / "log").read_bytes() == b""
-    assert not service.asked_for(LOGS)
+    assert not service.requests_to(LOGS)
 
 
 @pytest.mark.parametrize("last", [-1, 1.0, "1", True])
@@ -147,9 +147,9 @@ def test_a_call_within_the_interval_sends_nothing_and_answers_the_same_question_
     scripted.status_refresh_seconds = 1000
     service.on(LOGS, paged(AWKWARD, 100))
     assert list(job.get_logs(scripted, 2)) == AWKWARD[-2:]
-    asked = len(service.asked_for(LOGS))
+    count = len(service.requests_to(LOGS))
     assert list(job.get_logs(scripted, 2)) == AWKWARD[-2:]
-    assert len(service.asked_for(LOGS)) == asked
+    assert len(service.requests_to(LOGS)) == count
     assert list(job.get_logs(scripted, 3)) == AWKWARD[-3:]
     assert list(job.get_logs(scripted)) == AWKWARD
 

@@ -33,7 +33,7 @@ from .service import Answer, Service
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .service import Asked
+    from .service import ReceivedRequest
 
 PROJECTS = "GET /htc/projects"
 JOBS = "GET /htc/projects/p/tasks/t/jobs"
@@ -61,8 +61,8 @@ def test_an_id_is_quoted_so_that_it_stays_one_segment(
     """In 1.1.0, `../../auth/token` calls another operation, and `a?x=1` truncates the path."""
     with pytest.raises(HtcNotFoundError):
         api.get_htc_projects(scripted, given_id)
-    assert service.asked[-1].path == path
-    assert service.asked[-1].query == {}
+    assert service.requests[-1].path == path
+    assert service.requests[-1].query == {}
 
 
 @pytest.mark.parametrize("given_id", ["", ".", "..", None, 5, b"a"])
@@ -71,7 +71,7 @@ def test_an_id_that_is_none_is_rejected(
 ) -> None:
     with pytest.raises(HtcValidationError, match="taskId: must be a non-empty string"):
         api.delete_htc_projects_tasks(scripted, "p", given_id)  # type: ignore[arg-type]
-    assert not service.asked
+    assert not service.requests
 
 
 @given(st.text())
@@ -110,7 +110,7 @@ def test_an_empty_group_is_rejected_because_it_might_mean_all(
 ) -> None:
     with pytest.raises(HtcValidationError, match="group: must be None or a non-empty string"):
         api.post_htc_projects_tasks_jobs_cancel(scripted, "p", "t", group="")
-    assert not service.asked
+    assert not service.requests
 
 
 def test_a_name_that_makes_a_url_too_long_is_rejected(
@@ -121,7 +121,7 @@ def test_a_name_that_makes_a_url_too_long_is_rejected(
         api.get_htc_projects_tasks_jobs(scripted, "p", "t", group="g" * 70_000)
     with pytest.raises(HtcValidationError, match=message):
         api.get_htc_projects_tasks_jobs(scripted, "p", "t", job_ids=["j" * 700] * 100)
-    assert not service.asked
+    assert not service.requests
 
 
 WIRE = [
@@ -151,28 +151,28 @@ def test_parameters_are_sent_under_the_service_s_names(
 ) -> None:
     service.on(operation, Answer({"items": []} if operation.startswith("GET") else []))
     call(scripted)
-    assert service.asked_for(operation)[0].query == query
+    assert service.requests_to(operation)[0].query == query
 
 
 def test_a_body_is_sent_as_json(service: Service, scripted: HtcSession) -> None:
     service.on("POST /htc/projects", Answer({"projectId": "p"}))
     api.post_htc_projects(scripted, {"projectName": "ünï"})
-    sent = service.asked_for("POST /htc/projects")[0]
+    sent = service.requests_to("POST /htc/projects")[0]
     assert sent.headers["content-type"] == "application/json"
     assert sent.json == {"projectName": "ünï"}
 
 
-@pytest.mark.parametrize("wanted", [0, 1, 2, 3, 4, 5, 9, None])
+@pytest.mark.parametrize("expected", [0, 1, 2, 3, 4, 5, 9, None])
 def test_at_most_the_requested_items_are_returned_and_no_page_too_many_fetched(
-    service: Service, scripted: HtcSession, wanted: int | None
+    service: Service, scripted: HtcSession, expected: int | None
 ) -> None:
     logs = f"{JOBS}/j/logs"
     pages = [Answer({"items": [{"message": str(n)}] * 2, "next": f"?pageIndex={n}"}) for n in "12"]
     service.on(logs, *pages, Answer({"items": [{"message": "3"}] * 2}))
-    lines = api.get_htc_projects_tasks_jobs_logs(scripted, "p", "t", "j", wanted)
-    count = 6 if wanted is None else min(wanted, 6)
+    lines = api.get_htc_projects_tasks_jobs_logs(scripted, "p", "t", "j", expected)
+    count = 6 if expected is None else min(expected, 6)
     assert [line["message"] for line in lines] == list("112233")[:count]
-    assert len(service.asked_for(logs)) == (count + 1) // 2
+    assert len(service.requests_to(logs)) == (count + 1) // 2
 
 
 def test_a_payload_that_is_no_json_is_rejected_before_it_is_sent(
@@ -183,7 +183,7 @@ def test_a_payload_that_is_no_json_is_rejected_before_it_is_sent(
     for payload in ({"a": {1, 2}}, {"a": float("nan")}, {"a": loop}):
         with pytest.raises(HtcValidationError, match="payload: must be JSON"):
             api.post_htc_projects(scripted, payload)
-    assert not service.asked
+    assert not service.requests
 
 
 # ---- pages
@@ -205,7 +205,7 @@ def test_a_listing_ends_where_next_is_absent_or_null(
     following = f"{service.url}/htc/projects?pageIndex=2&pageSize=1000"
     service.on(PROJECTS, page("a", "b", next=following), page("c", **absent))
     assert names(scripted) == ["a", "b", "c"]
-    assert [asked.query for asked in service.asked_for(PROJECTS)] == [
+    assert [request.query for request in service.requests_to(PROJECTS)] == [
         {"pageSize": ["1000"]},
         {"pageIndex": ["2"], "pageSize": ["1000"]},
     ]
@@ -220,12 +220,12 @@ def test_a_page_that_names_itself_is_read_once(service: Service, scripted: HtcSe
     assert read == ["a"]
 
 
-def refuses_more_than(largest: int, *pages: Answer) -> Callable[[Asked], Answer]:
+def refuses_more_than(largest: int, *pages: Answer) -> Callable[[ReceivedRequest], Answer]:
     """A response that rejects larger pages with 400."""
     left = list(pages)
 
-    def answer(asked: Asked) -> Answer:
-        if int(asked.query["pageSize"][0]) > largest:
+    def answer(request: ReceivedRequest) -> Answer:
+        if int(request.query["pageSize"][0]) > largest:
             return Answer({"message": "pageSize is too large"}, status=400)
         return left.pop(0)
 
@@ -240,7 +240,7 @@ def test_a_service_that_rejects_large_pages_gets_smaller_requests(
     service.on(PROJECTS, refuses_more_than(500, *pages))
     assert names(scripted) == ["a", "b"]
     assert names(scripted) == ["c"]
-    sizes = [asked.query["pageSize"] for asked in service.asked_for(PROJECTS)]
+    sizes = [request.query["pageSize"] for request in service.requests_to(PROJECTS)]
     assert sizes == [["1000"], ["500"], ["500"], ["500"]]
 
 
@@ -251,7 +251,7 @@ def test_a_listing_that_is_rejected_for_another_reason_is_rejected(
     with pytest.raises(HtcBadRequestError):
         names(scripted)
     assert names(scripted) == ["a"]
-    sizes = [asked.query["pageSize"] for asked in service.asked_for(PROJECTS)]
+    sizes = [request.query["pageSize"] for request in service.requests_to(PROJECTS)]
     assert sizes == [["1000"], ["500"], ["1000"]]
 
 
@@ -291,7 +291,7 @@ def test_a_circle_of_pages_is_an_error(service: Service, scripted: HtcSession) -
         HtcResponseError, match="listProjects: the listing has no end: a page names an earlier one"
     ):
         names(scripted)
-    assert len(service.asked_for(PROJECTS)) <= 4
+    assert len(service.requests_to(PROJECTS)) <= 4
 
 
 def test_an_empty_page_may_have_a_next_one(service: Service, scripted: HtcSession) -> None:
@@ -317,7 +317,7 @@ def test_pages_are_fetched_as_they_are_needed(
     )
     iterator = htcjobs.iter_jobs(scripted, scripted_task)
     assert [next(iterator).json["jobUUID"] for _ in range(4)] == ["0:0", "0:1", "0:2", "1:0"]
-    assert len(service.asked_for(JOBS)) == 2
+    assert len(service.requests_to(JOBS)) == 2
 
 
 # ---- responses
@@ -439,14 +439,14 @@ def test_text_that_utf_8_can_not_encode_is_rejected(
         htcjobs.get_jobs(scripted, scripted_task, "\ud800")
     with pytest.raises(HtcValidationError, match="projectId: must be text that UTF-8 can encode"):
         api.get_htc_projects(scripted, "\ud800")
-    assert not service.asked
+    assert not service.requests
 
 
 def test_a_redirect_is_not_followed(service: Service, scripted: HtcSession) -> None:
     service.on(PROJECTS, Answer(status=302, headers={"Location": f"{service.url}/elsewhere"}))
     with pytest.raises(HtcResponseError, match="redirect"):
         names(scripted)
-    assert not service.asked_for("GET /elsewhere")
+    assert not service.requests_to("GET /elsewhere")
 
 
 # ---- connections

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from rescalehtc.htctasks import HtcTask
 
-    from .service import Asked
+    from .service import ReceivedRequest
 
 PROJECTS = "GET /htc/projects"
 NO_PROJECTS = Answer({"items": []})
@@ -49,7 +49,7 @@ def test_both_sessions_use_the_same_token_whichever_fetched_it(service: Service)
             htcprojects.get_projects(session)
         quick.do_authenticate()
         htcprojects.get_projects(rescale)
-    assert len(service.asked_for("GET /auth/token")) == 2
+    assert len(service.requests_to("GET /auth/token")) == 2
 
 
 def test_both_sessions_use_the_same_connections() -> None:
@@ -57,7 +57,7 @@ def test_both_sessions_use_the_same_connections() -> None:
         wire.on(PROJECTS, answer({"items": []}))
         for session in (rescale, rescale.with_options(max_retries=0), rescale):
             htcprojects.get_projects(session)
-        assert {asked.connection for asked in wire.asked} == {wire.asked[0].connection}
+        assert {request.connection for request in wire.requests} == {wire.requests[0].connection}
 
 
 def test_retries_are_each_session_s_own(service: Service) -> None:
@@ -65,10 +65,10 @@ def test_retries_are_each_session_s_own(service: Service) -> None:
     with HtcSession(api_key="key", base_url=service.url, backoff_seconds=0.0) as rescale:
         with pytest.raises(HtcServerError):
             htcprojects.get_projects(rescale.with_options(max_retries=1))
-        assert len(service.asked_for(PROJECTS)) == 2
+        assert len(service.requests_to(PROJECTS)) == 2
         with pytest.raises(HtcServerError):
             htcprojects.get_projects(rescale)
-    assert len(service.asked_for(PROJECTS)) == 2 + 6
+    assert len(service.requests_to(PROJECTS)) == 2 + 6
 
 
 def test_a_token_is_fetched_with_the_settings_of_the_session_that_needs_it(
@@ -78,7 +78,7 @@ def test_a_token_is_fetched_with_the_settings_of_the_session_that_needs_it(
     with HtcSession(api_key="key", base_url=service.url, backoff_seconds=0.0) as rescale:
         with pytest.raises(HtcServerError):
             htcprojects.get_projects(rescale.with_options(max_retries=0))
-        assert len(service.asked_for("GET /auth/token")) == 1
+        assert len(service.requests_to("GET /auth/token")) == 1
 
 
 def test_the_waits_are_each_session_s_own(service: Service) -> None:
@@ -124,7 +124,7 @@ def test_a_submission_goes_by_the_options(service: Service, scripted_task: HtcTa
     with HtcSession(api_key="key", base_url=service.url) as rescale:
         for session in (rescale, rescale.with_options(mark_submissions=False)):
             htcjobs.create_job_batch(session, scripted_task, 1, "ON_DEMAND_ECONOMY", "i", 60)
-    marked, bare = service.asked_for("POST /htc/projects/p/tasks/t/jobs/batch")
+    marked, bare = service.requests_to("POST /htc/projects/p/tasks/t/jobs/batch")
     assert b"rescalehtc-submission" in marked.body
     assert b"rescalehtc-submission" not in bare.body
 
@@ -140,7 +140,7 @@ def test_a_copy_of_it_is_a_session_with_its_settings_on_its_own(
         htcprojects.get_projects(rescale)
         htcprojects.get_projects(again)
         again.close()
-    assert len(service.asked_for("GET /auth/token")) == 2
+    assert len(service.requests_to("GET /auth/token")) == 2
 
 
 def test_it_is_made_of_a_copy_that_was_not_used_yet(service: Service) -> None:
@@ -149,7 +149,7 @@ def test_it_is_made_of_a_copy_that_was_not_used_yet(service: Service) -> None:
     with again, again.with_options(max_retries=0) as quick:
         htcprojects.get_projects(quick)
         htcprojects.get_projects(again)
-    assert len(service.asked_for("GET /auth/token")) == 1
+    assert len(service.requests_to("GET /auth/token")) == 1
 
 
 def test_closing_either_leaves_both_usable() -> None:
@@ -160,7 +160,7 @@ def test_closing_either_leaves_both_usable() -> None:
         htcprojects.get_projects(rescale)
         rescale.close()
         htcprojects.get_projects(quick)
-        assert len({asked.connection for asked in wire.asked}) == 3
+        assert len({request.connection for request in wire.requests}) == 3
 
 
 def test_a_session_of_the_user_s_own_kind_stays_one(service: Service) -> None:
@@ -198,14 +198,14 @@ def test_all_invalid_options_are_listed() -> None:
 def test_what_one_session_learns_of_page_sizes_the_other_knows(
     service: Service, scripted_task: HtcTask
 ) -> None:
-    def pages(asked: Asked) -> Answer:
-        return Answer({"items": []}) if asked.query["pageSize"] == ["500"] else Answer(status=400)
+    def pages(request: ReceivedRequest) -> Answer:
+        return Answer({"items": []}) if request.query["pageSize"] == ["500"] else Answer(status=400)
 
     service.on("GET /htc/projects/p/tasks/t/jobs", pages)
     with HtcSession(api_key="key", base_url=service.url) as rescale:
         for session in (rescale, rescale.with_options(max_retries=0)):
             htcjobs.get_jobs(session, scripted_task)
-    sizes = [asked.query["pageSize"] for asked in service.asked if "tasks" in asked.path]
+    sizes = [request.query["pageSize"] for request in service.requests if "tasks" in request.path]
     assert sizes == [["1000"], ["500"], ["500"]]
 
 

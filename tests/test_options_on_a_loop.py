@@ -40,15 +40,15 @@ def test_with_options_shares_the_token_and_has_its_own_retries(service: Service)
         async with session(service, max_retries=2) as rescale:
             quick = rescale.with_options(max_retries=0)
             assert type(quick) is AsyncHtcSession
-            for one in (quick, rescale):
+            for item in (quick, rescale):
                 with pytest.raises(HtcServerError):
-                    await htcprojects.get_projects(one)
+                    await htcprojects.get_projects(item)
             with pytest.raises(HtcValidationError, match=r"AsyncHtcSession\.with_options"):
                 rescale.with_options(max_retries=-1)
 
     anyio.run(use)
-    assert len(service.asked_for(PROJECTS)) == 1 + 3
-    assert len(service.asked_for("GET /auth/token")) == 1
+    assert len(service.requests_to(PROJECTS)) == 1 + 3
+    assert len(service.requests_to("GET /auth/token")) == 1
 
 
 def test_hooks_log_lines_and_spans_are_there_for_each_attempt(
@@ -125,7 +125,7 @@ def test_an_exception_of_a_hook_in_a_task_ends_the_submission_of_several_calls(
     anyio.run(use)
     incomplete = error.__cause__
     assert isinstance(incomplete, SubmissionIncompleteError)
-    assert sum(one.sent for one in incomplete.uncertain) + len(incomplete.unsent) == 250
+    assert sum(item.sent for item in incomplete.uncertain) + len(incomplete.unsent) == 250
 
 
 def test_calls_side_by_side_are_children_of_one_submission(
@@ -140,8 +140,8 @@ def test_calls_side_by_side_are_children_of_one_submission(
     assert [spans.parent(call) for call in spans.named("submitJobs")] == ["submit"] * 3
     sent = [
         pair["value"]
-        for asked in service.asked_for(SUBMIT)
-        for one in asked.json
-        for pair in one["htcJobDefinition"]["envs"]
+        for request in service.requests_to(SUBMIT)
+        for item in request.json
+        for pair in item["htcJobDefinition"]["envs"]
     ]
     assert (len(sent), len(set(sent))) == (250, 1)

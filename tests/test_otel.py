@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rescalehtc.emulator import Emulator
     from rescalehtc.htctasks import HtcTask
 
-    from .service import Asked, Service
+    from .service import ReceivedRequest, Service
 
 TRACEPARENT = "TRACEPARENT"
 
@@ -50,7 +50,7 @@ class Spans:
         return [span for span in self.ended if span.name == name]
 
     def parent(self, span: ReadableSpan) -> str | None:
-        names = {one.context.span_id: one.name for one in self.ended if one.context}
+        names = {item.context.span_id: item.name for item in self.ended if item.context}
         return names.get(span.parent.span_id) if span.parent else None
 
     def instrumented(self, url: str, **options: Any) -> HtcSession:
@@ -169,8 +169,8 @@ def test_no_secret_is_in_a_span(service: Service, spans: Spans) -> None:
     [upload] = spans.named("PUT")
     assert spans.parent(upload) == "upload"
     assert attributes(upload)["url.full"] == f"{service.origin}/REDACTED"
-    told = "".join(span.to_json() for span in spans.ended)
-    assert not [secret for secret in ("s3cret", "key-1", "token-1") if secret in told]
+    errors = "".join(span.to_json() for span in spans.ended)
+    assert not [secret for secret in ("s3cret", "key-1", "token-1") if secret in errors]
 
 
 def test_sessions_of_with_options_make_spans_and_copies_are_apart(
@@ -213,9 +213,9 @@ def test_only_a_session_can_be_instrumented() -> None:
 def taking(service: Service) -> Service:
     """A service that accepts submissions."""
 
-    def take(asked: Asked) -> Answer:
+    def take(request: ReceivedRequest) -> Answer:
         ids = [{"projectId": "p", "taskId": "t", "parentJobId": f"j{n}"} for n in range(100)]
-        return Answer([{**one, **own} for one, own in zip(asked.json, ids, strict=False)])
+        return Answer([{**item, **own} for item, own in zip(request.json, ids, strict=False)])
 
     service.on(IMAGE, Answer({"status": "READY"}))
     service.on(SUBMIT, take)
@@ -223,10 +223,10 @@ def taking(service: Service) -> Service:
     return service
 
 
-def variables(asked: Asked) -> list[dict[str, str]]:
+def variables(request: ReceivedRequest) -> list[dict[str, str]]:
     return [
-        {pair["name"]: pair["value"] for pair in one["htcJobDefinition"].get("envs", ())}
-        for one in asked.json
+        {pair["name"]: pair["value"] for pair in item["htcJobDefinition"].get("envs", ())}
+        for item in request.json
     ]
 
 
@@ -235,8 +235,8 @@ def test_jobs_get_the_trace_only_on_request(
 ) -> None:
     with spans.instrumented(taking.url) as rescale:
         submit(rescale, scripted_task)
-    [asked] = taking.asked_for(SUBMIT)
-    assert variables(asked) == [{}]
+    [request] = taking.requests_to(SUBMIT)
+    assert variables(request) == [{}]
 
 
 def test_jobs_continue_with_the_trace_of_their_submission(
@@ -249,9 +249,9 @@ def test_jobs_continue_with_the_trace_of_their_submission(
         submit(rescale, scripted_task)
     [submission] = spans.named("submit")
     assert submission.context
-    [asked] = taking.asked_for(SUBMIT)
+    [request] = taking.requests_to(SUBMIT)
     trace_id, span_id = submission.context.trace_id, submission.context.span_id
-    [sent] = variables(asked)
+    [sent] = variables(request)
     assert list(sent) == [TRACEPARENT]
     assert sent[TRACEPARENT].startswith(f"00-{trace_id:032x}-{span_id:016x}-0")
     assert spans.parent(submission) == "the user's own"
@@ -265,11 +265,11 @@ def test_own_variables_stay_and_an_old_trace_is_replaced(
     envs = [{"name": "CASE", "value": "7"}, {"name": TRACEPARENT, "value": "old"}]
     with spans.instrumented(taking.url, trace_jobs=True) as rescale:
         htcjobs.create_job_batch(rescale, scripted_task, 1, "ON_DEMAND_ECONOMY", "i", 60, envs=envs)
-    [asked] = taking.asked_for(SUBMIT)
-    [sent] = variables(asked)
+    [request] = taking.requests_to(SUBMIT)
+    [sent] = variables(request)
     assert sent["CASE"] == "7"
     assert sent[TRACEPARENT].startswith("00-")
-    assert len(asked.json[0]["htcJobDefinition"]["envs"]) == 2
+    assert len(request.json[0]["htcJobDefinition"]["envs"]) == 2
     assert [env["value"] for env in envs] == ["7", "old"], "the caller's own is not changed"
 
 
@@ -280,7 +280,9 @@ def test_calls_side_by_side_are_children_of_one_submission(
         htcjobs.submit(rescale, scripted_task, [{"htcJobDefinition": JOB}] * 250)
     calls = spans.named("submitJobs")
     assert [spans.parent(call) for call in calls] == ["submit"] * 3
-    sent = [one[TRACEPARENT] for asked in taking.asked_for(SUBMIT) for one in variables(asked)]
+    sent = [
+        item[TRACEPARENT] for request in taking.requests_to(SUBMIT) for item in variables(request)
+    ]
     assert (len(sent), len(set(sent))) == (250, 1)
 
 
@@ -303,8 +305,8 @@ def test_without_a_provider_jobs_get_nothing(taking: Service, scripted_task: Htc
     with HtcSession(api_key="key-1", base_url=taking.url) as rescale:
         otel.instrument(rescale, trace_jobs=True)
         submit(rescale, scripted_task)
-    [asked] = taking.asked_for(SUBMIT)
-    assert variables(asked) == [{}]
+    [request] = taking.requests_to(SUBMIT)
+    assert variables(request) == [{}]
 
 
 def test_without_the_extra_the_import_says_what_to_install_and_the_rest_works() -> None:

@@ -42,7 +42,7 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
 
 def test_the_core_needs_pydantic_and_httpx_with_what_comes_with_it(metadata: Message) -> None:
     needed = metadata.get_all("Requires-Dist") or []
-    core = {one.split(">")[0] for one in needed if "extra ==" not in one}
+    core = {item.split(">")[0] for item in needed if "extra ==" not in item}
     assert core == {"anyio", "httpcore", "httpx", "pydantic"}
 
 
@@ -72,7 +72,7 @@ def test_each_tool_that_the_project_is_developed_with_has_a_pinned_version() -> 
         if not line.startswith("#")
     }
     for group in (*extras.values(), *project["dependency-groups"].values()):
-        named = {canonical(one) for one in group if isinstance(one, str)}
+        named = {canonical(item) for item in group if isinstance(item, str)}
         assert named <= pins, named - pins
 
 

@@ -61,8 +61,8 @@ def test_a_copy_is_made_as_the_session_was_and_works(
         assert len(htcprojects.get_projects(again)) == 1, "it has connections of its own"
     assert (again.workspace, again.base_url) == ("named", service.url)
     assert again.status_refresh_seconds == 9.5
-    tokens = service.asked_for("GET /auth/token")
-    assert [one.headers["authorization"] for one in tokens] == ["Token key-1"] * 2
+    tokens = service.requests_to("GET /auth/token")
+    assert [item.headers["authorization"] for item in tokens] == ["Token key-1"] * 2
 
 
 def test_every_setting_is_carried() -> None:
@@ -94,9 +94,9 @@ def test_a_pickle_carries_a_given_key_but_no_token_and_no_key_that_was_found(
         (found, False),
     ]:
         htcprojects.get_projects(session)
-        kept = pickle.dumps(session)
-        assert b"token-1" not in kept
-        assert (b"key-" in kept) == (b"key-given" in kept) == carried
+        content = pickle.dumps(session)
+        assert b"token-1" not in content
+        assert (b"key-" in content) == (b"key-given" in content) == carried
         session.close()
 
 
@@ -107,16 +107,16 @@ def test_a_copy_without_a_given_key_finds_its_credential_where_it_is_with_its_fi
     service.on(PROJECTS, Answer({"items": []}))
     monkeypatch.setenv("RESCALE_API_BASE_URL", service.url)
     monkeypatch.setenv("RESCALE_API_KEY", "key-here")
-    kept = pickle.dumps(HtcSession())
+    content = pickle.dumps(HtcSession())
     monkeypatch.delenv("RESCALE_API_BASE_URL")
     monkeypatch.delenv("RESCALE_API_KEY")
-    with pickle.loads(kept) as again:
+    with pickle.loads(content) as again:
         with pytest.raises(HtcCredentialsError, match="no API key or refresh token was found"):
             htcprojects.get_projects(again)
         monkeypatch.setenv("RESCALE_API_KEY", "key-there")
         htcprojects.get_projects(again)
-    [asked] = service.asked_for("GET /auth/token")
-    assert asked.headers["authorization"] == "Token key-there"
+    [request] = service.requests_to("GET /auth/token")
+    assert request.headers["authorization"] == "Token key-there"
 
 
 def test_threads_that_share_a_fresh_copy_ask_for_one_token(service: Service) -> None:
@@ -128,7 +128,7 @@ def test_threads_that_share_a_fresh_copy_ask_for_one_token(service: Service) -> 
     for thread in threads:
         thread.join()
     again.close()
-    assert len(service.asked_for("GET /auth/token")) == 1
+    assert len(service.requests_to("GET /auth/token")) == 1
 
 
 def test_a_session_in_use_by_a_thread_can_be_copied(service: Service) -> None:
@@ -222,13 +222,13 @@ def test_objects_of_the_facade_survive_copies_and_pickles(scripted_task: htctask
     batch = htcjobs.HtcJobBatch([answer, answer], scripted_task)
     request = models.HTCJobSubmitRequest.model_validate({"htcJobDefinition": {"imageName": "i"}})
     job = batch.to_jobs()[1]
-    for one in (
+    for item in (
         *(scripted_task.project, scripted_task, batch, job, COUNTS),
         htcjobs.FailedJob(job, 1, None, 2, "reason", ["line"]),
         htcjobs.Resubmission(scripted_task, [request], ["j:1"]),
     ):
-        for again in (copy.copy(one), copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
-            assert (type(again), repr(again)) == (type(one), repr(one))
-    assert [one.json for one in copy.deepcopy(batch).to_jobs()] == [
-        one.json for one in batch.to_jobs()
+        for again in (copy.copy(item), copy.deepcopy(item), pickle.loads(pickle.dumps(item))):
+            assert (type(again), repr(again)) == (type(item), repr(item))
+    assert [item.json for item in copy.deepcopy(batch).to_jobs()] == [
+        item.json for item in batch.to_jobs()
     ]

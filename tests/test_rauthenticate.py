@@ -109,7 +109,7 @@ def test_a_key_is_kept_for_the_sessions_to_come(service: Service, config: Path, 
     assert stat.S_IMODE(config.stat().st_mode) == 0o700
     assert (config / "default").resolve() == key_file.parent
     assert files(config) == {"acme", "acme/rescale_api_token.txt", "default"}
-    assert service.asked_for(USER)[0].headers["authorization"] == f"Token {KEY}"
+    assert service.requests_to(USER)[0].headers["authorization"] == f"Token {KEY}"
     assert f"wrote the API key to {key_file}" in output
     assert f"{config / 'default'} is a link to acme" in output
     assert "you are Ada L (ada@example.org), in organization acme-inc" in output
@@ -118,7 +118,7 @@ def test_a_key_is_kept_for_the_sessions_to_come(service: Service, config: Path, 
     for workspace in ("default", "acme"):
         with HtcSession(workspace) as rescale:
             rescale.do_authenticate()
-        assert service.asked[-1].headers["authorization"] == f"Token {KEY}"
+        assert service.requests[-1].headers["authorization"] == f"Token {KEY}"
 
 
 def test_the_variable_of_1_1_0_goes_first(service: Service, config: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_terminal_does_not_show_what_is_typed(config: Path) -> None:
 @pytest.mark.parametrize("key", ["", "\n", "two words\n", "\x1b[A\n", "schlüssel\n"])
 def test_an_invalid_key_is_rejected(service: Service, config: Path, key: str) -> None:
     assert "your input" in refused("-i", key=key)
-    assert not service.asked
+    assert not service.requests
     assert not config.exists()
 
 
@@ -294,7 +294,7 @@ def test_wrong_arguments_are_status_2(service: Service, arguments: list[str]) ->
     status, _, errors = run(*arguments, RESCALE_API_TOKEN=KEY)
     assert status == 2
     assert "usage:" in errors
-    assert not service.asked
+    assert not service.requests
 
 
 # ---- without a key
@@ -309,7 +309,7 @@ def test_a_key_that_is_there_is_used_again(service: Service, config: Path) -> No
     assert f"deleted the bearer token in {token_file}" in output
     assert f"the file {config / 'default' / 'rescale_api_token.txt'}" in output
     assert json.loads(token_file.read_text())["tokenValue"] == "token-1"
-    assert service.asked_for("GET /auth/token")[-1].headers["authorization"] == f"Token {KEY}"
+    assert service.requests_to("GET /auth/token")[-1].headers["authorization"] == f"Token {KEY}"
     assert run("--workspace", "acme")[0] == 0
     assert "no API key" in refused("--workspace", "other")
 
@@ -326,7 +326,7 @@ def test_a_new_key_drops_the_old_one_s_token(config: Path) -> None:
 def test_inside_a_job_its_refresh_token_is_used(service: Service, config: Path) -> None:
     status, output, _ = run(RESCALE_HTC_REFRESH_TOKEN=KEY)
     assert status == 0
-    assert service.asked_for("GET /auth/token")[-1].headers["authorization"] == f"Refresh {KEY}"
+    assert service.requests_to("GET /auth/token")[-1].headers["authorization"] == f"Refresh {KEY}"
     assert "RESCALE_HTC_REFRESH_TOKEN" in output
     assert not config.exists()
 
@@ -393,8 +393,8 @@ def test_help_names_what_it_looks_at_and_writes() -> None:
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 @pytest.mark.parametrize("how", ["closed", "full", "pipe"])
 def test_a_key_is_kept_whatever_the_streams_are(config: Path, stream: str, how: str) -> None:
-    with programs.unwritable(how) as given:
-        streams: dict[str, Any] = {stream: given}
+    with programs.unwritable(how) as value:
+        streams: dict[str, Any] = {stream: value}
         done = programs.run(SCRIPT, env={**os.environ, "RESCALE_API_KEY": KEY}, **streams)
     assert (done.returncode, done.stderr) == (0, "")
     assert (config / "acme" / "rescale_api_token.txt").read_text() == KEY

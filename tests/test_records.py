@@ -46,18 +46,18 @@ def check_dictionary(answer: RecordDict[Any], key: str, value: object) -> None:
 
 
 def test_limits(rescale: HtcSession, project: HtcProject) -> None:
-    made = project.set_vcpu_limit(rescale, "PROJECT_ADMIN", 10)
-    check_dictionary(made, "vCPUs", 10)
+    created = project.set_vcpu_limit(rescale, "PROJECT_ADMIN", 10)
+    check_dictionary(created, "vCPUs", 10)
     for limit in (
-        made,
+        created,
         *project.get_limits(rescale),
-        project.get_limit(rescale, made["id"]),
+        project.get_limit(rescale, created["id"]),
     ):
         assert limit is not None
-        assert (limit.vcpus, limit.id, limit.modifier_role) == (10, made["id"], "PROJECT_ADMIN")
+        assert (limit.vcpus, limit.id, limit.modifier_role) == (10, created["id"], "PROJECT_ADMIN")
         assert limit.modifier_role is models.ModifierRole.PROJECT_ADMIN
-        assert limit.record == made.record
-    changed = project.update_limit(rescale, made["id"], 20)
+        assert limit.record == created.record
+    changed = project.update_limit(rescale, created["id"], 20)
     assert (changed["vCPUs"], changed.vcpus) == (20, 20)
 
 
@@ -75,10 +75,10 @@ def test_summaries_and_tasks(rescale: HtcSession, project: HtcProject) -> None:
 
 def test_images_and_repositories(rescale: HtcSession, project: HtcProject) -> None:
     registry = container_registry.get_container_registry(rescale, project)
-    made = registry.create_repo(rescale, "records")
-    check_dictionary(made, "repositoryName", "records")
-    assert made.repository_name == "records"
-    assert isinstance(made.successfully_created, bool)
+    created = registry.create_repo(rescale, "records")
+    check_dictionary(created, "repositoryName", "records")
+    assert created.repository_name == "records"
+    assert isinstance(created.successfully_created, bool)
 
 
 def test_attributes_say_what_was_not_fetched_or_is_wrong() -> None:

@@ -110,7 +110,7 @@ def test_an_answer_that_is_not_understood_has_it(service: Service, scripted: Htc
 def test_an_answer_that_breaks_off_has_it() -> None:
     whole = answer({"items": []}, headers={"x-request-id": "id-1"})
     with Wire() as wire, HtcSession(api_key="k", base_url=wire.url, max_retries=0) as rescale:
-        wire.on(PROJECTS, lambda connection, asked: connection.sendall(whole.encoded()[:-5]))
+        wire.on(PROJECTS, lambda connection, request: connection.sendall(whole.encoded()[:-5]))
         error = failure(rescale)
         assert isinstance(error, HtcConnectionError)
         assert error.request_id == "id-1"

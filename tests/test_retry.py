@@ -71,15 +71,15 @@ def test_the_wait_is_at_least_half_of_a_backoff_that_doubles_up_to_30_s(
 @example(0.0, 0, 59.9)
 @example(0.0, 0, 60.1)
 def test_the_wait_is_what_the_service_requests_but_at_most_60_s(
-    backoff: float, retries: int, asked: float
+    backoff: float, retries: int, requested: float
 ) -> None:
-    wait = RetrySettings(5, backoff, 900.0).wait(retries, asked, 0.5)
-    assert wait == min(asked, 60.0)
+    wait = RetrySettings(5, backoff, 900.0).wait(retries, requested, 0.5)
+    assert wait == min(requested, 60.0)
 
 
 @given(st.integers(0, 999_999_999), st.sampled_from(["{}", " {} ", "\t{}"]))
-def test_a_number_of_seconds_is_read(asked: int, form: str) -> None:
-    assert parse_retry_after(form.format(asked), NOW) == asked
+def test_a_number_of_seconds_is_read(seconds: int, form: str) -> None:
+    assert parse_retry_after(form.format(seconds), NOW) == seconds
 
 
 @given(st.integers(-100_000, 100_000), st.integers(-12, 14))
@@ -120,10 +120,10 @@ def test_a_date_without_a_zone_is_in_utc_wherever_the_clock_is(
 @example("")
 @example(",")
 def test_whatever_a_retry_after_says_it_is_a_wait_or_nothing(text: str) -> None:
-    asked = parse_retry_after(text, NOW)
-    assert asked is None or 0 <= asked < math.inf
+    wait = parse_retry_after(text, NOW)
+    assert wait is None or 0 <= wait < math.inf
     if text in ("٣", "²", "-1", "1.5", "nan", "", ","):
-        assert asked is None
+        assert wait is None
 
 
 def test_no_header_requests_nothing() -> None:
@@ -245,7 +245,7 @@ def test_a_call_that_fails_is_retried_max_retries_times_after_growing_waits(
     with pytest.raises(HtcServerError) as info:
         projects(waiting)
     assert clock.slept == [1, 2, 4, 8, 16, 30, 30]
-    assert len(service.asked_for(PROJECTS)) == 8
+    assert len(service.requests_to(PROJECTS)) == 8
     assert not info.value.outcome_unknown
 
 
@@ -260,7 +260,7 @@ def test_max_retries_is_how_often_a_call_is_retried(service: Service, max_retrie
         pytest.raises(HtcServerError),
     ):
         projects(rescale)
-    assert len(service.asked_for(PROJECTS)) == 1 + max_retries
+    assert len(service.requests_to(PROJECTS)) == 1 + max_retries
 
 
 def test_a_call_that_succeeds_in_the_end_returns(
@@ -271,11 +271,11 @@ def test_a_call_that_succeeds_in_the_end_returns(
     assert clock.slept == [1, 2]
 
 
-@pytest.mark.parametrize(("asked", "waits"), [("7", [7]), ("0", [0]), ("3600", [60])])
+@pytest.mark.parametrize(("retry_after", "waits"), [("7", [7]), ("0", [0]), ("3600", [60])])
 def test_retry_after_is_respected_also_by_submissions_that_were_rejected(
-    service: Service, waiting: HtcSession, clock: TestIo, asked: str, waits: list[float]
+    service: Service, waiting: HtcSession, clock: TestIo, retry_after: str, waits: list[float]
 ) -> None:
-    service.on(SUBMIT, Answer(status=429, headers={"Retry-After": asked}), Answer([]))
+    service.on(SUBMIT, Answer(status=429, headers={"Retry-After": retry_after}), Answer([]))
     assert submit(waiting) == []
     assert clock.slept == waits
 
@@ -299,14 +299,14 @@ def test_what_can_not_be_repeated_is_sent_once(
         with pytest.raises(HtcStatusError) as info:
             submit(waiting)
         assert info.value.outcome_unknown is unknown
-    assert len(service.asked_for(SUBMIT)) == 2
+    assert len(service.requests_to(SUBMIT)) == 2
     assert clock.slept == []
 
 
 def test_a_cancellation_can_be_repeated(service: Service, waiting: HtcSession) -> None:
     service.on(CANCEL, Answer(status=503), Answer())
     cancel(waiting)
-    assert len(service.asked_for(CANCEL)) == 2
+    assert len(service.requests_to(CANCEL)) == 2
 
 
 def test_nothing_is_retried_that_would_come_after_the_deadline(service: Service) -> None:
@@ -356,7 +356,7 @@ def test_a_key_that_is_rejected_is_not_retried(service: Service) -> None:
         pytest.raises(HtcCredentialsError),
     ):
         projects(rescale)
-    assert len(service.asked_for("GET /auth/token")) == 1
+    assert len(service.requests_to("GET /auth/token")) == 1
 
 
 def test_the_numbers_are_the_documented_ones() -> None:

@@ -80,10 +80,10 @@ def test_a_documented_signature_is_kept(entry: str) -> None:
 
 @pytest.mark.parametrize("kind", [htcjobs.HtcJob, htcjobs.HtcJobBatch])
 def test_json_and_task_are_what_was_given(kind: type, task: object) -> None:
-    given = {"jobUUID": "j"}
-    made = kind(given, task)
-    assert made.json is given
-    assert made.task is task
+    value = {"jobUUID": "j"}
+    created = kind(value, task)
+    assert created.json is value
+    assert created.task is task
 
 
 def test_no_default_is_shared_and_changed(task: object, rescale: object) -> None:

@@ -57,9 +57,9 @@ def raw_problems(rescale: HtcSession, task: HtcTask, payload: Any) -> dict[str, 
 def accepting(service: Service) -> Service:
     """The scripted service with a ready image, which accepts every submission."""
 
-    def submitted(asked: Any) -> Answer:
+    def submitted(request: Any) -> Answer:
         ids = {"projectId": "p", "taskId": "t", "group": "g"}
-        return Answer([{**r, **ids, "parentJobId": f"j{n}"} for n, r in enumerate(asked.json)])
+        return Answer([{**r, **ids, "parentJobId": f"j{n}"} for n, r in enumerate(request.json)])
 
     service.on(IMAGE, Answer({"status": "READY"}))
     service.on(SUBMIT, submitted)
@@ -144,7 +144,7 @@ def test_a_wrong_argument_is_named_with_the_valid_values(
     found = problems(scripted, task_in("AWS_EU_WEST_1"), **arguments)
     assert list(found) == [where]
     assert message in found[where]
-    assert not service.asked
+    assert not service.requests
 
 
 def test_all_wrong_arguments_are_reported_together_in_their_order(scripted: HtcSession) -> None:
@@ -183,7 +183,7 @@ def test_a_region_must_be_given_if_the_project_s_are_not_known(
     task = HtcTask({"projectId": "p", "taskId": "t"}, HtcProject({"projectId": "p"}))
     assert "has no regions to choose a default from" in problems(scripted, task)["region"]
     htcjobs.create_job_batch(scripted, task, **GOOD, region="AWS_EU_WEST_1")
-    assert accepting.asked[-1].json[0]["regions"] == ["AWS_EU_WEST_1"]
+    assert accepting.requests[-1].json[0]["regions"] == ["AWS_EU_WEST_1"]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_region_of_any_cloud_is_sent_as_regions_with_its_cloud(
 ) -> None:
     """1.1.0 sends `region`, which the service does not have, and supports two cloud providers."""
     htcjobs.create_job_batch(scripted, task_in(region), **GOOD)
-    sent = accepting.asked[-1].json[0]
+    sent = accepting.requests[-1].json[0]
     assert sent["regions"] == [region]
     assert "region" not in sent
     assert sent.get("cloudProvider") == provider
@@ -251,7 +251,7 @@ def test_every_argument_is_sent_where_it_belongs(accepting: Service, scripted: H
             "priority": "ON_DEMAND_PRIORITY",
         },
     }
-    assert without_mark(accepting.asked_for(SUBMIT)[0].json) == [expected]
+    assert without_mark(accepting.requests_to(SUBMIT)[0].json) == [expected]
     assert batch.json["parentJobId"] == "j0"
 
 
@@ -272,8 +272,8 @@ def test_plain_dictionaries_stand_for_lists_of_pairs(
     htcjobs.submit(scripted, task, payload)
     assert htcjobs.validate(payload) == []
     assert payload == before
-    for asked in accepting.asked_for(SUBMIT):
-        [sent] = asked.json
+    for request in accepting.requests_to(SUBMIT):
+        [sent] = request.json
         assert sent["htcJobDefinition"]["envs"] == sent["htcJobDefinition"]["claims"] == named
         assert sent["tags"] == keyed
 
@@ -315,7 +315,7 @@ def test_a_wrong_payload_is_named_by_its_path(
     found = raw_problems(scripted, task_in("AWS_EU_WEST_1"), payload)
     assert list(found) == [where]
     assert message in found[where]
-    assert not service.asked
+    assert not service.requests
 
 
 @pytest.mark.parametrize("regions", [{}, {"regions": []}, {"regions": None}])
@@ -344,7 +344,7 @@ def test_a_payload_may_mix_dictionaries_and_models_and_loses_no_job(
     mixed = {"batchSize": 3, "htcJobDefinition": models.HTCJobDefinition(image_name="image")}
     payload = [{**REQUEST, "batchSize": 1}, model, mixed]
     batch = htcjobs.create_job_batch_raw(scripted, task_in("AWS_EU_WEST_1"), payload)
-    assert without_mark(accepting.asked_for(SUBMIT)[0].json) == [
+    assert without_mark(accepting.requests_to(SUBMIT)[0].json) == [
         {"batchSize": size, "htcJobDefinition": DEFINITION} for size in (1, 2, 3)
     ]
     jobs = [job.json["jobUUID"] for job in batch.to_jobs()]
@@ -360,7 +360,7 @@ def test_the_answer_to_a_submission_can_be_submitted_again(
     batch = htcjobs.create_job_batch_raw(scripted, task_in("A"), [{**REQUEST, "batchSize": 2}])
     assert "parentJobId" in batch.json
     htcjobs.create_job_batch_raw(scripted, task_in("A"), [batch.json])
-    first, second = accepting.asked_for(SUBMIT)
+    first, second = accepting.requests_to(SUBMIT)
     assert without_mark(first.json) == without_mark(second.json)
 
 
@@ -373,7 +373,7 @@ def test_the_payload_is_not_changed(accepting: Service, scripted: HtcSession) ->
 
 def test_each_image_is_looked_up_once(accepting: Service, scripted: HtcSession) -> None:
     htcjobs.create_job_batch_raw(scripted, task_in("A"), [{**REQUEST, "batchSize": 1}] * 3)
-    assert len(accepting.asked_for(IMAGE)) == 1
+    assert len(accepting.requests_to(IMAGE)) == 1
 
 
 # ---- secrets

@@ -33,20 +33,20 @@ def test_a_proxy_gets_whole_addresses_its_password_and_the_service_s_name(
     monkeypatch.setenv(name, service.origin.replace("://", "://user:p%40ss@"))
     service.on(PROJECTS, Answer({"items": [{"projectId": "p"}]}))
     assert listed("http://htc.example/api/v1") == ["p"]
-    [asked] = service.asked_for(PROJECTS)
-    assert asked.target.startswith("http://htc.example/api/v1/htc/projects?pageSize=")
-    assert asked.headers["host"] == "htc.example"
-    given = base64.b64encode(b"user:p@ss").decode()
-    assert asked.headers["proxy-authorization"] == f"Basic {given}"
+    [request] = service.requests_to(PROJECTS)
+    assert request.target.startswith("http://htc.example/api/v1/htc/projects?pageSize=")
+    assert request.headers["host"] == "htc.example"
+    value = base64.b64encode(b"user:p@ss").decode()
+    assert request.headers["proxy-authorization"] == f"Basic {value}"
 
 
 def test_a_port_that_is_not_the_usual_one_is_named_as_host(service: Service) -> None:
     service.on(PROJECTS, Answer({"items": []}))
     assert listed(service.url) == []
-    [asked] = service.asked_for(PROJECTS)
-    assert asked.headers["host"] == service.origin.removeprefix("http://")
-    assert asked.headers["accept-encoding"] == "gzip"
-    assert "content-length" not in asked.headers
+    [request] = service.requests_to(PROJECTS)
+    assert request.headers["host"] == service.origin.removeprefix("http://")
+    assert request.headers["accept-encoding"] == "gzip"
+    assert "content-length" not in request.headers
 
 
 @pytest.mark.parametrize(
@@ -59,16 +59,16 @@ def test_an_address_of_the_service_is_quoted_where_it_must_be(
     page = {"items": [{"projectId": "p"}], "next": f"{service.url}/htc/projects{following}"}
     service.on(PROJECTS, Answer(page), Answer({"items": []}))
     assert listed(service.url) == ["p"]
-    assert service.asked_for(PROJECTS)[1].target == f"/api/v1/htc/projects{target}"
+    assert service.requests_to(PROJECTS)[1].target == f"/api/v1/htc/projects{target}"
 
 
 def test_a_request_with_a_body_says_how_long_it_is(service: Service) -> None:
     service.on("POST /htc/projects", Answer({"projectId": "p"}))
     with HtcSession(api_key="key", base_url=service.url) as rescale:
         api.post_htc_projects(rescale, {"projectName": "\u00e9"})
-    [asked] = service.asked_for("POST /htc/projects")
-    assert asked.headers["content-length"] == str(len(asked.body))
-    assert asked.json == {"projectName": "\u00e9"}
+    [request] = service.requests_to("POST /htc/projects")
+    assert request.headers["content-length"] == str(len(request.body))
+    assert request.json == {"projectName": "\u00e9"}
 
 
 def test_https_needs_an_authority_that_the_environment_may_name(
@@ -91,11 +91,11 @@ def test_https_needs_an_authority_that_the_environment_may_name(
 def test_a_session_that_nobody_closes_closes_its_connections(service: Service) -> None:
     """Like in a program for 1.1.0."""
     service.on("GET /htc/projects", Answer({"items": []}))
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as errors:
         warnings.simplefilter("always")
         rescale = HtcSession(api_key="key-1", base_url=service.url)
         assert htcprojects.get_projects(rescale) == []
         del rescale
         gc.collect()
     port = service.url.rsplit(":", 1)[1].split("/")[0]
-    assert [str(one.message) for one in told if port in str(one.message)] == []
+    assert [str(item.message) for item in errors if port in str(item.message)] == []

@@ -46,7 +46,7 @@ def test_an_invalid_payload_is_a_problem(payload: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "where", "message"),
+    ("value", "where", "message"),
     [
         ({1: "a"}, "[0]", "must have strings as its keys"),
         ({"\ud800": "a"}, "[0]", "must not contain text that UTF-8 can't encode"),
@@ -55,8 +55,8 @@ def test_an_invalid_payload_is_a_problem(payload: Any) -> None:
         (request(batchSize=10**12), "[0].batchSize", "must be an integer from 1 to 1000"),
     ],
 )
-def test_keys_and_sizes_without_sense_are_problems(given: Any, where: str, message: str) -> None:
-    found = htcjobs.validate([given])[-1]
+def test_keys_and_sizes_without_sense_are_problems(value: Any, where: str, message: str) -> None:
+    found = htcjobs.validate([value])[-1]
     assert found.where == where
     assert found.message.startswith(message)
 
@@ -98,7 +98,7 @@ def test_what_is_found_is_what_a_submission_is_rejected_for(
     with pytest.raises(HtcValidationError) as info:
         htcjobs.create_job_batch_raw(scripted, scripted_task, payload)
     assert htcjobs.validate(payload, scripted_task.project) == info.value.problems
-    assert not service.asked
+    assert not service.requests
 
 
 def test_a_session_needs_a_project(service: Service, scripted: HtcSession) -> None:
@@ -106,7 +106,7 @@ def test_a_session_needs_a_project(service: Service, scripted: HtcSession) -> No
         htcjobs.validate([request()], rescale=scripted)
     with pytest.raises(HtcValidationError, match="project: must be of type HtcProject"):
         htcjobs.validate([request()], {"projectId": "p"})  # type: ignore[arg-type]
-    assert not service.asked
+    assert not service.requests
 
 
 def test_the_service_is_asked_about_images_and_nothing_is_submitted(
@@ -177,4 +177,4 @@ def test_an_image_is_requested_once(service: Service, scripted: HtcSession) -> N
     service.on(IMAGE, Answer({"status": "READY"}))
     service.on(DIMENSIONS, Answer([]))
     assert htcjobs.validate([request()] * 50, PROJECT, scripted) == []
-    assert len(service.asked_for(IMAGE)) == 1
+    assert len(service.requests_to(IMAGE)) == 1

@@ -23,7 +23,7 @@ from rescalehtc.exceptions import (
 )
 
 from .clock import TestIo, inject_clock
-from .service import Answer, Asked, Service
+from .service import Answer, ReceivedRequest, Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,10 +68,10 @@ class World:
         self.service.on(f"{base}/summary-statistics", self._summary)
         return htcjobs.HtcJobBatch({**shared, "parentJobId": parent, "batchSize": size}, task)
 
-    def _now(self, asked: Asked) -> list[dict[str, Any]]:
+    def _now(self, request: ReceivedRequest) -> list[dict[str, Any]]:
         tick = len(self.ticks.slept)
         self.requests[tick] += 1
-        task_id = asked.path.split("/")[5]
+        task_id = request.path.split("/")[5]
         found: list[dict[str, Any]] = []
         for job_id, job in self.jobs[task_id].items():
             at, status = self.ends[job_id]
@@ -79,24 +79,29 @@ class World:
                 found.append({**job, "status": status if tick >= at else "RUNNING"})
         return found
 
-    def _list(self, asked: Asked) -> Answer:
-        jobs = self._now(asked)
-        if "jobId" in asked.query:
-            jobs = [job for job in jobs if job["jobUUID"] in asked.query["jobId"]]
-        if "group" in asked.query:
-            jobs = [job for job in jobs if job.get("group") in asked.query["group"]]
-        start, size = int(asked.query.get("pageIndex", ["0"])[0]), int(asked.query["pageSize"][0])
+    def _list(self, request: ReceivedRequest) -> Answer:
+        jobs = self._now(request)
+        if "jobId" in request.query:
+            jobs = [job for job in jobs if job["jobUUID"] in request.query["jobId"]]
+        if "group" in request.query:
+            jobs = [job for job in jobs if job.get("group") in request.query["group"]]
+        start, size = (
+            int(request.query.get("pageIndex", ["0"])[0]),
+            int(request.query["pageSize"][0]),
+        )
         answer: dict[str, Any] = {"items": jobs[start : start + size]}
         if start + size < len(jobs):
-            kept = "".join(f"&{k}={v}" for k in ("group", "jobId") for v in asked.query.get(k, []))
-            answer["next"] = f"?pageIndex={start + size}&pageSize={size}{kept}"
+            query = "".join(
+                f"&{k}={v}" for k in ("group", "jobId") for v in request.query.get(k, [])
+            )
+            answer["next"] = f"?pageIndex={start + size}&pageSize={size}{query}"
         return Answer(answer)
 
-    def _summary(self, asked: Asked) -> Answer:
-        return Answer({"jobStatuses": Counter(job["status"] for job in self._now(asked))})
+    def _summary(self, request: ReceivedRequest) -> Answer:
+        return Answer({"jobStatuses": Counter(job["status"] for job in self._now(request))})
 
-    def _group_summaries(self, asked: Asked) -> Answer:
-        jobs = self._now(asked)
+    def _group_summaries(self, request: ReceivedRequest) -> Answer:
+        jobs = self._now(request)
         return Answer(
             {
                 "items": [
@@ -106,7 +111,7 @@ class World:
                             job["status"] for job in jobs if job.get("group") == group
                         ),
                     }
-                    for group in asked.query["group"]
+                    for group in request.query["group"]
                 ]
             }
         )
@@ -338,7 +343,7 @@ def test_jobs_of_several_tasks_take_turns(
 
 def test_no_jobs_are_completed_at_once(service: Service, scripted: HtcSession) -> None:
     assert list(htcjobs.as_completed(scripted, [])) == []
-    assert not service.asked
+    assert not service.requests
 
 
 def test_completed_jobs_time_out_with_counts(
@@ -370,7 +375,7 @@ def test_a_job_is_requested_once_per_interval(
     job = htcjobs.HtcJob(ids, scripted_task)
     assert job.wait(scripted).failed == 1
     assert ticks.slept == [30.0, 30.0]
-    assert len(service.asked_for(f"GET {TASK}/jobs/j")) == 3
+    assert len(service.requests_to(f"GET {TASK}/jobs/j")) == 3
 
 
 # ---- timeouts
@@ -406,14 +411,14 @@ def test_an_invalid_time_is_rejected(
     ids = {"projectId": "p", "taskId": "t"}
     job = htcjobs.HtcJob({**ids, "jobUUID": "a:0"}, scripted_task)
     batch = htcjobs.HtcJobBatch({**ids, "parentJobId": "a", "batchSize": 1}, scripted_task)
-    for one in (job, batch, scripted_task):
+    for item in (job, batch, scripted_task):
         with pytest.raises(HtcValidationError, match="timeout"):
-            one.wait(scripted, timeout)
+            item.wait(scripted, timeout)
     with pytest.raises(HtcValidationError, match="timeout"):
         htcjobs.as_completed(scripted, [job], timeout)
     with pytest.raises(HtcValidationError, match="jobs: must be of type HtcJob"):
         htcjobs.as_completed(scripted, [batch])  # type: ignore[list-item]
-    assert not service.asked
+    assert not service.requests
 
 
 # ---- progress
@@ -498,8 +503,8 @@ def test_a_status_that_was_fetched_before_is_replaced_and_fetched_again(
     batch.wait(scripted)
     assert job.json["status"] == other.json["status"] == job.record.status == "FAILED"
     assert own.json["status"] == "MINE"
-    kept = job.json
-    assert job.json is kept
+    record = job.json
+    assert job.json is record
 
 
 def test_summaries_tell_the_status_of_jobs_if_all_have_the_same(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).parent.parent.parent
-OURS = ROOT / "openapi" / "htc.yaml"
+SPEC_FILE = ROOT / "openapi" / "htc.yaml"
 RECORD = ROOT / "openapi" / "PROVENANCE.md"
 
 
@@ -41,27 +41,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("published", help="path or http(s) URL of the description, JSON or YAML")
     parser.add_argument(
-        "--ours", type=Path, default=OURS, help="file to use instead of openapi/htc.yaml"
+        "--ours", type=Path, default=SPEC_FILE, help="file to use instead of openapi/htc.yaml"
     )
     parser.add_argument(
         "--record", type=Path, default=RECORD, help="file to use instead of PROVENANCE.md"
     )
-    given = parser.parse_args(arguments)
-    source = str(given.record)
+    options = parser.parse_args(arguments)
+    source = str(options.record)
     try:
-        record = read_record(given.record.read_text(encoding="utf-8"))
-        source = given.published
-        found = compare(load(source), Spec(given.ours))
+        record = read_record(options.record.read_text(encoding="utf-8"))
+        source = options.published
+        differences = compare(load(source), Spec(options.ours))
     except (InputError, OSError) as error:
         print(f"drift: {source}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    unexplained = [one for one in found if not any(line.explains(one) for line in record)]
+    unexplained = [
+        difference
+        for difference in differences
+        if not any(line.explains(difference) for line in record)
+    ]
     for difference in unexplained:
         print(difference)
     print(f"unexplained: {len(unexplained) or 'nothing'}", end="; ")
-    print(f"recorded in {given.record.name}: {len(found) - len(unexplained)}", flush=True)
+    print(f"recorded in {options.record.name}: {len(differences) - len(unexplained)}", flush=True)
     for line in record:
-        if not any(line.explains(one) for one in found):
+        if not any(line.explains(difference) for difference in differences):
             print(f"matches no difference: {line.line}", file=sys.stderr)
     return 1 if unexplained else 0
 

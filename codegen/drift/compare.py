@@ -58,207 +58,229 @@ class Difference:
 class Comparison:
     """Compares two descriptions and collects the differences."""
 
-    def __init__(self, there: Spec, here: Spec) -> None:
-        self._there = there
-        self._here = here
-        self._found: set[Difference] = set()
+    def __init__(self, published: Spec, local: Spec) -> None:
+        self._published = published
+        self._local = local
+        self._differences: set[Difference] = set()
         self._paired: set[tuple[str, str, bool]] = set()
 
     def differences(self) -> list[Difference]:
         """All differences, in order."""
-        there, here = dict(_operations(self._there)), dict(_operations(self._here))
-        for operation in there.keys() | here.keys():
-            if operation not in here:
+        published, local = dict(_operations(self._published)), dict(_operations(self._local))
+        for operation in published.keys() | local.keys():
+            if operation not in local:
                 self._add(operation, "new there")
-            elif operation not in there:
+            elif operation not in published:
                 self._add(operation, "not there")
             else:
-                self._operation(operation, there[operation], here[operation])
+                self._operation(operation, published[operation], local[operation])
         self._other_components()
-        return sorted(self._found, key=lambda difference: difference.order)
+        return sorted(self._differences, key=lambda difference: difference.order)
 
     def _add(self, place: Place | str, what: str) -> None:
-        self._found.add(Difference(str(place), what))
+        self._differences.add(Difference(str(place), what))
 
-    def _either(self, place: Place | str, name: str, there: object, here: object) -> None:
-        if there != here:
-            self._add(place, f"{name} there {_text(there)}, here {_text(here)}")
+    def _either(self, place: Place | str, name: str, published: object, local: object) -> None:
+        if published != local:
+            self._add(place, f"{name} there {_text(published)}, here {_text(local)}")
 
-    def _required(self, place: Place | str, there: object, here: object) -> None:
-        if bool(there) != bool(here):
+    def _required(self, place: Place | str, published: object, local: object) -> None:
+        if bool(published) != bool(local):
             self._add(
                 place,
-                "required there, optional here" if there else "optional there, required here",
+                "required there, optional here" if published else "optional there, required here",
             )
 
-    def _operation(self, name: str, there: dict[str, Any], here: dict[str, Any]) -> None:
-        self._either(name, "deprecated", facet(there, "deprecated"), facet(here, "deprecated"))
-        self._parameters(name, there["parameters"], here["parameters"])
-        self._body(f"{name}: body", there.get("requestBody"), here.get("requestBody"))
-        theirs = {str(status): answer for status, answer in there.get("responses", {}).items()}
-        ours = {str(status): answer for status, answer in here.get("responses", {}).items()}
-        for status in theirs.keys() | ours.keys():
+    def _operation(self, name: str, published: dict[str, Any], local: dict[str, Any]) -> None:
+        self._either(name, "deprecated", facet(published, "deprecated"), facet(local, "deprecated"))
+        self._parameters(name, published["parameters"], local["parameters"])
+        self._body(f"{name}: body", published.get("requestBody"), local.get("requestBody"))
+        published_items = {
+            str(status): answer for status, answer in published.get("responses", {}).items()
+        }
+        local_items = {str(status): answer for status, answer in local.get("responses", {}).items()}
+        for status in published_items.keys() | local_items.keys():
             place = f"{name}: answer {status}"
-            if status not in ours:
+            if status not in local_items:
                 self._add(place, "new there")
-            elif status not in theirs:
+            elif status not in published_items:
                 self._add(place, "not there")
             else:
-                answers = self._there.resolve(theirs[status]), self._here.resolve(ours[status])
-                self._content(place, *answers, sent=False)
+                answers = (
+                    self._published.resolve(published_items[status]),
+                    self._local.resolve(local_items[status]),
+                )
+                self._content(place, *answers, is_sent=False)
 
     def _parameters(
-        self, operation: str, there: list[dict[str, Any]], here: list[dict[str, Any]]
+        self, operation: str, published: list[dict[str, Any]], local: list[dict[str, Any]]
     ) -> None:
-        theirs = {f"{one['in']} parameter {one['name']}": one for one in there}
-        ours = {f"{one['in']} parameter {one['name']}": one for one in here}
-        for name in theirs.keys() | ours.keys():
+        published_items = {f"{item['in']} parameter {item['name']}": item for item in published}
+        local_items = {f"{item['in']} parameter {item['name']}": item for item in local}
+        for name in published_items.keys() | local_items.keys():
             place = f"{operation}: {name}"
-            if name not in ours:
-                schema = Schema.read(self._there, _parameter_schema(theirs[name]))
-                required = ", required" if theirs[name].get("required") else ""
+            if name not in local_items:
+                schema = Schema.read(self._published, _parameter_schema(published_items[name]))
+                required = ", required" if published_items[name].get("required") else ""
                 self._add(place, f"new there ({schema}{required})")
-            elif name not in theirs:
+            elif name not in published_items:
                 self._add(place, "not there")
             else:
-                one, other = theirs[name], ours[name]
-                self._required(place, one.get("required"), other.get("required"))
+                item, other = published_items[name], local_items[name]
+                self._required(place, item.get("required"), other.get("required"))
                 for attribute in PARAMETER_ATTRIBUTES:
-                    self._either(place, attribute, one.get(attribute), other.get(attribute))
-                schemas = _parameter_schema(one), _parameter_schema(other)
-                self._schemas(Place(place), *schemas, sent=True)
+                    self._either(place, attribute, item.get(attribute), other.get(attribute))
+                schemas = _parameter_schema(item), _parameter_schema(other)
+                self._schemas(Place(place), *schemas, is_sent=True)
 
-    def _body(self, place: str, there: dict[str, Any] | None, here: dict[str, Any] | None) -> None:
-        if there is None or here is None:
-            if there is not here:
-                self._add(place, "not there" if there is None else "new there")
+    def _body(
+        self, place: str, published: dict[str, Any] | None, local: dict[str, Any] | None
+    ) -> None:
+        if published is None or local is None:
+            if published is not local:
+                self._add(place, "not there" if published is None else "new there")
             return
-        there, here = self._there.resolve(there), self._here.resolve(here)
-        self._required(place, there.get("required"), here.get("required"))
-        self._content(place, there, here, sent=True)
+        published, local = self._published.resolve(published), self._local.resolve(local)
+        self._required(place, published.get("required"), local.get("required"))
+        self._content(place, published, local, is_sent=True)
 
     def _content(
-        self, place: str, there: dict[str, Any], here: dict[str, Any], *, sent: bool
+        self, place: str, published: dict[str, Any], local: dict[str, Any], *, is_sent: bool
     ) -> None:
-        theirs: dict[str, Any] = there.get("content", {})
-        ours: dict[str, Any] = here.get("content", {})
-        media_types = [", ".join(sorted(content)) or None for content in (theirs, ours)]
+        published_items: dict[str, Any] = published.get("content", {})
+        local_items: dict[str, Any] = local.get("content", {})
+        media_types = [
+            ", ".join(sorted(content)) or None for content in (published_items, local_items)
+        ]
         self._either(place, "content", *media_types)
-        for media_type, content in theirs.items():
+        for media_type, content in published_items.items():
             # If both sides have only one component, they match even with different names.
-            only = ours if len(ours) == len(theirs) == 1 else {}
-            partner = ours.get(media_type, next(iter(only.values()), None))
+            only = local_items if len(local_items) == len(published_items) == 1 else {}
+            partner = local_items.get(media_type, next(iter(only.values()), None))
             if partner is not None:
                 schemas = content.get("schema", {}), partner.get("schema", {})
-                self._schemas(Place(place), *schemas, sent=sent)
+                self._schemas(Place(place), *schemas, is_sent=is_sent)
 
     def _schemas(
-        self, place: Place, there_node: dict[str, Any], here_node: dict[str, Any], *, sent: bool
+        self,
+        place: Place,
+        published_node: dict[str, Any],
+        local_node: dict[str, Any],
+        *,
+        is_sent: bool,
     ) -> None:
-        there = Schema.read(self._there, there_node)
-        here = Schema.read(self._here, here_node)
-        if there.nullable != here.nullable:
-            self._add(place, "null there, not here" if there.nullable else "null here, not there")
-        self._either(place, "type", there.types, here.types)
-        for one in there.alternatives:
-            for other in here.alternatives:
-                if one.family == other.family:
-                    self._alternatives(place, one, other, sent=sent)
+        published = Schema.read(self._published, published_node)
+        local = Schema.read(self._local, local_node)
+        if published.nullable != local.nullable:
+            self._add(
+                place, "null there, not here" if published.nullable else "null here, not there"
+            )
+        self._either(place, "type", published.types, local.types)
+        for candidate in published.alternatives:
+            for other in local.alternatives:
+                if candidate.family == other.family:
+                    self._alternatives(place, candidate, other, is_sent=is_sent)
                     break
 
     def _alternatives(
-        self, place: Place, there: Alternative, here: Alternative, *, sent: bool
+        self, place: Place, published: Alternative, local: Alternative, *, is_sent: bool
     ) -> None:
-        if there.name and here.name:
-            self._either(place, "component", there.name, here.name)
-            if (pair := (there.name, here.name, sent)) in self._paired:
+        if published.name and local.name:
+            self._either(place, "component", published.name, local.name)
+            if (pair := (published.name, local.name, is_sent)) in self._paired:
                 return
             self._paired.add(pair)
-            place = Place(there.name, ours=here.name if here.name != there.name else "")
-        elif there.name and there.name not in components(self._here):
-            self._add(there.name, "not a component here")
-        elif here.name and here.name not in components(self._there):
-            self._add(here.name, "not a component there")
-        self._facets(place, there.shape, here.shape)
-        if there.type == "object":
-            self._fields(place, there.shape, here.shape, sent=sent)
-            self._other_fields(place, there.shape, here.shape, sent=sent)
-        if there.type == "array":
-            items = there.shape.get("items", {}), here.shape.get("items", {})
-            self._schemas(place.below("[]"), *items, sent=sent)
+            place = Place(published.name, ours=local.name if local.name != published.name else "")
+        elif published.name and published.name not in components(self._local):
+            self._add(published.name, "not a component here")
+        elif local.name and local.name not in components(self._published):
+            self._add(local.name, "not a component there")
+        self._facets(place, published.shape, local.shape)
+        if published.type == "object":
+            self._fields(place, published.shape, local.shape, is_sent=is_sent)
+            self._other_fields(place, published.shape, local.shape, is_sent=is_sent)
+        if published.type == "array":
+            items = published.shape.get("items", {}), local.shape.get("items", {})
+            self._schemas(place.below("[]"), *items, is_sent=is_sent)
 
-    def _facets(self, place: Place, there: dict[str, Any], here: dict[str, Any]) -> None:
+    def _facets(self, place: Place, published: dict[str, Any], local: dict[str, Any]) -> None:
         for name in FACETS:
-            theirs, ours = facet(there, name), facet(here, name)
+            published_items, local_items = facet(published, name), facet(local, name)
             if name == "default":  # the defaults "100" and 100 are different
-                theirs, ours = (None if v is None else _json(v) for v in (theirs, ours))
-            self._either(place, name, theirs, ours)
-        theirs, ours = listed_values(there), listed_values(here)
-        if theirs is None or ours is None:
-            both = [values and ", ".join(sorted(values)) for values in (theirs, ours)]
+                published_items, local_items = (
+                    None if v is None else _json(v) for v in (published_items, local_items)
+                )
+            self._either(place, name, published_items, local_items)
+        published_items, local_items = listed_values(published), listed_values(local)
+        if published_items is None or local_items is None:
+            both = [
+                values and ", ".join(sorted(values)) for values in (published_items, local_items)
+            ]
             self._either(place, "values", *both)
             return
-        for value in theirs - ours:
+        for value in published_items - local_items:
             self._add(f"{place}: value {value}", "new there")
-        for value in ours - theirs:
+        for value in local_items - published_items:
             self._add(f"{place}: value {value}", "not there")
 
     def _fields(
-        self, place: Place, there: dict[str, Any], here: dict[str, Any], *, sent: bool
+        self, place: Place, published: dict[str, Any], local: dict[str, Any], *, is_sent: bool
     ) -> None:
-        theirs: dict[str, Any] = there.get("properties", {})
-        ours: dict[str, Any] = here.get("properties", {})
-        apart = "readOnly" if sent else "writeOnly"
-        for name in theirs.keys() | ours.keys():
+        published_items: dict[str, Any] = published.get("properties", {})
+        local_items: dict[str, Any] = local.get("properties", {})
+        excluded = "readOnly" if is_sent else "writeOnly"
+        for name in published_items.keys() | local_items.keys():
             at = place.below(f".{name}")
-            if name not in theirs:
-                self._add(at, f"not there (here {Schema.read(self._here, ours[name])})")
+            if name not in published_items:
+                self._add(at, f"not there (here {Schema.read(self._local, local_items[name])})")
                 continue
-            left_out = theirs[name].get(apart) is True
-            if name not in ours:
+            left_out = published_items[name].get(excluded) is True
+            if name not in local_items:
                 if not left_out:
-                    self._add(at, f"new there ({Schema.read(self._there, theirs[name])})")
+                    self._add(
+                        at, f"new there ({Schema.read(self._published, published_items[name])})"
+                    )
                 continue
             if left_out:
-                self._add(at, "read-only there" if sent else "write-only there")
-            required = name in there.get("required", []), name in here.get("required", [])
+                self._add(at, "read-only there" if is_sent else "write-only there")
+            required = name in published.get("required", []), name in local.get("required", [])
             self._required(at, *required)
-            self._schemas(at, theirs[name], ours[name], sent=sent)
+            self._schemas(at, published_items[name], local_items[name], is_sent=is_sent)
 
     def _other_fields(
-        self, place: Place, there: dict[str, Any], here: dict[str, Any], *, sent: bool
+        self, place: Place, published: dict[str, Any], local: dict[str, Any], *, is_sent: bool
     ) -> None:
-        theirs, ours = other_values(there), other_values(here)
-        if isinstance(theirs, dict) and isinstance(ours, dict):
-            self._schemas(place.below("{}"), theirs, ours, sent=sent)
+        published_items, local_items = other_values(published), other_values(local)
+        if isinstance(published_items, dict) and isinstance(local_items, dict):
+            self._schemas(place.below("{}"), published_items, local_items, is_sent=is_sent)
         else:
             schemas = [
                 Schema.read(spec, values) if isinstance(values, dict) else values
-                for spec, values in ((self._there, theirs), (self._here, ours))
+                for spec, values in ((self._published, published_items), (self._local, local_items))
             ]
             self._either(place, "other fields", *map(str, schemas))
 
     def _other_components(self) -> None:
         """Components that no operation has matched with one of ours."""
-        seen = {there for there, _, _ in self._paired}
-        requests = self._here.request_components()
-        for name in sorted(components(self._there).keys() - seen):
+        seen = {published for published, _, _ in self._paired}
+        requests = self._local.request_components()
+        for name in sorted(components(self._published).keys() - seen):
             reference = {"$ref": f"#/components/schemas/{name}"}
-            if name in components(self._here):
-                self._schemas(Place(name), reference, reference, sent=name in requests)
-            elif Difference(name, "not a component here") not in self._found:
-                types = Schema.read(self._there, reference).types
+            if name in components(self._local):
+                self._schemas(Place(name), reference, reference, is_sent=name in requests)
+            elif Difference(name, "not a component here") not in self._differences:
+                types = Schema.read(self._published, reference).types
                 self._add(name, f"matches nothing here ({types})")
 
 
-def compare(there: Spec, here: Spec) -> list[Difference]:
+def compare(published: Spec, local: Spec) -> list[Difference]:
     """All differences, known or not, in order.
 
     Raises:
         InputError: A description is malformed.
     """
     try:
-        return Comparison(there, here).differences()
+        return Comparison(published, local).differences()
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         # The published file may be malformed in any way. `make check` validates ours.
         raise InputError(f"is malformed: {type(error).__name__}: {error}") from error

@@ -44,8 +44,8 @@ class Alternative:
     @property
     def type(self) -> str:
         """The type, or the type derived from the parts."""
-        if given := self.shape.get("type"):
-            return str(given)
+        if type_ := self.shape.get("type"):
+            return str(type_)
         if "properties" in self.shape or "additionalProperties" in self.shape:
             return "object"
         return "array" if "items" in self.shape else "any"
@@ -66,15 +66,15 @@ class Schema:
     @classmethod
     def read(cls, spec: Spec, node: dict[str, Any]) -> Schema:
         """Follow references, merge allOf, and remove null from anyOf, oneOf and type."""
-        own = _own(node)
-        given = own.pop("type", None)
-        listed: list[Any] = given if is_list(given) else [given]
-        types = [one for one in listed if one != "null"]
+        shape = _own(node)
+        types_ = shape.pop("type", None)
+        listed: list[Any] = types_ if is_list(types_) else [types_]
+        types = [item for item in listed if item != "null"]
         parts = [cls.read(spec, part) for part in node.get("allOf", [])]
         if "$ref" in node:
             parts.append(cls._component(spec, str(node["$ref"])))
         if choices := [
-            cls.read(spec, one) for key in ("anyOf", "oneOf") for one in node.get(key, [])
+            cls.read(spec, item) for key in ("anyOf", "oneOf") for item in node.get(key, [])
         ]:
             flat = [alternative for choice in choices for alternative in choice.alternatives]
             parts.append(cls(flat, any(choice.nullable for choice in choices)))
@@ -83,11 +83,11 @@ class Schema:
         )
         alternatives: list[Alternative] = []
         for combination in product(*(part.alternatives for part in parts)):
-            name = combination[0].name if len(combination) == 1 and not own else None
-            for one in types:
+            name = combination[0].name if len(combination) == 1 and not shape else None
+            for item in types:
                 shapes = [alternative.shape for alternative in combination]
-                typed = {} if one is None else {"type": one}
-                alternatives.append(Alternative(name, _merge([*shapes, typed, own])))
+                typed = {} if item is None else {"type": item}
+                alternatives.append(Alternative(name, _merge([*shapes, typed, shape])))
         return cls(alternatives, nullable)
 
     @classmethod
@@ -105,10 +105,13 @@ class Schema:
     @property
     def types(self) -> str:
         """A description of the types of all alternatives."""
-        return " or ".join(sorted(one.type for one in self.alternatives)) or "null"
+        return " or ".join(sorted(alternative.type for alternative in self.alternatives)) or "null"
 
     def __str__(self) -> str:
-        return " or ".join(one.name or one.type for one in self.alternatives) or "null"
+        return (
+            " or ".join(alternative.name or alternative.type for alternative in self.alternatives)
+            or "null"
+        )
 
 
 def components(spec: Spec) -> dict[str, Any]:
@@ -119,13 +122,13 @@ def components(spec: Spec) -> dict[str, Any]:
 
 def _own(node: dict[str, Any]) -> dict[str, Any]:
     """Return the compared attributes of a node, converted to OpenAPI 3.1."""
-    own = {key: node[key] for key in ("type", *FACETS, *STRUCTURE) if key in node}
+    shape = {key: node[key] for key in ("type", *FACETS, *STRUCTURE) if key in node}
     if "const" in node:
-        own["enum"] = [node["const"]]
+        shape["enum"] = [node["const"]]
     for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
-        if own.get(exclusive) is True:
-            own[exclusive] = own.pop(bound, None)
-    return own
+        if shape.get(exclusive) is True:
+            shape[exclusive] = shape.pop(bound, None)
+    return shape
 
 
 def _merge(shapes: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -54,10 +54,10 @@ class _SocketBytes:
                 continue
 
     async def send(self, buffer: bytes) -> None:
-        left = memoryview(buffer)
-        while left:
+        unsent = memoryview(buffer)
+        while unsent:
             try:
-                left = left[self._socket.send(left) :]
+                unsent = unsent[self._socket.send(unsent) :]
             except BlockingIOError:
                 await anyio.wait_writable(self._socket)
 
@@ -92,9 +92,9 @@ class _TlsBytes:
         return b"".join(pieces)
 
     async def send(self, buffer: bytes) -> None:
-        left = memoryview(buffer)
-        while left:
-            left = left[await self._perform(partial(self.tls.write, left)) :]
+        unsent = memoryview(buffer)
+        while unsent:
+            unsent = unsent[await self._perform(partial(self.tls.write, unsent)) :]
 
     async def _perform(self, step: Callable[[], T]) -> T:
         while True:
@@ -256,17 +256,17 @@ async def _connect(
     family: int, kind: int, protocol: int, _: str, address: tuple[Any, ...]
 ) -> socket.socket:
     """Connect to an address."""
-    made = socket.socket(family, kind, protocol)
+    connection = socket.socket(family, kind, protocol)
     try:
-        made.setblocking(False)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        code = made.connect_ex(address)
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        code = connection.connect_ex(address)
         if code in _CONNECTING:
-            await anyio.wait_writable(made)
-            code = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            await anyio.wait_writable(connection)
+            code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, os.strerror(code))  # noqa: TRY301 - the handler closes the socket
     except BaseException:
-        made.close()
+        connection.close()
         raise
-    return made
+    return connection

@@ -33,7 +33,7 @@ R = TypeVar("R")
 MAX_CONNECTIONS = 100
 
 
-class _OfLoop:
+class _LoopState:
     """The connections and locks of one event loop. Another loop can't wait for them."""
 
     def __init__(self, transport: Transport | None) -> None:
@@ -52,35 +52,35 @@ class AsyncIo(Clock):
             transport: A custom transport, or None.
         """
         self._transport = transport
-        self._loops: WeakKeyDictionary[object, _OfLoop] = WeakKeyDictionary()
+        self._loops: WeakKeyDictionary[object, _LoopState] = WeakKeyDictionary()
 
     @property
-    def _here(self) -> _OfLoop:
+    def _loop_state(self) -> _LoopState:
         loop = anyio.lowlevel.current_token().native_token
-        found = self._loops.get(loop)
-        if found is None:
-            found = self._loops[loop] = _OfLoop(self._transport)
-        return found
+        state = self._loops.get(loop)
+        if state is None:
+            state = self._loops[loop] = _LoopState(self._transport)
+        return state
 
     async def send(self, request: HttpRequest, seconds: float) -> Response:
-        here = self._here
+        state = self._loop_state
         expires_at = self.monotonic() + seconds
-        if not await _acquire(here.slots, seconds):
+        if not await _acquire(state.slots, seconds):
             raise HtcTimeoutError(
                 f"{request.name}: not sent within {seconds:.3g} s: the session has "
                 f"{MAX_CONNECTIONS} requests in progress",
                 False,
             )
         try:
-            return await here.transport.send(request, expires_at - self.monotonic())
+            return await state.transport.send(request, expires_at - self.monotonic())
         finally:
-            here.slots.release()
+            state.slots.release()
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
 
     async def exclusively(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
-        locks = self._here.locks
+        locks = self._loop_state.locks
         lock = locks.get(name)
         if lock is None:
             lock = locks[name] = anyio.Lock(fast_acquire=True)
@@ -99,17 +99,17 @@ class AsyncIo(Clock):
 
     @asynccontextmanager
     async def holding(self, manager: AbstractContextManager[T]) -> AsyncGenerator[tuple[T, Caller]]:
-        held = _Held(manager)
+        resource = _ContextInThreads(manager)
 
         async def call(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-            return await self.call(held.do, partial(function, *args, **kwargs))
+            return await self.call(resource.do, partial(function, *args, **kwargs))
 
         try:
-            yield await self.call(held.do, held.enter), call
+            yield await self.call(resource.do, resource.enter), call
         except BaseException as error:
-            held.leave(error)
+            resource.leave(error)
             raise
-        await call(held.exit)
+        await call(resource.exit)
 
     async def run_workers(
         self, worker: Callable[[], Coroutine[Any, Any, None]], count: int
@@ -149,7 +149,7 @@ async def _acquire(slots: anyio.Semaphore, seconds: float) -> bool:
     return True
 
 
-class _Held(Generic[T]):
+class _ContextInThreads(Generic[T]):
     """Runs a context manager in threads, one thread at a time.
 
     A cancelled task does not wait for the thread. Instead, the thread exits the context manager.

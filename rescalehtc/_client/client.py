@@ -156,9 +156,9 @@ class Client:
             The same as `send`.
         """
         size = call.page_size or DEFAULT_PAGE_SIZE
-        known = self._shared.page_sizes.get(call.operation, size)
-        if known < size:
-            size = known
+        server_size = self._shared.page_sizes.get(call.operation, size)
+        if server_size < size:
+            size = server_size
             call = call.with_page_size(size)
         is_refused = False
         while True:

@@ -150,14 +150,14 @@ def library_request(request: HttpRequest, *, is_async: bool = False) -> httpx.Re
     headers = {**_HEADERS, **request.headers}
     content: Any = request.body
     in_threads = is_async and isinstance(content, Content)
-    made = httpx.Request(
+    converted = httpx.Request(
         request.method, request.url, headers=headers, content=None if in_threads else content
     )
     if in_threads:
-        made.stream = _ContentInThreads(content)
+        converted.stream = _ContentInThreads(content)
     if _library.isEnabledFor(logging.DEBUG):
-        made.extensions["trace"] = _hide_texts_on_loop if is_async else _hide_texts
-    return made
+        converted.extensions["trace"] = _hide_texts_on_loop if is_async else _hide_texts
+    return converted
 
 
 def core_request(request: httpx.Request) -> httpcore.Request:

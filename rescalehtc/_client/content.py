@@ -51,10 +51,10 @@ class Content:
         Raises:
             HtcFileError: The file changed, or can't be read.
         """
-        left = self.size
-        while left:
+        remaining = self.size
+        while remaining:
             try:
-                piece = self._file.read(min(left, _READ_BYTES))
+                piece = self._file.read(min(remaining, _READ_BYTES))
                 state = self._current_state()
             except (OSError, ValueError) as error:
                 if is_from_signal_handler(error):
@@ -62,26 +62,26 @@ class Content:
                 raise self._error(error) from None
             if not isinstance(piece, bytes):
                 raise self._error("it is not opened in binary mode")
-            left -= len(piece)
-            if not piece or (not left and state != self._state):
+            remaining -= len(piece)
+            if not piece or (not remaining and state != self._state):
                 raise self._error("it changed during the upload; upload it when it is complete")
             yield piece
 
     def _current_state(self) -> tuple[int, int, int] | None:
         """Type, size and time of the last change. None for a file in memory."""
         try:
-            found = os.fstat(self._file.fileno())
+            status = os.fstat(self._file.fileno())
         except (AttributeError, OSError) as error:
             is_failure = isinstance(error, OSError) and error.errno is not None
             if is_failure or is_from_signal_handler(error):
                 raise
             return None  # io.UnsupportedOperation: the file has no descriptor
-        return stat.S_IFMT(found.st_mode), found.st_size, found.st_mtime_ns
+        return stat.S_IFMT(status.st_mode), status.st_size, status.st_mtime_ns
 
     def _error(self, reason: str | Exception) -> HtcFileError:
         if isinstance(reason, HtcFileError):
             return reason
         name = getattr(self._file, "name", None)
-        what = "the file" if name is None or isinstance(name, int) else str(name)
+        file_name = "the file" if name is None or isinstance(name, int) else str(name)
         why = getattr(reason, "strerror", None) or reason
-        return HtcFileError(f"{what} can't be uploaded: {why}")
+        return HtcFileError(f"{file_name} can't be uploaded: {why}")

@@ -91,16 +91,18 @@ def find_credential(
         HtcCredentialsError: The credential is missing or invalid.
     """
     names = (REFRESH_TOKEN_VARIABLE, *API_KEY_VARIABLES)
-    found = {name: value for name in names if (value := variable(environ, name))}
+    credentials = {name: value for name in names if (value := variable(environ, name))}
     if api_key is not None:
         return checked_credential("Token", api_key, "the argument api_key")
-    if REFRESH_TOKEN_VARIABLE in found:
-        return checked_credential("Refresh", found[REFRESH_TOKEN_VARIABLE], REFRESH_TOKEN_VARIABLE)
+    if REFRESH_TOKEN_VARIABLE in credentials:
+        return checked_credential(
+            "Refresh", credentials[REFRESH_TOKEN_VARIABLE], REFRESH_TOKEN_VARIABLE
+        )
     looked_in = ["the argument api_key", f"the variable {REFRESH_TOKEN_VARIABLE}"]
     if workspace == DEFAULT_WORKSPACE:
         for name in API_KEY_VARIABLES:
-            if name in found:
-                return checked_credential("Token", found[name], name)
+            if name in credentials:
+                return checked_credential("Token", credentials[name], name)
         looked_in += [f"the variable {name}" for name in API_KEY_VARIABLES]
     key_file = Path(config_folder, workspace, KEY_FILE)
     try:

@@ -66,16 +66,16 @@ class _Exchange(Connection):
         self._is_async = is_async
 
     async def _exchange(self, request: HttpRequest, max_body_bytes: int) -> Response:
-        made = library_request(request, is_async=self._is_async)
+        converted = library_request(request, is_async=self._is_async)
         # The remaining time is the timeout of each step.
         seconds = self._deadline.remaining(httpcore.ConnectTimeout)
-        made.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
+        converted.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
         self._deadline.has_sent = True
         try:
             if self._is_async:
-                answer = await self._custom.handle_async_request(made)
+                answer = await self._custom.handle_async_request(converted)
             else:
-                answer = self._custom.handle_request(made)
+                answer = self._custom.handle_request(converted)
         except _NOT_SENT:
             self._deadline.has_sent = False
             raise

@@ -35,13 +35,13 @@ class SeenIds:
 
     def add(self, ids: Sequence[str]) -> set[int]:
         """Add ids, and return the positions of those that were added before."""
-        known: set[int] = set() if self._has_added_run(ids) else self._add_each(ids)
+        repeated: set[int] = set() if self._has_added_run(ids) else self._add_each(ids)
         if len(self._bits) > _PARENTS_KEPT:
             self._bits, self._earlier = {}, self._bits
-        return known
+        return repeated
 
     def _add_each(self, ids: Sequence[str]) -> set[int]:
-        known: set[int] = set()
+        repeated: set[int] = set()
         latest, bits = "", self._bits_of("")
         for position, (key, _, index) in enumerate(map(str.rpartition, ids, repeat(":"))):
             bit = _BITS.get(index)
@@ -51,10 +51,10 @@ class SeenIds:
                 self._bits[latest] = bits
                 latest, bits = key, self._bits_of(key)
             if bits & bit:
-                known.add(position)
+                repeated.add(position)
             bits |= bit
         self._bits[latest] = bits
-        return known
+        return repeated
 
     def _has_added_run(self, ids: Sequence[str]) -> bool:
         """Add ids in one step if they are new and belong to consecutive jobs of a batch."""

@@ -114,7 +114,7 @@ class TokenSource:
         async def token() -> ExpiringSecret:
             current = self._current.token
             if current is None or current.is_due(self.io):
-                return await self._kept_after(current) or await self._renewed(current)
+                return await self._newer_in_cache(current) or await self._renewed(current)
             return current
 
         return await self._exclusively(token)
@@ -133,10 +133,10 @@ class TokenSource:
 
     async def _exclusively(self, token: Callable[[], Awaitable[ExpiringSecret]]) -> str:
         """Renew the token, one caller at a time. If this fails, waiting callers fail too."""
-        known = self._failures
+        failures = self._failures
 
         async def work() -> str:
-            if self._failures is not known:
+            if self._failures is not failures:
                 raise copy.copy(self._failures[0])
             try:
                 self._current.token = await token()
@@ -147,12 +147,12 @@ class TokenSource:
 
         return await self.io.exclusively("token", work)
 
-    async def _kept_after(self, old: ExpiringSecret | None) -> ExpiringSecret | None:
+    async def _newer_in_cache(self, old: ExpiringSecret | None) -> ExpiringSecret | None:
         """The cached token of another process, if it is newer than the old one."""
-        kept = await self.io.call(self._read_file)
-        if kept and old and (kept.value == old.value or kept.renew_at <= old.renew_at):
+        content = await self.io.call(self._read_file)
+        if content and old and (content.value == old.value or content.renew_at <= old.renew_at):
             return None
-        return kept
+        return content
 
     async def _renewed(self, old: ExpiringSecret | None) -> ExpiringSecret:
         """Fetch a token, unless another process has fetched one when the lock is free."""
@@ -160,7 +160,7 @@ class TokenSource:
         if folder is None:
             return await self._ask()
         async with _file_lock(folder / KEY_FILE, self.io):
-            return await self._kept_after(old) or await self._ask()
+            return await self._newer_in_cache(old) or await self._ask()
 
     async def _ask(self) -> ExpiringSecret:
         asked_at = self.io.monotonic()
@@ -187,31 +187,31 @@ class TokenSource:
         """The cached token of another process, unless it expires soon or is unreadable."""
         if self._credential.folder is None:
             return None
-        kept: Any = None
+        content: Any = None
         with suppressed(OSError, ValueError, RecursionError):
-            kept = json.loads((self._credential.folder / TOKEN_FILE).read_bytes())
-        match kept:
+            content = json.loads((self._credential.folder / TOKEN_FILE).read_bytes())
+        match content:
             case {
                 "tokenValue": str(value),
-                "expiresIn": int() | float() as given,
+                "expiresIn": int() | float() as seconds,
                 "expiresAt": str(end),
             }:
-                lifetime = seconds_from(given, MAX_LIFETIME_SECONDS)
+                lifetime = seconds_from(seconds, MAX_LIFETIME_SECONDS)
             case _:
                 return None
         if lifetime is None or not is_printable_ascii(value):
             return None
         # 1.1.0 writes neither field: it has only one service, and writes a token after its key.
-        if kept.get("baseUrl", SERVICE_URL) != self._base_url:
+        if content.get("baseUrl", SERVICE_URL) != self._base_url:
             return None
         fingerprint = self._credential.fingerprint
-        if kept.get("credential", fingerprint if self._is_after_key() else None) != fingerprint:
+        if content.get("credential", fingerprint if self._is_after_key() else None) != fingerprint:
             return None
-        left = 0.0
+        remaining = 0.0
         with suppressed(ValueError, OverflowError, OSError):
             # Without a time zone, it is local time.
-            left = datetime.fromisoformat(end).timestamp() - self.io.time()
-        usable = min(left, lifetime) - lifetime * RENEWAL_FRACTION
+            remaining = datetime.fromisoformat(end).timestamp() - self.io.time()
+        usable = min(remaining, lifetime) - lifetime * RENEWAL_FRACTION
         return ExpiringSecret.usable_for(value, usable, self.io) if usable > 0 else None
 
     def _is_after_key(self) -> bool:
@@ -222,21 +222,21 @@ class TokenSource:
             return (folder / TOKEN_FILE).stat().st_mtime >= (folder / KEY_FILE).stat().st_mtime
         return False
 
-    def _write_file(self, value: str, lifetime: float, left: float) -> None:
+    def _write_file(self, value: str, lifetime: float, remaining: float) -> None:
         """Cache the token for other processes."""
         if self._credential.folder is None:
             return
-        kept = {
+        content = {
             "tokenValue": value,
             "expiresIn": lifetime,
             # In local time without a time zone, the format of 1.1.0.
-            "expiresAt": datetime.fromtimestamp(self.io.time() + left).isoformat(),
+            "expiresAt": datetime.fromtimestamp(self.io.time() + remaining).isoformat(),
             "baseUrl": self._base_url,
             "credential": self._credential.fingerprint,
         }
         # If the home folder is read-only, the next process fetches its own token.
         with suppressed(OSError):
-            write_private(self._credential.folder / TOKEN_FILE, json.dumps(kept))
+            write_private(self._credential.folder / TOKEN_FILE, json.dumps(content))
 
 
 def _token_in(answer: object) -> tuple[str, float | None]:
@@ -250,11 +250,11 @@ def _token_in(answer: object) -> tuple[str, float | None]:
             return "", None
 
 
-def seconds_from(given: float, longest: float) -> float | None:
+def seconds_from(seconds: float, longest: float) -> float | None:
     """A number of seconds from an untrusted source, limited to a valid range, or None."""
-    if isinstance(given, bool):  # a bool is an int in Python
+    if isinstance(seconds, bool):  # a bool is an int in Python
         return None
-    return min(max(0, given), longest)  # in this order, max returns 0 for NaN
+    return min(max(0, seconds), longest)  # in this order, max returns 0 for NaN
 
 
 @asynccontextmanager

@@ -115,12 +115,12 @@ class Transport:
 
 
 def _proxy(url: str) -> httpx.Proxy | None:
-    found = proxy_for(url, os.environ)
-    if found is None:
+    proxy = proxy_for(url, os.environ)
+    if proxy is None:
         return None
     with suppressed(httpx.InvalidURL, ValueError):
-        return httpx.Proxy(found.address)
-    raise found.error()
+        return httpx.Proxy(proxy.address)
+    raise proxy.error()
 
 
 def proxy_secrets(url: str) -> list[str]:

@@ -39,7 +39,7 @@ class Cause:
     def __str__(self) -> str:
         many = "" if self.jobs == 1 else f"{self.jobs} jobs: "
         guess = "probably: " if self.is_guess else ""
-        lines = [f"{many}{guess}{self.text}", *(f"  {one}" for one in self.evidence)]
+        lines = [f"{many}{guess}{self.text}", *(f"  {fact}" for fact in self.evidence)]
         return "\n".join([*lines, f"  -> {self.advice}"])
 
 
@@ -81,20 +81,20 @@ def causes_of(facts: Facts) -> list[Cause]:
         return [_failure(facts)]
     if status in FINAL_STATUSES:
         return [Cause("succeeded", "the job has succeeded", _status(facts), "nothing")]
-    found = [*_earlier_attempts(facts)]
+    causes = [*_earlier_attempts(facts)]
     if status == "RUNNING":
-        return [_running(facts), *found]
-    found += _obstacles(facts)
-    if not any(one.name != "retried" for one in found):
-        found.append(_waiting(facts, status))
-    return found
+        return [_running(facts), *causes]
+    causes += _obstacles(facts)
+    if not any(cause.name != "retried" for cause in causes):
+        causes.append(_waiting(facts, status))
+    return causes
 
 
 def _status(facts: Facts) -> list[str]:
     job = facts.job
     reason = job.get("statusReason")
-    said = [f"status {job.get('status')} since {job.get('updatedAt')}"]
-    return said + ([f"statusReason: {reason}"] if reason else [])
+    evidence = [f"status {job.get('status')} since {job.get('updatedAt')}"]
+    return evidence + ([f"statusReason: {reason}"] if reason else [])
 
 
 # ---- jobs that wait
@@ -134,18 +134,18 @@ def _limits(facts: Facts) -> Iterator[Cause]:
     """Yield the lowest limit if it holds the job back."""
     if not facts.limits:
         return
-    whose, limit = min(facts.limits, key=lambda one: one[1])
+    owner, limit = min(facts.limits, key=lambda item: item[1])
     vcpus = integer_in(facts.job.get("maxVCpus")) or 1
-    evidence = [f"limit of the {whose}: {limit} vCPUs", f"the job needs {vcpus}"]
+    evidence = [f"limit of the {owner}: {limit} vCPUs", f"the job needs {vcpus}"]
     if limit == 0:
-        text, advice = f"the limit of the {whose} is 0 vCPUs", "raise or delete the limit"
+        text, advice = f"the limit of the {owner} is 0 vCPUs", "raise or delete the limit"
         yield Cause("limit-zero", text, evidence, advice)
     elif vcpus > limit:
-        text = f"the job needs more vCPUs than the limit of the {whose} allows"
+        text = f"the job needs more vCPUs than the limit of the {owner} allows"
         yield Cause("limit-too-low", text, evidence, "raise the limit, or submit smaller jobs")
     elif facts.running_vcpus is not None and facts.running_vcpus + vcpus > limit:
         evidence.append(f"running in this task: {facts.running_vcpus} vCPUs")
-        text = f"running jobs use up the vCPU limit of the {whose}"
+        text = f"running jobs use up the vCPU limit of the {owner}"
         yield Cause("limit-reached", text, evidence, "wait, or raise the limit")
 
 
@@ -177,23 +177,23 @@ def _waiting(facts: Facts, status: str) -> Cause:
 
 def _earlier_attempts(facts: Facts) -> Iterator[Cause]:
     """Yield a cause if the service has retried the job."""
-    ran = False
+    has_run = False
     for event in facts.events:
-        if ran and event.get("status") not in ("RUNNING", *FINAL_STATUSES):
+        if has_run and event.get("status") not in ("RUNNING", *FINAL_STATUSES):
             reason = event.get("statusReason")
             evidence = [f"{event.get('status')} after RUNNING at {event.get('dateTime')}: {reason}"]
             text = "an attempt has failed, and the service retries the job"
             yield Cause("retried", text, evidence, "read the log for the cause")
             return
-        ran = ran or event.get("status") == "RUNNING"
+        has_run = has_run or event.get("status") == "RUNNING"
 
 
 def _running(facts: Facts) -> Cause:
     job = facts.job
     started, timeout = job.get("startedAt"), integer_in(job.get("execTimeoutSeconds"))
     evidence = [f"started at {started}", f"execTimeoutSeconds: {timeout}"]
-    began = seconds_in(started)
-    if timeout and began is not None and facts.now - began > NEAR_TIMEOUT * timeout:
+    started_at = seconds_in(started)
+    if timeout and started_at is not None and facts.now - started_at > NEAR_TIMEOUT * timeout:
         text = "the job runs, and will soon reach its timeout"
         return Cause("near-timeout", text, evidence, "submit it with a longer timeout")
     return Cause("running", "the job runs", evidence, "wait; follow its log")

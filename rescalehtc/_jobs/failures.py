@@ -23,15 +23,15 @@ async def fetch_failed(
 ) -> list[dict[str, Any]]:
     """Fetch the records of the failed jobs with these parents, in order."""
     order = {parent: position for position, parent in enumerate(parents)}
-    found: dict[tuple[int, int], dict[str, Any]] = {}
+    by_position: dict[tuple[int, int], dict[str, Any]] = {}
     for status in FAILED_STATUSES:  # the service lists one status at a time
         call = job_listing(task_ids, status=status, group=group)
         async for page in client.pages(call):
             for record in page:
                 parent, index = parent_and_index(record["jobUUID"])
                 if parent in order:
-                    found[order[parent], index] = record
-    return [found[place] for place in sorted(found)]
+                    by_position[order[parent], index] = record
+    return [by_position[place] for place in sorted(by_position)]
 
 
 def resubmission(
@@ -56,11 +56,11 @@ def resubmission(
         by_parent.setdefault(parent_and_index(record["jobUUID"])[0], []).append(record)
     requests: list[models.HTCJobSubmitRequest] = []
     for part in parts:
-        own = by_parent.get(str(part.get("parentJobId")), [])
+        jobs = by_parent.get(str(part.get("parentJobId")), [])
         if index_variable is None:
-            requests += [_request(part, own, project)] if own else []
+            requests += [_request(part, jobs, project)] if jobs else []
         else:
-            requests += [single_request(part, job, index_variable, project) for job in own]
+            requests += [single_request(part, job, index_variable, project) for job in jobs]
     return requests, [record["jobUUID"] for record in failed]
 
 

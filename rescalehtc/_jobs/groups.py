@@ -87,12 +87,12 @@ class FoundBatch:
 
 def tags_of(record: Mapping[str, Any]) -> dict[str, str]:
     """The tags of a job's record, without the tags of this package."""
-    found: Any = record.get("tags")
-    tags: dict[str, str] = found if is_object(found) else {}
-    if is_list(found):
-        tags = {pair["key"]: pair.get("value") for pair in found if "key" in pair}
-    own = (MARK_TAG, PART_TAG, ATTEMPT_TAG)
-    return {name: value for name, value in tags.items() if name not in own}
+    raw: Any = record.get("tags")
+    tags: dict[str, str] = raw if is_object(raw) else {}
+    if is_list(raw):
+        tags = {pair["key"]: pair.get("value") for pair in raw if "key" in pair}
+    reserved = (MARK_TAG, PART_TAG, ATTEMPT_TAG)
+    return {name: value for name, value in tags.items() if name not in reserved}
 
 
 def attempt_of(record: Mapping[str, Any]) -> tuple[str, int]:
@@ -117,13 +117,13 @@ class FoundBatches:
         parent, index = parent_and_index(record["jobUUID"])
         if not parent:
             return
-        found = self._by_parent.get(parent)
-        if found is None:
+        batch = self._by_parent.get(parent)
+        if batch is None:
             LIST_JOBS.to_record(record)  # it becomes a batch, so its fields must be valid
             created_at = str(record.get("createdAt") or "")
             self._by_parent[parent] = FoundBatch(parent, record, index + 1, created_at)
         else:
-            found.size = max(found.size, index + 1)
+            batch.size = max(batch.size, index + 1)
 
     def get(self, parent_id: str) -> FoundBatch | None:
         """The batch with this id."""
@@ -135,14 +135,14 @@ class FoundBatches:
         If `get_or_submit` made several batches for a request, this returns only the oldest, so that
         all callers choose the same one.
         """
-        batches = [one for one in self._by_parent.values() if not one.is_rerun]
-        batches.sort(key=lambda one: (one.created_at, one.parent_id))
-        began: dict[str, int] = {}
+        batches = [batch for batch in self._by_parent.values() if not batch.is_rerun]
+        batches.sort(key=lambda batch: (batch.created_at, batch.parent_id))
+        started: dict[str, int] = {}
         chosen: dict[object, FoundBatch] = {}
-        for position, one in enumerate(batches):
-            began.setdefault(one.place[0], position)
-            chosen.setdefault(one.parent_id if one.part is None else one.part, one)
-        return sorted(chosen.values(), key=lambda one: (began[one.place[0]], one.place[1]))
+        for position, batch in enumerate(batches):
+            started.setdefault(batch.place[0], position)
+            chosen.setdefault(batch.parent_id if batch.part is None else batch.part, batch)
+        return sorted(chosen.values(), key=lambda batch: (started[batch.place[0]], batch.place[1]))
 
 
 async def list_records(
@@ -158,32 +158,32 @@ async def find_batches(
     client: Client, task_ids: Mapping[str, str], group: str | None
 ) -> list[FoundBatch]:
     """Return the batches of a group, or of the whole task, in order."""
-    found = FoundBatches()
+    batches = FoundBatches()
     async for record in list_records(client, task_ids, group):
-        found.note(record)
-    return found.in_order()
+        batches.note(record)
+    return batches.in_order()
 
 
 async def find_batch(
     client: Client, task_ids: Mapping[str, str], parent_id: str
 ) -> FoundBatch | None:
     """Return the batch with this id. None if the task has none of its jobs."""
-    found = FoundBatches()
+    batches = FoundBatches()
     for start in range(0, MAX_BATCH_SIZE, _JOBS_NAMED):
         ids = [f"{parent_id}:{index}" for index in range(start, start + _JOBS_NAMED)]
         records = await client.items(job_listing(task_ids, jobId=ids))
         for record in records:
-            found.note(record)
-        if not records and found.get(parent_id):
+            batches.note(record)
+        if not records and batches.get(parent_id):
             break  # the first jobs may have been deleted, so an empty page is not the end
-    return found.get(parent_id)
+    return batches.get(parent_id)
 
 
 def by_group(batches: Iterable[FoundBatch]) -> list[list[FoundBatch]]:
     """Collect the batches of each group, in the order of their first batches."""
     groups: dict[str, list[FoundBatch]] = {}
-    for one in batches:
-        groups.setdefault(one.record.get("group") or one.parent_id, []).append(one)
+    for batch in batches:
+        groups.setdefault(batch.record.get("group") or batch.parent_id, []).append(batch)
     return list(groups.values())
 
 

@@ -98,8 +98,8 @@ class Ledger:
     def add(self, first_id: str, number: int, job_id: str, created_at: str = "") -> None:
         """Add an attempt at a job. If there are several with the same number, keep the oldest."""
         attempts = self._entries[first_id].attempts
-        known = attempts.get(number)
-        if known is None or (created_at, job_id) < (known.created_at, known.job_id):
+        attempt = attempts.get(number)
+        if attempt is None or (created_at, job_id) < (attempt.created_at, attempt.job_id):
             attempts[number] = Attempt(job_id, created_at)
             self._places[job_id] = first_id, number
 
@@ -176,15 +176,15 @@ class Ledger:
         """Report all attempts so far."""
         attempts = [
             JobAttempt(
-                one.job_id,
+                attempt.job_id,
                 first_id,
                 number,
-                one.status or seen.get(one.job_id),
-                one.failure,
-                _decision(one, number == entry.number),
+                attempt.status or seen.get(attempt.job_id),
+                attempt.failure,
+                _decision(attempt, number == entry.number),
             )
             for first_id, entry in self._entries.items()
-            for number, one in sorted(entry.attempts.items())
+            for number, attempt in sorted(entry.attempts.items())
         ]
         return RunReport(self.counts(seen), attempts)
 
@@ -199,12 +199,12 @@ def _decision(attempt: Attempt, is_last: bool) -> RetryDecision | None:
 def failure_of(record: Json, part: Json) -> JobFailure:
     """Read a job's failure from its record, and limits that the record lacks from its request."""
     definition = part.get("htcJobDefinition")
-    known = {**definition} if is_object(definition) else {}
-    known |= {name: value for name, value in record.items() if value is not None}
+    fields = {**definition} if is_object(definition) else {}
+    fields |= {name: value for name, value in record.items() if value is not None}
     code = record.get("failureCode")
     return JobFailure(
         failure_code=code if isinstance(code, str) else None,
         exit_code=exit_code_of(record),
-        memory_mib=integer_in(known.get("maxMemory")),
-        timeout_seconds=integer_in(known.get("execTimeoutSeconds")),
+        memory_mib=integer_in(fields.get("maxMemory")),
+        timeout_seconds=integer_in(fields.get("execTimeoutSeconds")),
     )

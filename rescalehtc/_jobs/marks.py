@@ -62,8 +62,8 @@ def tag_in(tags: object, name: str) -> str | None:
         match tag:
             case {"key": str(key), "value": str(value)} if key == name:
                 return value
-            case _ if is_object(tag) and isinstance(found := tag.get(name), str):
-                return found
+            case _ if is_object(tag) and isinstance(text := tag.get(name), str):
+                return text
             case _:
                 pass
     return None
@@ -78,20 +78,20 @@ def match_answers(
     answer: Sequence[object], requests: Sequence[MarkedRequest]
 ) -> list[dict[str, Any]] | None:
     """Return the response to each request. None unless each request has exactly one."""
-    answers = [one for one in answer if _is_answer(one)]
-    parents = {one["parentJobId"] for one in answers}
+    answers = [item for item in answer if _is_answer(item)]
+    parents = {item["parentJobId"] for item in answers}
     if not len(answers) == len(answer) == len(requests) == len(parents):
         return None
-    marks = [_answered_mark(one) for one in answers]
+    marks = [_answered_mark(item) for item in answers]
     if any(mark is not None for mark in marks):
         by_mark = dict(zip(marks, answers, strict=True))
         if {*by_mark} != {request.mark for request in requests}:
             return None
         answers = [by_mark[request.mark] for request in requests]
     pairs = list(zip(answers, requests, strict=True))
-    if any(one.get("batchSize") not in (None, request.size) for one, request in pairs):
+    if any(item.get("batchSize") not in (None, request.size) for item, request in pairs):
         return None
-    return [{**one, "batchSize": request.size} for one, request in pairs]
+    return [{**item, "batchSize": request.size} for item, request in pairs]
 
 
 def _is_answer(answer: object) -> TypeGuard[dict[str, Any]]:

@@ -32,5 +32,7 @@ def note_of(incomplete: SubmissionIncompleteError, group: str | None) -> str:
         tagged = f", with the tag {MARK_TAG} of {marks}" if marks else ""
         lines.append(f"may have been submitted: {jobs} jobs{tagged}")
     if incomplete.unsent:
-        lines.append(f"not submitted: {sum(one.batch_size for one in incomplete.unsent)} jobs")
+        lines.append(
+            f"not submitted: {sum(request.batch_size for request in incomplete.unsent)} jobs"
+        )
     return "\n  ".join(lines)

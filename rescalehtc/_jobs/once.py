@@ -52,26 +52,26 @@ async def find_or_submit(
     ]
 
     async def look(complete: Collection[int]) -> tuple[dict[int, FoundBatch], int, bool]:
-        found = await _find(rescale.client, task_ids, parts, group)
-        return found, len(found), len(found) in complete
+        batches = await _find(rescale.client, task_ids, parts, group)
+        return batches, len(batches), len(batches) in complete
 
     # If some are there, another process may still be submitting, or was killed a moment ago.
-    found = await settle(io, rescale.settle_seconds, partial(look, (0, len(parts))))
-    was_there = bool(found)
-    missing = [number for number in range(len(parts)) if number not in found]
+    by_part = await settle(io, rescale.settle_seconds, partial(look, (0, len(parts))))
+    was_there = bool(by_part)
+    missing = [number for number in range(len(parts)) if number not in by_part]
     submitted: dict[int, Json] = {}
     if missing:
-        sent = [parts[number] for number in missing]
-        answers = await submission.send(rescale, task_ids, sent, group)
+        missing_parts = [parts[number] for number in missing]
+        answers = await submission.send(rescale, task_ids, missing_parts, group)
         submitted = dict(zip(missing, answers, strict=True))
-        found = await settle(io, rescale.settle_seconds, partial(look, (len(parts),)))
+        by_part = await settle(io, rescale.settle_seconds, partial(look, (len(parts),)))
     answered = [
-        {**json, **task_ids, "group": group, "parentJobId": found[number].parent_id}
-        if number in found
+        {**json, **task_ids, "group": group, "parentJobId": by_part[number].parent_id}
+        if number in by_part
         else submitted[number]
         for number, (_, json) in enumerate(parts)
     ]
-    return [{**one, "batchSize": one.get("batchSize") or 1} for one in answered], was_there
+    return [{**answer, "batchSize": answer.get("batchSize") or 1} for answer in answered], was_there
 
 
 async def _find(
@@ -82,7 +82,7 @@ async def _find(
     Raises:
         HtcValidationError: The group has other jobs.
     """
-    found: dict[int, FoundBatch] = {}
+    batches: dict[int, FoundBatch] = {}
     for batch in await find_batches(client, task_ids, group):
         part = batch.part
         if part is None:
@@ -94,16 +94,16 @@ async def _find(
                 "another group for other requests"
             )
             raise HtcValidationError("get_or_submit", [Problem("requests", message)])
-        found[part] = batch
-    return found
+        batches[part] = batch
+    return batches
 
 
 def tagged(request: Json, tags: Mapping[str, str]) -> Json:
     """Return a submit request with more tags for its jobs."""
     definition: Json = request["htcJobDefinition"]
-    given: dict[str, str] = definition.get("tags") or {}
-    kept = {name: value for name, value in given.items() if name not in _OWN}
-    return {**request, "htcJobDefinition": {**definition, "tags": {**kept, **tags}}}
+    old_tags: dict[str, str] = definition.get("tags") or {}
+    user_tags = {name: value for name, value in old_tags.items() if name not in _OWN}
+    return {**request, "htcJobDefinition": {**definition, "tags": {**user_tags, **tags}}}
 
 
 _OWN = (PART_TAG, ATTEMPT_TAG)

@@ -229,17 +229,20 @@ def waits_of(
     """Describe how the lowest limit on virtual CPUs delays the jobs."""
     if not limits:
         return []
-    whose, limit = min(limits, key=lambda one: one[1])
-    wanted = sum(
-        (one.batch_size or 1) * (one.htc_job_definition.max_vcpus or 1) for one in requests
+    owner, limit = min(limits, key=lambda item: item[1])
+    vcpus = sum(
+        (request.batch_size or 1) * (request.htc_job_definition.max_vcpus or 1)
+        for request in requests
     )
     never = sum(
-        one.batch_size or 1 for one in requests if (one.htc_job_definition.max_vcpus or 1) > limit
+        request.batch_size or 1
+        for request in requests
+        if (request.htc_job_definition.max_vcpus or 1) > limit
     )
-    said = f"limit of the {whose}: {limit} vCPUs"
-    waits = [f"{said}; {never} jobs need more and can never start"] if never else []
-    if wanted > limit:
-        waits.append(f"{said}; the jobs need {wanted} to run at the same time, so some wait")
+    reason = f"limit of the {owner}: {limit} vCPUs"
+    waits = [f"{reason}; {never} jobs need more and can never start"] if never else []
+    if vcpus > limit:
+        waits.append(f"{reason}; the jobs need {vcpus} to run at the same time, so some wait")
     return waits
 
 
@@ -261,8 +264,8 @@ def usage_of(records: Iterable[Json], rates: Rates | None) -> Usage:
         created, started, completed = (
             seconds_in(record.get(name)) for name in ("createdAt", "startedAt", "completedAt")
         )
-        if created is not None and (begun := started or completed) is not None:
-            idle += max(0.0, begun - created)
+        if created is not None and (started_at := started or completed) is not None:
+            idle += max(0.0, started_at - created)
         if started is None or completed is None:
             continue  # it never ran
         vcpus, memory = (integer_in(record.get(name)) for name in ("maxVCpus", "maxMemory"))

@@ -145,12 +145,14 @@ class RetryPolicy:
         elif code == MEMORY_CODE:
             memory = _grown(failure.memory_mib, self.memory_factor, self.max_memory_mib)
             if memory is None:
-                return _kept(failure.memory_mib, "memory", "MiB", self.max_memory_mib)
+                return _cannot_raise(failure.memory_mib, "memory", "MiB", self.max_memory_mib)
             reason = f"out of memory: retry with {memory} instead of {failure.memory_mib} MiB"
         elif code == TIMEOUT_CODE:
             timeout = _grown(failure.timeout_seconds, self.timeout_factor, self.max_timeout_seconds)
             if timeout is None:
-                return _kept(failure.timeout_seconds, "timeout", "s", self.max_timeout_seconds)
+                return _cannot_raise(
+                    failure.timeout_seconds, "timeout", "s", self.max_timeout_seconds
+                )
             reason = f"timeout: retry with {timeout} instead of {failure.timeout_seconds} s"
         elif code == EXIT_CODE and failure.exit_code in self.exit_codes:
             reason = f"exit code {failure.exit_code} is one of exit_codes"
@@ -186,11 +188,11 @@ def _grown(value: int | None, factor: float, most: int) -> int | None:
     return grown if grown > value else None
 
 
-def _kept(value: int | None, what: str, unit: str, most: int) -> RetryDecision:
+def _cannot_raise(value: int | None, name: str, unit: str, most: int) -> RetryDecision:
     if value is None:
-        return RetryDecision(False, f"its {what} is not known, so it can't be raised")
+        return RetryDecision(False, f"its {name} is not known, so it can't be raised")
     return RetryDecision(
-        False, f"its {what} of {value} {unit} can't be raised (at most {most} {unit})"
+        False, f"its {name} of {value} {unit} can't be raised (at most {most} {unit})"
     )
 
 

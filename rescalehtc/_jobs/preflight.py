@@ -35,9 +35,9 @@ async def all_problems(
     client: Client, payload: object, project: Mapping[str, Any], project_id: str
 ) -> list[Problem]:
     """Return the problems of a payload. Those that need requests to the service come last."""
-    found = problems(payload, project)
+    all_found = problems(payload, project)
     if not is_sequence(payload):
-        return found
+        return all_found
     answer = await client.send(GET_PROJECT_DIMENSIONS.call({"projectId": project_id}))
     environments = [GET_PROJECT_DIMENSIONS.to_record(environment) for environment in answer]
     images: dict[str, str | None] = {}
@@ -51,11 +51,11 @@ async def all_problems(
         if image not in images:
             images[image] = await _image_problem(client, project_id, image)
         if message := images[image]:
-            found.append(Problem(f"[{index}].htcJobDefinition.imageName", message))
+            all_found.append(Problem(f"[{index}].htcJobDefinition.imageName", message))
         regions = request.regions or strings_of(project.get("regions")) or []
         if environments and (message := _environment_problem(environments, definition, regions)):
-            found.append(Problem(f"[{index}].htcJobDefinition", message))
-    return found
+            all_found.append(Problem(f"[{index}].htcJobDefinition", message))
+    return all_found
 
 
 async def _image_problem(client: Client, project_id: str, name: str) -> str | None:
@@ -74,15 +74,15 @@ def _environment_problem(
     regions: Sequence[str],
 ) -> str | None:
     """The reason why no environment fits, if the project is restricted to some."""
-    wanted = (
+    requirements = (
         f"{definition.priority or 'any priority'}, {definition.architecture or 'any architecture'}"
     )
     for region in regions:
         needed = (region, definition.priority, definition.architecture, definition.max_vcpus)
-        if not any(_has(one, *needed) for one in environments):
+        if not any(_has(environment, *needed) for environment in environments):
             return (
                 "must fit a computing environment of the project; no environment in region "
-                f"{region} has {wanted}, {definition.max_vcpus or 1} virtual CPUs"
+                f"{region} has {requirements}, {definition.max_vcpus or 1} virtual CPUs"
             )
     return None
 
@@ -91,8 +91,13 @@ def environment_problem(
     environments: Sequence[models.HTCComputeEnvironment], job: Mapping[str, Any]
 ) -> str | None:
     """Why none of the environments that the project is restricted to fits a job's record."""
-    wanted = (job.get("region"), None, job.get("architecture"), integer_in(job.get("maxVCpus")))
-    if not environments or any(_has(one, *wanted) for one in environments):
+    requirements = (
+        job.get("region"),
+        None,
+        job.get("architecture"),
+        integer_in(job.get("maxVCpus")),
+    )
+    if not environments or any(_has(environment, *requirements) for environment in environments):
         return None
     return (
         f"none of the project's {len(environments)} computing environments is in region "
@@ -115,6 +120,6 @@ def _has(
         (getattr(derived, "architecture", None), architecture),
     ]
     most = getattr(derived, "vcpus", None)
-    return all(has is None or wanted is None or has == wanted for has, wanted in stated) and (
+    return all(has is None or required is None or has == required for has, required in stated) and (
         most is None or (vcpus or 1) <= most
     )

@@ -44,8 +44,8 @@ async def find_lost(
 
     async def look() -> tuple[list[list[str] | None], int, bool]:
         jobs = await _list_group(client, lost[0])
-        found = [_find(error, jobs, is_alone_in_group) for error in lost]
-        return found, sum(len(error.job_ids) for error in lost), None not in found
+        results = [_find(error, jobs, is_alone_in_group) for error in lost]
+        return results, sum(len(error.job_ids) for error in lost), None not in results
 
     while not reason:
         try:
@@ -116,7 +116,7 @@ def _find(
 
     Updates the exception with the jobs that were found.
     """
-    found: list[str] = []
+    job_ids: list[str] = []
     error.job_ids = []
     for request in error.requests:
         parents = jobs.get(request.mark, {})
@@ -125,9 +125,9 @@ def _find(
             parents = jobs[None]
         error.job_ids += [f"{p}:{i}" for p, indices in parents.items() for i in sorted(indices)]
         if [*parents.values()] == [set(range(request.batch_size))]:
-            found += parents
+            job_ids += parents
     error.seen = len(error.job_ids)
     error.reason = f"{error.seen} of {error.sent} jobs were found in the group"
     if not error.seen and None in jobs:
         error.reason += "; the service does not return the tags of some of the group's jobs"
-    return found if len(found) == len(error.requests) else None
+    return job_ids if len(job_ids) == len(error.requests) else None

@@ -55,21 +55,29 @@ class RunReport:
     @property
     def reruns(self) -> list[JobAttempt]:
         """The attempts after the first ones."""
-        return [one for one in self.attempts if one.number > 1]
+        return [attempt for attempt in self.attempts if attempt.number > 1]
 
     @property
     def failed(self) -> list[JobAttempt]:
         """The last attempts of the failed jobs without a retry left."""
-        return [one for one in self.attempts if one.decision is not None and not one.decision.again]
+        return [
+            attempt
+            for attempt in self.attempts
+            if attempt.decision is not None and not attempt.decision.again
+        ]
 
     @property
     def causes(self) -> dict[str, int]:
         """The causes of `failed`, each with its number of jobs, most frequent first."""
-        return dict(Counter(one.cause for one in self.failed).most_common())
+        return dict(Counter(attempt.cause for attempt in self.failed).most_common())
 
     def __str__(self) -> str:
         lines = [str(self.counts)]
-        again = [one for one in self.attempts if one.decision is not None and one.decision.again]
+        again = [
+            attempt
+            for attempt in self.attempts
+            if attempt.decision is not None and attempt.decision.again
+        ]
         lines += _clusters("retried", again)
         lines += _clusters("failed", self.failed)
         return "\n".join(lines)
@@ -83,15 +91,15 @@ def cause_of(failure: JobFailure | None) -> str:
     return code if failure.exit_code is None else f"{code}, exit code {failure.exit_code}"
 
 
-def _clusters(what: str, attempts: list[JobAttempt]) -> list[str]:
+def _clusters(title: str, attempts: list[JobAttempt]) -> list[str]:
     """One line per cause and decision, with the indices."""
-    found: dict[tuple[str, str], list[int]] = {}
-    for one in attempts:
-        reason = one.decision.reason if one.decision else ""
-        found.setdefault((one.cause, reason), []).append(one.index)
+    clusters: dict[tuple[str, str], list[int]] = {}
+    for attempt in attempts:
+        reason = attempt.decision.reason if attempt.decision else ""
+        clusters.setdefault((attempt.cause, reason), []).append(attempt.index)
     lines: list[str] = []
-    for (cause, reason), indices in sorted(found.items(), key=lambda item: -len(item[1])):
+    for (cause, reason), indices in sorted(clusters.items(), key=lambda item: -len(item[1])):
         shown = ", ".join(map(str, indices[:SHOWN_INDICES]))
         more = ", ..." if len(indices) > SHOWN_INDICES else ""
-        lines.append(f"{what}: {len(indices)} with {cause}: {reason} (index {shown}{more})")
+        lines.append(f"{title}: {len(indices)} with {cause}: {reason} (index {shown}{more})")
     return lines

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from .._environment import INDEX_VARIABLE
 from .._wire.operations import CANCEL_JOBS
 from ..exceptions import HtcException, HtcValidationError, Problem, RunStoppedError
 from .failures import has_variable, single_request
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
     EndedEntry = tuple[Entry, Mapping[str, Any]]
     """A job without a retry left, and the record of its last attempt."""
-
-# The variable of a retry that has the index of the first job.
-INDEX_VARIABLE = "RESCALEHTC_INDEX"
 
 
 class Rerunner:
@@ -180,7 +178,7 @@ class Rerunner:
             due = [*self._ledger.due(self._client.io.monotonic())]
         if not due:
             return
-        requests = [(n, self._request(*one)) for n, one in enumerate(due)]
+        requests = [(n, self._request(*item)) for n, item in enumerate(due)]
         submission = Submission(self._interval)
         self._is_unsettled = True  # until the new jobs are known
         self._settles_at = self._settled_at()

@@ -178,16 +178,18 @@ class Submission:
         if not lost:
             return
         errors = [self._uncertain(call) for call in lost]
-        found = await find_lost(
+        jobs = await find_lost(
             self._rescale.client,
             errors,
             settle_seconds=self._rescale.settle_seconds,
             is_alone_in_group=is_alone_in_group,
             interval=self._interval,
         )
-        for call, error, parents in zip(lost, errors, found, strict=True):
+        for call, error, parents in zip(lost, errors, jobs, strict=True):
             # The service may also repeat the submission's secrets in a listing of jobs.
-            error.reason = redact(error.reason, values_in([one.json for one in call.requests]))
+            error.reason = redact(
+                error.reason, values_in([request.json for request in call.requests])
+            )
             call.error = error
             if parents is not None:
                 pairs = zip(call.requests, parents, strict=True)
@@ -206,7 +208,10 @@ class Submission:
             project_id=self._task_ids["projectId"],
             task_id=self._task_ids["taskId"],
             group=self._group,
-            requests=[LostRequest(one.position, one.size, one.mark) for one in call.requests],
+            requests=[
+                LostRequest(request.position, request.size, request.mark)
+                for request in call.requests
+            ],
             phase=phase,
             cause=cause,
         )
@@ -267,13 +272,13 @@ class Submission:
                 raise HtcResponseError(
                     f"getImageStatus: image {name} has the unknown status {status!r}"
                 )
-            left = expires_at - client.io.monotonic()
-            if left <= 0:
+            remaining = expires_at - client.io.monotonic()
+            if remaining <= 0:
                 raise HtcImagePendingError(
                     f"image {name} is still PENDING after {seconds:g} s; "
                     "nothing was submitted; submit again later, or increase image_wait_seconds"
                 )
-            await client.io.sleep(min(IMAGE_POLL_SECONDS, left))
+            await client.io.sleep(min(IMAGE_POLL_SECONDS, remaining))
 
     def _hold_back(self) -> None:
         """Remove the calls that were not started from the queue."""
@@ -342,11 +347,11 @@ def submits(function: Callable[Concatenate[Submission, P], T]) -> Callable[P, T]
             submission.log_cancellation(error)
             raise
 
-    made = cast("Any", call_on_loop if inspect.iscoroutinefunction(function) else call)
-    functools.update_wrapper(made, function)
+    wrapper = cast("Any", call_on_loop if inspect.iscoroutinefunction(function) else call)
+    functools.update_wrapper(wrapper, function)
     whole = inspect.signature(function)
-    made.__signature__ = whole.replace(parameters=[*whole.parameters.values()][1:])
-    return cast("Callable[P, T]", made)
+    wrapper.__signature__ = whole.replace(parameters=[*whole.parameters.values()][1:])
+    return cast("Callable[P, T]", wrapper)
 
 
 _SUBMITTED = ("projectId", "taskId", "group", "parentJobId", "batchSize", "jobName")

@@ -86,13 +86,13 @@ class Interval:
         Raises:
             HtcWaitTimeoutError: The timeout has passed.
         """
-        left = self._ends_at - self._io.monotonic()
-        if left <= 0:
+        remaining = self._ends_at - self._io.monotonic()
+        if remaining <= 0:
             message = f"{counts}, within {self._timeout:g} s"
             if self._outage is not None:
                 message += f"; the last poll failed: {self._outage}"
             raise HtcWaitTimeoutError(message, counts)
-        await self._io.sleep(min(self._seconds, left))
+        await self._io.sleep(min(self._seconds, remaining))
 
 
 async def wait(
@@ -137,12 +137,12 @@ async def settle(io: Io, seconds: float, look: Callable[[], Awaitable[tuple[T, i
     most_found = -1
     changed_at = io.monotonic()
     while True:
-        result, found, is_complete = await look()
+        result, count, is_complete = await look()
         now = io.monotonic()
         if is_complete:
             return result
-        if found > most_found:
-            most_found, changed_at = found, now
+        if count > most_found:
+            most_found, changed_at = count, now
         elif now - changed_at >= seconds:
             return result
         await io.sleep(seconds / LOOKS_PER_SETTLING)

@@ -133,35 +133,35 @@ class JobTracker:
         Raises:
             HtcResponseError: The remaining jobs have not been listed for too long.
         """
-        place, left = next(iter(self._tasks.items()))
-        requested, listed = set(left), set[str]()
-        flow = self._client.pages(_listing(left), expires_at=self._interval.expires_at)
+        place, keys = next(iter(self._tasks.items()))
+        requested, listed = set(keys), set[str]()
+        flow = self._client.pages(_listing(keys), expires_at=self._interval.expires_at)
         async with aclosing(flow) as pages:
             async for page in pages:
                 ended: list[EndedJob] = []
                 for record in page:
                     job_id = record["jobUUID"]
-                    if job_id in left:
+                    if job_id in keys:
                         listed.add(job_id)
                         self._statuses[job_id] = str(record.get("status"))
                         if not is_running(record):
-                            ended.append((left.pop(job_id), record))
+                            ended.append((keys.pop(job_id), record))
                 yield ended
         self._absent = (self._absent - listed) | (requested - listed)
         for job_id in self._absent:
             self._statuses.pop(job_id, None)
         del self._tasks[place]  # move the task to the end, so that the next listing uses another
-        if left:
-            self._tasks[place] = left
-        others = self.counts().running > len(self._absent)
-        self._missing.note(0 if others else len(self._absent), self._total)
+        if keys:
+            self._tasks[place] = keys
+        has_others = self.counts().running > len(self._absent)
+        self._missing.note(0 if has_others else len(self._absent), self._total)
 
 
-def _listing(left: Mapping[str, JobKey]) -> Call:
-    groups = {job.group for job in left.values()}
-    ids = list(left) if len(left) <= MAX_NAMED else None
+def _listing(keys: Mapping[str, JobKey]) -> Call:
+    groups = {job.group for job in keys.values()}
+    ids = list(keys) if len(keys) <= MAX_NAMED else None
     group = groups.pop() if ids is None and len(groups) == 1 else None
-    return job_listing(next(iter(left.values())).task_ids, group=group or None, jobId=ids)
+    return job_listing(next(iter(keys.values())).task_ids, group=group or None, jobId=ids)
 
 
 async def fetch_ended(

@@ -33,7 +33,7 @@ async def why_job(client: Client, ids: Mapping[str, str]) -> list[Cause]:
     try:
         job = await _read(client, operations.GET_JOB.call(ids))
     except HtcNotFoundError as error:
-        return [await _gone(client, ids, error)]
+        return [await _explain_not_found(client, ids, error)]
     return await _explain(client, ids, job)
 
 
@@ -42,7 +42,7 @@ async def why_task(client: Client, ids: Mapping[str, str]) -> list[Cause]:
     try:
         _, counts = await fetch_task_summary(client, ids)
     except HtcNotFoundError as error:
-        return [await _gone(client, ids, error)]
+        return [await _explain_not_found(client, ids, error)]
     found: list[Cause] = []
     for status in FAILED_STATUSES:
         if counts.by_status.get(status):
@@ -73,9 +73,9 @@ def _cluster(job: Json) -> tuple[object, object]:
 
 async def _read(client: Client, call: Call) -> Any:
     """Fetch an object, and check the types of its fields."""
-    found = await client.send(call)
-    call.operation.to_record(found)
-    return found
+    answer = await client.send(call)
+    call.operation.to_record(answer)
+    return answer
 
 
 async def _jobs(client: Client, ids: Mapping[str, str], status: str, most: int) -> list[Any]:
@@ -89,12 +89,12 @@ async def _jobs(client: Client, ids: Mapping[str, str], status: str, most: int) 
 async def _explain(client: Client, ids: Mapping[str, str], job: Json) -> list[Cause]:
     unread: list[str] = []
 
-    async def read(what: str, work: Awaitable[Any], missing: Any) -> Any:
+    async def read(part: str, work: Awaitable[Any], missing: Any) -> Any:
         """Fetch something. Return `missing` if it does not exist, and None if it is forbidden."""
         try:
-            return await fetched(what, work, missing)
+            return await fetched(part, work, missing)
         except HtcForbiddenError as error:
-            unread.append(f"{what} could not be read: {error}")
+            unread.append(f"{part} could not be read: {error}")
             return None
 
     task_ids = {name: ids[name] for name in ("projectId", "taskId")}
@@ -130,13 +130,13 @@ async def _add_obstacles(
     call = operations.GET_PROJECT_DIMENSIONS.call(project)
     environments: list[Any] = await read("the dimensions", client.send(call), []) or []
     facts.environment_problem = preflight.environment_problem(
-        [operations.GET_PROJECT_DIMENSIONS.to_record(one) for one in environments], job
+        [operations.GET_PROJECT_DIMENSIONS.to_record(item) for item in environments], job
     )
     facts.limits = await fetch_limits(client, project, job.get("workspaceId"), read)
     if facts.limits and job.get("status") == "SUBMITTED_TO_RESCALE":
         running = await _jobs(client, task_ids, "RUNNING", PAGE_SIZE)
         running += await _jobs(client, task_ids, "STARTING", PAGE_SIZE)
-        facts.running_vcpus = sum(integer_in(one.get("maxVCpus")) or 1 for one in running)
+        facts.running_vcpus = sum(integer_in(item.get("maxVCpus")) or 1 for item in running)
 
 
 async def fetch_limits(
@@ -145,15 +145,15 @@ async def fetch_limits(
     """Fetch the limits on virtual CPUs of a project and its workspace, each with its owner."""
     call = operations.LIST_PROJECT_LIMITS.call(project)
     limits: list[Json] = await read("the project's limits", client.items(call), []) or []
-    found = [("project", limit.get("vCPUs")) for limit in limits]
+    owned = [("project", limit.get("vCPUs")) for limit in limits]
     if isinstance(workspace_id, str):
         call = operations.GET_WORKSPACE_LIMIT.call({"workspaceId": workspace_id})
         limit: Json = await read("the workspace's limit", client.send(call), {}) or {}
-        found.append(("workspace", limit.get("vCPUs")))
-    return [(whose, limit) for whose, limit in found if isinstance(limit, int)]
+        owned.append(("workspace", limit.get("vCPUs")))
+    return [(owner, limit) for owner, limit in owned if isinstance(limit, int)]
 
 
-async def fetched(_what: str, work: Awaitable[Any], missing: Any) -> Any:
+async def fetched(_part: str, work: Awaitable[Any], missing: Any) -> Any:
     """Fetch something. Return `missing` if it does not exist."""
     try:
         return await work
@@ -161,7 +161,9 @@ async def fetched(_what: str, work: Awaitable[Any], missing: Any) -> Any:
         return missing
 
 
-async def _gone(client: Client, ids: Mapping[str, str], error: HtcStatusError) -> Cause:
+async def _explain_not_found(
+    client: Client, ids: Mapping[str, str], error: HtcStatusError
+) -> Cause:
     """Explain why a job or task does not exist."""
     evidence = [str(error)]
     advice = "check the id; the service deletes jobs 60 days after they end, and with their task"
@@ -172,5 +174,5 @@ async def _gone(client: Client, ids: Mapping[str, str], error: HtcStatusError) -
             evidence.append(f"lifecycleStatus of the task: {task.get('lifecycleStatus')}")
         except HtcNotFoundError as missing:
             evidence.append(str(missing))
-    what = "job" if "jobId" in ids else "task"
-    return Cause("gone", f"the {what} was deleted, or never existed", evidence, advice, True)
+    noun = "job" if "jobId" in ids else "task"
+    return Cause("gone", f"the {noun} was deleted, or never existed", evidence, advice, True)

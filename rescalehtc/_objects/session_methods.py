@@ -50,8 +50,8 @@ def _for_either_session(method: FunctionType) -> Any:
 
 def _twin(method: FunctionType) -> Any:
     """The method of the same name in the twin class."""
-    here, there = (_AIO, _PACKAGE) if method.__module__.startswith(_AIO) else (_PACKAGE, _AIO)
-    found: Any = import_module(there + method.__module__.removeprefix(here))
+    source, target = (_AIO, _PACKAGE) if method.__module__.startswith(_AIO) else (_PACKAGE, _AIO)
+    module: Any = import_module(target + method.__module__.removeprefix(source))
     for name in method.__qualname__.split("."):
-        found = getattr(found, name)
-    return found
+        module = getattr(module, name)
+    return module

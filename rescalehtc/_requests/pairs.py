@@ -27,24 +27,24 @@ def inspect_request(
     found: list[tuple[Location, str]] = []
     names: dict[Location, list[str]] = {}
     for place, first in PAIRS.items():
-        given = _at(value, place)
-        if not is_mapping(given):
+        named = _at(value, place)
+        if not is_mapping(named):
             continue
-        message = _not_pairs(given, first)
+        message = _not_pairs(named, first)
         if message:
             found.append((place, message))
-        names[place] = [] if message else list(given)
-        pairs = [{first: name, "value": given[name]} for name in names[place]]
+        names[place] = [] if message else list(named)
+        pairs = [{first: name, "value": named[name]} for name in names[place]]
         request = _replaced(request, place, pairs)
     model, problems = inspect(models.HTCJobSubmitRequest, request)
     found += [(_by_name(location, names), message) for location, message in problems]
     return (None if found else model), found
 
 
-def _not_pairs(given: Mapping[Any, Any], first: str) -> str | None:
-    if not all(isinstance(name, str) for name in given):
+def _not_pairs(pairs: Mapping[Any, Any], first: str) -> str | None:
+    if not all(isinstance(name, str) for name in pairs):
         return "must have strings as its keys"
-    if set(given) == {first, "value"}:  # probably a pair, not variables named `name` and `value`
+    if set(pairs) == {first, "value"}:  # probably a pair, not variables named `name` and `value`
         return f"must be {{name: value}}, or a list of such dictionaries with {first!r} and 'value'"
     return None
 
@@ -62,10 +62,10 @@ def _replaced(request: dict[str, Any], place: tuple[str, ...], value: Any) -> di
 
 
 def _by_name(location: Location, names: Mapping[Location, list[str]]) -> Location:
-    for place, given in names.items():
+    for place, pairs in names.items():
         position = location[len(place)] if location[: len(place)] == place != location else None
         if isinstance(position, int):
-            name = given[position]
+            name = pairs[position]
             if name.isprintable() and 0 < len(name) <= MAX_SHOWN_CHARACTERS:
                 return (*place, name)
     return location

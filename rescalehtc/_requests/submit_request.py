@@ -46,18 +46,18 @@ def from_arguments(
     regions = strings_of(project.get("regions"))
     if region is None and regions and len(regions) == 1:
         region = regions[0]
-    given = {
+    fields = {
         name: value
         for name, value in arguments.items()
         if value is not None or name not in OPTIONAL_ARGUMENTS
     }
     # In a request, None would mean "not given".
-    nones = [ARGUMENTS[_MODEL][name] for name, value in given.items() if value is None]
+    nones = [ARGUMENTS[_MODEL][name] for name, value in fields.items() if value is None]
     found: Found = [
         (location, f"must be {expected(models.HTCJobSubmitRequest, location)}, got None")
         for location in nones
     ]
-    request = fill_in(_MODEL, given)
+    request = fill_in(_MODEL, fields)
     if region is None:
         found.append((("regions",), _region_needed(regions)))
     else:
@@ -139,8 +139,8 @@ def _part_sizes(item: object) -> list[int]:
     size = item.get("batchSize") if is_object(item) else None
     if not isinstance(size, int) or not MAX_BATCH_SIZE < size <= MAX_SPLIT_BATCH_SIZE:
         return []
-    full, rest = divmod(size, MAX_BATCH_SIZE)
-    return [MAX_BATCH_SIZE] * full + [rest] * bool(rest)
+    full, remainder = divmod(size, MAX_BATCH_SIZE)
+    return [MAX_BATCH_SIZE] * full + [remainder] * bool(remainder)
 
 
 def _items(payload: object) -> list[Any]:

@@ -109,10 +109,10 @@ def read_page(call: Call, response: Response, base_url: str, secrets: Secrets = 
         following = _next_call(call, answer.get("next"), base_url)
     is_checked = call.operation.answer != "page_or_array" and not call.item_text
     ids = _checked_ids(call, items) if is_checked else []
-    likeness = hash(tuple(ids) or (len(items), str(items[:1]), str(items[-1:])))
+    fingerprint = hash(tuple(ids) or (len(items), str(items[:1]), str(items[-1:])))
     if call.item_text:
         items = _checked_texts(call, items)
-    return Page(items, following, ids, likeness)
+    return Page(items, following, ids, fingerprint)
 
 
 def _next_call(call: Call, following: object, base_url: str) -> Call | None:
@@ -214,8 +214,8 @@ def status_error(
 
 def _storage_code(body: bytes) -> str | None:
     """The error code of a storage. The rest of the body may contain a signature."""
-    found = re.search(rb"<Code>(\w{1,60})</Code>", body[:4096])
-    return found[1].decode("ascii", "replace") if found else None
+    match = re.search(rb"<Code>(\w{1,60})</Code>", body[:4096])
+    return match[1].decode("ascii", "replace") if match else None
 
 
 def _first_text(body: Any, *names: str) -> str | None:

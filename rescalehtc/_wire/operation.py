@@ -106,14 +106,14 @@ class Operation(Generic[RecordT]):
                 placeholder = f"{{{name}{suffix}}}"
                 if placeholder in self.path:
                     target = target.replace(placeholder, quoted(self, name, value))
-        given = {name: value for name, value in (query or {}).items() if value is not None}
-        if given:
-            for name in [name for name, text in given.items() if text == ""]:
+        parameters = {name: value for name, value in (query or {}).items() if value is not None}
+        if parameters:
+            for name in [name for name, text in parameters.items() if text == ""]:
                 # The service could treat an empty value as "all".
                 raise _wrong_parameter(self, name, "None or a non-empty string")
             try:
                 target += "?" + urlencode(
-                    {name: _query_value(value) for name, value in given.items()}, doseq=True
+                    {name: _query_value(value) for name, value in parameters.items()}, doseq=True
                 )
             except UnicodeEncodeError:
                 raise _wrong_parameter(self, "query", "text that UTF-8 can encode") from None
@@ -149,8 +149,8 @@ class Call:
     @property
     def page_size(self) -> int | None:
         """The requested number of items per page. None for the service's default."""
-        found = _PAGE_SIZE.search(self.target)
-        return int(found[0][:9]) if found else None
+        match = _PAGE_SIZE.search(self.target)
+        return int(match[0][:9]) if match else None
 
     @property
     def is_first_page(self) -> bool:

@@ -227,8 +227,8 @@ async def get_container_registry(
     project_id: str = id_of(project, "projectId")
     address = cast("object", project.json.get("containerRegistry"))
     if not address:
-        found = (await api.get_htc_projects(rescale, project_id)).get("containerRegistry")
-        address = cast("object", found)
+        registry = (await api.get_htc_projects(rescale, project_id)).get("containerRegistry")
+        address = cast("object", registry)
     if not isinstance(address, str) or not address:
         raise HtcException(f"project {project_id} has no container registry")
     return HtcContainerRegistry(project, address)

@@ -183,8 +183,8 @@ class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"], AnyP
         Args:
             rescale: The session.
         """
-        found = await api.get_htc_projects_dimensions(rescale, id_of(self, "projectId"))
-        return [api.GET_PROJECT_DIMENSIONS.to_record(one) for one in found]
+        environments = await api.get_htc_projects_dimensions(rescale, id_of(self, "projectId"))
+        return [api.GET_PROJECT_DIMENSIONS.to_record(environment) for environment in environments]
 
     async def set_dimensions(
         self,
@@ -211,11 +211,13 @@ class HtcProject(StoredObject["types.HTCProjectDict", "models.HTCProject"], AnyP
         require_list(dimensions, "dimensions", "set_dimensions")
         name = "HTCComputeEnvironmentUpdate"
         payload = [
-            check(name, one, "set_dimensions", f"dimensions[{index}]")
-            for index, one in enumerate(dimensions)
+            check(name, dimension, "set_dimensions", f"dimensions[{index}]")
+            for index, dimension in enumerate(dimensions)
         ]
-        found = await api.put_htc_projects_dimensions(rescale, id_of(self, "projectId"), payload)
-        return [api.GET_PROJECT_DIMENSIONS.to_record(one) for one in found]
+        environments = await api.put_htc_projects_dimensions(
+            rescale, id_of(self, "projectId"), payload
+        )
+        return [api.GET_PROJECT_DIMENSIONS.to_record(dimension) for dimension in environments]
 
     async def get_retention_policy(
         self, rescale: AsyncHtcSession

@@ -59,8 +59,8 @@ class HtcWorkspace(AnyWorkspace):
         Args:
             rescale: The session.
         """
-        found = await api.get_htc_workspaces_dimensions(rescale, self._id)
-        return [api.GET_WORKSPACE_DIMENSIONS.to_record(one) for one in found]
+        environments = await api.get_htc_workspaces_dimensions(rescale, self._id)
+        return [api.GET_WORKSPACE_DIMENSIONS.to_record(environment) for environment in environments]
 
     async def get_retention_policy(
         self, rescale: AsyncHtcSession
@@ -128,12 +128,12 @@ class HtcWorkspace(AnyWorkspace):
             enabled: True for only enabled regions, False for only disabled regions, None for all.
         """
         with trimmed():
-            found: object = await api.get_htc_regions(
+            regions: object = await api.get_htc_regions(
                 rescale, cloud_provider=cloud_provider, enabled=enabled
             )
-            if not is_list(found):
+            if not is_list(regions):
                 raise HtcResponseError("listRegions: the response is not a list of regions")
-            return [api.GET_REGION.to_record(one) for one in found]
+            return [api.GET_REGION.to_record(region) for region in regions]
 
     async def get_region(
         self, rescale: AsyncHtcSession, region: RescaleRegion
@@ -160,7 +160,9 @@ class HtcWorkspace(AnyWorkspace):
         Args:
             rescale: The session.
         """
-        return [api.GET_STORAGE.to_record(one) for one in await api.get_htc_storage(rescale)]
+        return [
+            api.GET_STORAGE.to_record(storage) for storage in await api.get_htc_storage(rescale)
+        ]
 
     async def get_storage(
         self, rescale: AsyncHtcSession, region: RescaleRegion

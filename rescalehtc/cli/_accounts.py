@@ -162,8 +162,8 @@ def set_profile(
 
     Example: rescalehtc config set staging --workspace staging --project wings
     """
-    given = {"workspace": workspace, "base_url": base_url, "project": project, "task": task}
-    settings = {key: value for key, value in given.items() if value is not None}
+    changes = {"workspace": workspace, "base_url": base_url, "project": project, "task": task}
+    settings = {key: value for key, value in changes.items() if value is not None}
     if not settings:
         message = "give at least one of --workspace, --base-url, --project and --task"
         raise typer.BadParameter(message, param_hint="config set")

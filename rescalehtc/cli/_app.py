@@ -43,8 +43,8 @@ class _Commands(TyperGroup):
 
         def run() -> None:
             self._main_shell_completion({}, prog_name or "rescalehtc")
-            given = sys.argv[1:] if args is None else list(args)
-            with self.make_context(prog_name, given) as context:
+            arguments = sys.argv[1:] if args is None else list(args)
+            with self.make_context(prog_name, arguments) as context:
                 self.invoke(context)
 
         sys.exit(exit_status(run))
@@ -61,8 +61,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(show: bool) -> None:
+    if show:
         typer.echo(f"rescalehtc {__version__}")
         raise typer.Exit
 

@@ -30,7 +30,7 @@ def complete_projects(ctx: typer.Context) -> list[str]:
     """Return the names of the workspace's projects."""
 
     def names(rescale: CommandSession) -> Iterable[str | None]:
-        return (one.json.get("projectName") for one in htcprojects.iter_projects(rescale))
+        return (project.json.get("projectName") for project in htcprojects.iter_projects(rescale))
 
     return _names(ctx, names)
 
@@ -40,7 +40,7 @@ def complete_tasks(ctx: typer.Context) -> list[str]:
 
     def names(rescale: CommandSession) -> Iterable[str | None]:
         project = find_project(rescale, ctx.params.get("project"))
-        return (one.json.get("taskName") for one in htctasks.iter_tasks(rescale, project))
+        return (task.json.get("taskName") for task in htctasks.iter_tasks(rescale, project))
 
     return _names(ctx, names)
 
@@ -55,7 +55,7 @@ def complete_jobs(ctx: typer.Context) -> list[str]:
 
     def ids(rescale: CommandSession) -> Iterable[str | None]:
         jobs = htcjobs.iter_jobs(rescale, _task(ctx, rescale))
-        return (one.json.get("jobUUID") for one in jobs)
+        return (job.json.get("jobUUID") for job in jobs)
 
     return _names(ctx, ids)
 
@@ -65,7 +65,7 @@ def complete_batches(ctx: typer.Context) -> list[str]:
 
     def ids(rescale: CommandSession) -> Iterable[str]:
         jobs = islice(htcjobs.iter_jobs(rescale, _task(ctx, rescale)), MAX_JOBS)
-        return dict.fromkeys(str(one.json.get("jobUUID")).rpartition(":")[0] for one in jobs)
+        return dict.fromkeys(str(job.json.get("jobUUID")).rpartition(":")[0] for job in jobs)
 
     return _names(ctx, ids)
 
@@ -134,9 +134,9 @@ def _literals(alias: Any) -> list[str]:
 
 
 def _task(ctx: typer.Context, rescale: CommandSession) -> htctasks.HtcTask:
-    given: Any = ctx.params.get("task") or [None]
-    one = given if isinstance(given, str) else given[0]  # `watch` takes several
-    named = named_task(one, ctx.params.get("profile"))
+    values: Any = ctx.params.get("task") or [None]
+    value = values if isinstance(values, str) else values[0]  # `watch` takes several
+    named = named_task(value, ctx.params.get("profile"))
     return find_task(rescale, ctx.params.get("project"), named)
 
 
@@ -145,7 +145,7 @@ def _names(
 ) -> list[str]:
     try:
         with open_session(ctx.params.get("profile"), is_quiet=True) as rescale:
-            found = islice(names(rescale), MAX_NAMES)
-            return [name for name in found if name and name.isprintable()]
+            items = islice(names(rescale), MAX_NAMES)
+            return [name for name in items if name and name.isprintable()]
     except (HtcException, typer.BadParameter):  # completion can't show messages
         return []

@@ -154,19 +154,19 @@ def from_options(options: Mapping[str, object]) -> OptionsPayload | None:
     Raises:
         typer.BadParameter: An option is invalid.
     """
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    if not given:
+    values: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if not values:
         return None
-    if "--command" in given:
-        given["--command"] = _words(given["--command"])
+    if "--command" in values:
+        values["--command"] = _words(values["--command"])
     pairs = {"--env": ("name", "value"), "--tag": ("key", "value")}
     for option, keys in pairs.items():
-        if option in given:
-            given[option] = [_pair(option, text, keys) for text in given[option]]
+        if option in values:
+            values[option] = [_pair(option, text, keys) for text in values[option]]
     definition = {
-        field: given[option] for option, field in _DEFINITION_FIELDS.items() if option in given
+        field: values[option] for option, field in _DEFINITION_FIELDS.items() if option in values
     }
-    request = {field: given[option] for option, field in _FIELDS.items() if option in given}
+    request = {field: values[option] for option, field in _FIELDS.items() if option in values}
     return OptionsPayload([{**request, "htcJobDefinition": definition}])
 
 
@@ -219,6 +219,6 @@ def with_variables(request: dict[str, Any], variables: Mapping[str, str]) -> dic
     envs: Any = definition.get("envs") or []
     if is_object(envs):  # a dictionary instead of a list of pairs
         envs = [{"name": name, "value": value} for name, value in envs.items()]
-    kept = [pair for pair in envs if pair["name"] not in variables]
+    others = [pair for pair in envs if pair["name"] not in variables]
     added = [{"name": name, "value": value} for name, value in variables.items()]
-    return {**request, field: {**definition, "envs": [*kept, *added]}}
+    return {**request, field: {**definition, "envs": [*others, *added]}}

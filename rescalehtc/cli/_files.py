@@ -141,12 +141,12 @@ def list_files(
     Example: rescalehtc files ls "task:sweep/**/*.csv"
     """
     form = _options.form(output, fields, ("path", "size", "modified"))
-    wanted = _required_place(place)
+    location = _required_place(place)
     with open_session(profile) as rescale:
-        found = _open(rescale, wanted, project, region).iter(wanted.path)
+        stored = _open(rescale, location, project, region).iter(location.path)
         items = (
-            {"path": one.path, "size": one.size, "modified": one.modified.isoformat()}
-            for one in found
+            {"path": file.path, "size": file.size, "modified": file.modified.isoformat()}
+            for file in stored
         )
         _output.show_items(items, FILES, form)
 
@@ -217,9 +217,9 @@ def remove(
 
     Example: rescalehtc files rm "task:sweep/tmp/*"
     """
-    wanted = _required_place(place)
+    location = _required_place(place)
     with open_session(profile) as rescale:
-        _show(_open(rescale, wanted, project, region).delete(wanted.path))
+        _show(_open(rescale, location, project, region).delete(location.path))
 
 
 @files.command("env")
@@ -299,13 +299,15 @@ def results(
     require_storage()
     named = named_task(task, profile)
     with open_session(profile, interval) as rescale:
-        found = find_batch(rescale, find_task(rescale, project, named), batch, None)
+        htc_batch = find_batch(rescale, find_task(rescale, project, named), batch, None)
         with noting_that_jobs_go_on():
-            left = found.download_results(rescale, target, pattern)
-        items = [{"job": job, "files": [*map(str, paths)]} for job, paths in left.files.items()]
+            downloads = htc_batch.download_results(rescale, target, pattern)
+        items = [
+            {"job": job, "files": [*map(str, paths)]} for job, paths in downloads.files.items()
+        ]
         _output.show_items(items, RESULTS, _output.Form(output))
-    if missing := left.without_files:
-        _output.say(f"{len(missing)} of {len(left.files)} jobs left no files")
+    if missing := downloads.without_files:
+        _output.say(f"{len(missing)} of {len(downloads.files)} jobs left no files")
         raise typer.Exit(_errors.JOBS_FAILED)
 
 

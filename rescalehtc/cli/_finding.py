@@ -30,7 +30,7 @@ LAST_TASK = "-"
 LAST_TASKS_FILE = "last_tasks.json"
 
 
-def find_project(rescale: CommandSession, given: str | None) -> htcprojects.HtcProject:
+def find_project(rescale: CommandSession, name: str | None) -> htcprojects.HtcProject:
     """Return the project with this name or id.
 
     Without either, return the profile's project, or the only project of the workspace.
@@ -40,17 +40,17 @@ def find_project(rescale: CommandSession, given: str | None) -> htcprojects.HtcP
     Raises:
         HtcException: No project or several projects match.
     """
-    given = given or rescale.profile.project
-    return _only_one(htcprojects.iter_projects(rescale), "project", given, "the workspace")
+    name = name or rescale.profile.project
+    return _only_one(htcprojects.iter_projects(rescale), "project", name, "the workspace")
 
 
-def named_task(given: str | None, profile_name: str | None) -> str:
+def named_task(name: str | None, profile_name: str | None) -> str:
     """Return the name or id of a task: the given one, or that of the environment or the profile.
 
     Raises:
         typer.BadParameter: None of them names a task.
     """
-    named = given or variable(os.environ, TASK_VARIABLE) or _profiles.find(profile_name).task
+    named = name or variable(os.environ, TASK_VARIABLE) or _profiles.find(profile_name).task
     if named is None:
         message = (
             f"name a task here, in {TASK_VARIABLE} or with `rescalehtc config set`; "
@@ -60,7 +60,7 @@ def named_task(given: str | None, profile_name: str | None) -> str:
     return named
 
 
-def find_task(rescale: CommandSession, project: str | None, given: str) -> htctasks.HtcTask:
+def find_task(rescale: CommandSession, project: str | None, name: str) -> htctasks.HtcTask:
     """Return the task with this name or id. `-` is the task that a command used last.
 
     Operations listProjects, and getTask or listTasks.
@@ -68,15 +68,15 @@ def find_task(rescale: CommandSession, project: str | None, given: str) -> htcta
     Raises:
         HtcException: No task or several tasks match.
     """
-    if given == LAST_TASK:
-        project, given = _last_task(rescale)
+    if name == LAST_TASK:
+        project, name = _last_task(rescale)
     owner = find_project(rescale, project)
-    found = htctasks.get_task_with_id(rescale, owner, given) if _is_id(given) else None
-    if found is None:
+    task = htctasks.get_task_with_id(rescale, owner, name) if _is_id(name) else None
+    if task is None:
         place = f"project {owner.json.get('projectName')!r}"
-        found = _only_one(htctasks.iter_tasks(rescale, owner), "task", given, place)
-    note_last_task(rescale, found)
-    return found
+        task = _only_one(htctasks.iter_tasks(rescale, owner), "task", name, place)
+    note_last_task(rescale, task)
+    return task
 
 
 def find_job(
@@ -97,7 +97,7 @@ def find_job(
     return job
 
 
-def find_group(rescale: CommandSession, task: htctasks.HtcTask, given: str | None) -> None:
+def find_group(rescale: CommandSession, task: htctasks.HtcTask, group: str | None) -> None:
     """Check that a group has jobs, if one is given.
 
     Operation listGroups.
@@ -105,11 +105,11 @@ def find_group(rescale: CommandSession, task: htctasks.HtcTask, given: str | Non
     Raises:
         HtcException: The group has no jobs.
     """
-    if given is None:
+    if group is None:
         return
     groups = task.get_groups(rescale)
-    if given not in groups:
-        raise HtcException(f"{_place_of(task)} has no group {given!r}{hint(given, groups)}")
+    if group not in groups:
+        raise HtcException(f"{_place_of(task)} has no group {group!r}{hint(group, groups)}")
 
 
 def find_batch(
@@ -125,11 +125,11 @@ def find_batch(
     """
     if (batch is None) == (group is None):
         raise typer.BadParameter("give either BATCH or --group", param_hint="BATCH")
-    found = htcjobs.get_batch(rescale, task, parent_job_id=batch, group=group)
-    if found is None:
+    htc_batch = htcjobs.get_batch(rescale, task, parent_job_id=batch, group=group)
+    if htc_batch is None:
         find_group(rescale, task, group)
         raise HtcException(f"{_place_of(task)} has no batch {batch or group!r}")
-    return found
+    return htc_batch
 
 
 def note_last_task(rescale: CommandSession, task: htctasks.HtcTask) -> None:
@@ -159,41 +159,41 @@ def _last_task(rescale: CommandSession) -> tuple[str, str]:
 
 def _last_tasks() -> dict[str, Any]:
     try:
-        found: object = json.loads((expand_home(CONFIG_FOLDER) / LAST_TASKS_FILE).read_bytes())
+        tasks: object = json.loads((expand_home(CONFIG_FOLDER) / LAST_TASKS_FILE).read_bytes())
     except (OSError, ValueError, RecursionError, HtcException):
         return {}
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    return cast("dict[str, Any]", tasks) if isinstance(tasks, dict) else {}
 
 
-def _only_one(listed: Iterable[FoundT], noun: str, given: str | None, place: str) -> FoundT:
+def _only_one(listed: Iterable[FoundT], noun: str, name: str | None, place: str) -> FoundT:
     """Return the one item with this name or id, or the only item if none is given.
 
     Raises:
         HtcException: No item or several items match.
     """
-    found: list[FoundT] = []
+    items: list[FoundT] = []
     others: list[str] = []
-    for one in listed:
-        names = one.json.get(f"{noun}Id"), one.json.get(f"{noun}Name")
-        if given is None or given in names:
-            found.append(one)
+    for item in listed:
+        names = item.json.get(f"{noun}Id"), item.json.get(f"{noun}Name")
+        if name is None or name in names:
+            items.append(item)
         else:
             others.append(str(names[1]))
-    if len(found) == 1:
-        return found[0]
-    named = f" with the name or id {given!r}" if given else ""
-    if not found:
+    if len(items) == 1:
+        return items[0]
+    named = f" with the name or id {name!r}" if name else ""
+    if not items:
         how = f"; `rescalehtc {noun}s` lists them" if others else ""
-        raise HtcException(f"{place} has no {noun}{named}{hint(given or '', others) or how}")
+        raise HtcException(f"{place} has no {noun}{named}{hint(name or '', others) or how}")
     lines = [
-        f"  {one.json.get(f'{noun}Id')}  {one.json.get(f'{noun}Name')}"
-        for one in islice(found, MAX_NAMED)
+        f"  {item.json.get(f'{noun}Id')}  {item.json.get(f'{noun}Name')}"
+        for item in islice(items, MAX_NAMED)
     ]
-    if len(found) > MAX_NAMED:
-        lines.append(f"  and {len(found) - MAX_NAMED} more")
+    if len(items) > MAX_NAMED:
+        lines.append(f"  and {len(items) - MAX_NAMED} more")
     listing = "\n".join(lines)
-    how = "choose one by its id" if given else f"choose one with --{noun}"
-    raise HtcException(f"{place} has {len(found)} {noun}s{named}; {how}:\n{listing}")
+    how = "choose one by its id" if name else f"choose one with --{noun}"
+    raise HtcException(f"{place} has {len(items)} {noun}s{named}; {how}:\n{listing}")
 
 
 def _place_of(task: htctasks.HtcTask) -> str:
@@ -202,8 +202,8 @@ def _place_of(task: htctasks.HtcTask) -> str:
 
 def hint(name: str, known: list[str]) -> str:
     """Return "; did you mean ...?" with the most similar name; empty if none is similar."""
-    meant = suggestion(name, known)
-    return f"; did you mean {meant!r}?" if meant else ""
+    suggested = suggestion(name, known)
+    return f"; did you mean {suggested!r}?" if suggested else ""
 
 
 def _is_id(text: str) -> bool:

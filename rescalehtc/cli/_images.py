@@ -70,13 +70,13 @@ def show(
     with open_session(profile) as rescale:
         registry = _registry(rescale, project)
         try:
-            found = registry.get_image(rescale, image)
+            status = registry.get_image(rescale, image)
         except HtcNotFoundError:
-            meant = hint(image, registry.get_images(rescale))
+            suggested = hint(image, registry.get_images(rescale))
             raise HtcException(
-                f"the project has no image {image!r}{meant or '; `rescalehtc images` lists them'}"
+                f"the project has no image {image!r}{suggested or '; `rescalehtc images` lists them'}"
             ) from None
-        _output.show_item(found, _output.Form(output))
+        _output.show_item(status, _output.Form(output))
 
 
 @images.command()

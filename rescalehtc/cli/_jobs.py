@@ -84,9 +84,9 @@ def jobs(
     earliest = _options.moment(since)
     named = named_task(task, profile)
     with open_session(profile) as rescale:
-        found = find_task(rescale, project, named)
-        find_group(rescale, found, group)
-        items = (job.json for job in htcjobs.iter_jobs(rescale, found, status, group=group))
+        htc_task = find_task(rescale, project, named)
+        find_group(rescale, htc_task, group)
+        items = (job.json for job in htcjobs.iter_jobs(rescale, htc_task, status, group=group))
         shown = (
             item for item in items if earliest is None or _parsed(item.get("createdAt")) >= earliest
         )
@@ -130,25 +130,25 @@ def logs(
     named = named_task(task, profile)
     has_times = timestamps or earliest is not None
     with open_session(profile, interval) as rescale:
-        found = find_job(rescale, project, named, job)
+        htc_job = find_job(rescale, project, named, job)
         if not follow:
             lines = (
-                _timed_lines(rescale, found, earliest, tail, timestamps)
+                _timed_lines(rescale, htc_job, earliest, tail, timestamps)
                 if has_times
-                else found.get_logs(rescale, tail)
+                else htc_job.get_logs(rescale, tail)
             )
             for line in lines:
                 _output.show_line(line)
             return
         with _watch.noting_that_jobs_go_on():
             for line in (
-                _followed_lines(rescale, found, earliest, tail, timestamps)
+                _followed_lines(rescale, htc_job, earliest, tail, timestamps)
                 if has_times
-                else found.follow_logs(rescale, tail)
+                else htc_job.follow_logs(rescale, tail)
             ):
                 _output.show_line(line)
                 _output.flush()
-        _watch.exit_with_status_of_job(found)
+        _watch.exit_with_status_of_job(htc_job)
 
 
 def events(
@@ -164,12 +164,12 @@ def events(
 
     Example: rescalehtc events 16ab11eb-5bb5-4062-bd47-977228cc51d8:0 -t sweep
     """
-    known = types.RescaleJobStatusEventDict.__annotations__
-    form = _options.form(output, fields, known, limit=limit)
+    event_fields = types.RescaleJobStatusEventDict.__annotations__
+    form = _options.form(output, fields, event_fields, limit=limit)
     named = named_task(task, profile)
     with open_session(profile) as rescale:
-        found = find_job(rescale, project, named, job)
-        items = (event.model_dump(mode="json") for event in found.iter_events(rescale))
+        htc_job = find_job(rescale, project, named, job)
+        items = (event.model_dump(mode="json") for event in htc_job.iter_events(rescale))
         _output.show_items(items, EVENTS, form)
 
 
@@ -189,15 +189,15 @@ def cancel(
     """
     named = named_task(task, profile)
     with open_session(profile) as rescale:
-        found = find_task(rescale, project, named)
-        find_group(rescale, found, group)
-        place = f"task {found.json.get('taskName')}"
+        htc_task = find_task(rescale, project, named)
+        find_group(rescale, htc_task, group)
+        place = f"task {htc_task.json.get('taskName')}"
         jobs = f"the jobs of group {group} in {place}" if group else f"the jobs of {place}"
         if group is None:
             _options.confirm(f"Cancel all jobs of {place}?", is_agreed=yes)
         with _errors.note_uncertain_change(f"{jobs} may have been cancelled"):
             api.post_htc_projects_tasks_jobs_cancel(
-                rescale, id_of(found, "projectId"), id_of(found, "taskId"), group=group
+                rescale, id_of(htc_task, "projectId"), id_of(htc_task, "taskId"), group=group
             )
     _output.say(f"requested the cancellation of {jobs}")
 

@@ -74,8 +74,12 @@ def refuse_unknown(name: str, known: Collection[str], noun: str, option: str | N
         typer.BadParameter: The name is not known.
     """
     if name not in known:
-        meant = suggestion(name, list(known))
-        hint = f"did you mean {meant!r}?" if meant else f"choose from {', '.join(sorted(known))}"
+        suggested = suggestion(name, list(known))
+        hint = (
+            f"did you mean {suggested!r}?"
+            if suggested
+            else f"choose from {', '.join(sorted(known))}"
+        )
         raise typer.BadParameter(f"{name!r} is not {noun}; {hint}", param_hint=option)
 
 

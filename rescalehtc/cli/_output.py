@@ -126,11 +126,11 @@ def show_items(items: Iterable[Mapping[str, Any]], columns: Sequence[Column], fo
         case Format.YAML:
             _emit_yaml([_reduced(item, form) for item in items])
         case Format.NAME:
-            name = next((one for one in columns if one.is_name), columns[0])
+            name = next((column for column in columns if column.is_name), columns[0])
             for item in items:
                 show_line(text_of(name.value(item)))
         case Format.CSV:
-            _emit_csv([one for one in columns if one.place != "terminal"], items)
+            _emit_csv([column for column in columns if column.place != "terminal"], items)
         case Format.TABLE:
             _emit_table(columns, list(items))
 
@@ -266,8 +266,8 @@ def _emit_csv(columns: Sequence[Column], items: Iterable[Mapping[str, Any]]) -> 
 
 def _emit_table(columns: Sequence[Column], items: Sequence[Mapping[str, Any]]) -> None:
     cells = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
-    elsewhere = "terminal" if cells is None else "pipe"
-    columns = [one for one in columns if one.place != elsewhere]
+    excluded = "terminal" if cells is None else "pipe"
+    columns = [column for column in columns if column.place != excluded]
     rows = [[_cell(column.value(item)) for column in columns] for item in items]
     table = Table(columns, rows, cells)
     _emit(f"{table.line(table.titles, lambda cell: _style(cell, bold=True))}\n")
@@ -307,9 +307,9 @@ def _style(text: str, *, fg: str | None = None, bold: bool | None = None) -> str
 def _escape_controls(text: str, stream: TextIO, *, breaks: bool = False) -> str:
     if not is_terminal(stream) or text.isprintable():
         return text
-    kept = "\t\n" if breaks else "\t"
+    allowed = "\t\n" if breaks else "\t"
     text = _COLOR_CHANGE.sub("", text)
-    return "".join(c if c.isprintable() or c in kept else _escaped(c) for c in text)
+    return "".join(c if c.isprintable() or c in allowed else _escaped(c) for c in text)
 
 
 def _escaped(character: str) -> str:

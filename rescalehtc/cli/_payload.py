@@ -76,14 +76,16 @@ class Payload:
     def sorted_lines(self, problems: Iterable[Problem]) -> list[str]:
         """Return problems of the requests and of the text itself, in the file's order."""
         text = self.document.text
-        found = [_place_finding(self.file, text, finding) for finding in self.document.findings]
-        found += [one for problem in problems if (one := self.find_place(problem))]
-        return [str(one) for one in sorted(found)]
+        found_problems = [
+            _place_finding(self.file, text, finding) for finding in self.document.findings
+        ]
+        found_problems += [placed for problem in problems if (placed := self.find_place(problem))]
+        return [str(placed) for placed in sorted(found_problems)]
 
     def line(self, problem: Problem) -> str | None:
         """Return a problem with its place; None if the text has another problem there."""
-        found = self.find_place(problem)
-        return found and str(found)
+        placed = self.find_place(problem)
+        return placed and str(placed)
 
     def find_place(self, problem: Problem) -> FoundProblem | None:
         """Add the problem's place in the file; None if the text has another problem there."""
@@ -180,8 +182,8 @@ def _place_finding(file: str, text: str, finding: Finding) -> FoundProblem:
 
 
 def _unreadable_error(file: str, text: str, error: _document.DocumentError) -> UnreadableError:
-    found = _place_finding(file, text, error.finding)
-    return UnreadableError(file, found.place, *found.problem)
+    problem = _place_finding(file, text, error.finding)
+    return UnreadableError(file, problem.place, *problem.problem)
 
 
 def _find(document: Document, where: str) -> tuple[int, Node | None]:
@@ -224,12 +226,12 @@ def _python_names() -> dict[str, str]:
     from .. import models
     from .._model_base import Request
 
-    classes = [one for one in vars(models).values() if isinstance(one, type)]
+    classes = [value for value in vars(models).values() if isinstance(value, type)]
     return {
         field.alias: name
-        for one in classes
-        if issubclass(one, Request)
-        for name, field in one.model_fields.items()
+        for value in classes
+        if issubclass(value, Request)
+        for name, field in value.model_fields.items()
         if field.alias
     }
 

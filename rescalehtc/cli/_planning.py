@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from .. import htcjobs
-from .._jobs.planning import Plan
 from . import _output
 
 if TYPE_CHECKING:
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
 
     from ..htcprojects import HtcProject
     from ..htcsession import HtcSession
-
-PLAN_FIELDS = tuple(field.name for field in fields(Plan))
 
 
 def show_plan(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -44,16 +43,16 @@ class Profile:
     @property
     def address(self) -> str:
         """The service's base URL for a session with this profile."""
-        given = self.base_url or variable(os.environ, BASE_URL_VARIABLE) or SERVICE_URL
-        return given.strip()
+        address = self.base_url or variable(os.environ, BASE_URL_VARIABLE) or SERVICE_URL
+        return address.strip()
 
     @property
     def address_origin(self) -> str:
         """A description of the source of the base URL."""
         if self.base_url:
             return "from the profile"
-        found = variable(os.environ, BASE_URL_VARIABLE)
-        return f"from {BASE_URL_VARIABLE}" if found else "the default"
+        address = variable(os.environ, BASE_URL_VARIABLE)
+        return f"from {BASE_URL_VARIABLE}" if address else "the default"
 
 
 def path() -> Path:
@@ -75,6 +74,8 @@ def read() -> dict[str, Profile]:
     Raises:
         HtcFileError: The file can't be read, or is invalid.
     """
+    import tomllib
+
     try:
         tables = tomllib.loads(_text())
     except (OSError, ValueError, RecursionError) as error:

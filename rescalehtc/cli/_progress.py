@@ -77,12 +77,12 @@ def _bars(names: Sequence[str]) -> Generator[Show]:
 
         def show(name: str, counts: JobCounts) -> None:
             text = f"{counts.ended}/{counts.total} ended {markup_of(counts)}"
-            left = estimates[name].left(counts)
+            remaining = estimates[name].left(counts)
             progress.update(
                 bars[name],
                 total=counts.total,
                 completed=counts.ended,
-                text=f"{text}, {left}" if left else text,
+                text=f"{text}, {remaining}" if remaining else text,
             )
 
         yield show

@@ -48,17 +48,17 @@ def report(
     form = _options.form(output, fields, FIELDS)
     named = named_task(task, profile)
     with open_session(profile) as rescale:
-        found = find_batch(rescale, find_task(rescale, project, named), batch, group)
-        show_report(found.report(rescale), form)
+        htc_batch = find_batch(rescale, find_task(rescale, project, named), batch, group)
+        show_report(htc_batch.report(rescale), form)
 
 
-def show_report(made: RunReport, form: _output.Form) -> None:
+def show_report(run_report: RunReport, form: _output.Form) -> None:
     """Print a report."""
     if form.format is Format.TABLE:
-        for line in str(made).splitlines():
+        for line in str(run_report).splitlines():
             _output.show_line(line)
     else:
-        _output.show_items(map(_record, made.attempts), ATTEMPTS, form)
+        _output.show_items(map(_record, run_report.attempts), ATTEMPTS, form)
 
 
 def _record(attempt: JobAttempt) -> dict[str, Any]:

@@ -58,8 +58,8 @@ def projects(
     """
     form = _options.form(output, fields, types.HTCProjectDict.__annotations__, sort, limit)
     with open_session(profile) as rescale:
-        found = (project.json for project in htcprojects.iter_projects(rescale))
-        _output.show_items(found, PROJECTS, form)
+        records = (project.json for project in htcprojects.iter_projects(rescale))
+        _output.show_items(records, PROJECTS, form)
 
 
 def limits(
@@ -77,10 +77,10 @@ def limits(
     form = _options.form(output, fields, {"of": str, **types.HTCProjectLimitDict.__annotations__})
     with open_session(profile) as rescale:
         owner = find_project(rescale, project)
-        theirs = htcworkspaces.get_workspace(rescale).get_limit(rescale)
+        workspace_limit = htcworkspaces.get_workspace(rescale).get_limit(rescale)
         items: list[dict[str, Any]] = []
-        if theirs is not None:
-            items.append({"of": "workspace", **theirs.model_dump(mode="json")})
+        if workspace_limit is not None:
+            items.append({"of": "workspace", **workspace_limit.model_dump(mode="json")})
         items += [{"of": "project", **limit} for limit in owner.get_limits(rescale)]
         _output.show_items(items, LIMITS, form)
 

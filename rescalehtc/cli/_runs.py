@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from .. import htcjobs
-from .._jobs.causes import Cause
-from .._jobs.planning import read_settings
-from .._jobs.rerunning import INDEX_VARIABLE
+from .._environment import INDEX_VARIABLE
 from .._raw import is_object
 from ..exceptions import HtcException
 from . import _options, _output, _submit
@@ -55,18 +53,18 @@ def why(
 
     Example: rescalehtc why -t sweep
     """
-    form = _options.form(output, names, [field.name for field in fields(Cause)])
+    form = _options.form(output, names, [field.name for field in fields(htcjobs.Cause)])
     named = named_task(task, profile)
     with open_session(profile) as rescale:
-        found = (
+        target = (
             find_task(rescale, project, named)
             if job is None
             else find_job(rescale, project, named, job)
         )
-        causes = found.why(rescale)
+        causes = target.why(rescale)
     if form.format is not _output.Format.TABLE:
         columns = [_output.Column.of_field(name) for name in ("name", "jobs", "text", "advice")]
-        _output.show_items([asdict(one) for one in causes], columns, form)
+        _output.show_items([asdict(cause) for cause in causes], columns, form)
         return
     for cause in causes:
         for line in str(cause).splitlines():
@@ -148,8 +146,8 @@ def rerun(
     named = named_task(task, profile)
     form = _output.Form(output)
     with open_session(profile, interval) as rescale:
-        found = find_task(rescale, project, named)
-        old = find_batch(rescale, found, batch, group)
+        htc_task = find_task(rescale, project, named)
+        old = find_batch(rescale, htc_task, batch, group)
         if chosen is not None:
             with noting_that_jobs_go_on():
                 counts = watch_batch(rescale, old, policy=chosen)
@@ -165,7 +163,7 @@ def rerun(
                 return
             with noting_that_jobs_go_on():
                 counts = watch_batch(rescale, new)
-    say_where_to_look(counts, found)
+    say_where_to_look(counts, htc_task)
     exit_if_failed([counts])
 
 
@@ -178,13 +176,15 @@ def _read_policy(value: str) -> htcjobs.RetryPolicy:
     """
     if value == DEFAULT_POLICY:
         return htcjobs.RetryPolicy()
+    from .._jobs.planning import read_settings
+
     try:
         settings = read_settings(value)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise HtcException(f"{value}: must be a TOML or JSON file: {reason}") from None
-    known = [field.name for field in fields(htcjobs.RetryPolicy)]
-    given: dict[str, Any] = settings if is_object(settings) else {}
-    for name in given:
-        _options.refuse_unknown(name, known, "a field of RetryPolicy", "--policy")
-    return htcjobs.RetryPolicy(**given)
+    names = [field.name for field in fields(htcjobs.RetryPolicy)]
+    options: dict[str, Any] = settings if is_object(settings) else {}
+    for name in options:
+        _options.refuse_unknown(name, names, "a field of RetryPolicy", "--policy")
+    return htcjobs.RetryPolicy(**options)

@@ -86,23 +86,23 @@ class Submitter:
 
     def _outcomes(self, incomplete: SubmissionIncompleteError) -> list[str]:
         """The outcome of each request, in the file's order."""
-        found = [
+        outcomes = [
             (position, _describe_batch(batch))
             for position, batch in zip(incomplete.positions, incomplete.submitted, strict=True)
         ]
         for uncertain in incomplete.uncertain:
             reason = " ".join(str(uncertain.cause).split())
-            found += [
+            outcomes += [
                 (request.position, f"may have been submitted: {request.batch_size} jobs: {reason}")
                 for request in uncertain.requests
             ]
-        found += [
+        outcomes += [
             (request.position, f"was not submitted: {request.batch_size} jobs")
             for request in incomplete.unsent
         ]
-        found.sort(key=lambda one: one[0])
+        outcomes.sort(key=lambda outcome: outcome[0])
         line = self.payload.line
-        return [line(Problem(f"[{position}]", text)) or text for position, text in found]
+        return [line(Problem(f"[{position}]", text)) or text for position, text in outcomes]
 
 
 def show(batches: Sequence[Mapping[str, Any]], form: _output.Form) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from .. import htcjobs, htctasks, types
 from ..exceptions import HtcException
-from . import _definition, _errors, _options, _output, _payload
+from . import _definition, _errors, _options, _output
 from ._completion import complete_files, complete_folders
 from ._finding import find_project, find_task, named_task, note_last_task
-from ._planning import PLAN_FIELDS, show_plan
+from ._planning import show_plan
 from ._session import open_session, require_storage
 from ._submission import Submitter
 from ._watch import exit_if_failed, noting_that_jobs_go_on, say_where_to_look, watch_batch
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from ..htcprojects import HtcProject
     from ..htcsession import HtcSession
     from ..htctasks import HtcTask
+    from ._payload import Payload as FilePayload
 
-Payload = _payload.Payload | _definition.OptionsPayload
+    Payload = FilePayload | _definition.OptionsPayload
 
 
 def add_to(app: typer.Typer) -> None:
@@ -71,8 +73,7 @@ def schema() -> None:
 
     Example: rescalehtc schema > submit.schema.json
     """
-    file = resources.files("rescalehtc.cli").joinpath("submit.schema.json")
-    text = file.read_text(encoding="utf-8")
+    text = Path(__file__).with_name("submit.schema.json").read_text(encoding="utf-8")
     _output.show_item(json.loads(text), _output.Form(_output.Format.JSON))
 
 
@@ -197,8 +198,9 @@ def submit(
         require_storage()
         if on_exit is _definition.OnExit.CANCEL:
             raise typer.BadParameter("cancel can't be used with --inputs", param_hint="--on-exit")
-    known = types.HTCJobBatchDict.__annotations__
-    form = _options.form(output, fields, PLAN_FIELDS if dry_run else known)
+    batch_fields = types.HTCJobBatchDict.__annotations__
+    plan_fields = [field.name for field in dataclasses.fields(htcjobs.Plan)]
+    form = _options.form(output, fields, plan_fields if dry_run else batch_fields)
     options = {
         "--image": image,
         "--command": command,
@@ -219,13 +221,13 @@ def submit(
     if env_file is not None:
         requests = _add_variables(requests, env_file)
     with open_session(profile, interval) as rescale:
-        found = find_task(rescale, project, named) if new_task is None else None
-        owner = found.project if found else find_project(rescale, project)
+        htc_task = find_task(rescale, project, named) if new_task is None else None
+        owner = htc_task.project if htc_task else find_project(rescale, project)
         check(payload, owner)
         if dry_run:
             show_plan(rescale, owner, requests, form)
             return
-        target = found or _new_task(rescale, owner, new_task or "")
+        target = htc_task or _new_task(rescale, owner, new_task or "")
         note_last_task(rescale, target)
         task_line = f"task {target.json.get('taskName')} has the id {target.json.get('taskId')}"
         submitter = Submitter(payload, requests, group, inputs, form)
@@ -259,14 +261,14 @@ def _add_variables(requests: Sequence[dict[str, Any]], file: str) -> list[dict[s
     return changed
 
 
-def read_valid(file: str | None, given: _definition.OptionsPayload | None = None) -> Payload:
+def read_valid(file: str | None, options: _definition.OptionsPayload | None = None) -> Payload:
     """Return the submit requests of a file or of options.
 
     Raises:
         typer.BadParameter: Neither or both are given.
         HtcException: The file can't be read, or has problems. The message lists them.
     """
-    payload = _read(file, given)
+    payload = _read(file, options)
     check(payload, None)
     return payload
 
@@ -287,28 +289,32 @@ def _new_task(rescale: HtcSession, project: HtcProject, name: str) -> HtcTask:
 
 def _lines_of(file: str) -> list[str]:
     """The problems of a file that can be found without the project."""
+    from . import _payload
+
     try:
         return _lines(_payload.read(file), None)
     except _payload.UnreadableError as error:
         return [str(error.found)]
 
 
-def _read(file: str | None, given: _definition.OptionsPayload | None) -> Payload:
+def _read(file: str | None, options: _definition.OptionsPayload | None) -> Payload:
     """Return the submit requests of a file or of options, without validating them.
 
     Raises:
         typer.BadParameter: Neither or both are given.
         HtcException: The file can't be read.
     """
-    if (file is None) == (given is None):
+    if (file is None) == (options is None):
         raise typer.BadParameter(
             "give either a FILE, or --image and other options that describe the jobs; "
             "put the words of --command in quotes",
             param_hint="FILE",
         )
     if file is None:
-        assert given is not None
-        return given
+        assert options is not None
+        return options
+    from . import _payload
+
     try:
         return _payload.read(file)
     except _payload.UnreadableError as error:

@@ -59,9 +59,9 @@ class Table:
         self, columns: Sequence[Column], rows: Sequence[Sequence[str]], cells: int | None
     ) -> None:
         if cells is not None and rows:
-            kept = _kept_columns(columns, rows, cells)
-            columns = [columns[index] for index in kept]
-            rows = [[row[index] for index in kept] for row in rows]
+            shown = _kept_columns(columns, rows, cells)
+            columns = [columns[index] for index in shown]
+            rows = [[row[index] for index in shown] for row in rows]
         self.titles: list[str] = [column.title for column in columns]
         self.rows: Sequence[Sequence[str]] = rows
         self._widths = _widths(self.titles, rows)

@@ -60,8 +60,8 @@ def list_tasks(
     form = _options.form(output, fields, types.HTCTaskDict.__annotations__, sort, limit)
     with open_session(profile) as rescale:
         owner = find_project(rescale, project)
-        found = htctasks.iter_tasks(rescale, owner, "any" if every else "ACTIVE")
-        _output.show_items((task.json for task in found), TASKS, form)
+        listed = htctasks.iter_tasks(rescale, owner, "any" if every else "ACTIVE")
+        _output.show_items((task.json for task in listed), TASKS, form)
 
 
 @tasks.command()
@@ -94,10 +94,10 @@ def archive(
     Example: rescalehtc tasks archive sweep
     """
     with open_session(profile) as rescale:
-        found = find_task(rescale, project, task)
+        htc_task = find_task(rescale, project, task)
         with _errors.note_uncertain_change(f"task {task} may have been archived"):
-            found.archive(rescale)
-    _output.say(f"archived task {found.json.get('taskName')}")
+            htc_task.archive(rescale)
+    _output.say(f"archived task {htc_task.json.get('taskName')}")
 
 
 @tasks.command()
@@ -112,9 +112,9 @@ def delete(
     Example: rescalehtc tasks delete sweep --yes
     """
     with open_session(profile) as rescale:
-        found = find_task(rescale, project, task)
-        name = found.json.get("taskName")
+        htc_task = find_task(rescale, project, task)
+        name = htc_task.json.get("taskName")
         _options.confirm(f"Delete task {name} with its jobs, logs and files?", is_agreed=yes)
         with _errors.note_uncertain_change(f"task {name} may have been deleted"):
-            found.delete_task(rescale)
+            htc_task.delete_task(rescale)
     _output.say(f"deleted task {name}")

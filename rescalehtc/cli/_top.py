@@ -95,7 +95,7 @@ class TaskView:
             for job in self._jobs(rescale, ["RUNNING"])
             if (started := _output.parsed_time(job.get("startedAt")))
         ]
-        self.slowest = sorted(running, key=lambda one: one.started)[:MAX_SLOWEST]
+        self.slowest = sorted(running, key=lambda job: job.started)[:MAX_SLOWEST]
         if self.counts.failed != failed_before:
             self.causes.clear()
             for job in self._jobs(rescale, FAILED_STATUSES):
@@ -163,8 +163,8 @@ def top(
 
         def refresh() -> list[TaskView]:
             listed = [
-                views.setdefault(id_of(one, "taskId"), TaskView(one, Estimate(time.monotonic)))
-                for one in ([chosen] if chosen else _tasks(rescale, owner, MAX_TASKS))
+                views.setdefault(id_of(task_, "taskId"), TaskView(task_, Estimate(time.monotonic)))
+                for task_ in ([chosen] if chosen else _tasks(rescale, owner, MAX_TASKS))
             ]
             shown = [view for view in listed if _refreshed(view, rescale)]
             return sorted(shown, key=lambda view: -view.counts.running)
@@ -222,7 +222,7 @@ def render(views: Sequence[TaskView], size: ConsoleDimensions, problem: str = ""
 
     head = [Text(f"not up to date: {problem}", "yellow")] if problem else []
     failures = [Text(line) for line in _failure_lines(views)]
-    slowest = sorted((one for view in views for one in view.slowest), key=lambda one: one.started)
+    slowest = sorted((job for view in views for job in view.slowest), key=lambda job: job.started)
     slowest = slowest[:MAX_SLOWEST]
     most = max(MIN_TASK_ROWS, size.height - len(failures) - len(slowest) - 5)
     more = [Text(f"and {len(views) - most} more tasks")] if len(views) > most else []
@@ -262,9 +262,9 @@ def _running_table(running: Sequence[Running], name_cells: int) -> RenderableTyp
     table.add_column("JOB", overflow="fold")
     table.add_column("TASK", no_wrap=True, max_width=name_cells)
     now = datetime.now(UTC)
-    for one in running:
-        seconds = max(0, int((now - one.started).total_seconds()))
-        table.add_row(str(timedelta(seconds=seconds)), one.job_id, one.view.markup)
+    for job in running:
+        seconds = max(0, int((now - job.started).total_seconds()))
+        table.add_row(str(timedelta(seconds=seconds)), job.job_id, job.view.markup)
     return table
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -109,11 +110,11 @@ def watch(
     named = task or [named_task(None, profile)]
     with open_session(profile, interval) as rescale:
         found = [find_task(rescale, project, name) for name in named]
-        tasks = [*{id_of(one, "taskId"): one for one in found}.values()]
+        tasks = [*{id_of(item, "taskId"): item for item in found}.values()]
         for name in group or ():
             find_group(rescale, tasks[0], name)
         groups: list[str | None] = [*dict.fromkeys(group)] if group else [None]
-        watched = [Watched(one, name) for one in tasks for name in groups]
+        watched = [Watched(task, name) for task in tasks for name in groups]
         with noting_that_jobs_go_on():
             counts = watch_all(rescale, watched, timeout)
     form = _output.Form(output)
@@ -121,8 +122,8 @@ def watch(
         _output.show_item(_nonzero(counts[0].by_status), form)
     else:
         _output.show_items(map(_record, watched, counts), WATCHED, form)
-    for one, its_counts in zip(watched, counts, strict=True):
-        say_where_to_look(its_counts, one.task)
+    for item, its_counts in zip(watched, counts, strict=True):
+        say_where_to_look(its_counts, item.task)
     exit_if_failed(counts)
 
 
@@ -142,9 +143,9 @@ def watch_all(
     with shown(names) as show:
 
         async def poll() -> JobCounts:
-            for index, one in enumerate(watched):
+            for index, item in enumerate(watched):
                 if counts[index].running:
-                    counts[index] = await one.fetch(rescale, interval.expires_at)
+                    counts[index] = await item.fetch(rescale, interval.expires_at)
                     show(names[index], counts[index])
             return _total(counts)
 
@@ -188,7 +189,7 @@ def say_where_to_look(counts: JobCounts, task: HtcTask) -> None:
 
 def exit_if_failed(counts: Sequence[JobCounts]) -> None:
     """Exit with the status for failed jobs if any job failed."""
-    if any(one.succeeded < one.ended for one in counts):
+    if any(count.succeeded < count.ended for count in counts):
         raise typer.Exit(_errors.JOBS_FAILED)
 
 
@@ -208,10 +209,10 @@ def _say_next(command: str) -> None:
 
 def _unique_names(watched: Sequence[Watched]) -> list[str]:
     """Names for the things that are watched. Tasks with the same name get their ids."""
-    names = [one.name for one in watched]
+    names = [item.name for item in watched]
     return [
-        name if names.count(name) == 1 else f"{name} ({one.task.json.get('taskId')})"
-        for name, one in zip(names, watched, strict=True)
+        name if names.count(name) == 1 else f"{name} ({item.task.json.get('taskId')})"
+        for name, item in zip(names, watched, strict=True)
     ]
 
 
@@ -235,8 +236,9 @@ def _nonzero(by_status: Mapping[str, int]) -> dict[str, int]:
 
 
 def _total(counts: Sequence[JobCounts]) -> JobCounts:
-    by_status: dict[str, int] = {}
-    for one in counts:
-        for status, count in one.by_status.items():
-            by_status[status] = by_status.get(status, 0) + count
-    return JobCounts(by_status, sum(one.running for one in counts), sum(o.unseen for o in counts))
+    by_status: Counter[str] = Counter()
+    for item in counts:
+        by_status.update(item.by_status)
+    return JobCounts(
+        dict(by_status), sum(item.running for item in counts), sum(item.unseen for item in counts)
+    )

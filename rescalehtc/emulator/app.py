@@ -152,8 +152,8 @@ class _OwnOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        own = f"{request.url.scheme}://{request.url.netloc}"
-        if all(origin == own for origin in request.headers.getlist("Origin")):
+        own_origin = f"{request.url.scheme}://{request.url.netloc}"
+        if all(origin == own_origin for origin in request.headers.getlist("Origin")):
             await self._app(scope, receive, send)
             return
         error = api_error(403, "Forbidden", "requests from other origins are not allowed")

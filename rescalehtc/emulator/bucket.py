@@ -94,12 +94,12 @@ class Bucket:
         base = f"{prefix}/".removesuffix(name)
         start = after.removeprefix(base) if after.startswith(base) else ""
         last = after
-        for found in objects.iterate(folder, name.removesuffix("/"), start):
-            key = base + found.name
+        for entry in objects.iterate(folder, name.removesuffix("/"), start):
+            key = base + entry.name
             parent, separator, _ = key.removeprefix(prefix).partition(delimiter or "\0")
             shown = prefix + parent + separator
             if shown > last:
-                yield shown, None if separator else found
+                yield shown, None if separator else entry
                 last = shown
 
     def open(self, key: str, etag: str | None = None) -> tuple[BinaryIO, Object, Mapping[str, str]]:
@@ -110,14 +110,14 @@ class Bucket:
             etag: The ETag that the object must have, or None for any.
         """
         folder, name = self.find(key)
-        file, found = objects.open_object(folder, name)
+        file, stored = objects.open_object(folder, name)
         with ExitStack() as stack:
             stack.enter_context(file)
-            if etag not in (None, "*", found.etag):
+            if etag not in (None, "*", stored.etag):
                 raise StorageError("PreconditionFailed", "The object has another ETag.")
-            metadata = self._store.metadata(self._path(folder, name), found.etag)
+            metadata = self._store.metadata(self._path(folder, name), stored.etag)
             stack.pop_all()
-        return file, found, metadata
+        return file, stored, metadata
 
     def place(
         self, file: IO[bytes], key: str, metadata: Mapping[str, str], *, replace: bool = True

@@ -44,13 +44,15 @@ def cloud_provider(region: str) -> str:
 def region_settings(region: str, updated_at: str) -> dict[str, Any]:
     """The record of a region's settings."""
     cloud = cloud_provider(region)
-    offered = {machine.architecture for machine in MACHINES.values() if machine.cloud == cloud}
+    architectures = {
+        machine.architecture for machine in MACHINES.values() if machine.cloud == cloud
+    }
     return {
         "region": region,
         "enabled": region in ENABLED_REGIONS,
         "weight": 1,
         "updatedAt": updated_at,
-        "supportedArchitectures": sorted(offered or {Architecture.X86}),
+        "supportedArchitectures": sorted(architectures or {Architecture.X86}),
         "cloudProvider": cloud,
     }
 
@@ -69,9 +71,9 @@ def storage_option(region: str) -> dict[str, Any]:
     }
 
 
-def describe_environment(wanted: Mapping[str, Any]) -> dict[str, Any]:
+def describe_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
     """The record of a computing environment, with the attributes of its machine type."""
-    machine = MACHINES.get(wanted.get("machineType", ""))
+    machine = MACHINES.get(environment.get("machineType", ""))
     derived = machine and {
         "architecture": machine.architecture,
         "vCPUs": machine.vcpus,
@@ -79,7 +81,7 @@ def describe_environment(wanted: Mapping[str, Any]) -> dict[str, Any]:
         "swap": False,
     }
     names = ("machineType", "priority", "region", "computeScalingPolicy", "hyperthreading")
-    return {"derived": derived, **{name: wanted.get(name) for name in names}}
+    return {"derived": derived, **{name: environment.get(name) for name in names}}
 
 
 def all_environments() -> list[dict[str, Any]]:

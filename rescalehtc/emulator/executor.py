@@ -239,8 +239,8 @@ class Executor:
         try:
             self._end(run, self._attempt_and_retry(run))
         except Exception as error:
-            what = "its disk is full" if is_full(error) else type(error).__name__
-            self._end(run, lifecycle.interrupted(f"the emulator failed: {what}"))
+            cause = "its disk is full" if is_full(error) else type(error).__name__
+            self._end(run, lifecycle.interrupted(f"the emulator failed: {cause}"))
             raise
         finally:
             with self._changed:
@@ -324,12 +324,12 @@ class Executor:
         stop: Stop | None = None
         kill_at = 0.0
         started_at = time.monotonic()
-        spared: set[Fault] = set()
+        exempt: set[Fault] = set()
         while not started.wait(0):
             at = time.monotonic()
             if stop is None:
                 stop = run.stop or ("timeout" if at >= deadline else None)
-                stop = stop or self._faults.ends_job(at - started_at, memory, spared)
+                stop = stop or self._faults.ends_job(at - started_at, memory, exempt)
                 if stop == "out_of_memory":
                     started.kill()
                 elif stop is not None:

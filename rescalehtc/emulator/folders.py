@@ -64,19 +64,19 @@ class Folders:
     def short_jobs(self) -> Generator[Path]:
         """A short path to the folder of running jobs, wherever the folder is."""
         self.jobs.mkdir(exist_ok=True)
-        for left in _SHORT_FOLDER.glob(f"{_SHORT_PREFIX}*"):
+        for abandoned in _SHORT_FOLDER.glob(f"{_SHORT_PREFIX}*"):
             with suppress(OSError):  # not a link of an emulator
-                linked = (left / _LINK).readlink()
-                is_own = left.lstat().st_uid == os.getuid()
+                linked = (abandoned / _LINK).readlink()
+                is_own = abandoned.lstat().st_uid == os.getuid()
                 if is_own and (linked == self.jobs or not linked.exists()):  # of a killed one
-                    remove(left)
+                    remove(abandoned)
         in_folder = _SHORT_FOLDER if os.access(_SHORT_FOLDER, os.W_OK) else None
-        made = Path(tempfile.mkdtemp(prefix=_SHORT_PREFIX, dir=in_folder))
+        folder = Path(tempfile.mkdtemp(prefix=_SHORT_PREFIX, dir=in_folder))
         try:
-            (made / _LINK).symlink_to(self.jobs)
-            yield made / _LINK
+            (folder / _LINK).symlink_to(self.jobs)
+            yield folder / _LINK
         finally:
-            remove(made)
+            remove(folder)
 
     def project(self, project_id: str) -> Path:
         """The folder that a project's jobs share. Created if it does not exist."""
@@ -147,8 +147,8 @@ def remove_abandoned() -> None:
     for folder in parent.glob(f"{_TEMPORARY}*"):
         # It is in use, was removed, or does not belong to an emulator.
         with suppress(OSError):
-            found = folder.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            status = folder.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
                 continue
             with _lock_file((folder / _LOCK_FILE).open("r+")):
                 _check_own(folder)
@@ -177,10 +177,10 @@ def _lock_file(file: IO[str]) -> IO[str]:
 
 def _check_own(folder: Path) -> None:
     """Reject a folder with other files, because the emulator could confuse them with its own."""
-    found = {
+    names = {
         path.name for path in folder.iterdir() if path.stat().st_size or path.name != _LOCK_FILE
     }
-    if found and STATE_FILE not in found:
+    if names and STATE_FILE not in names:
         raise HtcFileError(
             f"{folder} contains other files; choose a new folder or the folder of an emulator"
         )

@@ -65,8 +65,8 @@ class LogWriter:
     def drain(self, seconds: float) -> None:
         """Read until no process can write any more. After some seconds, only read the pipe's content."""
         until = time.monotonic() + seconds
-        while self._is_open and (left := until - time.monotonic()) > 0:
-            self.read(left)
+        while self._is_open and (remaining := until - time.monotonic()) > 0:
+            self.read(remaining)
         self.read(0)
 
     def end(self) -> None:

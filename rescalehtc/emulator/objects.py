@@ -127,11 +127,11 @@ def open_object(folder: Path, name: str) -> tuple[BinaryIO, Object]:
         if error.errno not in (*_MISSING, errno.EACCES):
             raise
         raise FileNotFoundError from None
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise FileNotFoundError
-    return os.fdopen(descriptor, "rb"), Object(name, found.st_size, found.st_mtime_ns)
+    return os.fdopen(descriptor, "rb"), Object(name, status.st_size, status.st_mtime_ns)
 
 
 def iterate(folder: Path, prefix: str = "", after: str = "") -> Iterator[Object]:
@@ -140,14 +140,19 @@ def iterate(folder: Path, prefix: str = "", after: str = "") -> Iterator[Object]
         yield from _iterate(folder, folder, "", prefix.encode(), after.encode())
 
 
-def _iterate(folder: Path, here: Path, above: str, prefix: bytes, after: bytes) -> Iterator[Object]:
-    found: list[tuple[bytes, str, os.DirEntry[str]]] = []
-    with suppress(FileNotFoundError, NotADirectoryError, PermissionError), os.scandir(here) as all_:
+def _iterate(
+    folder: Path, directory: Path, above: str, prefix: bytes, after: bytes
+) -> Iterator[Object]:
+    entries: list[tuple[bytes, str, os.DirEntry[str]]] = []
+    with (
+        suppress(FileNotFoundError, NotADirectoryError, PermissionError),
+        os.scandir(directory) as all_,
+    ):
         for entry in all_:
             name = above + entry.name + "/" * entry.is_dir(follow_symlinks=False)
             with suppress(UnicodeEncodeError):  # an object's name is UTF-8
-                found.append((name.encode(), name, entry))
-    for encoded, name, entry in sorted(found, key=lambda one: one[0]):
+                entries.append((name.encode(), name, entry))
+    for encoded, name, entry in sorted(entries, key=lambda item: item[0]):
         if entry.is_dir(follow_symlinks=False):
             is_wanted = encoded.startswith(prefix) or prefix.startswith(encoded)
             if is_wanted and (encoded > after or after.startswith(encoded)):
@@ -200,8 +205,8 @@ async def receive(
     file.flush()
     for name, hasher in hashers.items():
         digest: bytes = hasher.digest()
-        found = digest.hex() if name == SHA256 else base64.b64encode(digest).decode()
-        if found != headers[name]:
+        actual = digest.hex() if name == SHA256 else base64.b64encode(digest).decode()
+        if actual != headers[name]:
             raise ChecksumError(name)
 
 
@@ -232,7 +237,7 @@ def place(partial: Path, folder: Path, name: str, *, replace: bool = True) -> Ob
         target = find_target(folder, name)
         try:
             make_shared_folder(target.parent)
-            found = partial.stat()
+            status = partial.stat()
             if replace:
                 partial.replace(target)
             else:
@@ -247,7 +252,7 @@ def place(partial: Path, folder: Path, name: str, *, replace: bool = True) -> Ob
             raise NameConflictError(
                 "a folder has this name, or a file the name of a folder above"
             ) from None
-        return Object(name, found.st_size, found.st_mtime_ns)
+        return Object(name, status.st_size, status.st_mtime_ns)
     raise FileNotFoundError
 
 

@@ -67,15 +67,15 @@ def end_strays_below(folder: Path) -> None:
     _end_strays(f"{MARKER}={folder}{os.sep}")
 
 
-def _end_strays(wanted: str) -> None:
+def _end_strays(mark: str) -> None:
     """Kill all processes with this string in their environment. Does nothing without /proc."""
-    searched = os.fsencode(f"\0{wanted}")
+    searched = os.fsencode(f"\0{mark}")
     for _ in range(_STRAY_ROUNDS):
-        found = retry_if_out_of_descriptors(lambda: _processes_with(searched))
-        for pid in found:
+        pids = retry_if_out_of_descriptors(lambda: _processes_with(searched))
+        for pid in pids:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(int(pid), signal.SIGKILL)
-        if not found:
+        if not pids:
             return
         time.sleep(_ROUND_SECONDS)
 

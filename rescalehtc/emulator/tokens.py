@@ -118,8 +118,8 @@ class Tokens:
         """Create a password that contains its expiration time, as passwords of AWS do."""
         issued_at = int(time.time())
         token = self._sign({}, "registry", issued_at)
-        said = {"payload": token, "expiration": issued_at + self._seconds["registry"]}
-        return base64.b64encode(json.dumps(said).encode()).decode()
+        content = {"payload": token, "expiration": issued_at + self._seconds["registry"]}
+        return base64.b64encode(json.dumps(content).encode()).decode()
 
     def check_registry_password(self, password: str) -> None:
         """Check a password.
@@ -128,10 +128,10 @@ class Tokens:
             InvalidTokenError: The password is invalid or has expired.
         """
         try:
-            said = json.loads(base64.b64decode(password, validate=True))
+            content = json.loads(base64.b64decode(password, validate=True))
         except (ValueError, RecursionError) as error:
             raise InvalidTokenError from error
-        match said:
+        match content:
             case {"payload": str(token)}:
                 self.read(token, "registry")
             case _:

@@ -73,9 +73,9 @@ class StorageCredentials:
     @property
     def endpoint(self) -> str | None:
         """The storage's endpoint, if it is not the default."""
-        own = self.variables.get(STORAGE_ENDPOINT_VARIABLE)
-        own = own or getattr(self._token, "endpoint", None)
-        return own or os.environ.get(STORAGE_ENDPOINT_VARIABLE) or None
+        endpoint = self.variables.get(STORAGE_ENDPOINT_VARIABLE)
+        endpoint = endpoint or getattr(self._token, "endpoint", None)
+        return endpoint or os.environ.get(STORAGE_ENDPOINT_VARIABLE) or None
 
     @property
     def aws_region(self) -> str:
@@ -109,7 +109,7 @@ class StorageCredentials:
         Raises:
             HtcFileError: They are incomplete.
         """
-        found = {key: self.variables.get(name) for key, name in _AWS_NAMES.items()}
-        if missing := [name for key, name in _AWS_NAMES.items() if not found[key]]:
+        credentials = {key: self.variables.get(name) for key, name in _AWS_NAMES.items()}
+        if missing := [name for key, name in _AWS_NAMES.items() if not credentials[key]]:
             raise HtcFileError(f"the storage token has no {' and no '.join(missing)}")
-        return {**found, "expires_at": self.expires_at}
+        return {**credentials, "expires_at": self.expires_at}

@@ -69,23 +69,23 @@ async def sync_up(
     if kind != "folder":
         raise HtcFileError(f"{os.fspath(source)!a} can't be synchronized: it is not a folder")
     folder = checked_folder(target)
-    there = {file.path: file for file, _ in await io.call(find, storage, _all_of(folder))}
+    stored = {file.path: file for file, _ in await io.call(find, storage, _all_of(folder))}
     named = [(path, joined(folder, name)) for path, name in files]
-    outdated = [(path, name) for path, name in named if not _is_stored(path, there.get(name))]
+    outdated = [(path, name) for path, name in named if not _is_stored(path, stored.get(name))]
     await _send(io, storage, outdated, progress)
     if delete:
-        kept = {name for _, name in named}
-        await _delete(io, storage, [name for name in there if name not in kept])
+        local = {name for _, name in named}
+        await _delete(io, storage, [name for name in stored if name not in local])
     return [name for _, name in outdated]
 
 
 def _is_stored(path: str, file: StoredFile | None) -> bool:
     """Whether a local file is in the storage, by its size and time."""
-    found = os.stat(path)
+    status = os.stat(path)
     return (
         file is not None
-        and file.size == found.st_size
-        and round(file.modified.timestamp() * 1000) >= found.st_mtime_ns // 1_000_000
+        and file.size == status.st_size
+        and round(file.modified.timestamp() * 1000) >= status.st_mtime_ns // 1_000_000
     )
 
 
@@ -99,17 +99,17 @@ async def download(
     io: Io, storage: Storage, source: str, target: LocalPath, progress: Show
 ) -> list[Path]:
     """See `Files.download`."""
-    found = await io.call(find, storage, source)
-    if not found:
+    files = await io.call(find, storage, source)
+    if not files:
         raise _missing(f"download of {source or 'the storage'}", source)
-    here = require_path(target)
+    destination = require_path(target)
     folder = base_of(source) if is_pattern(source) else source.strip("/")
-    if [file.path for file, _ in found] == [folder]:  # a single file
-        if os.path.isdir(here) or here.endswith(("/", os.sep)):
-            here = local_target(here, os.path.basename(folder))
-        downs = [Down(*found[0], here)]
+    if [file.path for file, _ in files] == [folder]:  # a single file
+        if os.path.isdir(destination) or destination.endswith(("/", os.sep)):
+            destination = local_target(destination, os.path.basename(folder))
+        downs = [Down(*files[0], destination)]
     else:
-        downs = below(folder, found, here)
+        downs = below(folder, files, destination)
     await fetch_all(io, storage, downs, progress)
     return [Path(down.path) for down in downs]
 
@@ -118,43 +118,43 @@ async def sync_down(
     io: Io, storage: Storage, target: LocalPath, source: str, delete: bool, progress: Show
 ) -> list[Path]:
     """See `Files.sync_down`."""
-    folder, here = checked_folder(source), require_path(target)
-    found = await io.call(find, storage, _all_of(folder))
-    downs = below(folder, found, here)
+    folder, local_folder = checked_folder(source), require_path(target)
+    files = await io.call(find, storage, _all_of(folder))
+    downs = below(folder, files, local_folder)
     outdated = [down for down in downs if not is_current(down)]
     await fetch_all(io, storage, outdated, progress)
-    if delete and os.path.isdir(here):
-        kept = {os.path.normpath(down.path) for down in downs}
-        _, local = await io.call(local_files, here)
+    if delete and os.path.isdir(local_folder):
+        paths = {os.path.normpath(down.path) for down in downs}
+        _, local = await io.call(local_files, local_folder)
         for path, _ in local:
-            if os.path.normpath(path) not in kept:
+            if os.path.normpath(path) not in paths:
                 os.unlink(path)
     return [Path(down.path) for down in outdated]
 
 
 def below(
-    folder: str, found: Sequence[tuple[StoredFile, str | None]], target: LocalPath
+    folder: str, files: Sequence[tuple[StoredFile, str | None]], target: LocalPath
 ) -> list[Down]:
     """Return the local paths for the files of a folder in the storage."""
-    here, prefix = require_path(target), _all_of(folder)
-    return [Down(*one, local_target(here, one[0].path.removeprefix(prefix))) for one in found]
+    root, prefix = require_path(target), _all_of(folder)
+    return [Down(*item, local_target(root, item[0].path.removeprefix(prefix))) for item in files]
 
 
 def is_current(down: Down) -> bool:
     """Whether the local file is current, by its size and time."""
     try:
-        found = os.stat(down.path)
+        status = os.stat(down.path)
     except OSError as error:
         if is_from_signal_handler(error):
             raise
         return False
-    is_new = round(down.file.modified.timestamp() * 1000) <= round(found.st_mtime_ns / 1_000_000)
-    return found.st_size == down.file.size and is_new
+    is_new = round(down.file.modified.timestamp() * 1000) <= round(status.st_mtime_ns / 1_000_000)
+    return status.st_size == down.file.size and is_new
 
 
 async def fetch_all(io: Io, storage: Storage, downs: Sequence[Down], progress: Show) -> None:
     """Download files and show the progress."""
-    with Progress(progress) as show, Counter([one.file.size for one in downs], show) as counter:
+    with Progress(progress) as show, Counter([down.file.size for down in downs], show) as counter:
         await fetch(io, storage, downs, counter)
 
 
@@ -198,11 +198,11 @@ async def read(io: Io, storage: Storage, path: str) -> bytes:
 async def write(io: Io, storage: Storage, path: str, content: object) -> None:
     """See `Files.write`."""
     name = checked(path)
-    sent = content.encode() if isinstance(content, str) else content
-    if not isinstance(sent, bytes | bytearray):
+    data = content.encode() if isinstance(content, str) else content
+    if not isinstance(data, bytes | bytearray):
         message = f"must be bytes or a string, got {type(content).__name__}"
         raise HtcValidationError("files", [Problem("content", message)])
-    await io.call(storage.run, f"write of {name}", lambda: storage.store.put(name, sent))
+    await io.call(storage.run, f"write of {name}", lambda: storage.store.put(name, data))
 
 
 async def delete(io: Io, storage: Storage, path: str) -> list[str]:

@@ -68,14 +68,14 @@ def matcher(pattern: str) -> re.Pattern[str]:
         HtcFileError: A range of characters in it is invalid.
     """
     parts = pattern.split("/")
-    found = "".join(
+    regex = "".join(
         (".+" if i == len(parts) - 1 else "(?:.+/)?")
         if part == "**"
         else _TOKEN.sub(_translated, part) + "/" * (i < len(parts) - 1)
         for i, part in enumerate(parts)
     )
     try:
-        return re.compile(found, re.DOTALL)
+        return re.compile(regex, re.DOTALL)
     except re.error:
         raise HtcFileError(f"{pattern!a} is not a pattern: a range in it is invalid") from None
 
@@ -181,16 +181,16 @@ def local_files(source: str | PathLike[str]) -> tuple[str, list[tuple[str, str]]
         depth = sys.maxsize if "**" in below.split("/") else below.count("/")
         matching = matcher(below)
         root = base or (os.sep if os.path.isabs(path) else ".")
-        walked = _walk(root, depth)
-        found = [(file, name) for file, name in walked if matching.fullmatch(name)]
+        paths = _walk(root, depth)
+        files = [(file, name) for file, name in paths if matching.fullmatch(name)]
     except (OSError, ValueError) as error:
         if isinstance(error, HtcFileError) or is_from_signal_handler(error):
             raise
         reason = getattr(error, "strerror", None) or error
         raise HtcFileError(f"{path!a} can't be read: {reason}") from None
-    if not found:
+    if not files:
         raise HtcFileError(f"{path!a} can't be uploaded: no file matches it")
-    return "pattern", found
+    return "pattern", files
 
 
 def _walk(folder: str, depth: int = sys.maxsize) -> Iterator[tuple[str, str]]:
@@ -200,14 +200,14 @@ def _walk(folder: str, depth: int = sys.maxsize) -> Iterator[tuple[str, str]]:
     def fail(error: OSError) -> None:
         raise error
 
-    for here, folders, names in os.walk(folder, onerror=fail):
-        level = 0 if here == folder else _relative(here, folder).count("/") + 1
+    for directory, folders, names in os.walk(folder, onerror=fail):
+        level = 0 if directory == folder else _relative(directory, folder).count("/") + 1
         for name in sorted(folders):
-            if os.path.islink(os.path.join(here, name)) and level < depth:
-                _logger.warning("%a is left out: it is a link", os.path.join(here, name))
+            if os.path.islink(os.path.join(directory, name)) and level < depth:
+                _logger.warning("%a is left out: it is a link", os.path.join(directory, name))
         folders[:] = sorted(folders) if level < depth else []
         for name in sorted(names):
-            path = os.path.join(here, name)
+            path = os.path.join(directory, name)
             is_inside = not os.path.islink(path) or os.path.realpath(path).startswith(real)
             if os.path.isfile(path) and is_inside:
                 if not PARTIAL.fullmatch(name):

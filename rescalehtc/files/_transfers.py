@@ -138,8 +138,8 @@ def pages(storage: Storage, path: str) -> Iterator[list[tuple[StoredFile, str | 
     has_files = False
     for page in storage.pages(action, folder, PAGE_SIZE):
         has_files = True
-        found = [_stored(meta) for meta in page]
-        yield [one for one in found if matching is None or matching.fullmatch(one[0].path)]
+        files = [_stored(meta) for meta in page]
+        yield [item for item in files if matching is None or matching.fullmatch(item[0].path)]
     if folder and not has_files and not has_pattern and not path.endswith("/"):
         try:
             yield [_stored(storage.run(action, storage.describe, path)[0])]
@@ -150,7 +150,7 @@ def pages(storage: Storage, path: str) -> Iterator[list[tuple[StoredFile, str | 
 
 def find(storage: Storage, path: str) -> list[tuple[StoredFile, str | None]]:
     """Return the files of `pages` as a list."""
-    return [one for page in pages(storage, path) for one in page]
+    return [item for page in pages(storage, path) for item in page]
 
 
 def _stored(meta: ObjectMeta) -> tuple[StoredFile, str | None]:
@@ -165,10 +165,10 @@ async def send(io: Io, storage: Storage, files: Sequence[Up], counter: Counter) 
     """Upload files."""
     small = [file for file in files if file.size <= PART_BYTES]
 
-    async def one(file: Up) -> None:
+    async def send_one(file: Up) -> None:
         await io.call(storage.run, f"upload of {file.name}", _put, storage, file, counter)
 
-    await _each(io, small, one, FILES)
+    await _each(io, small, send_one, FILES)
     for file in files:
         if file.size > PART_BYTES:
             stopped = threading.Event()
@@ -229,8 +229,8 @@ def _parts(
 
 
 def _state(file: BinaryIO) -> tuple[int, int]:
-    found = os.fstat(file.fileno())
-    return found.st_size, found.st_mtime_ns
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
 def _changed(path: str, action: str) -> HtcFileError:
@@ -258,10 +258,10 @@ async def fetch(io: Io, storage: Storage, files: Sequence[Down], counter: Counte
     """Download files."""
     small = [down for down in files if down.file.size <= PART_BYTES]
 
-    async def one(down: Down) -> None:
+    async def fetch_one(down: Down) -> None:
         await io.call(storage.run, _download(down), _get, storage, down, counter)
 
-    await _each(io, small, one, FILES)
+    await _each(io, small, fetch_one, FILES)
     for down in files:
         if down.file.size > PART_BYTES:
             await _get_in_parts(io, storage, down, counter)
@@ -295,17 +295,17 @@ async def _get_in_parts(io: Io, storage: Storage, down: Down, counter: Counter) 
                 file.seek(start)
                 file.write(part)
 
-        async def one(start: int) -> None:
+        async def get_part(start: int) -> None:
             end = min(size, start + PART_BYTES)
             part = await io.call(storage.run, _download(down), storage.read_range, meta, start, end)
             _compare(down, len(part), end - start, "size")
             await call(storage.run, _download(down), write, start, part)
             counter.add(0, len(part))
 
-        await _each(io, range(0, size, PART_BYTES), one, PARTS)
+        await _each(io, range(0, size, PART_BYTES), get_part, PARTS)
         if digest is not None:
-            found = await call(_sha256, file, threading.Event())
-            _compare(down, found, digest, "SHA-256 checksum")
+            actual = await call(_sha256, file, threading.Event())
+            _compare(down, actual, digest, "SHA-256 checksum")
     counter.add(1, 0)
 
 
@@ -318,10 +318,10 @@ def _written(storage: Storage, down: Down, meta: ObjectMeta) -> Generator[Binary
         yield file
 
 
-def _compare(down: Down, found: object, expected: object, what: str) -> None:
-    if found != expected:
+def _compare(down: Down, actual: object, expected: object, name: str) -> None:
+    if actual != expected:
         raise HtcFileError(
-            f"{_download(down)} failed: its {what} is {found}, not {expected}; run it again"
+            f"{_download(down)} failed: its {name} is {actual}, not {expected}; run it again"
         )
 
 
@@ -329,19 +329,19 @@ async def _each(
     io: Io, items: Sequence[T], work: Callable[[T], Awaitable[None]], count: int
 ) -> None:
     """Process items in parallel, and stop at the first error."""
-    left = deque(items)
+    queue = deque(items)
 
     async def worker() -> None:
         try:
-            while left:
+            while queue:
                 try:
-                    item = left.popleft()
+                    item = queue.popleft()
                 except IndexError:  # another worker took it
                     return
                 await work(item)
         except BaseException:
-            left.clear()
+            queue.clear()
             raise
 
-    if left:
-        await io.run_workers(worker, min(count, len(left)))
+    if queue:
+        await io.run_workers(worker, min(count, len(queue)))

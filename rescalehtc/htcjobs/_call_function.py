@@ -16,13 +16,13 @@ def version() -> str:
 
 def main(source: str, target: str) -> None:
     """Call the function with the input, and write the result."""
-    here = Path(__file__).parent
-    if (made_with := (here / "python.txt").read_text()) != version():
+    folder = Path(__file__).parent
+    if (made_with := (folder / "python.txt").read_text()) != version():
         sys.exit(
             f"the function was pickled by Python {made_with}, but the image has Python {version()}; "
             "use an image with the same version"
         )
-    function = pickle.loads((here / "function.pickle").read_bytes())  # noqa: S301 - the user's own
+    function = pickle.loads((folder / "function.pickle").read_bytes())  # noqa: S301 - the user's own
     result = json.dumps(function(json.loads(Path(source).read_text(encoding="utf-8"))))
     part = Path(f"{target}.part")
     part.write_text(result, encoding="utf-8")

@@ -193,9 +193,9 @@ def to_dataframe(jobs: Iterable[HtcJob]) -> pd.DataFrame:
         HtcException: pandas is not installed. Run `pip install "rescalehtc[pandas]>=2"`.
         HtcResponseError: A field has a value that does not fit its column.
     """
-    given = list(jobs)
-    for job in given:
+    job_list = list(jobs)
+    for job in job_list:
         require_instance(job, HtcJob, "jobs", "to_dataframe")
     from .._jobs.dataframe import dataframe
 
-    return dataframe([job.json for job in given])
+    return dataframe([job.json for job in job_list])

@@ -160,12 +160,13 @@ def _model_of(
     """Validate the arguments of the jobs."""
     from .._requests import submit_request
 
-    given = {name: value for name, value in arguments.items() if value is not None}
+    fields = {name: value for name, value in arguments.items() if value is not None}
     try:
-        return submit_request.from_arguments({"batch_size": 1, **given}, region, task.project.json)
+        return submit_request.from_arguments({"batch_size": 1, **fields}, region, task.project.json)
     except HtcValidationError as error:
         problems = [
-            Problem(one.where.replace("image_name", "image"), one.message) for one in error.problems
+            Problem(problem.where.replace("image_name", "image"), problem.message)
+            for problem in error.problems
         ]
     raise HtcValidationError("the arguments", problems)
 
@@ -194,13 +195,13 @@ def _each_result(
             for _, ended in rescale.iterate(waiter.iterate()):
                 for start in range(0, len(ended), PARALLEL_READS):
                     some = {
-                        _index(one, order): one for one in ended[start : start + PARALLEL_READS]
+                        _index(item, order): item for item in ended[start : start + PARALLEL_READS]
                     }
                     succeeded = [index for index in some if not _has_failed(some[index])]
                     values = rescale.run(sweep.read_results(io, files.storage, succeeded))
-                    for index, one in some.items():
-                        value, error = values.get(index) or (None, _failure(index, one))
-                        job = HtcJob({**ids, **one[1]}, task)
+                    for index, item in some.items():
+                        value, error = values.get(index) or (None, _failure(index, item))
+                        job = HtcJob({**ids, **item[1]}, task)
                         folder = sweep.results_folder(index)
                         yield MapResult(index, sweep.inputs[index], job, folder, error, value)
         except BaseException as error:

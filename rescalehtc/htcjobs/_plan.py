@@ -56,20 +56,20 @@ def plan(
         from .._requests import submit_request
 
         prices = None if rates is None else planning.Rates(rates)
-        checked = [one for _, one in submit_request.from_any_number(requests, project.json)]
+        checked = [request for _, request in submit_request.from_any_number(requests, project.json)]
         waits: list[str] = []
         if rescale is not None:
             ids = {"projectId": id_of(project, "projectId")}
             workspace = project.json.get("workspaceId")
             flow = fetch_limits(rescale.client, ids, workspace, fetched)
             waits = planning.waits_of(checked, rescale.run(flow))
-        made = planning.plan_of(checked, prices, waits)
+        plan_ = planning.plan_of(checked, prices, waits)
         if budget is not None:
-            check_budget(made, budget)
-        return made
+            check_budget(plan_, budget)
+        return plan_
 
 
-def check_budget(made: planning.Plan, budget: object) -> None:
+def check_budget(estimate: planning.Plan, budget: object) -> None:
     """Compare a plan with a budget.
 
     Raises:
@@ -77,12 +77,10 @@ def check_budget(made: planning.Plan, budget: object) -> None:
     """
     if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget >= 0:
         message = "must be a number of at least 0"
-    elif made.cost is None:
+    elif estimate.cost is None:
         message = "can't be checked: give rates, and maxVCpus, maxMemory and execTimeoutSeconds"
-    elif made.cost > budget:
-        message = (
-            f"must be at least {made.cost:,.2f}, the maximum cost of the jobs; got {budget:,.2f}"
-        )
+    elif estimate.cost > budget:
+        message = f"must be at least {estimate.cost:,.2f}, the maximum cost of the jobs; got {budget:,.2f}"
     else:
         return
     raise HtcValidationError("plan", [Problem("budget", message)])

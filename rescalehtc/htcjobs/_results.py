@@ -75,9 +75,9 @@ def _with_envs(
 
     definition = request.htc_job_definition
     envs = {pair.name: pair for pair in definition.envs or []}
-    given = envs.get(RESULTS_VARIABLE)
-    is_replaced = given is not None and _OWN_NAME.fullmatch(given.value or "")
-    if is_replaced or (given is None and inputs is not None):
+    value = envs.get(RESULTS_VARIABLE)
+    is_replaced = value is not None and _OWN_NAME.fullmatch(value.value or "")
+    if is_replaced or (value is None and inputs is not None):
         envs[RESULTS_VARIABLE] = EnvPair(name=RESULTS_VARIABLE, value=results)
     if inputs is not None:
         envs[INPUTS_VARIABLE] = EnvPair(name=INPUTS_VARIABLE, value=inputs)
@@ -107,7 +107,7 @@ def results_folders(batches: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     Raises:
         HtcValidationError: A batch has no variable for results.
     """
-    found: dict[str, str] = {}
+    folders: dict[str, str] = {}
     for batch in batches:
         definition: Mapping[str, Any] = batch.get("htcJobDefinition") or {}
         pairs: Sequence[Mapping[str, Any]] = definition.get("envs") or []
@@ -118,8 +118,8 @@ def results_folders(batches: Sequence[Mapping[str, Any]]) -> dict[str, str]:
                 "to the name of a folder below TASK_SHARED_FOLDER"
             )
             raise HtcValidationError("download_results", [Problem("batch", message)])
-        found[str(batch.get("parentJobId"))] = envs[RESULTS_VARIABLE]
-    return found
+        folders[str(batch.get("parentJobId"))] = envs[RESULTS_VARIABLE]
+    return folders
 
 
 def check_pattern(pattern: str) -> None:
@@ -149,7 +149,9 @@ async def fetch_results(
     folder = folders[parent]
     if len(folders) > 1:
         target = Path(target) / str([*folders].index(parent))
-    found = await io.call(find, storage, f"{folder}/{pattern.replace(_INDEX, index)}")
-    downs = _flows.below(folder, found, target)
-    await _flows.fetch_all(io, storage, [one for one in downs if not _flows.is_current(one)], False)
+    files = await io.call(find, storage, f"{folder}/{pattern.replace(_INDEX, index)}")
+    downs = _flows.below(folder, files, target)
+    await _flows.fetch_all(
+        io, storage, [down for down in downs if not _flows.is_current(down)], False
+    )
     return [Path(down.path) for down in downs]

@@ -74,7 +74,7 @@ class Sweep:
         request = model.to_json_dict()
         definition = request["htcJobDefinition"]
         reserved = (INPUTS_VARIABLE, RESULTS_VARIABLE)
-        given = [env for env in definition.get("envs") or () if env["name"] not in reserved]
+        user_envs = [env for env in definition.get("envs") or () if env["name"] not in reserved]
         (program, *_) = self._program
         commands = ["sh", "-c", COMMAND, f"{self._folder}/program/{program}"]
         requests: list[dict[str, Any]] = []
@@ -83,7 +83,10 @@ class Sweep:
                 INPUTS_VARIABLE: f"{self._folder}/inputs/{part}",
                 RESULTS_VARIABLE: f"{self._folder}/results/{part}",
             }
-            envs = [*given, *({"name": name, "value": value} for name, value in folders.items())]
+            envs = [
+                *user_envs,
+                *({"name": name, "value": value} for name, value in folders.items()),
+            ]
             size = min(MAX_BATCH_SIZE, len(self.inputs) - start)
             changed = {**definition, "commands": commands, "envs": envs}
             requests.append({**request, "batchSize": size, "htcJobDefinition": changed})
@@ -125,8 +128,8 @@ class Sweep:
         """Write the files to a temporary folder."""
         with ExitStack() as stack:
             try:
-                made = tempfile.TemporaryDirectory(prefix="rescalehtc-map-")
-                folder = Path(stack.enter_context(made))
+                temporary = tempfile.TemporaryDirectory(prefix="rescalehtc-map-")
+                folder = Path(stack.enter_context(temporary))
                 self._write(folder)
             except OSError as error:
                 if is_from_signal_handler(error):
@@ -153,7 +156,7 @@ class Sweep:
         """Read the results of jobs that have succeeded: by index, the result or an error."""
         from ..files import _flows
 
-        found: dict[int, tuple[Any, HtcException | None]] = {}
+        results: dict[int, tuple[Any, HtcException | None]] = {}
         queue = deque(indices)
 
         async def read() -> None:
@@ -164,18 +167,18 @@ class Sweep:
                     return
                 name = f"{self.results_folder(index)}/result.json"
                 try:
-                    found[index] = json.loads(await _flows.read(io, storage, name)), None
+                    results[index] = json.loads(await _flows.read(io, storage, name)), None
                 except (ValueError, RecursionError) as error:
-                    found[index] = None, HtcFileError(f"the result {name} is not JSON: {error}")
+                    results[index] = None, HtcFileError(f"the result {name} is not JSON: {error}")
                 except HtcFileError as error:
                     if error.errno != errno.ENOENT:
                         raise
                     message = f"the job succeeded, but wrote no result to {name}"
-                    found[index] = None, HtcFileError(message)
+                    results[index] = None, HtcFileError(message)
 
         if indices:
             await io.run_workers(read, min(PARALLEL_READS, len(indices)))
-        return found
+        return results
 
 
 def _checked_inputs(inputs: object) -> list[Any]:

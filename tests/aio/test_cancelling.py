@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rescalehtc.aio import AsyncHtcSession
     from rescalehtc.htctasks import HtcTask
 
-    from ..faults.wire import Asked, Step
+    from ..faults.wire import ReceivedRequest, Step
     from .conftest import Run
 
 CANCELLED_TASKS = 300
@@ -49,12 +49,12 @@ class Submitter:
             raise
 
     async def until_sent(self) -> None:
-        await until_on_loop(lambda: bool(self._wire.asked_for(SUBMIT)))
+        await until_on_loop(lambda: bool(self._wire.requests_to(SUBMIT)))
 
     async def check(self, rescale: AsyncHtcSession, caplog: pytest.LogCaptureFixture) -> None:
         """The exception and the log describe the submission, and recheck finds it."""
         [error] = self.seen
-        [sent] = self._wire.asked_for(SUBMIT)
+        [sent] = self._wire.requests_to(SUBMIT)
         group = sent.query["group"][0]
         mark = sent.json[0]["htcJobDefinition"]["tags"]["rescalehtc-submission"]
         [note] = error.__notes__
@@ -163,7 +163,7 @@ def test_a_submission_in_many_calls(
     taken = books.taken()
     late = held(gate, taken)
 
-    def choose(asked: Asked) -> Step:
+    def choose(received: ReceivedRequest) -> Step:
         with lock:
             number = next(numbers)
         return taken if number < 2 else late
@@ -195,7 +195,7 @@ def test_a_submission_in_many_calls(
         async with async_session(wire.url) as rescale:
             async with anyio.create_task_group() as group:
                 group.start_soon(submit, rescale)
-                await until_on_loop(lambda: len(wire.asked_for(SUBMIT)) == 12)
+                await until_on_loop(lambda: len(wire.requests_to(SUBMIT)) == 12)
                 await until_on_loop(lambda: len(books.jobs) >= 200)
                 group.cancel_scope.cancel()
             gate.set()
@@ -235,7 +235,7 @@ def test_a_submission_cancelled_before_it_is_sent(
             anyio.create_task_group() as group,
         ):
             group.start_soon(submit, rescale)
-            await until_on_loop(lambda: bool(wire.asked_for(image)))
+            await until_on_loop(lambda: bool(wire.requests_to(image)))
             group.cancel_scope.cancel()
 
     on_loop(main)

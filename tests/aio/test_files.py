@@ -107,7 +107,7 @@ def test_a_log_is_written_to_a_pipe_that_is_full(
         async with async_session(wire.url) as rescale:
             await beats_while(
                 lambda: job.get_logs_to_file(rescale, pipe, last_n_lines),
-                is_stuck=lambda: bool(wire.asked_for(LOG)),
+                is_stuck=lambda: bool(wire.requests_to(LOG)),
             )
             assert await api.get_htc_projects(rescale, "p")
             # The writing thread closes the pipe.
@@ -132,7 +132,7 @@ def test_a_cancelled_download_leaves_no_file(
         async with async_session(wire.url) as rescale:
             await beats_while(
                 lambda: job.get_logs_to_file(rescale, tmp_path / "log"),
-                is_stuck=lambda: len(wire.asked_for(LOG)) == 2,
+                is_stuck=lambda: len(wire.requests_to(LOG)) == 2,
             )
 
     on_loop(main)
@@ -267,4 +267,4 @@ def test_a_pipe_can_not_be_uploaded(
                 await task.upload_file(rescale, tmp_path / "pipe", "file")
 
     on_loop(main)
-    assert not wire.asked
+    assert not wire.requests

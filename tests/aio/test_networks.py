@@ -66,8 +66,8 @@ def test_through_a_proxy(
 
         on_loop(main)
     assert books.submissions == 1
-    [submission] = behind.asked_for(SUBMIT)
-    assert [asked.connection for asked in behind.asked].count(submission.connection) == 1
+    [submission] = behind.requests_to(SUBMIT)
+    assert [request.connection for request in behind.requests].count(submission.connection) == 1
 
 
 def test_a_tunnel_is_used_again(
@@ -83,7 +83,7 @@ def test_a_tunnel_is_used_again(
                     await api.get_htc_projects(rescale, "p")
 
         on_loop(main)
-        assert len(proxy.asked) == 1
+        assert len(proxy.requests) == 1
 
 
 def test_no_proxy(wire: Wire, on_loop: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,13 +118,13 @@ def silent() -> Iterator[int]:
         port = listener.getsockname()[1]
         waiting: list[socket.socket] = []
         for _ in range(4):
-            one = socket.socket()
-            one.setblocking(False)
-            one.connect_ex(("127.0.0.2", port))
-            waiting.append(one)
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.2", port))
+            waiting.append(client)
         yield port
-        for one in waiting:
-            one.close()
+        for client in waiting:
+            client.close()
 
 
 def test_the_next_address_is_tried(
@@ -150,7 +150,7 @@ def test_a_silent_service(wire: Wire, on_loop: Run) -> None:
     """The deadline also applies to a slow response."""
     gate = threading.Event()
 
-    def drip(connection: socket.socket, asked: Any) -> None:
+    def drip(connection: socket.socket, request: Any) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n")
         while not gate.wait(0.01):
             connection.sendall(b"X: y\r\n")

@@ -147,9 +147,9 @@ async def api_calls(package: ModuleType, session: Any) -> list[Any]:
     found: list[Any] = []
     for name in sorted(name for name in api.__all__ if name.startswith("get_")):
         parameters = list(inspect.signature(getattr(api, name)).parameters.values())[1:]
-        missing = [one for one in parameters if one.name not in values]
-        if all(one.default is not inspect.Parameter.empty for one in missing):
-            arguments = {one.name: values[one.name] for one in parameters if one not in missing}
+        missing = [item for item in parameters if item.name not in values]
+        if all(item.default is not inspect.Parameter.empty for item in missing):
+            arguments = {item.name: values[item.name] for item in parameters if item not in missing}
             try:
                 answer = await result(getattr(package.api, name)(session, **arguments))
             except HtcException as error:

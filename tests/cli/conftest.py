@@ -170,10 +170,10 @@ class Command:
         """Let this process have the folder and the variables of the command."""
         with pytest.MonkeyPatch.context() as patch, contextlib.chdir(self.folder):
             # One by one: the emulator in this process starts jobs meanwhile, with PATH and HOME.
-            wanted = self.environ(**variables)
-            for name in os.environ.keys() - wanted.keys():
+            expected = self.environ(**variables)
+            for name in os.environ.keys() - expected.keys():
                 patch.delenv(name)
-            for name, value in wanted.items():
+            for name, value in expected.items():
                 if os.environ.get(name) != value:
                     patch.setenv(name, value)
             yield
@@ -196,9 +196,9 @@ class Command:
             stderr=stderr,
         )
 
-    def refused(self, *arguments: str, status: int, **given: Any) -> str:
+    def refused(self, *arguments: str, status: int, **value: Any) -> str:
         """Run it, and return its error message."""
-        done = self(*arguments, **given)
+        done = self(*arguments, **value)
         assert (done.status, done.output) == (status, ""), done
         assert done.errors.startswith(("rescalehtc: error: ", "Usage: ", "Error: "))
         assert len(done.errors.splitlines()) <= 20, "more than a screen"

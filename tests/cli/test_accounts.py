@@ -95,9 +95,9 @@ def test_a_profile_names_a_workspace_and_an_address(
     }
     assert command("whoami", "--profile", "eu", **other).status == 0
     assert command("whoami", RESCALEHTC_PROFILE="eu", **other).status == 0
-    assert known.asked_for("GET /auth/token")[-1].headers["authorization"] == f"Token {KEY}"
+    assert known.requests_to("GET /auth/token")[-1].headers["authorization"] == f"Token {KEY}"
     command.refused("whoami", status=2, **other)
-    assert known.asked[-1].path.startswith("/other/")
+    assert known.requests[-1].path.startswith("/other/")
 
 
 def test_profiles_are_listed_changed_and_shown_and_the_rest_of_the_file_stays(

@@ -24,7 +24,7 @@ from .conftest import COMMAND, Command, request_for, said
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..service import Asked
+    from ..service import ReceivedRequest
 
 SUMMARY = "GET /htc/projects/p/tasks/t/summary-statistics"
 SUBMIT = "POST /htc/projects/p/tasks/t/jobs/batch"
@@ -32,12 +32,12 @@ PROJECT = {"projectId": "p", "projectName": "project", "regions": ["AWS_US_EAST_
 TASK = {"taskId": "t", "taskName": "sweep", "projectId": "p", "lifecycleStatus": "ACTIVE"}
 
 
-def taken(asked: Asked) -> Answer:
+def taken(request: ReceivedRequest) -> Answer:
     """Accept a submission. The batches have the names of the jobs."""
     return Answer(
         [
-            {**one, "parentJobId": f"batch-{one['jobName']}", "projectId": "p", "taskId": "t"}
-            for one in asked.json
+            {**item, "parentJobId": f"batch-{item['jobName']}", "projectId": "p", "taskId": "t"}
+            for item in request.json
         ]
     )
 
@@ -90,20 +90,20 @@ SUBMITTED = ("batch-a", "batch-b", "batch-c")
 def test_ids_are_in_the_error_if_the_output_cannot_be_written(
     account: Service, run: Callable[..., tuple[int, str]], jobs: str, stream: Any
 ) -> None:
-    status, told = run("submit", jobs, "--new-task", "sweep", stdout=stream)
+    status, errors = run("submit", jobs, "--new-task", "sweep", stdout=stream)
     assert status == 5
-    assert "the jobs were submitted, but the output can't be written" in told
-    assert all(batch in told for batch in SUBMITTED)
-    assert "task sweep has the id t" in told
+    assert "the jobs were submitted, but the output can't be written" in errors
+    assert all(batch in errors for batch in SUBMITTED)
+    assert "task sweep has the id t" in errors
 
 
 @pytest.mark.parametrize("stream", [None, Full(), closed()], ids=["None", "full", "closed"])
 def test_an_error_stream_that_cannot_be_written_fails_nothing(
     account: Service, run: Callable[..., tuple[int, str]], jobs: str, stream: Any
 ) -> None:
-    status, told = run("submit", jobs, "--new-task", "sweep", "-o", "json", stderr=stream)
+    status, errors = run("submit", jobs, "--new-task", "sweep", "-o", "json", stderr=stream)
     assert status == 0
-    assert [batch["parentJobId"] for batch in json.loads(told)] == list(SUBMITTED)
+    assert [batch["parentJobId"] for batch in json.loads(errors)] == list(SUBMITTED)
     assert run("cancel", "-t", "nope", stderr=stream)[0] == 2
 
 
@@ -124,8 +124,8 @@ def test_results_survive_an_error_stream_of_a_process_that_cannot_be_written(
     account: Service, command: Command, jobs: str, stdin: str, stream: str
 ) -> None:
     with unwritable(stream) as stderr:
-        given: dict[str, Any] = {"stdin": CLOSED} if stdin == "closed" else {}
-        done = command("submit", jobs, "-t", "sweep", "-o", "jsonl", stderr=stderr, **given)
+        value: dict[str, Any] = {"stdin": CLOSED} if stdin == "closed" else {}
+        done = command("submit", jobs, "-t", "sweep", "-o", "jsonl", stderr=stderr, **value)
     assert done.status == 0
     names = [json.loads(line)["parentJobId"] for line in done.output.splitlines()]
     assert names == list(SUBMITTED)
@@ -159,17 +159,17 @@ def test_an_incomplete_submission_is_status_5_and_lists_every_request_by_its_pla
     word: str,
 ) -> None:
     account.on(SUBMIT, taken, second)
-    status, told = run("submit", jobs, "--new-task", "sweep")
+    status, errors = run("submit", jobs, "--new-task", "sweep")
     assert status == 5
-    lines = [line.strip() for line in told.splitlines()]
+    lines = [line.strip() for line in errors.splitlines()]
     first, *rest = [line for line in lines if line.startswith(jobs)]
     assert first == f"{jobs}:2:3: [0]: was submitted as batch batch-a: 1 jobs"
     assert [line.split(": ")[1] for line in rest] == ["[1]", "[2]"]
     assert f": [1]: {word}" in rest[0]
     assert ": [2]: was not submitted" in rest[1]
     assert rest[0].startswith(f"{jobs}:24:3")
-    assert "task sweep has the id t" in told
-    assert "batch-a" in told.split("rescalehtc: error: ")[0], "no result"
+    assert "task sweep has the id t" in errors
+    assert "batch-a" in errors.split("rescalehtc: error: ")[0], "no result"
 
 
 def test_a_split_request_has_the_place_of_its_whole(
@@ -179,9 +179,9 @@ def test_a_split_request_has_the_place_of_its_whole(
     file = tmp_path / "jobs.json"
     file.write_text(json.dumps([request_for(jobName="a"), request_for(batchSize=2001)]))
     account.on(SUBMIT, Answer(status=500))
-    status, told = run("submit", str(file), "-t", "sweep")
+    status, errors = run("submit", str(file), "-t", "sweep")
     assert status == 5
-    assert [told.count(f": [{i}]: may have been submitted") for i in (0, 1)] == [1, 3]
+    assert [errors.count(f": [{i}]: may have been submitted") for i in (0, 1)] == [1, 3]
 
 
 def test_ctrl_c_during_a_submission_lists_the_jobs_that_may_exist(
@@ -192,15 +192,15 @@ def test_ctrl_c_during_a_submission_lists_the_jobs_that_may_exist(
 
     over = threading.Event()
 
-    def hang(_: Asked) -> Answer:
+    def hang(_: ReceivedRequest) -> Answer:
         over.wait(HANG_SECONDS)
         return Answer(status=500)
 
     account.on(SUBMIT, hang)
     for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        before = len(account.asked_for(SUBMIT))
+        before = len(account.requests_to(SUBMIT))
         with command.start("submit", jobs, "--new-task", "sweep") as process:
-            until(lambda before=before: len(account.asked_for(SUBMIT)) > before)
+            until(lambda before=before: len(account.requests_to(SUBMIT)) > before)
             until(process.sleeps)
             process.send_signal(number)
             output, errors = process.communicate(timeout=HANG_SECONDS)
@@ -215,9 +215,9 @@ def test_an_unanswered_creation_of_a_task_says_that_it_may_exist(
     account: Service, run: Callable[..., tuple[int, str]], jobs: str
 ) -> None:
     account.on("POST /htc/projects/p/tasks", Answer(status=500))
-    status, told = run("submit", jobs, "--new-task", "sweep")
+    status, errors = run("submit", jobs, "--new-task", "sweep")
     assert status == 3
-    assert "task sweep may have been created" in told
+    assert "task sweep may have been created" in errors
 
 
 @pytest.mark.parametrize("stream", [None, Full(), closed()], ids=["None", "full", "closed"])
@@ -245,9 +245,9 @@ def test_a_profile_and_a_key_are_kept_whatever_the_streams_are(
 def test_login_without_a_standard_input_says_so(
     account: Service, run: Callable[..., tuple[int, str]]
 ) -> None:
-    status, told = run("login")
+    status, errors = run("login")
     assert status == 3
-    assert "is empty" in told
+    assert "is empty" in errors
 
 
 # ---- the output
@@ -289,13 +289,13 @@ def test_numbers_that_json_does_not_have_are_null(
 ) -> None:
     odd = b'{"items": [{"projectId": "p", "a": NaN, "b": [1e999, -Infinity, 1.5]}]}'
     account.on("GET /htc/projects", Answer(odd))
-    status, told = run("projects", "-o", "json")
+    status, errors = run("projects", "-o", "json")
     assert status == 0
 
     def refuse(name: str) -> None:
         raise AssertionError(name)
 
-    (project,) = json.loads(told, parse_constant=refuse)
+    (project,) = json.loads(errors, parse_constant=refuse)
     assert (project["a"], project["b"]) == (None, [None, None, 1.5])
 
 
@@ -390,11 +390,11 @@ def test_an_empty_variable_counts_as_not_set(
     monkeypatch.setenv("RESCALEHTC_PROFILE", "")
     monkeypatch.setenv("COLUMNS", "")
     assert run("projects")[0] == 0
-    (asked,) = account.asked_for("GET /auth/token")
-    assert asked.headers["authorization"] == "Token kept-key"
+    (request,) = account.requests_to("GET /auth/token")
+    assert request.headers["authorization"] == "Token kept-key"
     monkeypatch.setenv("RESCALE_API_BASE_URL", "")
-    _, told = run("config", "show", "-o", "json")
-    assert json.loads(told)["base_url"] == "https://htc.rescale.com/api/v1"
+    _, errors = run("config", "show", "-o", "json")
+    assert json.loads(errors)["base_url"] == "https://htc.rescale.com/api/v1"
 
 
 def test_an_empty_home_is_not_the_root_folder(
@@ -403,9 +403,9 @@ def test_an_empty_home_is_not_the_root_folder(
     import pwd
 
     monkeypatch.setenv("HOME", "")
-    _, told = run("config", "show", "-o", "json")
+    _, errors = run("config", "show", "-o", "json")
     home = pwd.getpwuid(os.getuid()).pw_dir
-    assert json.loads(told)["file"] == f"{home}/.config/rescalehtc/profiles.toml"
+    assert json.loads(errors)["file"] == f"{home}/.config/rescalehtc/profiles.toml"
 
 
 def test_an_unknown_home_is_an_error_and_makes_no_folder(
@@ -425,12 +425,12 @@ def test_an_unknown_home_is_an_error_and_makes_no_folder(
     for home in (None, "", "relative"):
         monkeypatch.setenv("HOME", home) if home is not None else monkeypatch.delenv("HOME")
         for expected, words in arguments.items():
-            status, told = run(*words)
-            assert (status, "HOME" in told) == (expected, True), told
+            status, errors = run(*words)
+            assert (status, "HOME" in errors) == (expected, True), errors
         assert run("projects")[0] == 0, "the key is in a variable"
     monkeypatch.delenv("RESCALE_API_KEY")
-    status, told = run("projects")
-    assert (status, "HOME" in told) == (3, True)
+    status, errors = run("projects")
+    assert (status, "HOME" in errors) == (3, True)
     assert not list(tmp_path.iterdir())
 
 
@@ -440,8 +440,8 @@ def test_a_byte_order_mark_is_read_over_and_a_link_stays_a_link(
     target = tmp_path / "dotfiles.toml"
     target.write_text('\ufeff[us]\nworkspace = "a"\n', encoding="utf-8")
     (config / "profiles.toml").symlink_to(target)
-    _, told = run("config", "list", "-o", "json")
-    assert [profile["name"] for profile in json.loads(told)] == ["us"]
+    _, errors = run("config", "list", "-o", "json")
+    assert [profile["name"] for profile in json.loads(errors)] == ["us"]
     assert run("config", "set", "eu", "--base-url", " http://one.example/ \n")[0] == 0
     assert (config / "profiles.toml").is_symlink()
     assert tomllib.loads(target.read_text()) == {
@@ -464,8 +464,8 @@ def test_blanks_and_line_ends_around_an_address_are_stripped(
     (config / "default").mkdir()
     (config / "default" / "rescale_api_token.txt").write_text("key")
     assert run("projects", "--profile", "x")[0] == 0
-    _, told = run("config", "show", "--profile", "x", "-o", "json")
-    assert json.loads(told)["base_url"] == address.strip()
+    _, errors = run("config", "show", "--profile", "x", "-o", "json")
+    assert json.loads(errors)["base_url"] == address.strip()
 
 
 @pytest.mark.parametrize(
@@ -497,10 +497,10 @@ def test_blanks_and_line_ends_around_an_address_are_stripped(
 def test_what_is_invalid_is_rejected_by_its_option(
     account: Service, run: Callable[..., tuple[int, str]], arguments: list[str]
 ) -> None:
-    status, told = run(*arguments)
+    status, errors = run(*arguments)
     assert status == 2
-    assert "Error: Invalid value for" in told
-    assert not account.asked
+    assert "Error: Invalid value for" in errors
+    assert not account.requests
 
 
 # ---- no tracebacks of other libraries
@@ -517,16 +517,16 @@ def test_a_file_of_profiles_that_cannot_be_read_is_reported(
     else:
         (config / "profiles.toml").write_bytes(content)
     for arguments in (["config", "list"], ["config", "set", "a", "--workspace", "b"]):
-        status, told = run(*arguments)
-        assert (status, "profiles.toml: " in told) == (2, True), told
+        status, errors = run(*arguments)
+        assert (status, "profiles.toml: " in errors) == (2, True), errors
 
 
 def test_a_config_folder_that_is_a_file_is_reported(
     run: Callable[..., tuple[int, str]], empty_home: Path
 ) -> None:
     (empty_home / ".config").write_text("")
-    status, told = run("config", "set", "a", "--workspace", "b")
-    assert (status, "profiles.toml: Not a directory" in told) == (2, True)
+    status, errors = run("config", "set", "a", "--workspace", "b")
+    assert (status, "profiles.toml: Not a directory" in errors) == (2, True)
 
 
 @pytest.mark.parametrize("columns", ["0", "\u00b2", "9" * 30])
@@ -559,8 +559,8 @@ def test_a_huge_count_means_all(
     for count in (sys.maxsize + 1, 10**20):
         assert "sweep" in run("tasks", "--limit", str(count))[1]
         logs = ("logs", "b:0", "-t", "sweep", "--tail", str(count), *options)
-        for status, told in (run(*logs), run(*logs, "--timestamps")):
-            assert (status, "a line" in told) == (0, True), told
+        for status, errors in (run(*logs), run(*logs, "--timestamps")):
+            assert (status, "a line" in errors) == (0, True), errors
 
 
 @pytest.mark.parametrize("regions", [5, [5], {}, [["AWS_US_EAST_1"]]])
@@ -569,16 +569,16 @@ def test_odd_regions_of_a_project_do_not_fail_a_command(
 ) -> None:
     account.on("GET /htc/projects", Answer({"items": [{**PROJECT, "regions": regions}]}))
     account.on("GET /htc/projects/p/storage/token/AWS_X", Answer({"error": "no region"}, 404))
-    status, told = run("files", "ls", "project:/", "--region", "AWS_X")
-    assert (status, "HTTP 404" in told) == (2, True), told
+    status, errors = run("files", "ls", "project:/", "--region", "AWS_X")
+    assert (status, "HTTP 404" in errors) == (2, True), errors
 
 
 @pytest.mark.parametrize("command", ["validate", "plan", "try"])
 def test_an_empty_name_of_a_file_is_rejected(
     run: Callable[..., tuple[int, str]], command: str
 ) -> None:
-    status, told = run(command, "")
-    assert (status, "file: can't be read: No such file" in told) == (2, True)
+    status, errors = run(command, "")
+    assert (status, "file: can't be read: No such file" in errors) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -597,11 +597,11 @@ def test_variables_of_a_file_override_those_of_a_request_in_any_form(
     (tmp_path / "jobs.json").write_text(json.dumps(request))
     (tmp_path / "env").write_bytes("\ufeffA=a\u2028b=c\r\nB=\n".encode())
     arguments = (str(tmp_path / "jobs.json"), "-t", "sweep", "--env-file", str(tmp_path / "env"))
-    status, told = run("submit", *arguments, "-o", "json")
-    assert status == 0, told
-    (sent,) = account.asked_for(SUBMIT)[0].json
-    given = {pair["name"]: pair["value"] for pair in sent["htcJobDefinition"]["envs"]}
-    assert given == {"A": "a\u2028b=c", "B": "", "C": "3"}
+    status, errors = run("submit", *arguments, "-o", "json")
+    assert status == 0, errors
+    (sent,) = account.requests_to(SUBMIT)[0].json
+    variables = {pair["name"]: pair["value"] for pair in sent["htcJobDefinition"]["envs"]}
+    assert variables == {"A": "a\u2028b=c", "B": "", "C": "3"}
 
 
 @pytest.mark.parametrize(
@@ -620,9 +620,9 @@ def test_invalid_variables_of_a_file_are_rejected_before_a_task_is_created(
     problem: str,
 ) -> None:
     (tmp_path / "env").write_text(f"{line}\n")
-    status, told = run("submit", jobs, "--new-task", "x", "--env-file", str(tmp_path / "env"))
-    assert (status, problem in told) == (2, True), told
-    assert not account.asked
+    status, errors = run("submit", jobs, "--new-task", "x", "--env-file", str(tmp_path / "env"))
+    assert (status, problem in errors) == (2, True), errors
+    assert not account.requests
 
 
 @pytest.mark.parametrize(
@@ -671,8 +671,8 @@ def test_odd_records_of_jobs_are_listed(
     records = {"items": [{"jobUUID": "j:0", **job}]}
     account.on("GET /htc/projects/p/tasks/t/jobs", Answer(records))
     for form in ("table", "json", "jsonl"):
-        status, told = run("jobs", "-t", "sweep", "-o", form)
-        assert (status, "j:0" in told) == (0, True)
+        status, errors = run("jobs", "-t", "sweep", "-o", form)
+        assert (status, "j:0" in errors) == (0, True)
 
 
 def test_a_misspelt_image_gets_a_suggestion(
@@ -684,9 +684,9 @@ def test_a_misspelt_image_gets_a_suggestion(
     account.on(f"GET {images}/slover%3A1", Answer(status=404))
     account.on(f"GET {images}/slover:1", Answer(status=404))
     account.on(f"GET {images}", Answer({"images": ["solver:1", "other:2"]}))
-    status, told = run("images", "show", "slover:1")
+    status, errors = run("images", "show", "slover:1")
     assert status == 2
-    assert "no image 'slover:1'; did you mean 'solver:1'?" in told
+    assert "no image 'slover:1'; did you mean 'solver:1'?" in errors
 
 
 def test_limits_that_are_not_objects_are_reported(
@@ -694,8 +694,8 @@ def test_limits_that_are_not_objects_are_reported(
 ) -> None:
     account.on("GET /auth/token/whoami", Answer({"workspaceId": "w"}))
     account.on("GET /htc/projects/p/limits", Answer([1]))
-    status, told = run("limits")
-    assert (status, "listProjectLimits" in told) == (3, True)
+    status, errors = run("limits")
+    assert (status, "listProjectLimits" in errors) == (3, True)
 
 
 def test_ctrl_c_while_modules_are_loaded_is_status_130(

@@ -262,8 +262,8 @@ BOMBS = {
     "repeated.json": "{" + '"a":1,' * 9000 + '"a":1}',
     "names.json": "{" + ",".join(f'"{index}":1' for index in range(10_000)) + "}",
     "items.json": '{"htcJobDefinition": {"imageName": "a", "commands": [' + "1," * 200_000 + "1]}}",
-    "requests.json": "[" + "{}," * 30_000 + "{}]",
-    "requests.yaml": "[" + "{}," * 30_000 + "{}]",
+    "requests.json": "[" + "{}," * 10_000 + "{}]",
+    "requests.yaml": "[" + "{}," * 10_000 + "{}]",
 }  # fmt: skip
 
 

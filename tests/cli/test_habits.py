@@ -166,9 +166,9 @@ def test_logout_removes_the_key_and_its_tokens(command: Command) -> None:
     for file in ("rescale_api_token.txt", "token.json", "notes.txt"):
         (config / "acme" / file).write_text("x")
     assert command("logout").status == 0
-    kept = sorted(path.name for path in (config / "acme").iterdir())
-    assert "rescale_api_token.txt" not in kept
-    assert "notes.txt" in kept
+    names = sorted(path.name for path in (config / "acme").iterdir())
+    assert "rescale_api_token.txt" not in names
+    assert "notes.txt" in names
     assert "..'" in command.refused("logout", "--workspace", "../..", status=2)
 
 
@@ -320,9 +320,9 @@ def test_a_service_that_is_not_there_is_said_at_once_with_where_its_address_is_f
     monkeypatch.setattr("rescalehtc.cli._session.BACKOFF_SECONDS", 0.0)
     monkeypatch.setenv("RESCALE_API_KEY", "key")
     monkeypatch.setenv("RESCALE_API_BASE_URL", NOBODY)
-    status, told = run("projects")
+    status, errors = run("projects")
     assert status == 3
-    assert told.splitlines()[0] == (
+    assert errors.splitlines()[0] == (
         f"rescalehtc: can't reach {NOBODY} (from RESCALE_API_BASE_URL): Connection refused; "
         "retrying for up to 15 minutes"
     )
@@ -337,9 +337,9 @@ def test_a_slow_service_is_said_once(
     service.on("GET /htc/projects", Answer({"items": []}))
     monkeypatch.setenv("RESCALE_API_KEY", "key")
     monkeypatch.setenv("RESCALE_API_BASE_URL", service.url)
-    status, told = run("projects")
+    status, errors = run("projects")
     assert status == 0
-    assert told.count("waiting for") <= 1
+    assert errors.count("waiting for") <= 1
 
 
 def test_names_are_completed(htc: Command, made: htctasks.HtcTask, name: str) -> None:

@@ -154,8 +154,8 @@ def test_projects_and_json(htc: Command, project: htcprojects.HtcProject) -> Non
     assert htc("projects", "-o", "json").json == [project.json]
     (row,) = htc("projects").rows
     assert row == [project.json["projectId"], "emulator", "AWS_US_EAST_1"]
-    for given in ("emulator", project.json["projectId"]):
-        assert htc("tasks", "-p", given).status == 0
+    for value in ("emulator", project.json["projectId"]):
+        assert htc("tasks", "-p", value).status == 0
 
 
 def test_archived_tasks_are_listed_when_requested(
@@ -215,7 +215,7 @@ def test_what_is_wrong_with_a_file_is_reported_with_its_place_and_nothing_is_sen
     assert "bad.json:1:2: syntax" in command.refused(
         "submit", "bad.json", "--new-task", "t", status=2
     )
-    assert not service.asked
+    assert not service.requests
 
 
 def test_a_region_that_the_project_does_not_have_is_reported_with_its_place(
@@ -291,9 +291,9 @@ def test_a_service_that_is_not_there_or_is_none_is_status_3(
     monkeypatch.setenv("RESCALE_API_KEY", "key")
     for address in (NOBODY, service.url):
         monkeypatch.setenv("RESCALE_API_BASE_URL", address)
-        status, told = run("projects")
+        status, errors = run("projects")
         assert status == 3
-        assert told.splitlines()[-1].startswith("rescalehtc: error: ")
+        assert errors.splitlines()[-1].startswith("rescalehtc: error: ")
 
 
 def test_no_credentials_are_status_3(command: Command) -> None:
@@ -361,5 +361,5 @@ def test_the_emulator_gets_its_options_and_returns_the_status_of_its_command(
 
 def test_the_page_and_help_list_the_same_exit_statuses(command: Command) -> None:
     page = Path(__file__).parents[2].joinpath("docs/command-line.md").read_text(encoding="utf-8")
-    told = re.findall(r"^ +(\d+) +(.+)$", command("--help").output, re.MULTILINE)
-    assert [f"| {status} | {meaning} |" in page for status, meaning in told] == [True] * 8
+    errors = re.findall(r"^ +(\d+) +(.+)$", command("--help").output, re.MULTILINE)
+    assert [f"| {status} | {meaning} |" in page for status, meaning in errors] == [True] * 8

@@ -38,12 +38,12 @@ def failed(rescale: HtcSession, project: htcprojects.HtcProject, name: str) -> h
 def test_why_explains_a_job_and_a_task(
     htc: Command, failed: htcjobs.HtcJobBatch, name: str
 ) -> None:
-    one = htc("why", failed.to_jobs()[1].json["jobUUID"], "--task", name)
-    assert one.status == 0
-    lines = one.output.splitlines()
+    explanation = htc("why", failed.to_jobs()[1].json["jobUUID"], "--task", name)
+    assert explanation.status == 0
+    lines = explanation.output.splitlines()
     assert lines[0] == "the program ended with exit code 1"
     assert lines[-2:] == ["  log: part 1", "  -> read the log for the reason"]
-    assert htc("why", "--task", name).output == one.output
+    assert htc("why", "--task", name).output == explanation.output
     assert htc("why", "-t", name, "--json", "name,jobs").json == [{"name": "exit-code", "jobs": 1}]
     (cause,) = htc("why", "--task", name, "--output", "json").json
     assert (cause["name"], cause["jobs"], cause["is_guess"]) == ("exit-code", 1, False)
@@ -164,7 +164,7 @@ def test_a_policy_reruns_until_jobs_succeed(
     done = htc(*rerun, "policy.toml", "-o", "jsonl")
     assert done.status == 0, done.errors
     attempts = [json.loads(line) for line in done.output.splitlines()]
-    assert [(one["index"], one["attempt"], one["status"]) for one in attempts] == [
+    assert [(item["index"], item["attempt"], item["status"]) for item in attempts] == [
         (0, 1, "SUCCEEDED"),
         (1, 1, "FAILED"),
         (1, 2, "SUCCEEDED"),
@@ -213,9 +213,9 @@ def test_report_lists_each_attempt_and_why_jobs_were_rerun(
         assert done.output.splitlines()[0] == "2 of 2 jobs ended: 2 SUCCEEDED"
         assert "1 with ErrorNonZeroContainerExitCode, exit code 1" in done.output.splitlines()[1]
     first, again = [
-        one
-        for one in htc("report", "-t", name, "-g", "monday", "-o", "json").json
-        if one["index"] == 1
+        item
+        for item in htc("report", "-t", name, "-g", "monday", "-o", "json").json
+        if item["index"] == 1
     ]
     assert (first["status"], first["isRerun"], first["attempt"]) == ("FAILED", True, 1)
     assert (again["status"], again["firstJobUUID"]) == ("SUCCEEDED", first["jobUUID"])

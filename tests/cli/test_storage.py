@@ -39,7 +39,7 @@ def test_files_go_up_are_listed_come_down_and_are_deleted(htc: Command, name: st
     assert (done.status, done.output) == (0, "in/a b\nin/sub/c\n"), done.errors
     assert htc("files", "sync", "cases", f"{place}/in").output == ""
     listed = htc("files", "ls", f"{place}/in/**", "--output", "json").json
-    assert [(one["path"], one["size"]) for one in listed] == [("in/a b", 3), ("in/sub/c", 5)]
+    assert [(item["path"], item["size"]) for item in listed] == [("in/a b", 3), ("in/sub/c", 5)]
     assert [row[0] for row in htc("files", "ls", place).rows] == ["3", "5"]
     assert htc("files", "sync", f"{place}/in", "down").status == 0
     assert (htc.folder / "down" / "sub" / "c").read_text() == "three"
@@ -107,6 +107,6 @@ def test_inputs_go_up_with_jobs_and_results_come_down(
     assert (htc.folder / "out" / "0" / "x").read_text() == "a b=c 42\n"
     assert "has no batch 'none'" in htc.refused("results", "none", "out", "-t", name, status=2)
     (htc.folder / "env").write_text("SECRET\n")
-    said = htc.refused("submit", file, "-t", name, "--env-file", "env", status=2)
-    assert "env:1: must be NAME=VALUE" in said
-    assert "SECRET" not in said
+    message = htc.refused("submit", file, "-t", name, "--env-file", "env", status=2)
+    assert "env:1: must be NAME=VALUE" in message
+    assert "SECRET" not in message

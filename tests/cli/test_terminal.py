@@ -55,13 +55,11 @@ def test_a_table_fits_into_80_columns_and_ids_are_whole(
     assert line.endswith("…")
 
 
-@pytest.mark.parametrize("columns", [80, 120])
-def test_each_command_fits_a_terminal_and_has_no_colors_in_a_pipe(
-    htc: Command, failed: htcjobs.HtcJob, columns: int
-) -> None:
-    task, job_id = ("-t", failed.json["taskId"]), failed.json["jobUUID"]
-    group = ("-g", failed.json["group"])
-    for arguments in (
+def listings(failed: htcjobs.HtcJob) -> list[tuple[str, ...]]:
+    """The arguments of each command that prints a table."""
+    task_id, job_id = failed.json["taskId"], failed.json["jobUUID"]
+    task, group = ("-t", task_id), ("-g", failed.json["group"])
+    return [
         ("whoami",),
         ("config", "list"),
         ("config", "show"),
@@ -74,12 +72,25 @@ def test_each_command_fits_a_terminal_and_has_no_colors_in_a_pipe(
         ("events", job_id, *task),
         ("why", *task),
         ("report", *task, *group),
-        ("files", "ls", f"task:{failed.json['taskId']}/"),
-    ):
+        ("files", "ls", f"task:{task_id}/"),
+    ]
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_table_of_each_command_fits_a_terminal(
+    htc: Command, failed: htcjobs.HtcJob, columns: int
+) -> None:
+    for arguments in listings(failed):
         shown = htc.under_terminal(*arguments, columns=columns)
         assert shown.status == 0, (arguments, shown)
         too_long = [line for line in plain(shown).splitlines() if len(line) > columns]
         assert not too_long or arguments[0] in ("whoami", "config", "why"), too_long
+
+
+def test_each_command_prints_no_colors_to_a_pipe_and_json_on_request(
+    htc: Command, failed: htcjobs.HtcJob
+) -> None:
+    for arguments in listings(failed):
         piped = htc(*arguments)
         assert piped.status == 0
         assert "\x1b[1m" not in piped.output + piped.errors

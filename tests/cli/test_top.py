@@ -85,7 +85,7 @@ def test_a_project_with_more_tasks_than_are_shown_says_so(
 ) -> None:
     tasks = [create_task_with_name(rescale, task.project, "one of many") for _ in range(50)]
     done = htc("top")
-    for one in tasks:
-        delete_task_with_id(rescale, task.project, one.json["taskId"])
+    for item in tasks:
+        delete_task_with_id(rescale, task.project, item.json["taskId"])
     assert len(done.output.splitlines()) >= 50
     assert "more than 50 active tasks" in done.errors

@@ -105,11 +105,11 @@ def test_every_problem_of_a_yaml_file_has_its_place(command: Command) -> None:
 def test_files_without_a_problem_are_status_0_and_silent(
     command: Command, write: Callable[..., str]
 ) -> None:
-    one = write(name="one.json")
+    file = write(name="one.json")
     many = json.dumps([request_for("true"), request_for("false")])
     (command.folder / "many.json").write_text(many, encoding="utf-8-sig")
     (command.folder / "one.yaml").write_text(yaml.safe_dump(request_for("true")))
-    done = command("validate", one, "many.json", "one.yaml", "-", stdin=many)
+    done = command("validate", file, "many.json", "one.yaml", "-", stdin=many)
     assert (done.status, done.output, done.errors) == (0, "", "")
 
 

@@ -39,7 +39,7 @@ def test_a_group_is_watched_without_the_other_jobs(htc: Command, names: tuple[st
 def test_several_groups_are_watched_at_the_same_time(htc: Command, names: tuple[str, str]) -> None:
     done = htc("watch", "-t", names[0], "-g", "a", "-g", "b", "-g", "a", *FAST, "-o", "json")
     assert done.status == 1
-    assert [(one["group"], one["jobStatuses"]) for one in done.json] == [
+    assert [(item["group"], item["jobStatuses"]) for item in done.json] == [
         ("a", {"SUCCEEDED": 1}),
         ("b", {"FAILED": 1}),
     ]
@@ -52,7 +52,7 @@ def test_several_groups_are_watched_at_the_same_time(htc: Command, names: tuple[
 def test_several_tasks_are_watched_at_the_same_time(htc: Command, names: tuple[str, str]) -> None:
     done = htc("watch", "-t", names[0], "-t", names[1], *FAST, "-o", "json")
     assert done.status == 1
-    assert [(one["taskName"], one["jobs"], one["ended"]) for one in done.json] == [
+    assert [(item["taskName"], item["jobs"], item["ended"]) for item in done.json] == [
         (names[0], 2, 2),
         (names[1], 0, 0),
     ]

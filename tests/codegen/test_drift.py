@@ -62,7 +62,7 @@ def fields(raw: dict[str, Any], component: str) -> Any:
 def unexplained(raw: dict[str, Any]) -> list[str]:
     record = read_record((DATA / "record.md").read_text(encoding="utf-8"))
     found = compare(Published(raw), Spec(DATA / "ours.yaml"))
-    return [str(one) for one in found if not any(line.explains(one) for line in record)]
+    return [str(item) for item in found if not any(line.explains(item) for line in record)]
 
 
 # Changes of the published description, with all lines that they must produce.
@@ -443,7 +443,7 @@ def test_json_and_yaml_are_read_from_files_and_urls(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (None, "can't be read: No such file or directory"),
         (b"{", "is neither JSON nor YAML"),
@@ -460,21 +460,21 @@ def test_json_and_yaml_are_read_from_files_and_urls(
     ],
 )
 def test_bad_input_is_one_clear_line_and_status_2(
-    text: bytes | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: bytes | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = tmp_path / "published"
     if text is not None:
         source.write_bytes(text)
     assert main([str(source), *PAIR]) == 2
-    assert capsys.readouterr() == ("", f"drift: {source}: {said}\n")
+    assert capsys.readouterr() == ("", f"drift: {source}: {message}\n")
 
 
 def test_a_url_that_does_not_answer_is_one_clear_line(
     service: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([f"{service.url}/nowhere", *PAIR]) == 2
-    said = f"drift: {service.url}/nowhere: can't be read: the server returned status 404\n"
-    assert capsys.readouterr() == ("", said)
+    message = f"drift: {service.url}/nowhere: can't be read: the server returned status 404\n"
+    assert capsys.readouterr() == ("", message)
     with Service() as gone:
         pass
     assert main([f"{gone.url}/published", *PAIR]) == 2
@@ -484,7 +484,7 @@ def test_a_url_that_does_not_answer_is_one_clear_line(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (
             "Because.\n\n```drift\nX: y\n```\n",
@@ -494,13 +494,13 @@ def test_a_url_that_does_not_answer_is_one_clear_line(
     ],
 )
 def test_a_record_without_reasons_is_rejected(
-    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = tmp_path / "record.md"
     record.write_text(text, encoding="utf-8")
     arguments = [str(DATA / "published.json"), *PAIR, "--record", str(record)]
     assert main(arguments) == 2
-    assert capsys.readouterr().err == f"drift: {record}: {said}\n"
+    assert capsys.readouterr().err == f"drift: {record}: {message}\n"
 
 
 def test_nothing_that_is_published_can_steer_the_terminal() -> None:

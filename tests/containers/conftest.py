@@ -61,10 +61,10 @@ CHANGES = [
 ]
 
 
-def run(program: str, *arguments: str, given: bytes | None = None) -> str:
+def run(program: str, *arguments: str, stdin: bytes | None = None) -> str:
     """Run a program to its end and return what it printed."""
     done = subprocess.run(
-        [program, *arguments], input=given, capture_output=True, timeout=HANG_SECONDS
+        [program, *arguments], input=stdin, capture_output=True, timeout=HANG_SECONDS
     )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()
@@ -95,7 +95,7 @@ def engine_problem(image_files: bytes) -> tuple[str, str]:
     for program in find_programs("to run jobs in containers"):
         try:
             changes = [f"--change={change}" for change in CHANGES]
-            run(program.path, "import", *changes, "-", IMAGE, given=image_files)
+            run(program.path, "import", *changes, "-", IMAGE, stdin=image_files)
             run(program.path, "run", "--rm", "--network=host", "--memory=64m", IMAGE, "true")
         except AssertionError as error:
             subprocess.run([program.path, "rmi", "--force", IMAGE], capture_output=True)

@@ -34,8 +34,8 @@ def write_layout(folder: Path, architectures: Sequence[str]) -> None:
             "layers": [keep(layer, "layer.v1.tar")],
         }
         # Spaces that no program would write.
-        kept = keep(json.dumps(manifest, indent=3).encode(), "manifest.v1+json")
-        return {**kept, "platform": {"architecture": architecture, "os": "linux"}}
+        stored = keep(json.dumps(manifest, indent=3).encode(), "manifest.v1+json")
+        return {**stored, "platform": {"architecture": architecture, "os": "linux"}}
 
     images = [keep_image(architecture) for architecture in architectures]
     named = images[0]

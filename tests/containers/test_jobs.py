@@ -269,7 +269,7 @@ def push_by_hand(engine, user):
     name = f"{project['containerRegistry']}{IMAGE}"
     options = ["--tls-verify=false"] if engine.endswith("podman") else []
     login = ["login", *options, "--username=AWS", "--password-stdin", host]
-    run(engine, *login, given=user.http.get(f"{path}/token").content)
+    run(engine, *login, stdin=user.http.get(f"{path}/token").content)
     run(engine, "tag", IMAGE, name)
     run(engine, "push", *options, name)
     run(engine, "rmi", name)

@@ -131,9 +131,9 @@ def registry(tmp_path_factory):
 
 def error(answer):
     """The status and the code of an error that docker can read."""
-    (one,) = answer.json()["errors"]
-    assert one["message"]
-    return answer.status_code, one["code"]
+    (problem,) = answer.json()["errors"]
+    assert problem["message"]
+    return answer.status_code, problem["code"]
 
 
 # ---- images
@@ -204,8 +204,8 @@ def test_an_image_runs_only_on_its_kind_of_processor(start, any_architecture):
         ("arm64", None, True),
     ]:
         until(lambda name=image: registry.status(f"app:{name}") == "READY", "it is ready")
-        wanted = {"architecture": of_job} if of_job else {}
-        (job_id,) = registry.user.submit(task, [], imageName=f"app:{image}", **wanted)
+        expected = {"architecture": of_job} if of_job else {}
+        (job_id,) = registry.user.submit(task, [], imageName=f"app:{image}", **expected)
         job = registry.user.wait(task, job_id)
         if fits or any_architecture:
             assert job["status"] == "SUCCEEDED"
@@ -358,8 +358,8 @@ def test_a_blob_comes_in_parts_of_which_each_begins_where_the_last_ended(registr
         headers = {"Content-Range": f"{begin}-{end - 1}"}
         answer = registry.http.patch(where, content=content[begin:end], headers=headers)
         assert (answer.status_code, answer.headers["Range"]) == (202, f"0-{end - 1}")
-    for given in ("0-10", "4000-5000", "x", "-1", "3000-"):
-        answer = registry.http.patch(where, content=b"x", headers={"Content-Range": given})
+    for value in ("0-10", "4000-5000", "x", "-1", "3000-"):
+        answer = registry.http.patch(where, content=b"x", headers={"Content-Range": value})
         assert error(answer) == (416, "BLOB_UPLOAD_INVALID")
     digest = digest_of(content)
     answer = registry.http.put(where, params={"digest": digest}, content=content[3000:])

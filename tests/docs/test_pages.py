@@ -230,10 +230,17 @@ def run_blocks(page: Path, run: Page) -> None:
 
 def test_what_is_expected_is_compared() -> None:
     page = Page({})
-    one, other = "0" * 8 + "-0000-0000-0000-" + "0" * 12, "1" * 8 + "-1111-1111-1111-" + "1" * 12
-    page.compare(f"job {one}:0\n...\nran 0:00:00\n", f"job {other}:0\nx\ny\nran 0:12:01\n")
-    page.compare(f"{one}\n", f"{other}\n")
-    for expected, printed in [("a\n", "b\n"), (f"{one}\n", f"{one}\n"), ("a\n...\nb\n", "a\nc\n")]:
+    first_id, second_id = (
+        "0" * 8 + "-0000-0000-0000-" + "0" * 12,
+        "1" * 8 + "-1111-1111-1111-" + "1" * 12,
+    )
+    page.compare(f"job {first_id}:0\n...\nran 0:00:00\n", f"job {second_id}:0\nx\ny\nran 0:12:01\n")
+    page.compare(f"{first_id}\n", f"{second_id}\n")
+    for expected, printed in [
+        ("a\n", "b\n"),
+        (f"{first_id}\n", f"{first_id}\n"),
+        ("a\n...\nb\n", "a\nc\n"),
+    ]:
         with pytest.raises(AssertionError):
             page.compare(expected, printed)
 

@@ -155,8 +155,8 @@ def test_whatever_is_asked_of_a_project_or_task_that_is_not_there_is_404(user, o
     paths = [path]
     if "{taskId}" in operation.path:
         paths.append(path.replace("projectId", user.project()["projectId"]))
-    for one in paths:
-        answer = user.http.request(operation.method, one, content=b"{")
+    for item in paths:
+        answer = user.http.request(operation.method, item, content=b"{")
         assert answer.status_code == 404
         assert {*answer.json()} - {"error"} == {"errorType", "errorDescription"}
         assert ("error" in answer.json()) == (operation is api.GET_REGISTRY_TOKEN)
@@ -217,8 +217,8 @@ def test_a_query_parameter_that_is_empty_counts_as_absent(user, operation, param
         assert (answer.status_code, answer.json()) == (absent.status_code, absent.json())
     assert absent.status_code == (400 if parameter == "filePath" else 200)
     if parameter in ("group", "jobId") and operation.operation_id != "listGroups":
-        given = user.get(f"{path}?{parameter}=&{parameter}=none")  # among others it is none
-        assert given == {"items": []}
+        arguments = user.get(f"{path}?{parameter}=&{parameter}=none")  # among others it is none
+        assert arguments == {"items": []}
     assert user.get(task)["lifecycleStatus"] == "ACTIVE"
 
 
@@ -316,7 +316,7 @@ def test_the_first_call_finds_a_project_of_one_region(user):
 
 
 @pytest.mark.parametrize(
-    ("asked", "regions"),
+    ("requested", "regions"),
     [
         ({}, ["AWS_US_EAST_1"]),
         ({"regions": []}, ["AWS_US_EAST_1"]),
@@ -334,8 +334,8 @@ def test_the_first_call_finds_a_project_of_one_region(user):
         ),
     ],
 )
-def test_a_project_has_the_regions_it_was_made_with(user, asked, regions):
-    body = {"projectName": "p", "projectDescription": "d", **asked}
+def test_a_project_has_the_regions_it_was_made_with(user, requested, regions):
+    body = {"projectName": "p", "projectDescription": "d", **requested}
     project = user.http.post("/htc/projects", json=body).json()
     assert project["regions"] == regions
     compute = [s["computeSettings"]["computeRegion"] for s in project["regionSettings"]]
@@ -458,8 +458,8 @@ def test_regions_are_the_projects_and_jobs_are_spread_over_them(user):
     spread = user.send_batch(task, {**REQUEST, "batchSize": 4}).json()[0]
     assert spread["cloudProvider"] == "GCP"
     assert [job["region"] for job in user.items(f"{task}/jobs")] == regions * 2
-    one = user.send_batch(task, {**REQUEST, "batchSize": 2, "regions": regions[1:]}, group="one")
-    assert one.json()[0]["cloudProvider"] == "AWS"
+    batch = user.send_batch(task, {**REQUEST, "batchSize": 2, "regions": regions[1:]}, group="one")
+    assert batch.json()[0]["cloudProvider"] == "AWS"
     assert {job["region"] for job in user.items(f"{task}/jobs", group="one")} == {regions[1]}
     assert user.wait_for_all(task)["SUCCEEDED"] == 6
     labels = [job["instanceLabels"] for job in user.items(f"{task}/jobs")]
@@ -468,7 +468,7 @@ def test_regions_are_the_projects_and_jobs_are_spread_over_them(user):
         ("AWS", "AWS_EU_NORTH_1"),
     ]
     wrong = [["RC_ICELAND_1"], regions, [regions[0], "AWS_MOON_1"]]
-    answer = user.send_batch(task, *({**REQUEST, "regions": given} for given in wrong))
+    answer = user.send_batch(task, *({**REQUEST, "regions": arguments} for arguments in wrong))
     assert answer.status_code == 400
     for problem in ("[0].regions", "RC_ICELAND_1", "[2].regions", "AWS_MOON_1"):
         assert problem in answer.json()["errorDescription"]

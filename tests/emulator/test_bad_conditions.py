@@ -43,8 +43,8 @@ async def fail(*_, **__):
     sys.exit(3)
 
 
-def missing(*given, **_):
-    for coroutine in filter(asyncio.iscoroutine, given):
+def missing(*value, **_):
+    for coroutine in filter(asyncio.iscoroutine, value):
         coroutine.close()
     raise ImportError("No module named 'missing'")
 
@@ -54,7 +54,7 @@ async def give_up(server, *_, **__):
 
 
 @pytest.mark.parametrize(
-    ("where", "what", "said"),
+    ("where", "what", "message"),
     [
         (uvicorn.Config, {"load": missing}, "ImportError: No module named 'missing'"),
         (uvicorn.Server, {"startup": fail}, "SystemExit: 3"),
@@ -63,13 +63,13 @@ async def give_up(server, *_, **__):
     ],
 )
 def test_a_server_that_does_not_start_is_an_error_and_leaves_nothing(
-    temporary, monkeypatch, where, what, said
+    temporary, monkeypatch, where, what, message
 ):
     for name, replacement in what.items():
         monkeypatch.setattr(where, name, replacement)
     emulator = Emulator(slots=1)
     before = {*threading.enumerate()}  # other tests may share an emulator
-    with pytest.raises(HtcException, match=f"server did not start: .*{said}"), emulator:
+    with pytest.raises(HtcException, match=f"server did not start: .*{message}"), emulator:
         pass
     assert not list(temporary.iterdir())
     left = {*threading.enumerate()} - before
@@ -303,9 +303,9 @@ def size_of(folder):
 def test_a_deleted_task_gives_its_space_back(tmp_path, make_user, until):
     with Emulator(data=tmp_path, slots=1) as emulator:
         user = make_user(emulator.url, emulator.api_key)
-        kept, deleted = user.new_task(), user.new_task()
-        (job_id,) = user.submit(kept, ["echo", "kept"])
-        user.wait(kept, job_id)
+        remaining, deleted = user.new_task(), user.new_task()
+        (job_id,) = user.submit(remaining, ["echo", "kept"])
+        user.wait(remaining, job_id)
         # It ends late, and files that it creates until then are removed too.
         code = (
             "trap 'mkdir -p \"$TASK_SHARED_FOLDER\"; seq 100; exit' TERM; "
@@ -321,7 +321,7 @@ def test_a_deleted_task_gives_its_space_back(tmp_path, make_user, until):
         assert user.wait(deleted, large)["status"] == "FAILED"
         assert user.log(f"{deleted}/jobs/{large}") == []
         assert not (tmp_path / "tasks" / deleted.rpartition("/")[2]).exists()
-        assert user.log(f"{kept}/jobs/{job_id}") == ["kept"]
+        assert user.log(f"{remaining}/jobs/{job_id}") == ["kept"]
 
 
 def test_what_could_not_be_freed_before_a_kill_is_freed_after_it(tmp_path, make_user, until):
@@ -353,10 +353,10 @@ def test_without_file_descriptors_it_closes_idle_connections_says_so_once_and_co
                 assert (job["status"], user.log(path)) == ("SUCCEEDED", ["served"])
         assert user.run(["true"])[0]["status"] == "SUCCEEDED"
         process.terminate()
-        said = process.communicate()[1]
-    assert said.count("\n") == 1, said
-    assert "few file descriptors are free: idle connections are closed" in said
-    assert "The limit is 64" in said
+        message = process.communicate()[1]
+    assert message.count("\n") == 1, message
+    assert "few file descriptors are free: idle connections are closed" in message
+    assert "The limit is 64" in message
 
 
 def test_without_file_descriptors_jobs_wait_and_do_not_fail(tmp_path, make_user, until, caplog):

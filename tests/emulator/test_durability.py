@@ -305,8 +305,8 @@ def test_a_page_elsewhere_can_not_upload_nor_ask_whether_it_may(user, task):
     url = user.get(f"{task}/storage/presigned-url", filePath="file")["url"]
     foreign = {"Origin": "http://evil.example"}
     assert put(url, b"x", headers=foreign).status_code == 403
-    asked = {**foreign, "Access-Control-Request-Method": "POST"}
-    assert user.http.options(f"{task}/jobs/batch", headers=asked).status_code == 403
+    preflight = {**foreign, "Access-Control-Request-Method": "POST"}
+    assert user.http.options(f"{task}/jobs/batch", headers=preflight).status_code == 403
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -390,11 +390,11 @@ def test_a_job_starts_in_an_empty_folder_of_its_own_that_is_removed(user):
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"),
+    ("requested", "found"),
     [("a/b", "a/b"), ("/work", "work"), ("../../x", "x"), ("a/../../../y", "y"), ("//z", "z")],
 )
-def test_the_working_dir_is_below_the_jobs_own_folder(user, asked, found):
-    folder, home = user.output('pwd; echo "$HOME"', workingDir=asked)
+def test_the_working_dir_is_below_the_jobs_own_folder(user, requested, found):
+    folder, home = user.output('pwd; echo "$HOME"', workingDir=requested)
     assert folder == f"{home}/{found}"
 
 

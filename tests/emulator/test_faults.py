@@ -3,10 +3,8 @@
 import gzip
 import json
 import socket
-import subprocess
 import sys
 import threading
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,8 +16,9 @@ from rescalehtc.emulator.__main__ import main
 from rescalehtc.emulator.faults.effects import FOREIGN_HOST, UNKNOWN_FIELD, UNKNOWN_VALUE
 from rescalehtc.exceptions import HtcException
 
+from .. import programs
 from ..limits import HANG_SECONDS
-from .conftest import plain_client, put
+from .conftest import COMMAND, plain_client, put
 
 REQUEST = {"htcJobDefinition": {"imageName": "image", "commands": ["true"]}}
 
@@ -103,9 +102,9 @@ def test_a_reset_connection_does_not_disturb_others(emulator, user):
 
 @pytest.mark.parametrize("retry_after", [7, "Wed, 21 Oct 2015 07:28:00 GMT", None])
 def test_a_status_comes_with_the_retry_after_that_was_requested(emulator, user, retry_after):
-    given = {} if retry_after is None else {"retry_after": retry_after}
+    options = {} if retry_after is None else {"retry_after": retry_after}
     header = None if retry_after is None else str(retry_after)
-    with emulator.fault("listProjects", "status_before", status=429, **given):
+    with emulator.fault("listProjects", "status_before", status=429, **options):
         answer = user.http.get("/htc/projects")
         assert answer.status_code == 429
         assert answer.headers.get("Retry-After") == header
@@ -189,8 +188,8 @@ def test_records_have_nulls_everywhere_or_in_one_field(emulator, user, task):
         assert jobs(user, task) == [{**job, "status": None} for job in whole]
     with emulator.fault("listJobs", "nulls", field="instanceType"):
         environments = [job["jobExecutionEnvironment"] for job in jobs(user, task)]
-        assert [one["instanceType"] for one in environments] == [None, None]
-        assert [one["instanceId"] for one in environments] != [None, None]
+        assert [item["instanceType"] for item in environments] == [None, None]
+        assert [item["instanceId"] for item in environments] != [None, None]
     with emulator.fault("getTask", "nulls"):
         assert set(user.get(task).values()) == {None}
 
@@ -368,7 +367,7 @@ def test_a_session_reports_a_reset_in_the_exception_tree(emulator):
 
 
 @pytest.mark.parametrize(
-    ("operation", "kind", "options", "said"),
+    ("operation", "kind", "options", "message"),
     [
         ("submitjobs", "delay", {}, "submitJobs"),
         ("xyz", "delay", {}, "docs/operations.md"),
@@ -394,11 +393,11 @@ def test_a_session_reports_a_reset_in_the_exception_tree(emulator):
     ],
 )
 def test_a_fault_that_makes_no_sense_is_rejected_with_what_would(
-    emulator, operation, kind, options, said
+    emulator, operation, kind, options, message
 ):
     with pytest.raises(ValueError) as refused:
         emulator.fault(operation, kind, **options)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -458,13 +457,7 @@ def test_faults_are_requested_on_the_command_line():
         "print(json.dumps([httpx.get(url, headers=key, verify=False).status_code for _ in range(4)]))"
     )
     faults_asked = ["getUser:status_before:times=1", "getUser:status_after:times=2:status=429"]
-    done = subprocess.run(
-        [sys.executable, "-m", "rescalehtc.emulator"]
-        + [argument for text in faults_asked for argument in ("--fault", text)]
-        + ["--", sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
+    options = [argument for text in faults_asked for argument in ("--fault", text)]
+    done = programs.run([*COMMAND, *options, "--", sys.executable, "-c", code])
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == [503, 429, 429, 200]

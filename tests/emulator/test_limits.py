@@ -73,14 +73,14 @@ def test_a_limit_is_set_by_role_changed_and_deleted(user, project):
     assert (again["id"], again["createdAt"]) == (limit["id"], limit["createdAt"])
     assert user.get(f"{project}/limits") == [again, other]
 
-    one = f"{project}/limits/{other['id']}"
-    assert user.get(one) == other
-    changed = user.http.patch(one, json={"vCPUs": 7})
+    path = f"{project}/limits/{other['id']}"
+    assert user.get(path) == other
+    changed = user.http.patch(path, json={"vCPUs": 7})
     assert (changed.status_code, changed.json()["vCPUs"]) == (200, 7)
-    assert user.get(one) == changed.json()
-    deleted = user.http.delete(one)
+    assert user.get(path) == changed.json()
+    deleted = user.http.delete(path)
     assert (deleted.status_code, deleted.content) == (204, b"")
-    for answer in (user.http.get(one), user.http.delete(one), user.http.patch(one, json={})):
+    for answer in (user.http.get(path), user.http.delete(path), user.http.patch(path, json={})):
         assert answer.status_code == 404
     assert user.get(f"{project}/limits") == [again]
     assert user.http.delete(f"{project}/limits").status_code == 204
@@ -103,9 +103,9 @@ def test_a_limit_is_set_by_role_changed_and_deleted(user, project):
 def test_a_limit_out_of_bounds_is_400(user, project, body):
     assert user.http.post(f"{project}/limits", json=body).status_code == 400
     assert user.get(f"{project}/limits") == []
-    one = f"{project}/limits/{set_limit(user, project, 5)['id']}"
+    path = f"{project}/limits/{set_limit(user, project, 5)['id']}"
     if body != {"vCPUs": 5} and "SUPERUSER" not in str(body):
-        assert user.http.patch(one, json=body).status_code == 400
+        assert user.http.patch(path, json=body).status_code == 400
 
 
 @pytest.mark.parametrize("limit_id", ["0", "-1", "x", "1.0", "9" * 30, "9" * 5000, "%D9%A1", "+1"])
@@ -155,16 +155,16 @@ def test_jobs_wait_for_virtual_cpus_and_start_when_others_end(user, project, mak
 def test_jobs_start_when_a_limit_goes(user, project, make_task, until, release):
     task = make_task()
     limit = set_limit(user, project, 0)
-    one = f"{project}/limits/{limit['id']}"
+    path = f"{project}/limits/{limit['id']}"
     user.submit(task, HOLD)
     assert stays(lambda: running(user, task) == 0)
     match release:
         case "raise":
-            user.http.patch(one, json={"vCPUs": 1})
+            user.http.patch(path, json={"vCPUs": 1})
         case "overwrite":
             set_limit(user, project, 1)
         case "delete":
-            user.http.delete(one)
+            user.http.delete(path)
         case "delete all":
             user.http.delete(f"{project}/limits")
     until(lambda: running(user, task) == 1, "the job ran")

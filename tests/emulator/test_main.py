@@ -84,23 +84,23 @@ def failure(*arguments):
 
 def test_a_port_that_is_taken_is_reported_in_one_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        code, said = failure("--port", taken.getsockname()[1])
+        code, message = failure("--port", taken.getsockname()[1])
     assert code == 1
-    assert said.count("\n") == 1
-    assert "can't listen on 127.0.0.1" in said
+    assert message.count("\n") == 1
+    assert "can't listen on 127.0.0.1" in message
 
 
 def test_a_folder_in_use_or_unusable_is_reported_in_one_line(tmp_path, make_user):
     with running("--data", tmp_path / "data", make_user=make_user):
-        code, said = failure("--data", tmp_path / "data")
+        code, message = failure("--data", tmp_path / "data")
         assert code == 1
-        assert said.count("\n") == 1
-        assert "another emulator uses" in said
+        assert message.count("\n") == 1
+        assert "another emulator uses" in message
     (tmp_path / "file").touch()
-    code, said = failure("--data", tmp_path / "file" / "below")
+    code, message = failure("--data", tmp_path / "file" / "below")
     assert code == 1
-    assert said.count("\n") == 1
-    assert "can't store data in" in said
+    assert message.count("\n") == 1
+    assert "can't store data in" in message
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_an_address_or_a_folder_that_can_not_be_is_reported_in_one_line(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to("loop")
-    code, said = failure(option, value, "--", "true")
-    assert (code, said.count("\n")) == (1, 1), said
-    assert problem in said
+    code, message = failure(option, value, "--", "true")
+    assert (code, message.count("\n")) == (1, 1), message
+    assert problem in message
     assert [path.name for path in tmp_path.iterdir()] == ["loop"]
 
 
@@ -143,10 +143,10 @@ def test_a_command_runs_with_the_address_and_the_key_and_its_status_is_returned(
     )
     assert failure("--slots", 1, "--", sys.executable, "-c", code) == (7, "")
     assert failure("--", "sh", "-c", "kill -TERM $$") == (128 + 15, "")
-    code, said = failure("--", "no-such-program")
+    code, message = failure("--", "no-such-program")
     assert code == 1
-    assert said.count("\n") == 1
-    assert "no-such-program" in said
+    assert message.count("\n") == 1
+    assert "no-such-program" in message
 
 
 def test_a_signal_ends_the_command_too():
@@ -161,18 +161,18 @@ def test_a_signal_ends_the_command_too():
 
 @pytest.mark.parametrize("arguments", [["--slots", "0"], ["--port", "x"], ["--port", "65536"]])
 def test_an_argument_that_is_invalid_is_rejected(arguments):
-    code, said = failure(*arguments)
+    code, message = failure(*arguments)
     assert code == 2
-    assert arguments[0] in said
+    assert arguments[0] in message
 
 
 def test_a_folder_with_something_else_in_it_is_rejected_and_not_changed(tmp_path):
     case = tmp_path / "project" / "jobs" / "case.txt"
     case.parent.mkdir(parents=True)
     case.write_text("mine")
-    code, said = failure("--data", tmp_path / "project", "--", "true")
+    code, message = failure("--data", tmp_path / "project", "--", "true")
     assert code == 1
-    assert "contains other files" in said
+    assert "contains other files" in message
     assert case.read_text() == "mine"
     assert not (tmp_path / "project" / "lock").exists()
 
@@ -186,13 +186,13 @@ def test_a_file_that_happens_to_be_called_lock_is_not_changed(tmp_path, others):
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [("--port=x", "0 to 65535"), ("--slots=0", "at least 1"), ("--max-log-bytes=0", "at least 1")],
 )
-def test_a_wrong_option_is_reported_in_words(option, said):
-    code, told = failure(option)
+def test_a_wrong_option_is_reported_in_words(option, message):
+    code, errors = failure(option)
     assert code == 2
-    assert said in told
+    assert message in errors
 
 
 def test_closing_the_terminal_ends_it_with_its_jobs(make_user, until):

@@ -110,11 +110,13 @@ def problems(schema: dict[str, Any], value: Any, place: str) -> list[str]:
     if value is None:
         return [] if is_nullable(schema) else [f"{place} is null"]
     if "anyOf" in schema:
-        return min((problems(one, value, place) for one in schema["anyOf"]), key=len)
-    given = schema.get("type", [])
-    types = [PYTHON_TYPES[name] for name in ([given] if isinstance(given, str) else given)]
+        return min((problems(entry, value, place) for entry in schema["anyOf"]), key=len)
+    arguments = schema.get("type", [])
+    types = [
+        PYTHON_TYPES[name] for name in ([arguments] if isinstance(arguments, str) else arguments)
+    ]
     if types and type(value) not in types and (float not in types or type(value) is not int):
-        return [f"{place} is {value!r}, not {given}"]
+        return [f"{place} is {value!r}, not {arguments}"]
     if isinstance(value, list):
         return [p for item in value for p in problems(schema.get("items", {}), item, f"{place}[]")]
     if isinstance(value, dict):
@@ -178,7 +180,7 @@ def test_every_operation_answers_null_only_where_the_service_does(
     caller.path |= {"jobId": f"{batch['parentJobId']}:0"}
     user.wait_for_all(f"/htc/projects/{project['projectId']}/tasks/{caller.path['taskId']}")
 
-    for operation_id in [*(one for one in OPERATIONS if one not in LAST), *LAST]:
+    for operation_id in [*(item for item in OPERATIONS if item not in LAST), *LAST]:
         query = {"filePath": "a"} if operation_id.endswith("PresignedUrl") else {}
         for body in BODIES.get(operation_id, [None]):
             caller.call(operation_id, body, **query)

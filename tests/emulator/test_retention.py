@@ -239,8 +239,8 @@ def test_hours_pass_as_fast_as_the_clock(make_user, until):
         policy = {"archiveAfter": 1, "deleteAfter": 1}
         ask("PUT", f"{project}/task-retention-policy", json=policy)
         tasks = f"{project}/tasks"
-        made = ask("POST", tasks, json={"taskName": "test", "taskDescription": ""})
-        task = f"{tasks}/{made['taskId']}"
+        created = ask("POST", tasks, json={"taskName": "test", "taskDescription": ""})
+        task = f"{tasks}/{created['taskId']}"
         seen = []
 
         def is_deleted():

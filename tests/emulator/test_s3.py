@@ -133,7 +133,7 @@ def test_boto3_lists_in_the_order_of_bytes_page_by_page(storage, folder):
     listed = paginator.paginate(
         Bucket=storage.bucket, Prefix=f"{storage.prefix}n/", Delimiter="/", **pages
     )
-    groups = [one["Prefix"] for page in listed for one in page.get("CommonPrefixes", [])]
+    groups = [item["Prefix"] for page in listed for item in page.get("CommonPrefixes", [])]
     assert groups == sorted(f"{storage.prefix}n/{i}/" for i in range(25))
     assert storage.names("other") == []
 

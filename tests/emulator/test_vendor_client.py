@@ -179,7 +179,7 @@ def unreadable(shape: Any, value: Any, place: str = "") -> list[str]:
             right = type(value) is shape or (shape is float and type(value) is int)
         case [item]:
             if isinstance(value, list):
-                return [p for one in value for p in unreadable(item, one, f"{place}[]")]
+                return [p for entry in value for p in unreadable(item, entry, f"{place}[]")]
             right = False
         case _:
             if isinstance(value, dict):
@@ -413,15 +413,15 @@ def test_an_address_of_a_registry_and_a_name_are_an_image(user: User) -> None:
     project = user.project()
     form = re.compile(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/(?:[a-z0-9._-]+/)+")
     path = f"/htc/projects/{project['projectId']}"
-    made = user.http.post(f"{path}/container-registry/repo/image").json()
+    created = user.http.post(f"{path}/container-registry/repo/image").json()
     images = user.get(f"{path}/container-registry/images")
     for address in (
         project["containerRegistry"],
-        made["registryURI"],
+        created["registryURI"],
         images["containerRegistry"],
     ):
         assert form.fullmatch(address)
-    assert project["containerRegistry"] == made["registryURI"] == images["containerRegistry"]
+    assert project["containerRegistry"] == created["registryURI"] == images["containerRegistry"]
     assert project["projectFolderPath"] == f"projects/{project['projectId']}/"
     task = user.get(user.new_task())
     assert task["taskFolderPath"] == f"projects/{project['projectId']}/tasks/{task['taskId']}"
@@ -458,9 +458,9 @@ def test_a_tutorial_cancels_a_group_and_no_other(
 ) -> None:
     task = user.new_task()
     user.submit(task, ["sleep", "600"], group="bad", size=3)
-    (kept,) = user.submit(task, ["true"], group="good")
+    (other_group,) = user.submit(task, ["true"], group="good")
     assert user.http.post(f"{task}/jobs/cancel?group=bad").status_code == 200
     user.wait_for_all(task)
-    assert user.job(task, kept)["status"] == "SUCCEEDED"
+    assert user.job(task, other_group)["status"] == "SUCCEEDED"
     bad = user.items(f"{task}/jobs", group="bad", viewType="SIMPLE")
     assert {(job["status"], job["failureCode"]) for job in bad} == {("FAILED", None)}

@@ -15,18 +15,18 @@ def new_project(user, **body):
 
 def test_regions_are_listed_by_cloud_and_by_whether_they_are_enabled(user):
     every = user.get("/htc/regions")
-    assert [one["region"] for one in every] == list(models.RescaleRegion)
-    for one in every:
-        record = models.HTCRegionAdminSettings.model_validate(one)
-        assert record.cloud_provider == one["region"].partition("_")[0]
+    assert [item["region"] for item in every] == list(models.RescaleRegion)
+    for item in every:
+        record = models.HTCRegionAdminSettings.model_validate(item)
+        assert record.cloud_provider == item["region"].partition("_")[0]
         assert record.supported_architectures
         assert record.updated_at is not None
-        assert user.get(f"/htc/regions/{one['region']}") == one
+        assert user.get(f"/htc/regions/{item['region']}") == item
     disabled = user.get("/htc/regions", enabled="false")
-    assert [one["region"] for one in disabled] == ["UNASSIGNED"]
+    assert [item["region"] for item in disabled] == ["UNASSIGNED"]
     assert len(user.get("/htc/regions", enabled="true")) == len(every) - 1
     azure = user.get("/htc/regions", cloudProvider="AZURE", enabled="true")
-    assert {one["cloudProvider"] for one in azure} == {"AZURE"}
+    assert {item["cloudProvider"] for item in azure} == {"AZURE"}
 
 
 @pytest.mark.parametrize("query", ["cloudProvider=DEC", "enabled=1", "enabled=True"])
@@ -36,7 +36,7 @@ def test_a_filter_of_regions_out_of_bounds_is_400(user, query):
 
 def test_every_enabled_region_has_a_storage(user):
     storages = user.get("/htc/storage")
-    enabled = [one["region"] for one in user.get("/htc/regions", enabled="true")]
+    enabled = [item["region"] for item in user.get("/htc/regions", enabled="true")]
     assert [storage["region"] for storage in storages] == enabled
     assert len({storage["storageName"] for storage in storages}) == len(storages)
     for storage in storages:
@@ -79,8 +79,8 @@ def test_the_workspace_has_clusters_and_environments(user):
     assert all(cluster.region and cluster.region.startswith("GCP_") for cluster in found)
     environments = user.get(f"/htc/workspaces/{workspace_id}/dimensions")
     assert environments
-    for one in environments:
-        record = models.HTCComputeEnvironment.model_validate(one)
+    for item in environments:
+        record = models.HTCComputeEnvironment.model_validate(item)
         assert record.derived is not None
         assert record.derived.vcpus
         assert record.region
@@ -92,12 +92,12 @@ def test_the_workspace_has_clusters_and_environments(user):
 def test_a_projects_environments_are_replaced_and_say_what_the_machine_has(user):
     path = f"{user.new_project()}/dimensions"
     assert user.get(path) == []
-    asked = [
+    environments = [
         {"machineType": "c7g.medium", "priority": "ON_DEMAND_ECONOMY", "region": "AWS_EU_WEST_1"},
         {"machineType": "abacus", "hyperthreading": True, "computeScalingPolicy": "BALANCED"},
         {},
     ]
-    answer = user.http.put(path, json=asked)
+    answer = user.http.put(path, json=environments)
     assert answer.status_code == 201
     assert user.get(path) == answer.json()
     known, unknown, empty = answer.json()
@@ -107,11 +107,11 @@ def test_a_projects_environments_are_replaced_and_say_what_the_machine_has(user)
         "memory": 2,
         "swap": False,
     }
-    assert unknown == asked[1]
+    assert unknown == environments[1]
     assert empty == {}
-    assert asked[0].items() <= known.items()
-    for one in answer.json():
-        models.HTCComputeEnvironment.model_validate(one)
+    assert environments[0].items() <= known.items()
+    for item in answer.json():
+        models.HTCComputeEnvironment.model_validate(item)
     assert user.http.put(path, json=[]).json() == []
     assert user.get(path) == []
 

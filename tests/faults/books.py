@@ -11,7 +11,7 @@ from .wire import Step, answer, computed
 if TYPE_CHECKING:
     import socket
 
-    from .wire import Asked, Wire
+    from .wire import ReceivedRequest, Wire
 
 SUBMIT = "POST /htc/projects/p/tasks/t/jobs/batch"
 JOBS = "GET /htc/projects/p/tasks/t/jobs"
@@ -57,11 +57,13 @@ class Books:
         wire.on(SUBMIT, self.taken())
         wire.on(JOBS, computed(self._listed))
 
-    def take(self, asked: Asked, jobs_of_each: int | None = None) -> list[dict[str, Any]]:
+    def take(
+        self, received: ReceivedRequest, jobs_of_each: int | None = None
+    ) -> list[dict[str, Any]]:
         """Create the jobs of a submission, or only some of each batch. Return the response."""
         answered: list[dict[str, Any]] = []
-        ids = {"projectId": "p", "taskId": "t", "group": asked.query.get("group", [None])[0]}
-        for request in asked.json:
+        ids = {"projectId": "p", "taskId": "t", "group": received.query.get("group", [None])[0]}
+        for request in received.json:
             with self._lock:
                 self._batches += 1
                 parent = f"batch-{self._batches}"
@@ -87,9 +89,9 @@ class Books:
     def taken(self, then: Step | None = None, jobs_of_each: int | None = None) -> Step:
         """Accept a submission, and respond normally or run another step."""
 
-        def step(connection: socket.socket, asked: Asked) -> object:
-            answered = self.take(asked, jobs_of_each)
-            return (then or answer(answered))(connection, asked)
+        def step(connection: socket.socket, request: ReceivedRequest) -> object:
+            answered = self.take(request, jobs_of_each)
+            return (then or answer(answered))(connection, request)
 
         return step
 
@@ -99,10 +101,10 @@ class Books:
     @property
     def submissions(self) -> int:
         """The number of submissions."""
-        return len(self._wire.asked_for(SUBMIT))
+        return len(self._wire.requests_to(SUBMIT))
 
-    def _listed(self, asked: Asked) -> Step:
+    def _listed(self, request: ReceivedRequest) -> Step:
         with self._lock:
-            jobs = self.groups_jobs(asked.query["group"][0])
-            statuses = asked.query.get("status") or [job["status"] for job in jobs]
+            jobs = self.groups_jobs(request.query["group"][0])
+            statuses = request.query.get("status") or [job["status"] for job in jobs]
             return answer({"items": [job for job in jobs if job["status"] in statuses]})

@@ -50,9 +50,9 @@ def caught(kind: type[E], match: str | None = None) -> Iterator[ExceptionInfo[E]
 
 def note(error: BaseException) -> None:
     """Record all texts of an exception and its causes."""
-    for one in _with_those_behind(error, set()):
-        name = type(one).__name__
-        told.extend((f"{name}: {what}", text) for what, text in _told_by(one))
+    for item in _with_those_behind(error, set()):
+        name = type(item).__name__
+        told.extend((f"{name}: {what}", text) for what, text in _told_by(item))
 
 
 def leaks() -> list[str]:
@@ -72,8 +72,8 @@ def _with_those_behind(error: object, seen: set[int]) -> Iterator[BaseException]
     yield error
     behind: list[Any] = [error.__cause__, error.__context__, getattr(error, "cause", None)]
     behind += getattr(error, "uncertain", [])
-    for one in behind:
-        yield from _with_those_behind(one, seen)
+    for item in behind:
+        yield from _with_those_behind(item, seen)
 
 
 def _told_by(error: BaseException) -> Iterator[tuple[str, str | bytes]]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from rescalehtc import HtcSession
 
-    from .wire import Asked
+    from .wire import ReceivedRequest
 
 LOG = "GET /htc/projects/p/tasks/t/jobs/j/logs"
 
@@ -112,8 +112,8 @@ def calls_of(wire: Wire, rescale: HtcSession) -> dict[str, Callable[[str], objec
     )
     job = HtcJob({"projectId": "p", "taskId": "t", "jobUUID": "j"}, task)
 
-    def echo(asked: Asked) -> Step:
-        return answer({"projectId": asked.path.rpartition("/")[2]})
+    def echo(request: ReceivedRequest) -> Step:
+        return answer({"projectId": request.path.rpartition("/")[2]})
 
     def read(name: str) -> object:
         wire.on(f"GET /htc/projects/{name}", computed(echo))
@@ -141,7 +141,7 @@ def calls_of(wire: Wire, rescale: HtcSession) -> dict[str, Callable[[str], objec
         definition = {**REQUEST["htcJobDefinition"], "tags": {"name": name}}
         requests = [{"batchSize": 1, "htcJobDefinition": definition}] * 3
         batch = htcjobs.submit(rescale, task, requests, group=name)
-        (name,) = {one.json["htcJobDefinition"]["tags"]["name"] for one in batch.batches}
+        (name,) = {item.json["htcJobDefinition"]["tags"]["name"] for item in batch.batches}
         return name
 
     def log(name: str) -> object:

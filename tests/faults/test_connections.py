@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from rescalehtc.htctasks import HtcTask
 
-    from .wire import Asked
+    from .wire import ReceivedRequest
 
 PROJECT = "GET /htc/projects/p"
 OTHER = "GET /htc/projects/q"
@@ -91,10 +91,10 @@ def test_leftovers(server: Wire, task: HtcTask, leftover: bytes, framing: str) -
         assert batch.json["parentJobId"] == "batch-1"
     assert books.submissions == 1
     spoiled: set[int] = set()
-    for asked in server.asked:
-        assert asked.connection not in spoiled
-        if asked.path == "/htc/projects/p":
-            spoiled.add(asked.connection)
+    for request in server.requests:
+        assert request.connection not in spoiled
+        if request.path == "/htc/projects/p":
+            spoiled.add(request.connection)
 
 
 @row("bytes on an idle connection", "every request", "never part of another response")
@@ -102,7 +102,7 @@ def test_leftovers(server: Wire, task: HtcTask, leftover: bytes, framing: str) -
 def test_late_leftovers(server: Wire, leftover: bytes) -> None:
     sent = threading.Event()
 
-    def late(connection: socket.socket, asked: Asked) -> bool:
+    def late(connection: socket.socket, request: ReceivedRequest) -> bool:
         connection.sendall(answer({"projectId": "p"}).encoded())
         connection.sendall(leftover)
         sent.set()
@@ -121,9 +121,9 @@ def test_a_submission_goes_out_on_a_fresh_connection(server: Wire, task: HtcTask
     with session(server.url) as rescale:
         get(rescale, "p")
         htcjobs.create_job_batch(rescale, task, **BATCH)
-    [submission] = server.asked_for(SUBMIT)
-    before = server.asked[: server.asked.index(submission)]
-    assert submission.connection not in {asked.connection for asked in before}
+    [submission] = server.requests_to(SUBMIT)
+    before = server.requests[: server.requests.index(submission)]
+    assert submission.connection not in {request.connection for request in before}
 
 
 @row("extra data after a compressed body, within Content-Length", "every response", "retried")
@@ -147,7 +147,7 @@ def test_the_connection_of_a_storage(
         wire.on("GET /htc/projects/p/tasks/t/storage/presigned-url", presigned)
         task.upload_file(rescale, tmp_path / "file", "file")
         assert get(rescale, "p") == {"projectId": "p"}
-        assert len(storage.asked) == 1
+        assert len(storage.requests) == 1
 
 
 @row("a reset within a response of many TLS records", "every request", "retried; never truncated")
@@ -157,14 +157,14 @@ def test_an_answer_of_many_records_is_cut(server: Wire, ending: Step) -> None:
     whole = {"projectId": "p", "padding": "x" * 200_000}
     begun = answer(whole).encoded()[:-20_000]
 
-    def cut(connection: socket.socket, asked: Asked) -> object:
+    def cut(connection: socket.socket, request: ReceivedRequest) -> object:
         connection.sendall(begun)
-        return ending(connection, asked)
+        return ending(connection, request)
 
     server.on(PROJECT, cut, answer(whole))
     with session(server.url) as rescale:
         assert get(rescale, "p") == whole
-    assert len(server.asked_for(PROJECT)) == 2
+    assert len(server.requests_to(PROJECT)) == 2
 
 
 @row("a TLS record arrives in two parts", "every request", "read completely")
@@ -220,7 +220,7 @@ def test_switching_protocols(server: Wire, task: HtcTask) -> None:
         assert get(rescale, "q") == {"projectId": "q"}
         with caught(SubmissionUncertainError):
             htcjobs.create_job_batch(rescale, task, **BATCH)
-    assert len(server.asked_for(SUBMIT)) == 1
+    assert len(server.requests_to(SUBMIT)) == 1
 
 
 @row("a body with 204 or 304", "every request", "not read; the connection is closed")
@@ -292,7 +292,7 @@ def test_a_proxy_that_rejects(proxy: Wire, behind: Wire, task: HtcTask, refusal:
         htcjobs.create_job_batch(rescale, task, **BATCH)
     assert not info.value.request_sent
     assert not info.value.outcome_unknown
-    assert len(proxy.asked_for(CONNECT)) == 1 + 3
+    assert len(proxy.requests_to(CONNECT)) == 1 + 3
     assert books.submissions == 0
 
 
@@ -318,7 +318,7 @@ def test_a_silent_proxy(proxy: Wire) -> None:
         gate.set()
     assert not info.value.request_sent
     assert not info.value.outcome_unknown
-    assert len(proxy.asked_for(CONNECT)) == 2
+    assert len(proxy.requests_to(CONNECT)) == 2
 
 
 @row("nothing listens at the proxy's address", "change", "HtcConnectionError; it was not sent")
@@ -352,10 +352,10 @@ def test_a_tunnel_that_breaks(proxy: Wire, behind: Wire, task: HtcTask) -> None:
 def test_a_forward_proxy(proxy: Wire, status: int, is_unknown: bool) -> None:
     """The error of the proxy may repeat the credentials."""
 
-    def refuse(asked: Asked) -> Step:
-        given = asked.headers["proxy-authorization"].removeprefix("Basic ")
-        assert base64.b64decode(given) == f"me:{PASSWORD}".encode()
-        return answer({"message": f"{given} or {PASSWORD} is wrong"}, status=status)
+    def refuse(request: ReceivedRequest) -> Step:
+        value = request.headers["proxy-authorization"].removeprefix("Basic ")
+        assert base64.b64decode(value) == f"me:{PASSWORD}".encode()
+        return answer({"message": f"{value} or {PASSWORD} is wrong"}, status=status)
 
     proxy.on("GET /auth/token", computed(refuse))
     proxy.on("POST /oauth2/token", computed(refuse))
@@ -365,7 +365,7 @@ def test_a_forward_proxy(proxy: Wire, status: int, is_unknown: bool) -> None:
         assert info.value.outcome_unknown is is_unknown
         with caught(HtcStatusError, r"\*\*\*"):
             get(rescale, "p")
-    assert len(proxy.asked_for("POST /oauth2/token")) == 1
+    assert len(proxy.requests_to("POST /oauth2/token")) == 1
 
 
 @row("an HTTP proxy resets the connection", "change", "it may have been carried out")
@@ -374,7 +374,7 @@ def test_a_forward_proxy_that_resets(proxy: Wire) -> None:
     with session("http://service.test/api/v1") as rescale, caught(HtcException) as info:
         api.post_oauth_token(rescale)
     assert info.value.outcome_unknown
-    assert len(proxy.asked_for("POST /oauth2/token")) == 1
+    assert len(proxy.requests_to("POST /oauth2/token")) == 1
 
 
 @row("a SOCKS proxy refuses, resets or sends garbage", "change", "it was not sent")

@@ -272,7 +272,7 @@ class Leaks:
         known = latest = {text}
         for _ in range(3):
             decoders = (html.unescape, unquote, self._unescaped)
-            latest = {decode(one) for one in latest for decode in decoders} - known
+            latest = {decode(item) for item in latest for decode in decoders} - known
             known = known | latest
         return known
 
@@ -406,7 +406,7 @@ def test_an_echo_of_a_proxy(
     address = f"http://me:{quote(PROXY, safe='')}@127.0.0.1:{wire.port}"
     monkeypatch.setenv(f"{scheme}_proxy", address)
     leaks: list[str] = []
-    asked = 0
+    count = 0
     with HtcSession(
         api_key=KEY, base_url=f"{scheme}://service.test/api/v1", max_retries=0
     ) as rescale:
@@ -414,10 +414,10 @@ def test_an_echo_of_a_proxy(
             text = f"{FORMS[form](PROXY)}; {FORMS[form](f'me:{PROXY}')}; {FORMS[form](address)}"
             wire.otherwise = raw(PLACES[place](text))
             wire.on("GET /auth/token", wire.otherwise)
-            asked += attempt(rescale.do_authenticate)
+            count += attempt(rescale.do_authenticate)
             leaks += told(f"{place}, {form}")
     assert leaks == []
-    assert asked > 50
+    assert count > 50
 
 
 @row("secrets in any form and place of a response", "the command line", "no message contains them")

@@ -228,9 +228,9 @@ def test_names_lead_out_of_the_target(files: Files, tmp_path: Path, name: str) -
 def test_a_job_wrote_an_impossible_name(misbehaving: Emulator, files: Files) -> None:
     files.write("ok", b"x")
     project_id = files.url().split("/")[4]
-    made = misbehaving._folders.project(project_id) / "new\nline"
-    made.touch()
+    created = misbehaving._folders.project(project_id) / "new\nline"
+    created.touch()
     with pytest.raises(HtcFileError, match=r"the name '.*/new\\nline' can't be used"):
         files.list()
-    made.unlink()
+    created.unlink()
     assert len(files.list()) == 1

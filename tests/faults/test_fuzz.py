@@ -201,19 +201,19 @@ KEPT = st.fixed_dictionaries(
         "baseUrl": st.just(BASE) | VALUES,
         "credential": VALUES,
     },
-).map(lambda kept: json.dumps(kept).encode())
+).map(lambda stored: json.dumps(stored).encode())
 
 
 @given(KEPT | BODIES)
 @example(b'{"tokenValue":"kept","expiresIn":1e308,"expiresAt":"9999-12-31T23:59:59+00:00"}')
 @example(b'{"tokenValue":"kept","expiresIn":60,"expiresAt":"0001-01-01T00:00:00"}')
-def test_kept_tokens(kept: bytes) -> None:
+def test_kept_tokens(stored: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "default"
         path.mkdir()
         (path / KEY_FILE).write_text("key")
         (path / KEY_FILE).chmod(0o600)
-        (path / TOKEN_FILE).write_bytes(kept)
+        (path / TOKEN_FILE).write_bytes(stored)
         credential = find_credential(None, "default", Path(folder), {})
         answer = {"tokenValue": "asked", "expiresIn": 60}
         assert is_printable_ascii(token_of(credential, answer))

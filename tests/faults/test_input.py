@@ -59,15 +59,15 @@ def test_an_id_stays_in_its_place(wire: Wire, rescale: HtcSession, given_id: str
         api.get_htc_projects_tasks(rescale, "p", given_id)
     except HtcValidationError:
         assert given_id in ("", ".", "..")
-        assert wire.asked == []
+        assert wire.requests == []
         return
     except HtcStatusError as error:
         assert error.status_code == 404
-    asked = wire.asked[-1]
-    assert asked.path.startswith("/htc/projects/p/tasks/")
-    assert asked.path.count("/") == 5
-    assert asked.query == {}
-    assert ".." not in asked.path.split("/")
+    request = wire.requests[-1]
+    assert request.path.startswith("/htc/projects/p/tasks/")
+    assert request.path.count("/") == 5
+    assert request.query == {}
+    assert ".." not in request.path.split("/")
 
 
 @row(
@@ -84,7 +84,7 @@ def test_an_image_name_stays_in_its_place(
         htcjobs.create_job_batch(rescale, task, **{**BATCH, "image_name": name})
     with caught(HtcValidationError):
         htcjobs.create_job_batch(rescale, task, **{**BATCH, "image_name": name})
-    assert all("images" not in asked.path for asked in wire.asked)
+    assert all("images" not in request.path for request in wire.requests)
 
 
 @row("a repository name that docker rejects", "create repository", "HtcValidationError")
@@ -106,7 +106,7 @@ def test_an_empty_group(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
         api.post_htc_projects_tasks_jobs_cancel(rescale, "p", "t", group="")
     with caught(HtcValidationError):
         htcjobs.create_job_batch(rescale, task, **BATCH, group="")
-    assert all(asked.method == "GET" for asked in wire.asked)
+    assert all(request.method == "GET" for request in wire.requests)
 
 
 # ---- sizes

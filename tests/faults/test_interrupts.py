@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from rescalehtc.htctasks import HtcTask
 
-    from .wire import Asked
+    from .wire import ReceivedRequest
 
 
 class Interrupt(BaseException):
@@ -54,7 +54,7 @@ KINDS: list[type[BaseException]] = [
     Interrupt,
 ]
 ROOT = Path(__file__).parent.parent.parent
-ATTEMPTS = int(os.environ.get("FUZZ_EXAMPLES", "25")) * 8
+ATTEMPTS = int(os.environ.get("FUZZ_EXAMPLES", "25")) * 4
 
 
 class Strikes:
@@ -99,7 +99,7 @@ class Strikes:
         return returned
 
     def has_raised(self, error: BaseException) -> bool:
-        return any(error is one for one in self.raised)
+        return any(error is item for item in self.raised)
 
 
 @pytest.fixture
@@ -272,8 +272,8 @@ def test_at_any_moment(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     context = server_context(certificate)
 
-    def echo(asked: Asked) -> Step:
-        return answer({"projectId": asked.path.rpartition("/")[2]})
+    def echo(request: ReceivedRequest) -> Step:
+        return answer({"projectId": request.path.rpartition("/")[2]})
 
     with Wire(context if is_tls else None) as wire, HtcSession(base_url=wire.url) as rescale:
         calls = calls_of(rescale)
@@ -344,10 +344,10 @@ def test_a_handler_that_uses_the_session(wire: Wire) -> None:
     wire.on("GET /htc/projects", answer({"items": []}))
     token = answer({"tokenValue": TOKEN, "expiresIn": 21600})
 
-    def interrupt(connection: socket.socket, asked: Asked) -> object:
+    def interrupt(connection: socket.socket, request: ReceivedRequest) -> object:
         interrupt_main_thread(signal.SIGUSR1)
         assert used.wait(HANG_SECONDS)
-        return token(connection, asked)
+        return token(connection, request)
 
     used = threading.Event()
     wire.on("GET /auth/token", interrupt, token)

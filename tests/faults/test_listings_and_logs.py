@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from rescalehtc.htctasks import HtcTask
 
-    from .wire import Asked
+    from .wire import ReceivedRequest
 
 LOG = "GET /htc/projects/p/tasks/t/jobs/j/logs"
 PAGES = 4
@@ -81,8 +81,8 @@ class Paged:
         following = f"{self._wire.url}{path}?page={number + 1}" if number + 1 < PAGES else None
         return {"items": self._items(number), "next": following, **fields}
 
-    def _answer(self, asked: Asked) -> Step:
-        number = int(asked.query.get("page", ["0"])[0])
+    def _answer(self, request: ReceivedRequest) -> Step:
+        number = int(request.query.get("page", ["0"])[0])
         instead = self.instead.get(number)
         return instead.pop(0) if instead else answer(self.page(number))
 
@@ -183,7 +183,7 @@ def test_next_repeats(
     listing.instead = {2: [answer(listing.page(2, next=again))]}
     with caught(HtcResponseError):
         listed(rescale, task)
-    assert len(wire.asked_for(JOBS)) <= PAGES + 1
+    assert len(wire.requests_to(JOBS)) <= PAGES + 1
 
 
 @row(
@@ -206,8 +206,8 @@ def test_next_elsewhere(
         listing.instead = {1: [answer(listing.page(1, next=f"{following}/htc/x"))]}
         with caught(HtcResponseError, "nothing was sent there"):
             listed(rescale, task)
-        assert elsewhere.asked == []
-    assert len(wire.asked_for(JOBS)) == 2
+        assert elsewhere.requests == []
+    assert len(wire.requests_to(JOBS)) == 2
 
 
 @row("next is not a string, or not a URL", "listing", "HtcResponseError, not an incomplete listing")
@@ -264,14 +264,14 @@ def test_empty_pages_without_end(
     assert MAX_PAGES_WITHOUT_NEWS == 1000
     monkeypatch.setattr(client_listing, "MAX_PAGES_WITHOUT_NEWS", 50)
 
-    def empty(asked: Asked) -> Step:
-        number = int(asked.query.get("page", ["0"])[0])
+    def empty(request: ReceivedRequest) -> Step:
+        number = int(request.query.get("page", ["0"])[0])
         return answer({"items": [], "next": f"?page={number + 1}"})
 
     wire.on(JOBS, computed(empty))
     with caught(HtcResponseError, "nothing new for many pages"):
         listed(rescale, task)
-    assert len(wire.asked_for(JOBS)) == 51
+    assert len(wire.requests_to(JOBS)) == 51
 
 
 @row("an item moves to the next page during the listing", "listing", "listed once")
@@ -307,8 +307,8 @@ def test_items_of_the_first_page_come_again(
     pages = [names[start : start + 4] for start in range(0, len(names), 4)]
     pages += [names[:7], [*names[40:60], "new:0", "new:0"], ["new:1", *names]]
 
-    def page(asked: Asked) -> Step:
-        number = int(asked.query.get("page", ["0"])[0])
+    def page(request: ReceivedRequest) -> Step:
+        number = int(request.query.get("page", ["0"])[0])
         following = f"?page={number + 1}" if number + 1 < len(pages) else None
         items = [{"jobUUID": name} for name in pages[number]]
         return answer({"items": items, "next": following})
@@ -342,8 +342,8 @@ def test_a_circle(
     monkeypatch.setattr(client_listing, "MAX_PAGES_WITHOUT_NEWS", 50)
 
     def page(items: Callable[[int], list[Any]]) -> Step:
-        def step(asked: Asked) -> Step:
-            number = int(asked.query.get("page", ["0"])[0])
+        def step(request: ReceivedRequest) -> Step:
+            number = int(request.query.get("page", ["0"])[0])
             return answer({"items": items(number % length), "next": f"?page={number + 1}"})
 
         return computed(step)
@@ -351,11 +351,11 @@ def test_a_circle(
     wire.on(JOBS, page(jobs_on))
     with caught(HtcResponseError, "no end"):
         listed(rescale, task)
-    assert len(wire.asked_for(JOBS)) == length + 50 + 1
+    assert len(wire.requests_to(JOBS)) == length + 50 + 1
     wire.on(LOG, page(lines_on))
     with caught(HtcResponseError, "no end"):
         job.get_logs(rescale)
-    assert len(wire.asked_for(LOG)) == length + 50 + 1
+    assert len(wire.requests_to(LOG)) == length + 50 + 1
 
 
 @row(
@@ -368,8 +368,8 @@ def test_a_listing_shifts(wire: Wire, rescale: HtcSession, task: HtcTask) -> Non
     jobs = [f"j:{number}" for number in range(100, 0, -1)]
     arrived = itertools.count(101)
 
-    def page(asked: Asked) -> Step:
-        after = asked.query.get("after", [""])[0]
+    def page(request: ReceivedRequest) -> Step:
+        after = request.query.get("after", [""])[0]
         begin = jobs.index(after) + 1 if after else 0
         ids = jobs[begin : begin + 10]
         following = f"?after={ids[-1]}" if jobs[-1] != ids[-1] else None
@@ -394,8 +394,8 @@ def test_a_listing_grows(wire: Wire, rescale: HtcSession, task: HtcTask) -> None
     jobs = [f"j:{number}" for number in range(60)]
     arrived = itertools.count(1000)
 
-    def page(asked: Asked) -> Step:
-        begin = int(asked.query.get("page", ["0"])[0])
+    def page(request: ReceivedRequest) -> Step:
+        begin = int(request.query.get("page", ["0"])[0])
         ids = jobs[begin : begin + 4]
         following = f"?page={begin + 4}" if begin + 4 < len(jobs) else None
         if len(jobs) < 500:
@@ -423,8 +423,8 @@ def test_a_page_that_is_too_large(
         for n in range(430)
     ]
 
-    def page(asked: Asked) -> Step:
-        begin, size = int(asked.query.get("page", ["0"])[0]), int(asked.query["pageSize"][0])
+    def page(request: ReceivedRequest) -> Step:
+        begin, size = int(request.query.get("page", ["0"])[0]), int(request.query["pageSize"][0])
         end = begin + min(size, 400)
         following = f"?page={end}&pageSize={size}" if end < len(items) else None
         return answer({"items": items[begin:end], "next": following})
@@ -442,7 +442,7 @@ def test_an_item_that_is_too_large(wire: Wire, rescale: HtcSession, task: HtcTas
     wire.on(JOBS, answer({"items": [{"jobUUID": "j" * 20_000}]}))
     with caught(HtcResponseError, "more than 10000 bytes"):
         listed(rescale, task)
-    sizes = [asked.query["pageSize"][0] for asked in wire.asked_for(JOBS)]
+    sizes = [request.query["pageSize"][0] for request in wire.requests_to(JOBS)]
     assert sizes == ["1000", "500", "250", "125", "62", "31", "15", "7", "3", "1"]
 
 
@@ -456,7 +456,7 @@ def test_the_next_listing_begins_with_whole_pages(
     wire.on(JOBS, large, answer({"items": jobs_on(0)}))
     for _ in range(2):
         assert listed(rescale, task) == ALL[:3]
-    sizes = [asked.query["pageSize"][0] for asked in wire.asked_for(JOBS)]
+    sizes = [request.query["pageSize"][0] for request in wire.requests_to(JOBS)]
     assert sizes == ["1000", "500", "1000"]
 
 
@@ -464,8 +464,8 @@ def test_the_next_listing_begins_with_whole_pages(
 def test_a_log_that_repeats_itself(wire: Wire, rescale: HtcSession, job: HtcJob) -> None:
     same = [{"message": ""}] * 10
 
-    def page(asked: Asked) -> Step:
-        number = int(asked.query.get("page", ["0"])[0])
+    def page(request: ReceivedRequest) -> Step:
+        number = int(request.query.get("page", ["0"])[0])
         return answer({"items": same, "next": f"?page={number + 1}" if number < 200 else None})
 
     wire.on(LOG, computed(page))
@@ -563,7 +563,7 @@ def test_an_interrupt(rescale: HtcSession, job: HtcJob, log: Paged, tmp_path: Pa
     (tmp_path / "log").write_text("an older log\n")
     gate = threading.Event()
 
-    def interrupt(connection: Any, asked: Asked) -> None:
+    def interrupt(connection: Any, request: ReceivedRequest) -> None:
         interrupt_main_thread()
         gate.wait(HANG_SECONDS)
 
@@ -588,7 +588,7 @@ def test_a_crash(
     log.instead = {2: [held(gate, reset)]}
     program = saving(wire, tmp_path) + "job.get_logs_to_file(rescale, sys.argv[1])"
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "log")])
-    until(lambda: len(wire.asked_for(LOG)) == 3)
+    until(lambda: len(wire.requests_to(LOG)) == 3)
     process.kill()
     process.wait()
     gate.set()

@@ -46,7 +46,7 @@ from .wire import (
 if TYPE_CHECKING:
     from rescalehtc.htctasks import HtcTask
 
-    from .wire import Asked
+    from .wire import ReceivedRequest
 
 PROJECT = "GET /htc/projects/p"
 FOUND = answer({"projectId": "p"})
@@ -89,14 +89,14 @@ def test_reset_before_it_was_read(wire: Wire, rescale: HtcSession) -> None:
     wire.on(PROJECT, FOUND)
     wire.at_connect = [reset, reset, reset]
     assert get(rescale) == {"projectId": "p"}
-    assert len(wire.asked_for(PROJECT)) == 1
+    assert len(wire.requests_to(PROJECT)) == 1
 
 
 @row("connection reset after the request was read", "GET", "retried on another connection")
 def test_reset_after_it_was_read(wire: Wire, rescale: HtcSession) -> None:
     wire.on(PROJECT, reset, FOUND)
     assert get(rescale) == {"projectId": "p"}
-    assert len({asked.connection for asked in wire.asked_for(PROJECT)}) == 2
+    assert len({request.connection for request in wire.requests_to(PROJECT)}) == 2
 
 
 @row("connection closed without a response", "GET", "retried")
@@ -120,14 +120,14 @@ def test_truncated_body(wire: Wire, rescale: HtcSession) -> None:
     wire.on(PROJECT, truncated({"projectId": "p"}))
     with caught(HtcConnectionError):
         get(rescale)
-    assert len(wire.asked_for(PROJECT)) == 2 + 6
+    assert len(wire.requests_to(PROJECT)) == 2 + 6
 
 
 @row("truncated compressed body with a matching Content-Length", "GET", "retried")
 def test_truncated_gzip(wire: Wire, rescale: HtcSession) -> None:
     wire.on(PROJECT, compressed({"projectId": "p"}, cut=-4), FOUND)
     assert get(rescale) == {"projectId": "p"}
-    assert len(wire.asked_for(PROJECT)) == 2
+    assert len(wire.requests_to(PROJECT)) == 2
 
 
 @row("damaged compressed body", "GET", "retried")
@@ -178,9 +178,9 @@ def test_a_passing_status(wire: Wire, rescale: HtcSession, task: HtcTask, status
     for operation, call in calls.items():
         body: Any = [] if "dimensions" in operation else registry
         wire.on(operation, answer(status=status), answer(body))
-        before = len(wire.asked_for(operation))
+        before = len(wire.requests_to(operation))
         call()
-        assert len(wire.asked_for(operation)) - before >= 2
+        assert len(wire.requests_to(operation)) - before >= 2
 
 
 @row("any other error status", "every request", "the exception immediately")
@@ -193,7 +193,7 @@ def test_another_status(
     wire.on(PROJECT, answer(status=status))
     with caught(kind):
         get(rescale)
-    assert len(wire.asked_for(PROJECT)) == 1
+    assert len(wire.requests_to(PROJECT)) == 1
 
 
 @row("Retry-After in seconds", "429, 503", "waits as long as requested")
@@ -220,9 +220,9 @@ def test_retry_after_in_the_past(wire: Wire, rescale: HtcSession, clock: TestIo)
 
 
 @row("invalid Retry-After", "429, 503", "retried with the usual backoff")
-@pytest.mark.parametrize("given", ["soon", "-1", "1e9", "²", "Mon, 99 Foo 2026", ""])
-def test_retry_after_garbage(wire: Wire, rescale: HtcSession, clock: TestIo, given: str) -> None:
-    header = {"Retry-After": given.encode().decode("latin-1")}
+@pytest.mark.parametrize("value", ["soon", "-1", "1e9", "²", "Mon, 99 Foo 2026", ""])
+def test_retry_after_garbage(wire: Wire, rescale: HtcSession, clock: TestIo, value: str) -> None:
+    header = {"Retry-After": value.encode().decode("latin-1")}
     wire.on(PROJECT, answer(status=503, headers=header), FOUND)
     get(rescale)
     assert clock.slept == [0.0]  # the session's backoff_seconds is 0
@@ -268,7 +268,7 @@ def test_a_dead_service(wire: Wire, fault: Step) -> None:
         for _ in range(10):
             with caught(HtcException):
                 get(rescale)
-    assert len(wire.asked_for(PROJECT)) == 10 * 6
+    assert len(wire.requests_to(PROJECT)) == 10 * 6
     # A call with six attempts takes at least a quarter of a minute.
     assert sum(clock.slept) >= 10 * 15.5
 
@@ -289,7 +289,7 @@ def test_a_dead_service_and_64_threads(wire: Wire) -> None:
 
         with ThreadPoolExecutor(64) as threads:
             assert all(threads.map(ask, range(64)))
-    assert len(wire.asked_for(PROJECT)) == 64 * 6
+    assert len(wire.requests_to(PROJECT)) == 64 * 6
     assert len(clock.slept) == 64 * 5
 
 
@@ -300,7 +300,7 @@ def test_64_threads_through_resets(wire: Wire) -> None:
         clock = inject_clock(rescale)
         began = clock.monotonic()
 
-        def blip(asked: Asked) -> Step:
+        def blip(request: ReceivedRequest) -> Step:
             return reset if clock.monotonic() < began + 2.0 else FOUND
 
         wire.on(PROJECT, computed(blip))
@@ -318,7 +318,7 @@ def test_every_other_request_fails(wire: Wire, count: int, fault: Step) -> None:
     with session(wire.url, backoff_seconds=1.0, deadline_seconds=1e6) as rescale:
         rescale.do_authenticate()
         inject_clock(rescale)
-        wire.on(PROJECT, computed(lambda asked: FOUND if next(numbers) % 2 else fault))
+        wire.on(PROJECT, computed(lambda request: FOUND if next(numbers) % 2 else fault))
         with ThreadPoolExecutor(count) as threads:
             calls = [threads.submit(get, rescale) for _ in range(2 * count)]
             assert [call.result() for call in calls] == [{"projectId": "p"}] * (2 * count)
@@ -329,20 +329,20 @@ def test_no_retries(wire: Wire) -> None:
     wire.on(PROJECT, answer(status=503))
     with session(wire.url, max_retries=0) as rescale, caught(HtcServerError):
         get(rescale)
-    assert len(wire.asked_for(PROJECT)) == 1
+    assert len(wire.requests_to(PROJECT)) == 1
 
 
 @row("no response", "every request", "HtcTimeoutError after timeout_seconds")
 def test_no_answer(wire: Wire) -> None:
     gate = threading.Event()
-    wire.on(PROJECT, lambda connection, asked: gate.wait(HANG_SECONDS))
+    wire.on(PROJECT, lambda connection, request: gate.wait(HANG_SECONDS))
     with session(wire.url, timeout_seconds=SHORT_SECONDS, max_retries=1) as hasty:
         get_token(hasty)
         with caught(HtcTimeoutError, r"within [\d.]+ s") as info:
             get(hasty)
         gate.set()
     assert info.value.request_sent
-    assert len(wire.asked_for(PROJECT)) == 2
+    assert len(wire.requests_to(PROJECT)) == 2
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -376,7 +376,7 @@ def test_dripping_on_every_attempt(wire: Wire) -> None:
         with caught(HtcTimeoutError):
             get(rescale)
     assert time.monotonic() - started >= 2 * SHORT_SECONDS
-    assert 2 <= len(wire.asked_for(PROJECT)) <= 3
+    assert 2 <= len(wire.requests_to(PROJECT)) <= 3
 
 
 @row("a TLS handshake that never ends", "every request", "HtcTimeoutError; nothing was sent")
@@ -435,7 +435,7 @@ def test_a_change_is_not_made_twice(
     with caught(HtcException) as info:
         change(rescale, task)
     assert info.value.outcome_unknown
-    assert len(wire.asked_for(operation)) == 1
+    assert len(wire.requests_to(operation)) == 1
 
 
 @row(
@@ -468,7 +468,7 @@ def test_a_change_that_was_not_made_is_tried_again(
     done = answer({"taskId": "t", "projectId": "p"})
     wire.on(operation, answer(status=429), answer(status=429), done)
     change(rescale, task)
-    assert len(wire.asked_for(operation)) == 3
+    assert len(wire.requests_to(operation)) == 3
 
 
 @row("400, 403, 404, 409", "create task, PATCH", "the exception has outcome_unknown=False")
@@ -480,7 +480,7 @@ def test_a_change_that_was_rejected(
     with caught(HtcException) as info:
         create_task(rescale, task)
     assert not info.value.outcome_unknown
-    assert len(wire.asked_for("POST /htc/projects/p/tasks")) == 1
+    assert len(wire.requests_to("POST /htc/projects/p/tasks")) == 1
 
 
 def get_token(rescale: HtcSession) -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from rescalehtc.htctasks import HtcTask
 
-    from .wire import Asked
+    from .wire import ReceivedRequest
 
 PRESIGNED = "GET /htc/projects/p/tasks/t/storage/presigned-url"
 STORE = "PUT /bucket/file"
@@ -68,17 +68,17 @@ def test_a_redirect(wire: Wire, rescale: HtcSession, status: int) -> None:
         wire.on("GET /htc/projects/p", answer(status=status, headers=to))
         with caught(HtcResponseError, "redirect"):
             api.get_htc_projects(rescale, "p")
-        assert elsewhere.asked == []
+        assert elsewhere.requests == []
 
 
 @row("an upload", "presigned URL", "sent without credentials")
 def test_an_upload(storage: Wire, rescale: HtcSession, task: HtcTask, source: Path) -> None:
     storage.on(STORE, answer(status=200))
     task.upload_file(rescale, source, "file")
-    (asked,) = storage.asked_for(STORE)
-    assert asked.body == b"content"
-    assert "authorization" not in asked.headers
-    assert TOKEN not in repr(asked)
+    (request,) = storage.requests_to(STORE)
+    assert request.body == b"content"
+    assert "authorization" not in request.headers
+    assert TOKEN not in repr(request)
 
 
 @row("an upload fails", "presigned URL", "the exception, without the URL's signature")
@@ -133,7 +133,7 @@ def test_no_address(
 def test_no_file(storage: Wire, rescale: HtcSession, task: HtcTask, tmp_path: Path) -> None:
     with caught(HtcFileError):
         task.upload_file(rescale, tmp_path / "missing", "file")
-    assert storage.asked == []
+    assert storage.requests == []
 
 
 @row("storage credentials in an unknown form", "storage", "HtcResponseError")
@@ -236,10 +236,10 @@ def test_the_service_repeats_a_submission(
 ) -> None:
     books = Books(wire)
 
-    def repeat(connection: Any, asked: Any) -> object:
-        assert ENV.encode() in asked.body
-        body = b"<html>" + asked.body if status != 200 else asked.body[:-5]
-        return answer(body, status=status)(connection, asked)
+    def repeat(connection: Any, request: Any) -> object:
+        assert ENV.encode() in request.body
+        body = b"<html>" + request.body if status != 200 else request.body[:-5]
+        return answer(body, status=status)(connection, request)
 
     wire.on(SUBMIT, repeat)
     kind = HtcBadRequestError if status == 400 else SubmissionUncertainError
@@ -253,8 +253,8 @@ def test_the_service_repeats_a_submission(
 @row("the service's error text repeats a secret", "submission", "*** instead of the secret")
 def test_the_service_describes_a_submission(wire: Wire, rescale: HtcSession, task: HtcTask) -> None:
     Books(wire)
-    said = {"errorType": "VALIDATION", "errorDescription": f"PASSWORD={ENV} is wrong, {CLAIM}"}
-    wire.on(SUBMIT, answer(said, status=400))
+    body = {"errorType": "VALIDATION", "errorDescription": f"PASSWORD={ENV} is wrong, {CLAIM}"}
+    wire.on(SUBMIT, answer(body, status=400))
     with caught(HtcBadRequestError, r"PASSWORD=\*\*\* is wrong, \*\*\*"):
         htcjobs.create_job_batch(rescale, task, **BATCH)
 
@@ -265,10 +265,10 @@ def test_the_id_of_a_request(
 ) -> None:
     books = Books(wire)
 
-    def repeat(connection: Any, asked: Any) -> object:
-        told = f"id-{ENV} {asked.headers['authorization']}"
+    def repeat(connection: Any, request: Any) -> object:
+        errors = f"id-{ENV} {request.headers['authorization']}"
         status = 200 if books.submissions == 1 else 400
-        return answer([], status, {"x-request-id": told})(connection, asked)
+        return answer([], status, {"x-request-id": errors})(connection, request)
 
     wire.on(SUBMIT, repeat)
     with caught(SubmissionUncertainError):
@@ -348,10 +348,10 @@ def test_frames_of_the_package(
 def echo(form: str) -> Step:
     """A storage's error that repeats the headers of the request, with its signature."""
 
-    def step(connection: socket.socket, asked: Asked) -> object:
-        headers = " ".join(asked.headers.values())
+    def step(connection: socket.socket, request: ReceivedRequest) -> object:
+        headers = " ".join(request.headers.values())
         body = form.replace("@", f"{headers} {STORAGE_KEYS['AWS_SECRET_ACCESS_KEY']}")
-        return answer(body.encode(), status=403)(connection, asked)
+        return answer(body.encode(), status=403)(connection, request)
 
     return step
 
@@ -381,5 +381,5 @@ def test_an_error_of_the_storage(wire: Wire, task: HtcTask, form: str) -> None:
         for call in (files.list, lambda: files.read("a"), lambda: files.write("a", b"x")):
             with caught(HtcFileError, match="failed") as info:
                 call()
-            signature = wire.asked[-1].headers["authorization"].rpartition("=")[2]
+            signature = wire.requests[-1].headers["authorization"].rpartition("=")[2]
             assert signature not in str(info.value)

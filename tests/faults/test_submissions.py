@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from rescalehtc.htcjobs import HtcJobBatch
     from rescalehtc.htctasks import HtcTask
 
-    from .wire import Asked
+    from .wire import ReceivedRequest
 
     Until = Callable[[Callable[[], bool]], None]
 
@@ -101,7 +101,9 @@ def batch_ids(number: int, size: int = 3) -> list[str]:
 def test_rejected(task: HtcTask, caplog: pytest.LogCaptureFixture) -> None:
     with Wire() as wire:
         ready = answer({"status": "READY"}, headers={"Connection": "close"})
-        wire.on(IMAGE, lambda connection, asked: wire.stop_listening() or ready(connection, asked))
+        wire.on(
+            IMAGE, lambda connection, request: wire.stop_listening() or ready(connection, request)
+        )
         rescale = session(wire.url, max_retries=2)
         with caught(HtcConnectionError) as info:
             create(rescale, task)
@@ -134,7 +136,7 @@ def test_rejected_token(wire: Wire, rescale: HtcSession, task: HtcTask, books: B
     wire.on("GET /auth/token", answer({"tokenValue": TOKEN_2, "expiresIn": 21600}))
     wire.on(SUBMIT, answer(status=401), books.taken())
     assert ids(create(rescale, task)) == batch_ids(1)
-    first, second = wire.asked_for(SUBMIT)
+    first, second = wire.requests_to(SUBMIT)
     assert first.headers["authorization"] != second.headers["authorization"]
 
 
@@ -154,8 +156,8 @@ def test_rejected_token_on_every_attempt(
 def test_rejected_submission(
     wire: Wire, rescale: HtcSession, task: HtcTask, books: Books, status: int
 ) -> None:
-    said = {"errorType": "VALIDATION", "errorDescription": "no"}
-    wire.on(SUBMIT, answer(said, status=status))
+    body = {"errorType": "VALIDATION", "errorDescription": "no"}
+    wire.on(SUBMIT, answer(body, status=status))
     with caught(HtcStatusError) as info:
         create(rescale, task)
     assert not info.value.outcome_unknown
@@ -194,7 +196,7 @@ def test_lost_and_landed(
     batch = create(rescale, task, group)
     assert ids(batch) == batch_ids(1)
     assert batch.json["batchSize"] == 3
-    assert [batch.json["group"]] == wire.asked_for(SUBMIT)[0].query["group"]
+    assert [batch.json["group"]] == wire.requests_to(SUBMIT)[0].query["group"]
     assert books.submissions == 1
 
 
@@ -282,19 +284,19 @@ def test_landed_in_part(wire: Wire, rescale: HtcSession, task: HtcTask, books: B
 
 @row("accepted late, during the search", "submission", "the batch is returned")
 def test_lands_while_looked_for(wire: Wire, task: HtcTask, books: Books) -> None:
-    submitted: list[Asked] = []
+    submitted: list[ReceivedRequest] = []
     looks = 0
 
-    def lose(connection: Any, asked: Asked) -> None:
-        submitted.append(asked)
+    def lose(connection: Any, request: ReceivedRequest) -> None:
+        submitted.append(request)
         reset(connection)
 
-    def look(connection: Any, asked: Asked) -> object:
+    def look(connection: Any, request: ReceivedRequest) -> object:
         nonlocal looks
         looks += bool(submitted)
         if looks == 3:
             books.take(submitted[0])
-        return answer({"items": books.groups_jobs("g")})(connection, asked)
+        return answer({"items": books.groups_jobs("g")})(connection, request)
 
     wire.on(SUBMIT, lose)
     wire.on(JOBS, look)
@@ -311,7 +313,7 @@ def test_recheck(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -
         create(rescale, task, group="g")
     with caught(SubmissionUncertainError):
         htcjobs.recheck(rescale, info.value)
-    books.take(wire.asked_for(SUBMIT)[0])
+    books.take(wire.requests_to(SUBMIT)[0])
     assert ids(htcjobs.recheck(rescale, info.value)) == batch_ids(1)
     assert books.submissions == 1
 
@@ -321,7 +323,7 @@ def test_pickled_recheck(wire: Wire, rescale: HtcSession, task: HtcTask, books: 
     wire.on(SUBMIT, reset)
     with caught(SubmissionUncertainError) as info:
         create(rescale, task, group="g")
-    books.take(wire.asked_for(SUBMIT)[0])
+    books.take(wire.requests_to(SUBMIT)[0])
     again: SubmissionUncertainError = pickle.loads(pickle.dumps(info.value))
     assert str(again) == str(info.value)
     assert (again.phase, again.sent, again.group) == ("no response", 3, "g")
@@ -354,12 +356,12 @@ def test_another_session_submits_the_same(
 ) -> None:
     others: list[list[str]] = []
 
-    def meanwhile(connection: Any, asked: Asked) -> None:
+    def meanwhile(connection: Any, request: ReceivedRequest) -> None:
         wire.on(SUBMIT, books.taken())
         with session(wire.url) as other:
             others.append(ids(create(other, task, group="g")))
         if landed:
-            books.take(asked)
+            books.take(request)
         reset(connection)
 
     wire.on(SUBMIT, meanwhile)
@@ -390,20 +392,20 @@ def test_requests_that_are_alike(
         "claims": [alike(claims=[{"name": "case", "value": str(i)}]) for i in range(600)],
         "nothing": [alike()] * 600,
     }[differ_in]
-    made: dict[str, Any] = {}
+    created: dict[str, Any] = {}
 
-    def lost(connection: Any, asked: Asked) -> None:
-        for batch in books.take(asked):
-            made[batch["parentJobId"]] = batch["htcJobDefinition"]
+    def lost(connection: Any, received: ReceivedRequest) -> None:
+        for batch in books.take(received):
+            created[batch["parentJobId"]] = batch["htcJobDefinition"]
         reset(connection)
 
     wire.on(SUBMIT, lost)
     batch = htcjobs.submit(rescale, task, payload, group="g")
     parents = [part.json["parentJobId"] for part in batch.batches]
-    assert {*parents} == {*made}
+    assert {*parents} == {*created}
     assert len(parents) == 600
     for part, request in zip(batch.batches, payload, strict=True):
-        definition = made[part.json["parentJobId"]]
+        definition = created[part.json["parentJobId"]]
         assert definition == part.json["htcJobDefinition"]
         assert definition["claims"] == request["htcJobDefinition"]["claims"]
         assert definition["tags"].items() >= request["htcJobDefinition"].get("tags", {}).items()
@@ -436,25 +438,25 @@ def test_marks_are_not_repeated_and_more_than_one_reading_is_possible(
 
 @row("the response is in another order", "create_job_batch_raw", "each request gets its own jobs")
 def test_reordered_answers(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
-    def reordered(connection: Any, asked: Asked) -> object:
-        return answer(books.take(asked)[::-1])(connection, asked)
+    def reordered(connection: Any, request: ReceivedRequest) -> object:
+        return answer(books.take(request)[::-1])(connection, request)
 
     wire.on(SUBMIT, reordered)
     batch = htcjobs.create_job_batch_raw(rescale, task, [REQUEST] * 3)
-    assert ids(batch) == [one for number in (1, 2, 3) for one in batch_ids(number)]
+    assert ids(batch) == [item for number in (1, 2, 3) for item in batch_ids(number)]
 
 
 @row("the response belongs to another submission", "submission", "rejected")
 def test_stale_answer(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
     stale: list[Any] = []
 
-    def first(connection: Any, asked: Asked) -> object:
-        stale.extend(books.take(asked))
-        return answer(stale)(connection, asked)
+    def first(connection: Any, request: ReceivedRequest) -> object:
+        stale.extend(books.take(request))
+        return answer(stale)(connection, request)
 
-    def second(connection: Any, asked: Asked) -> object:
-        books.take(asked)
-        return answer(stale)(connection, asked)
+    def second(connection: Any, request: ReceivedRequest) -> object:
+        books.take(request)
+        return answer(stale)(connection, request)
 
     wire.on(SUBMIT, first, second)
     assert ids(create(rescale, task)) == batch_ids(1)
@@ -485,12 +487,12 @@ def test_lookup_fails(wire: Wire, rescale: HtcSession, task: HtcTask, books: Boo
 
 @row("a response to the search is truncated", "submission", "retried")
 def test_lookup_truncated(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
-    def listed(connection: Any, asked: Asked) -> object:
+    def listed(connection: Any, request: ReceivedRequest) -> object:
         items = {"items": books.groups_jobs("g")}
-        looks.append(asked)
-        return (truncated(items) if len(looks) == 1 else answer(items))(connection, asked)
+        looks.append(request)
+        return (truncated(items) if len(looks) == 1 else answer(items))(connection, request)
 
-    looks: list[Asked] = []
+    looks: list[ReceivedRequest] = []
     wire.on(SUBMIT, books.taken(reset))
     wire.on(JOBS, listed)
     assert ids(create(rescale, task, group="g")) == batch_ids(1)
@@ -502,8 +504,8 @@ def test_lookup_truncated(wire: Wire, rescale: HtcSession, task: HtcTask, books:
     "SubmissionUncertainError with the ids of all jobs seen",
 )
 def test_raw_landed_in_part(wire: Wire, rescale: HtcSession, task: HtcTask, books: Books) -> None:
-    def first_only(connection: Any, asked: Asked) -> None:
-        books.take(asked)
+    def first_only(connection: Any, request: ReceivedRequest) -> None:
+        books.take(request)
         books.jobs = [job for job in books.jobs if job["jobUUID"].startswith("batch-1:")]
         reset(connection)
 
@@ -556,7 +558,7 @@ def test_wrong_arguments(wire: Wire, rescale: HtcSession, task: HtcTask, books: 
         htcjobs.create_job_batch_raw(rescale, task, [wrong])
     with caught(HtcValidationError):
         htcjobs.submit(rescale, task, [wrong])
-    assert wire.asked == []
+    assert wire.requests == []
 
 
 # ---- in several calls
@@ -606,7 +608,7 @@ def test_one_part_not_taken(wire: Wire, rescale: HtcSession, task: HtcTask, book
     with caught(SubmissionIncompleteError) as info:
         htcjobs.submit(rescale, task, requests(1200))
     error = info.value
-    uncertain = [request.position for one in error.uncertain for request in one.requests]
+    uncertain = [request.position for item in error.uncertain for request in item.requests]
     unsent = [request.position for request in error.unsent]
     assert len(uncertain) == 100
     assert len(error.submitted) + len(uncertain) + len(unsent) == 1200
@@ -625,7 +627,7 @@ def test_one_part_rejected(wire: Wire, rescale: HtcSession, task: HtcTask, books
     assert error.uncertain == []
     assert len(error.submitted) + len(error.unsent) == 1250
     assert error.status_code == 400
-    rest = [{**payload[one.position], "batchSize": one.batch_size} for one in error.unsent]
+    rest = [{**payload[item.position], "batchSize": item.batch_size} for item in error.unsent]
     again = htcjobs.submit(rescale, task, rest, group="g")
     found = ids(htcjobs.HtcJobBatch(error.submitted, task)) + ids(again)
     assert sorted(found) == sorted(job["jobUUID"] for job in books.jobs)
@@ -699,7 +701,7 @@ def test_interrupted_parts(
     assert isinstance(incomplete, SubmissionIncompleteError)
     assert incomplete.positions == [*range(100)]
     assert ids(htcjobs.recheck(rescale, incomplete.uncertain[0]))
-    assert [one.position for one in incomplete.unsent] == [*range(200, 300)]
+    assert [item.position for item in incomplete.unsent] == [*range(200, 300)]
     assert len(ids(create(rescale, task, group="h"))) == 3
 
 
@@ -733,7 +735,7 @@ def test_signal_handler(
         signal.signal(signal.SIGALRM, before)
         gate.set()
     assert info.value is limit
-    assert len(wire.asked_for(place)) == 1
+    assert len(wire.requests_to(place)) == 1
     incomplete = limit.__cause__
     if place == IMAGE:
         assert incomplete is None
@@ -833,16 +835,16 @@ def test_no_threads(wire: Wire, books: Books, where: str) -> None:
 def marks_sent(wire: Wire) -> list[str]:
     return [
         request["htcJobDefinition"]["tags"][MARK_TAG]
-        for asked in wire.asked_for(SUBMIT)
-        for request in asked.json
+        for received in wire.requests_to(SUBMIT)
+        for request in received.json
     ]
 
 
 def interrupting(step: Step, number: signal.Signals = signal.SIGINT) -> Step:
     """Send a signal to this process, SIGINT by default, while it waits for the response."""
 
-    def interrupt(connection: Any, asked: Asked) -> object:
+    def interrupt(connection: Any, request: ReceivedRequest) -> object:
         interrupt_main_thread(number)
-        return step(connection, asked)
+        return step(connection, request)
 
     return interrupt

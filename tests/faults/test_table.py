@@ -21,8 +21,8 @@ def test_the_table_is_current() -> None:
 def test_there_are_at_least_64_rows() -> None:
     table.text()
     assert len({(row.module, row.test) for row in table.rows}) >= 64
-    said = [(row.fault, row.place) for row in {row.test: row for row in table.rows}.values()]
-    assert sorted(said) == sorted(set(said)), "two rows say the same"
+    rows = [(row.fault, row.place) for row in {row.test: row for row in table.rows}.values()]
+    assert sorted(rows) == sorted(set(rows)), "two rows say the same"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -32,13 +32,13 @@ from .wire import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .wire import Asked
+    from .wire import ReceivedRequest
 
 PROJECT = "GET /htc/projects/p"
 
 
-def echo(asked: Asked) -> Step:
-    return answer({"projectId": asked.path.rpartition("/")[2]})
+def echo(request: ReceivedRequest) -> Step:
+    return answer({"projectId": request.path.rpartition("/")[2]})
 
 
 @row("64 threads share a session", "every request", "each thread gets its own response")
@@ -71,7 +71,7 @@ def test_many_requests_at_once(wire: Wire) -> None:
                     call.result()
         gate.set()
         assert api.get_htc_projects(rescale, "p") == {"projectId": "p"}
-    assert len({asked.connection for asked in wire.asked}) <= 11 + len(calls)
+    assert len({request.connection for request in wire.requests}) <= 11 + len(calls)
 
 
 def in_child(wire: Wire, parent: str, child: str) -> str:
@@ -112,9 +112,9 @@ def echoing(wire: Wire) -> Wire:
     "a process forks while its session is idle", "every request", "the child opens a new connection"
 )
 def test_a_fork(echoing: Wire) -> None:
-    said = in_child(echoing, "ask('p')", "say('p', 'q')")
-    assert said == "p q\np q\n"
-    connections = [asked.connection for asked in echoing.asked]
+    output = in_child(echoing, "ask('p')", "say('p', 'q')")
+    assert output == "p q\np q\n"
+    connections = [request.connection for request in echoing.requests]
     in_parent, of_child, afterwards = connections[1], connections[2:4], connections[4:]
     assert in_parent not in of_child
     assert afterwards == [in_parent, in_parent]
@@ -128,14 +128,14 @@ def test_a_fork(echoing: Wire) -> None:
 def test_a_fork_in_the_middle_of_an_answer(echoing: Wire, tmp_path: Path) -> None:
     gate = threading.Event()
 
-    def wait_for_the_child(asked: Asked) -> Step:
+    def wait_for_the_child(request: ReceivedRequest) -> Step:
         (tmp_path / "asked").touch()
         gate.wait(HANG_SECONDS)
-        return echo(asked)
+        return echo(request)
 
-    def child_asks(asked: Asked) -> Step:
+    def child_asks(request: ReceivedRequest) -> Step:
         gate.set()
-        return echo(asked)
+        return echo(request)
 
     echoing.on("GET /htc/projects/slow", computed(wait_for_the_child))
     echoing.on("GET /htc/projects/child", computed(child_asks))
@@ -144,8 +144,8 @@ def test_a_fork_in_the_middle_of_an_answer(echoing: Wire, tmp_path: Path) -> Non
         "thread = threading.Thread(target=lambda: say('slow')); thread.start()\n"
         f"while not os.path.exists({str(tmp_path / 'asked')!r}): time.sleep(0.01)\n"
     )
-    said = in_child(echoing, parent, "say('child')")
-    assert sorted(said.split()) == ["child", "child", "slow"]
+    output = in_child(echoing, parent, "say('child')")
+    assert sorted(output.split()) == ["child", "child", "slow"]
 
 
 @row("a process forks while a thread requests a token", "every request", "the child does not hang")
@@ -153,13 +153,13 @@ def test_a_fork_while_the_token_s_lock_is_held(echoing: Wire, tmp_path: Path) ->
     gate = threading.Event()
     token = {"tokenValue": "of-the-child", "expiresIn": 600}
 
-    def thread_asks(connection: Any, asked: Asked) -> object:
+    def thread_asks(connection: Any, request: ReceivedRequest) -> object:
         (tmp_path / "asked").touch()
-        return held(gate, answer(token))(connection, asked)
+        return held(gate, answer(token))(connection, request)
 
-    def child_asks(connection: Any, asked: Asked) -> object:
+    def child_asks(connection: Any, request: ReceivedRequest) -> object:
         gate.set()
-        return answer(token)(connection, asked)
+        return answer(token)(connection, request)
 
     echoing.on("GET /auth/token", thread_asks, child_asks)
     parent = (
@@ -175,10 +175,10 @@ def test_an_interrupt(wire: Wire, rescale: HtcSession, number: int) -> None:
     rescale.do_authenticate()
     gate = threading.Event()
 
-    def interrupt(connection: Any, asked: Asked) -> object:
+    def interrupt(connection: Any, request: ReceivedRequest) -> object:
         interrupt_main_thread()
         gate.wait(HANG_SECONDS)
-        return answer({"projectId": "of the interrupted"})(connection, asked)
+        return answer({"projectId": "of the interrupted"})(connection, request)
 
     wire.on(PROJECT, interrupt, answer({"projectId": "p"}))
     with caught(KeyboardInterrupt):
@@ -193,7 +193,7 @@ def test_an_interrupted_renewal(wire: Wire, rescale: HtcSession) -> None:
     gate = threading.Event()
     token = answer({"tokenValue": "after", "expiresIn": 600})
 
-    def interrupt(connection: Any, asked: Asked) -> object:
+    def interrupt(connection: Any, request: ReceivedRequest) -> object:
         interrupt_main_thread()
         return gate.wait(HANG_SECONDS)
 

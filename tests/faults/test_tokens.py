@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from rescalehtc.htctasks import HtcTask
 
-    from .wire import Asked
+    from .wire import ReceivedRequest
 
 TOKENS = "GET /auth/token"
 PROJECT = "GET /htc/projects/p"
@@ -58,23 +58,23 @@ def keep(folder: Path, seconds: float, **fields: object) -> Path:
     """Write a token file."""
     path = folder / "rescale_bearer_token.json"
     end = (datetime.now() + timedelta(seconds=seconds)).isoformat()
-    kept = {"tokenValue": f"{MARK}-kept", "expiresIn": 21600, "expiresAt": end, **fields}
-    path.write_text(json.dumps(kept))
+    stored = {"tokenValue": f"{MARK}-kept", "expiresIn": 21600, "expiresAt": end, **fields}
+    path.write_text(json.dumps(stored))
     return path
 
 
 def needs(token: str, step: Step) -> Step:
     """Accept only requests with this token."""
 
-    def check(asked: Asked) -> Step:
-        right = asked.headers.get("authorization") == f"Bearer {token}"
+    def check(request: ReceivedRequest) -> Step:
+        right = request.headers.get("authorization") == f"Bearer {token}"
         return step if right else answer({"error": "expired"}, status=401)
 
     return computed(check)
 
 
 def renewals(wire: Wire) -> int:
-    return len(wire.asked_for(TOKENS))
+    return len(wire.requests_to(TOKENS))
 
 
 @row("401 in the middle of a listing", "listing", "one renewal; no page is lost or repeated")
@@ -86,15 +86,15 @@ def test_401_in_the_middle(wire: Wire, rescale: HtcSession, task: HtcTask) -> No
         for n in range(5)
     ]
 
-    def page(asked: Asked) -> Step:
-        number = int(asked.query.get("page", ["0"])[0])
+    def page(request: ReceivedRequest) -> Step:
+        number = int(request.query.get("page", ["0"])[0])
         return needs(TOKEN if number < 2 else TOKEN_2, pages[number])
 
     wire.on(JOBS, computed(page))
     listed = [job.json["jobUUID"] for job in htcjobs.iter_jobs(rescale, task)]
     assert listed == [f"j:{n}" for n in range(5)]
     assert renewals(wire) == 2
-    assert len(wire.asked_for(JOBS)) == 6
+    assert len(wire.requests_to(JOBS)) == 6
 
 
 @row("401 on every attempt", "every request", "one renewal, then HtcAuthenticationError")
@@ -102,7 +102,7 @@ def test_401_on_every_attempt(wire: Wire, rescale: HtcSession) -> None:
     wire.on(PROJECT, answer(status=401))
     with caught(HtcAuthenticationError):
         api.get_htc_projects(rescale, "p")
-    assert (renewals(wire), len(wire.asked_for(PROJECT))) == (2, 2)
+    assert (renewals(wire), len(wire.requests_to(PROJECT))) == (2, 2)
 
 
 @row(

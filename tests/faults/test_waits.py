@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from rescalehtc.htctasks import HtcTask
 
-    from .wire import Asked, Step, Wire
+    from .wire import ReceivedRequest, Step, Wire
 
     Wait = Callable[[HtcSession, HtcTask, float | None], object]
 
@@ -63,10 +63,10 @@ def records(size: int, status: str, **fields: Any) -> list[dict[str, Any]]:
 def failing_until(clock: TestIo, seconds: float, *steps: Step) -> Step:
     """Fail in several ways until the clock has moved far enough, then run the last step."""
     failures = [answer(status=503), hang_up, reset, answer(b"<html>"), answer(status=429)]
-    asked = iter(range(1_000_000))
+    numbers = iter(range(1_000_000))
 
-    def step(_: Asked) -> Step:
-        return steps[-1] if clock.ahead >= seconds else failures[next(asked) % len(failures)]
+    def step(_: ReceivedRequest) -> Step:
+        return steps[-1] if clock.ahead >= seconds else failures[next(numbers) % len(failures)]
 
     return computed(step)
 
@@ -117,15 +117,15 @@ def test_an_outage_of_hours_does_not_end_a_wait_and_is_logged_once(
     counts = {"group": "g", "jobStatuses": {"SUCCEEDED": 101}}
     ended = answer({"items": records(101, "SUCCEEDED")})
     down = {
-        JOBS: computed(lambda asked: ended_of(asked)),
+        JOBS: computed(lambda request: ended_of(request)),
         GROUPS: answer({"items": [counts]}),
         SUMMARY: answer(counts),
         f"{JOBS}/a:0": answer(records(1, "SUCCEEDED")[0]),
         LOGS: answer({"items": [{"message": "line"}]}),
     }
 
-    def ended_of(asked: Asked) -> Step:
-        ids = asked.query.get("jobId")
+    def ended_of(request: ReceivedRequest) -> Step:
+        ids = request.query.get("jobId")
         return (
             answer({"items": [r for r in records(3, "FAILED") if r["jobUUID"] in ids]})
             if ids
@@ -214,13 +214,13 @@ def test_an_endless_log_does_not_flood_the_service(
     """Every page is empty and has a next page, while the job is running and afterwards."""
     requests = iter(range(1_000_000))
 
-    def job(_: Asked) -> Step:
+    def job(_: ReceivedRequest) -> Step:
         return answer(records(1, "RUNNING" if clock.ahead < INTERVAL else "FAILED")[0])
 
     wire.on(f"{JOBS}/a:0", computed(job))
     wire.on(LOGS, computed(lambda _: answer({"items": [], "next": f"?pageIndex={next(requests)}"})))
     assert list(batch_of(1, task).to_jobs()[0].follow_logs(rescale)) == []
-    assert len(wire.asked_for(LOGS)) <= 100 * (len(clock.slept) + 1)
+    assert len(wire.requests_to(LOGS)) <= 100 * (len(clock.slept) + 1)
 
 
 def test_a_circle_of_pages_ends_a_followed_log(
@@ -230,7 +230,7 @@ def test_a_circle_of_pages_ends_a_followed_log(
     monkeypatch.setattr(listing, "MAX_PAGES_WITHOUT_NEWS", 20)
     requests = iter(range(1_000_000))
 
-    def page(_: Asked) -> Step:
+    def page(_: ReceivedRequest) -> Step:
         number = next(requests)
         lines = [{"message": f"line {number % 2}", "timestamp": COMPLETED}]
         return answer({"items": lines, "next": f"?pageIndex={number}"})

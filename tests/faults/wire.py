@@ -29,7 +29,7 @@ DRIP_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReceivedRequest:
     """A received request."""
 
     method: str
@@ -44,7 +44,7 @@ class Asked:
         return json.loads(self.body)
 
 
-Step = Callable[[socket.socket, Asked], object]
+Step = Callable[[socket.socket, ReceivedRequest], object]
 """Handles a request. Returns True to keep the connection."""
 
 
@@ -59,7 +59,7 @@ class Wire:
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
-        self.asked: list[Asked] = []
+        self.requests: list[ReceivedRequest] = []
         self.at_connect: list[Callable[..., object]] = []
         self._lock = threading.Lock()
         self.otherwise: Step = answer(status=404)
@@ -85,9 +85,9 @@ class Wire:
     def on(self, operation: str, *steps: Step) -> None:
         self._steps[operation] = list(steps)
 
-    def asked_for(self, operation: str) -> list[Asked]:
+    def requests_to(self, operation: str) -> list[ReceivedRequest]:
         method, path = operation.split(" ")
-        return [a for a in self.asked if (a.method, a.path) == (method, path)]
+        return [a for a in self.requests if (a.method, a.path) == (method, path)]
 
     def _accept(self) -> None:
         while True:
@@ -122,16 +122,16 @@ class Wire:
                 at_connect(connection)
                 return
             file = connection.makefile("rb")
-            while (asked := _read_request(file, number)) is not None:
-                if not self._step(asked)(connection, asked):
+            while (request := _read_request(file, number)) is not None:
+                if not self._step(request)(connection, request):
                     break
         with self._lock:
             self._open.discard(connection)
 
-    def _step(self, asked: Asked) -> Step:
+    def _step(self, request: ReceivedRequest) -> Step:
         with self._lock:
-            self.asked.append(asked)
-            steps = self._steps.get(f"{asked.method} {asked.path}", [self.otherwise])
+            self.requests.append(request)
+            steps = self._steps.get(f"{request.method} {request.path}", [self.otherwise])
             return steps.pop(0) if len(steps) > 1 else steps[0]
 
     def __enter__(self) -> Self:
@@ -153,7 +153,7 @@ class Wire:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-def _read_request(file: Any, connection: int) -> Asked | None:
+def _read_request(file: Any, connection: int) -> ReceivedRequest | None:
     line = file.readline().decode("latin-1")
     if not line:
         return None
@@ -167,7 +167,7 @@ def _read_request(file: Any, connection: int) -> Asked | None:
     if len(body) < size:  # the client was interrupted
         return None
     parts = urlsplit(target)
-    return Asked(
+    return ReceivedRequest(
         method=method,
         path=parts.path.removeprefix("/api/v1"),
         query=parse_qs(parts.query, keep_blank_values=True),
@@ -189,7 +189,7 @@ class answer:  # noqa: N801 - it reads as a verb
     headers: dict[str, str] = field(default_factory=dict[str, str])
     is_chunked: bool = False
 
-    def __call__(self, connection: socket.socket, asked: Asked) -> bool:  # noqa: ARG002
+    def __call__(self, connection: socket.socket, request: ReceivedRequest) -> bool:  # noqa: ARG002
         connection.sendall(self.encoded())
         return True
 
@@ -205,15 +205,15 @@ class answer:  # noqa: N801 - it reads as a verb
         return f"HTTP/1.1 {self.status} Status\r\n{head}\r\n".encode() + body
 
 
-def computed(function: Callable[[Asked], Step]) -> Step:
+def computed(function: Callable[[ReceivedRequest], Step]) -> Step:
     """Let a function choose the step."""
-    return lambda connection, asked: function(asked)(connection, asked)
+    return lambda connection, request: function(request)(connection, request)
 
 
 def followed(step: answer, leftover: bytes) -> Step:
     """Respond, send extra bytes in the same chunk, and keep the connection."""
 
-    def send(connection: socket.socket, asked: Asked) -> bool:
+    def send(connection: socket.socket, request: ReceivedRequest) -> bool:
         connection.sendall(step.encoded() + leftover)
         return True
 
@@ -231,7 +231,7 @@ def tunnel(port: int, opened: bytes = b"HTTP/1.1 200 Connection established\r\n\
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
-    def step(connection: socket.socket, asked: Asked | None = None) -> None:
+    def step(connection: socket.socket, request: ReceivedRequest | None = None) -> None:
         with socket.create_connection(("127.0.0.1", port)) as service:
             connection.sendall(opened)
             back = threading.Thread(target=copy, args=(service, connection), daemon=True)
@@ -244,22 +244,22 @@ def tunnel(port: int, opened: bytes = b"HTTP/1.1 200 Connection established\r\n\
 
 def raw(sent: bytes) -> Step:
     """Send these bytes, and close the connection."""
-    return lambda connection, asked: connection.sendall(sent)
+    return lambda connection, request: connection.sendall(sent)
 
 
-def hang_up(connection: socket.socket, asked: Asked | None = None) -> None:
+def hang_up(connection: socket.socket, request: ReceivedRequest | None = None) -> None:
     """Close the connection without sending a byte."""
 
 
-def reset(connection: socket.socket, asked: Asked | None = None) -> None:
+def reset(connection: socket.socket, request: ReceivedRequest | None = None) -> None:
     """Reset the connection, so that the other end gets an error."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.detach() if connection.fileno() < 0 else socket.close(connection.detach())
 
 
-def truncated(body: Any, kept: int = 5) -> Step:
+def truncated(body: Any, cut: int = 5) -> Step:
     """Send all of a response except its last bytes, and close the connection."""
-    return raw(answer(body).encoded()[:-kept])
+    return raw(answer(body).encoded()[:-cut])
 
 
 def compressed(body: Any, cut: int | None = None) -> Step:
@@ -271,7 +271,7 @@ def compressed(body: Any, cut: int | None = None) -> Step:
 def drip(sent: bytes, then: bytes = b"") -> Step:
     """Send some bytes at once, and then others one at a time, repeatedly."""
 
-    def step(connection: socket.socket, asked: Asked | None = None) -> None:
+    def step(connection: socket.socket, request: ReceivedRequest | None = None) -> None:
         connection.sendall(sent)
         while True:
             for byte in then or b"x":
@@ -297,8 +297,8 @@ def interrupt_main_thread(number: signal.Signals = signal.SIGINT) -> None:
 def held(gate: threading.Event, step: Step) -> Step:
     """Run a step when the gate opens."""
 
-    def wait(connection: socket.socket, asked: Asked) -> object:
+    def wait(connection: socket.socket, request: ReceivedRequest) -> object:
         gate.wait(HANG_SECONDS)
-        return step(connection, asked)
+        return step(connection, request)
 
     return wait

@@ -60,8 +60,8 @@ def test_patterns_choose_files_here_and_there(files, source, tmp_path):
     assert files.upload(f"{source}/*", "top") == ["top/a b", "top/empty", "top/large"]
     assert {*files.upload(f"{source}/**", "all")} == {f"all/{name}" for name in tree(source)}
     assert files.upload(f"{source}/**/.hid*", "in") == ["in/sub/deep/.hidden"]
-    assert [one.path for one in files.list("all/**/*[*]")] == ["all/sub/ü+%20~*"]
-    assert [one.path for one in files.list("all/?*/deep/*")] == ["all/sub/deep/.hidden"]
+    assert [item.path for item in files.list("all/**/*[*]")] == ["all/sub/ü+%20~*"]
+    assert [item.path for item in files.list("all/?*/deep/*")] == ["all/sub/deep/.hidden"]
     assert files.download("all/[!l]*", tmp_path / "x") == [
         tmp_path / "x" / name for name in ("a b", "empty")
     ]
@@ -94,7 +94,7 @@ def test_files_are_listed_with_size_and_time(files, folder):
     assert (mine.path, mine.size) == ("a/x", 5)
     assert before <= mine.modified <= datetime.now(UTC)
     assert (job.path, job.size) == ("a/job", 8)
-    assert [(one.path, one.size) for one in files.list("a/x")] == [("a/x", 5)]
+    assert [(item.path, item.size) for item in files.list("a/x")] == [("a/x", 5)]
     assert [*files.iter()] == [job, mine]
     assert files.list("none") == []
     assert files.list("a/x/") == []
@@ -122,7 +122,7 @@ def test_nothing_is_deleted_but_what_is_named(files):
     assert files.delete("b/") == ["b/c", "b/d"]
     assert files.delete("a*") == ["a"]
     assert files.delete("none*") == []
-    assert [one.path for one in files.list()] == ["bb"]
+    assert [item.path for item in files.list()] == ["bb"]
 
 
 # ---- sync
@@ -345,7 +345,7 @@ def test_an_error_of_the_service_is_the_error_of_the_transfer(emulator, rescale,
 def test_the_projects_storage_and_a_region_can_be_named(rescale, task, files):
     project = task.project
     project.files(rescale, project.json["regions"][0]).write("shared", b"x")
-    assert [one.path for one in project.files(rescale).list("shared")] == ["shared"]
+    assert [item.path for item in project.files(rescale).list("shared")] == ["shared"]
     assert files.list("shared") == []
 
 
@@ -452,7 +452,7 @@ def test_progress_goes_to_a_function_or_to_the_error_stream(files, source, capsy
     seen = []
     files.upload(source, progress=seen.append)
     assert (seen[-1].files, seen[-1].bytes) == (seen[-1].total_files, seen[-1].total_bytes)
-    assert [one.bytes for one in seen] == sorted(one.bytes for one in seen)
+    assert [item.bytes for item in seen] == sorted(item.bytes for item in seen)
     files.download("source", source.parent / "x", progress=True)
     assert capsys.readouterr().err.splitlines()[-1] == "5 of 5 files, 9.4 MB of 9.4 MB"
 
@@ -466,7 +466,7 @@ def test_an_event_loop_has_the_same(emulator, task, source, tmp_path, run):
             assert type(files).__module__.startswith("rescalehtc.aio")
             name = f"up-{run.__name__}"
             await files.upload(source, name)
-            assert {one.path async for one in files.iter(name)} == {
+            assert {item.path async for item in files.iter(name)} == {
                 f"{name}/{path}" for path in tree(source)
             }
             await files.sync_down(tmp_path / "down", name)

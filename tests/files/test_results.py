@@ -80,7 +80,7 @@ def test_a_name_of_your_own_is_kept(rescale, task, tmp_path):
     batch = htcjobs.submit(rescale, task, [request_for(1, code, envs=envs)])
     batch.download_results(rescale, tmp_path / "out")
     assert tree(tmp_path / "out") == {"0/x": b"x\n"}
-    assert [one.path for one in task.files(rescale).list()] == ["mine/0/x"]
+    assert [item.path for item in task.files(rescale).list()] == ["mine/0/x"]
 
 
 def test_a_submission_without_inputs_is_as_before(rescale, task, tmp_path):

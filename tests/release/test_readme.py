@@ -38,8 +38,8 @@ def newcomer(home: Path) -> dict[str, str]:
         name for name in os.environ if name.startswith(("RESCALE", "PYTHON", "VIRTUAL_ENV", "MAKE"))
     }
     path = f"{Path(sys.base_prefix, 'bin')}:/usr/local/bin:/usr/bin:/bin"
-    kept = {name: value for name, value in os.environ.items() if name not in ours}
-    return {**kept, "HOME": str(home), "PATH": path, "COLUMNS": "120"}
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
+    return {**inherited, "HOME": str(home), "PATH": path, "COLUMNS": "120"}
 
 
 def test_every_block_of_the_readme_runs_in_a_clone(

@@ -37,14 +37,14 @@ def run(command: list[str], folder: Path, **variables: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-@pytest.mark.parametrize(("text", "status", "said"), [(GOOD, 0, "ok"), (BAD, 1, "batchSiz")])
+@pytest.mark.parametrize(("text", "status", "message"), [(GOOD, 0, "ok"), (BAD, 1, "batchSiz")])
 def test_check_jsonschema_accepts_good_files_and_refuses_bad_ones(
-    tmp_path: Path, text: str, status: int, said: str
+    tmp_path: Path, text: str, status: int, message: str
 ) -> None:
     (tmp_path / "jobs.yaml").write_text(text)
     command = [str(BIN / "check-jsonschema"), "--schemafile", str(SCHEMA), "jobs.yaml"]
     found, printed = run(command, tmp_path)
-    assert (found, said in printed) == (status, True), printed
+    assert (found, message in printed) == (status, True), printed
 
 
 def test_pre_commit_runs_validate_from_a_clone(clone: Path, tmp_path: Path) -> None:  # noqa: F811

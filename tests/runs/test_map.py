@@ -115,7 +115,7 @@ def test_a_failed_job_is_a_result_whose_value_raises(
     fast: HtcSession, task: htctasks.HtcTask, solve: Path
 ) -> None:
     inputs = [{"x": 1}, {"x": 2, "exit": 3}, {"x": 3, "writes": "{"}]
-    found = {one.index: one for one in htcjobs.map(fast, task, solve, inputs, image="image")}
+    found = {item.index: item for item in htcjobs.map(fast, task, solve, inputs, image="image")}
     assert found[0].value == 1
     assert "input 1 failed: ErrorNonZeroContainerExitCode, exit code 3" in str(found[1].error)
     assert found[1].job.record.failure_code == "ErrorNonZeroContainerExitCode"
@@ -149,8 +149,8 @@ def test_a_policy_retries_failed_inputs(
     policy = RetryPolicy(max_attempts=2, exit_codes=[75], backoff_seconds=0.0)
     inputs = [{"x": 1, "exit": 75}, {"x": 2}]
     found = {
-        one.index: one
-        for one in htcjobs.map(fast, task, solve, inputs, image="image", policy=policy)
+        item.index: item
+        for item in htcjobs.map(fast, task, solve, inputs, image="image", policy=policy)
     }
     assert "input 0 failed after 2 attempts" in str(found[0].error)
     assert found[1].value == 4
@@ -271,7 +271,7 @@ def test_without_inputs_it_sends_nothing(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, solve: Path
 ) -> None:
     assert [*htcjobs.map(scripted, scripted_task, solve, [], image="image")] == []
-    assert not service.asked
+    assert not service.requests
 
 
 def test_wrong_arguments_are_found_before_anything_is_sent(
@@ -294,7 +294,7 @@ def test_wrong_arguments_are_found_before_anything_is_sent(
         htcjobs.map(scripted, scripted_task, solve, [1], image="i", policy=3)  # type: ignore[arg-type]
     with pytest.raises(HtcFileError, match=r"missing\.py"):
         htcjobs.map(scripted, scripted_task, "missing.py", [1], image="image")
-    assert not service.asked
+    assert not service.requests
 
 
 def test_without_a_temporary_folder_nothing_is_submitted(

@@ -89,8 +89,8 @@ def test_a_plan_counts_each_job_with_all_of_its_time(
     timeout: int, retries: int, size: int, vcpus: int, memory: int
 ) -> None:
     limits: dict[str, Any] = {"execTimeoutSeconds": timeout, "maxVCpus": vcpus, "maxMemory": memory}
-    one = {**request(size, **limits), "retryStrategy": {"maxRetries": retries}}
-    plan = htcjobs.plan([one], htcprojects.HtcProject({"projectId": "p"}))
+    submission = {**request(size, **limits), "retryStrategy": {"maxRetries": retries}}
+    plan = htcjobs.plan([submission], htcprojects.HtcProject({"projectId": "p"}))
     assert plan.jobs == size
     assert plan.batches == -(-size // 1000)
     assert plan.calls == 1
@@ -113,13 +113,13 @@ def test_a_plan_in_words() -> None:
 
 @pytest.mark.parametrize("missing", ["execTimeoutSeconds", "maxVCpus", "maxMemory"])
 def test_what_requests_leave_out_is_not_made_up(missing: str) -> None:
-    one = request(1, **HOUR)
-    del one["htcJobDefinition"][missing]
-    plan = htcjobs.plan([request(1, **HOUR), one], PROJECT, rates=RATES)
+    submission = request(1, **HOUR)
+    del submission["htcJobDefinition"][missing]
+    plan = htcjobs.plan([request(1, **HOUR), submission], PROJECT, rates=RATES)
     assert (plan.most, plan.cost) == (None, None)
     assert "at most: unknown" in str(plan)
     with pytest.raises(HtcValidationError, match="can't be checked"):
-        htcjobs.plan([one], PROJECT, rates=RATES, budget=1000)
+        htcjobs.plan([submission], PROJECT, rates=RATES, budget=1000)
 
 
 def test_limits_that_hold_jobs_back_are_named(service: Service, scripted: HtcSession) -> None:
@@ -132,7 +132,7 @@ def test_limits_that_hold_jobs_back_are_named(service: Service, scripted: HtcSes
         "limit of the project: 8 vCPUs; the jobs need 52 to run at the same time, so some wait",
     ]
     assert htcjobs.plan([request(1, **HOUR)], PROJECT, scripted).waits == []
-    assert not [asked for asked in service.asked if asked.method != "GET"]
+    assert not [received for received in service.requests if received.method != "GET"]
 
 
 @pytest.mark.parametrize("suffix", ["toml", "json"])

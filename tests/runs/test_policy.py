@@ -55,16 +55,6 @@ def test_a_decision_keeps_every_limit(
         assert failure.timeout_seconds < decision.timeout_seconds <= policy.max_timeout_seconds
 
 
-@given(policies, failures)
-def test_a_job_is_never_run_more_often_than_allowed(
-    policy: RetryPolicy, failure: JobFailure
-) -> None:
-    attempts = 1
-    while policy.decide(failure, attempts).again:
-        attempts += 1
-    assert attempts <= policy.max_attempts
-
-
 def test_a_huge_factor_gives_the_maximum() -> None:
     policy = RetryPolicy(memory_factor=1e308, max_memory_mib=1000)
     failure = JobFailure("ErrorNotEnoughMemory", memory_mib=100)

@@ -16,7 +16,7 @@ from rescalehtc.exceptions import (
     SubmissionIncompleteError,
 )
 
-from ..service import Answer, Asked, Service
+from ..service import Answer, ReceivedRequest, Service
 from .conftest import request
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def test_what_is_not_there_is_none(fast: HtcSession, task: htctasks.HtcTask) -> 
 def test_jobs_before_the_first_listed_one_may_have_been_deleted(
     service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask
 ) -> None:
-    def answer(asked: Asked) -> Answer:
-        indices = [int(job_id.rpartition(":")[2]) for job_id in asked.query["jobId"]]
+    def answer(received: ReceivedRequest) -> Answer:
+        indices = [int(job_id.rpartition(":")[2]) for job_id in received.query["jobId"]]
         return Answer({"items": [job(f"a:{i}") for i in indices if 150 <= i < 320]})
 
     service.on(LIST, answer)
@@ -89,18 +89,18 @@ def test_jobs_before_the_first_listed_one_may_have_been_deleted(
     assert found.json["batchSize"] == 320
 
 
-@pytest.mark.parametrize("given", [{}, {"group": "g", "parent_job_id": "a"}, {"group": ""}])
+@pytest.mark.parametrize("value", [{}, {"group": "g", "parent_job_id": "a"}, {"group": ""}])
 def test_exactly_one_name_is_needed(
-    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, given: Any
+    service: Service, scripted: HtcSession, scripted_task: htctasks.HtcTask, value: Any
 ) -> None:
     with pytest.raises(HtcValidationError, match="group"):
-        htcjobs.get_batch(scripted, scripted_task, **given)
-    assert not service.asked
+        htcjobs.get_batch(scripted, scripted_task, **value)
+    assert not service.requests
 
 
 def job(job_id: str, **more: Any) -> dict[str, Any]:
-    made = {"projectId": "p", "taskId": "t", "jobUUID": job_id, "status": "SUCCEEDED"}
-    return {**made, "createdAt": "2026-11-29T10:00:00Z", "imageName": "image", **more}
+    created = {"projectId": "p", "taskId": "t", "jobUUID": job_id, "status": "SUCCEEDED"}
+    return {**created, "createdAt": "2026-11-29T10:00:00Z", "imageName": "image", **more}
 
 
 def test_batches_are_those_of_each_group_in_the_order_of_submission(
@@ -110,7 +110,7 @@ def test_batches_are_those_of_each_group_in_the_order_of_submission(
     second = htcjobs.submit(fast, task, [request(1)], group="a")
     third = htcjobs.submit(fast, task, [request(1)], group="b")
     found = htcjobs.get_batches(fast, task)
-    assert [ids(one) for one in found] == [ids(first) + ids(third), ids(second)]
+    assert [ids(item) for item in found] == [ids(first) + ids(third), ids(second)]
 
 
 def test_parts_that_were_created_in_another_order_are_in_that_of_the_requests(
@@ -125,7 +125,7 @@ def test_parts_that_were_created_in_another_order_are_in_that_of_the_requests(
     items = [marked("x", "t1-1", 1), marked("y", "t1-0", 3), marked("z", "t0-0", 2), job("w:0")]
     service.on(LIST, Answer({"items": [*items, job("odd")]}))
     found = htcjobs.get_batches(scripted, scripted_task)
-    parents = [[part.json["parentJobId"] for part in one.batches] for one in found]
+    parents = [[part.json["parentJobId"] for part in item.batches] for item in found]
     assert parents == [["w"], ["y", "x", "z"]]
     assert "group" not in found[0].json
 
@@ -179,16 +179,16 @@ def test_a_submission_that_stops_half_way_is_completed_by_the_next_call(
     jobs: list[dict[str, Any]] = []
     refused: list[bool] = []
 
-    def take(asked: Asked) -> Answer:
+    def take(received: ReceivedRequest) -> Answer:
         if jobs and not refused:
             refused.append(True)
             return Answer({"errorType": "no"}, 403)
         answers = []
-        for one in asked.json:
+        for item in received.json:
             parent = f"parent-{len(jobs)}"
-            tags = [{"key": k, "value": v} for k, v in one["htcJobDefinition"]["tags"].items()]
+            tags = [{"key": k, "value": v} for k, v in item["htcJobDefinition"]["tags"].items()]
             jobs.append(job(f"{parent}:0", tags=tags, group="g"))
-            answers.append({**one, "projectId": "p", "taskId": "t", "parentJobId": parent})
+            answers.append({**item, "projectId": "p", "taskId": "t", "parentJobId": parent})
         return Answer(answers)
 
     service.on(SUBMIT, take)
@@ -220,7 +220,7 @@ def test_the_oldest_of_two_submissions_wins_for_everybody(
     batch = htcjobs.get_or_submit(scripted, scripted_task, [request(2)], group="g")
     assert ids(batch) == ["early:0", "early:1"]
     assert ids(htcjobs.get_batch(scripted, scripted_task, group="g")) == ["early:0", "early:1"]
-    assert not service.asked_for(SUBMIT)
+    assert not service.requests_to(SUBMIT)
 
 
 def test_after_several_callers_at_the_same_moment_the_batch_is_that_of_one_of_them(
@@ -234,7 +234,7 @@ def test_after_several_callers_at_the_same_moment_the_batch_is_that_of_one_of_th
         found = [*threads.map(ask, range(4))]
     with emulator.session() as rescale:
         last = ids(htcjobs.get_or_submit(rescale, task, [request(2)] * 2, group="g"))
-    assert all(len(one) == 4 for one in found)
+    assert all(len(item) == 4 for item in found)
     assert last in found
 
 

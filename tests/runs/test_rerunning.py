@@ -20,7 +20,7 @@ from rescalehtc.htcjobs import RetryPolicy
 
 from ..clock import inject_clock
 from ..limits import HANG_SECONDS
-from ..service import Answer, Asked, Service
+from ..service import Answer, ReceivedRequest, Service
 from .conftest import request
 
 if TYPE_CHECKING:
@@ -113,19 +113,19 @@ def test_a_job_out_of_memory_gets_more_until_it_is_enough(
     ):
         assert run.wait(progress=gate.opening(fault, 2)).succeeded == 1
     report = run.report()
-    assert [one.number for one in report.attempts] == [1, 2, 3]
-    failures = [one.failure for one in report.attempts if one.failure]
-    assert [one.memory_mib for one in failures] == [1000, 2000]
-    assert {one.failure_code for one in failures} == {"ErrorNotEnoughMemory"}
+    assert [item.number for item in report.attempts] == [1, 2, 3]
+    failures = [item.failure for item in report.attempts if item.failure]
+    assert [item.memory_mib for item in failures] == [1000, 2000]
+    assert {item.failure_code for item in failures} == {"ErrorNotEnoughMemory"}
     last = htcjobs.get_job_with_id(fast, task, report.attempts[-1].job_id)
     assert last
     assert last.record.max_memory == 4000
     fetched = run.batch.report(fast)
     assert fetched.counts.succeeded == 1
-    assert [(one.job_id, one.number, one.status) for one in fetched.attempts] == [
-        (one.job_id, one.number, one.status) for one in report.attempts
+    assert [(item.job_id, item.number, item.status) for item in fetched.attempts] == [
+        (item.job_id, item.number, item.status) for item in report.attempts
     ]
-    assert [one.decision.again for one in fetched.attempts if one.decision] == [True, True]
+    assert [item.decision.again for item in fetched.attempts if item.decision] == [True, True]
 
 
 def test_memory_that_was_raised_stays_raised(
@@ -166,8 +166,8 @@ def test_what_is_not_run_again_is_reported_with_its_reason(
     assert (counts.succeeded, counts.failed) == (1, 3)
     report = run.report()
     assert report.counts == counts
-    assert [one.index for one in report.reruns] == [2, 3]
-    assert [(one.index, one.number) for one in report.failed] == [(1, 1), (2, 2), (3, 2)]
+    assert [item.index for item in report.reruns] == [2, 3]
+    assert [(item.index, item.number) for item in report.failed] == [(1, 1), (2, 2), (3, 2)]
     code = "ErrorNonZeroContainerExitCode, exit code"
     assert report.causes == {f"{code} 75": 2, f"{code} 3": 1}
     assert str(report).splitlines() == [
@@ -286,10 +286,10 @@ def test_retries_that_were_listed_before_an_outage_are_still_found(
     }
     outages = [503]
 
-    def answer(asked: Asked) -> Answer:
-        if named := asked.query.get("jobId"):
+    def answer(received: ReceivedRequest) -> Answer:
+        if named := received.query.get("jobId"):
             return Answer({"items": [job for job in (first, again) if job["jobUUID"] in named]})
-        if "pageIndex" not in asked.query:
+        if "pageIndex" not in received.query:
             return Answer({"items": [again], "next": "jobs?pageIndex=1"})
         return Answer(status=outages.pop()) if outages else Answer({"items": [first]})
 

@@ -125,7 +125,7 @@ def test_wrong_arguments_are_refused_by_name(
 ) -> None:
     with pytest.raises(HtcValidationError, match=next(iter(wrong))):
         htcjobs.run(scripted, scripted_task, [request()], **wrong)
-    assert not service.asked
+    assert not service.requests
 
 
 def test_a_submission_that_was_refused_cancels_nothing(
@@ -144,7 +144,7 @@ def test_a_submission_that_was_refused_cancels_nothing(
         htcjobs.run(scripted, scripted_task, [request(1)], group="g"),
     ):
         pass
-    assert not service.asked_for(CANCEL)
+    assert not service.requests_to(CANCEL)
 
 
 # ---- what still runs
@@ -180,8 +180,8 @@ def test_jobs_that_still_run_after_the_time_are_named(
     submitted.on(SUMMARIES, Answer({"items": [counts]}))
     note = interrupted(scripted, scripted_task)
     assert note == "rescalehtc: 1 jobs of group 'g' of task t, project p still run: a:1"
-    assert len(submitted.asked_for(CANCEL)) > 1, "it is cancelled again while jobs run"
-    assert {asked.query["group"][0] for asked in submitted.asked_for(CANCEL)} == {"g"}
+    assert len(submitted.requests_to(CANCEL)) > 1, "it is cancelled again while jobs run"
+    assert {received.query["group"][0] for received in submitted.requests_to(CANCEL)} == {"g"}
 
 
 def test_jobs_that_are_not_listed_yet_are_not_said_to_have_ended(
@@ -192,7 +192,7 @@ def test_jobs_that_are_not_listed_yet_are_not_said_to_have_ended(
     answers = [Answer({"items": items}) for items in ([], [ended], [both])]
     submitted.on(SUMMARIES, *answers)
     assert "were cancelled or have ended" in interrupted(scripted, scripted_task)
-    assert len(submitted.asked_for(CANCEL)) == 3
+    assert len(submitted.requests_to(CANCEL)) == 3
     submitted.on(SUMMARIES, Answer({"items": [ended]}))
     tags = [{"key": "rescalehtc-part", "value": "0"}]
     only = {"projectId": "p", "taskId": "t", "jobUUID": "a:0", "status": "FAILED", "tags": tags}
@@ -410,6 +410,6 @@ def test_a_failure_after_the_submission_cancels_the_jobs(
         htcjobs.run(scripted, scripted_task, [request(2)], group="g"),
     ):
         pass
-    assert submitted.asked_for(CANCEL)
+    assert submitted.requests_to(CANCEL)
     assert "submitted: a" in caught.value.__notes__[0]
     assert "all jobs of group 'g'" in caught.value.__notes__[1]

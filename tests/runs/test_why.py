@@ -55,8 +55,8 @@ def note(scenario: str, causes: list[Cause], name: str, *evidence: str) -> None:
     found = {cause.name: cause for cause in causes}
     assert name in found, f"{scenario}: {[*map(str, causes)]}"
     cause = found[name]
-    said = "\n".join(cause.evidence)
-    assert all(one in said for one in evidence), said
+    text_ = "\n".join(cause.evidence)
+    assert all(item in text_ for item in evidence), text_
     assert cause.text
     assert cause.advice
     assert ("probably" in str(cause)) is cause.is_guess
@@ -386,7 +386,7 @@ def test_what_may_not_be_read_is_said_in_the_evidence(
     service.on("GET /htc/workspaces/w/limits", Answer(status=404))
     (cause,) = why(scripted, scripted_task)
     assert cause.name == "queue"
-    assert any("project's limits could not be read" in one for one in cause.evidence)
+    assert any("project's limits could not be read" in item for item in cause.evidence)
 
 
 def test_a_service_that_fails_is_an_error(

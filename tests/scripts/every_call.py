@@ -45,8 +45,8 @@ rescale.reauthenticate_if_needed()
 token = rescale.get_bearer_token()
 print("token", token.payload["userEmail"], token.header["alg"], token.get_user_claims())
 print("again", bearer_token.token_from_str(token.encoded_token).payload == token.payload)
-for one in (rescalehtc.HtcSession, bearer_token.BearerToken):
-    assert isinstance(one, type)
+for item in (rescalehtc.HtcSession, bearer_token.BearerToken):
+    assert isinstance(item, type)
 print("jwks", len(api.get_well_known_jwks(rescale)["keys"]))
 print("auth", sorted(api.get_auth_token(rescale, "Token " + key)))
 print("claims", api.get_auth_token_whoami(rescale)["workspaceName"])
@@ -83,7 +83,7 @@ assert project.json == made
 print("no project", htcprojects.get_project_with_id(rescale, "none"))
 print("named", htcprojects.get_project_with_name(rescale, "every call").json == made)
 print("not named", htcprojects.get_project_with_name(rescale, "no such project"))
-print("listed", made in [one.json for one in htcprojects.get_projects(rescale)])
+print("listed", made in [item.json for item in htcprojects.get_projects(rescale)])
 print("listed", made in api.get_htc_projects(rescale))
 print("folder", made["projectFolderPath"] == f"projects/{project_id}/")
 
@@ -183,7 +183,7 @@ print("batch", batch.is_still_running(rescale))
 groups = api.get_htc_projects_tasks_groups(rescale, project_id, task_id)
 print("groups", len(groups), batch.json["group"] in groups)
 summaries = api.get_htc_projects_tasks_group_summary_statistics(rescale, project_id, task_id)
-print("groups", sorted(one["jobStatuses"]["SUCCEEDED"] for one in summaries))
+print("groups", sorted(item["jobStatuses"]["SUCCEEDED"] for item in summaries))
 jobs = api.get_htc_projects_tasks_jobs(rescale, project_id, task_id)
 print("jobs", len(jobs), jobs[0]["failureCode"], jobs[0]["container"]["exitCode"])
 job_id = batch.to_jobs()[0].json["jobUUID"]
@@ -215,4 +215,4 @@ print(
     "deleted",
     api.delete_htc_projects_tasks(rescale, project_id, last.json["taskId"])["lifecycleStatus"],
 )
-print("left", [one.json["taskName"] for one in htctasks.get_tasks(rescale, project)])
+print("left", [item.json["taskName"] for item in htctasks.get_tasks(rescale, project)])

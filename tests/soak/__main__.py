@@ -54,21 +54,21 @@ class Figures:
     def add(self, played: Round, findings: list[Finding]) -> None:
         """Add the counts of a round."""
         self.counts += played.figures
-        for one in played.submissions:
-            self._add_one(one, Counter(f.kind for f in findings if f.submission is one))
+        for item in played.submissions:
+            self._add_one(item, Counter(f.kind for f in findings if f.submission is item))
 
-    def _add_one(self, one: Submission, broken: Counter[str]) -> None:
+    def _add_one(self, item: Submission, broken: Counter[str]) -> None:
         counts = Counter(
             {
                 "submissions": 1,
-                "faulted": one.is_faulted,
-                "interrupted": one.interrupts > 0,
-                "twice": one.interrupts > 1,
-                "uncertain": bool(one.uncertain),
+                "faulted": item.is_faulted,
+                "interrupted": item.interrupts > 0,
+                "twice": item.interrupts > 1,
+                "uncertain": bool(item.uncertain),
                 **broken,
             }
         )
-        for kind in (one.kind, f"different {one.differs_in}", "all"):
+        for kind in (item.kind, f"different {item.differs_in}", "all"):
             self.by_kind.setdefault(kind, Counter()).update(counts)
 
     def __str__(self) -> str:

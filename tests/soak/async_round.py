@@ -27,11 +27,11 @@ class AsyncRound(Round):
     modules = rescalehtc.aio
     portal: BlockingPortal
 
-    def _run(self, made: Coroutine[Any, Any, Any]) -> Any:
+    def _run(self, created: Coroutine[Any, Any, Any]) -> Any:
         async def running() -> tuple[Any, BaseException | None]:
             self._current = asyncio.current_task()
             try:
-                return await made, None
+                return await created, None
             except BaseException as error:  # noqa: BLE001 - raised below
                 return None, error
 

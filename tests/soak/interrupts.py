@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from ..faults.wire import Asked, Step
+    from ..faults.wire import ReceivedRequest, Step
 
 INTERRUPT = "from a signal handler"
 TAG = "rescalehtc-submission"
@@ -88,7 +88,7 @@ def interrupt_submissions(count: int, seed: int) -> Counter[str]:
     """
     chance = random.Random(seed)
     figures = Counter[str]()
-    told = ""
+    errors = ""
     returned: dict[str, int] = {}
     ignored: list[Any] = []
     project = HtcProject({"projectId": "p", "regions": ["AWS_EU_WEST_1"]})
@@ -106,7 +106,7 @@ def interrupt_submissions(count: int, seed: int) -> Counter[str]:
     ):
         books = Books(wire)
         wire.on(IMAGE, answer({"status": "READY"}))
-        wire.on(SUBMIT, computed(lambda asked: _chosen(books, chance, asked)))
+        wire.on(SUBMIT, computed(lambda request: _chosen(books, chance, request)))
         htcjobs.submit(rescale, task, [_request("first")], group="first")
         interrupts = Interrupts(chance)
         for number in range(count):
@@ -122,14 +122,14 @@ def interrupt_submissions(count: int, seed: int) -> Counter[str]:
                         batch = htcjobs.submit(rescale, task, requests, group=group)
             except BaseException as error:  # noqa: BLE001 - that is what is tested
                 figures["raised"] += 1
-                told += _told(error)
-                left = [one for one in interrupts.raised if not _is_dropped(one, error, ignored)]
+                errors += _told(error)
+                left = [item for item in interrupts.raised if not _is_dropped(item, error, ignored)]
                 if left:
                     assert error is left[-1], f"{left} became {error!r}"
                 else:
                     assert isinstance(error, HtcException), error
             else:
-                left = [one for one in interrupts.raised if not _is_dropped(one, None, ignored)]
+                left = [item for item in interrupts.raised if not _is_dropped(item, None, ignored)]
                 assert not left, f"{left} had no effect"
                 for i, part in enumerate(batch.batches):
                     returned[part.json["parentJobId"]] = i
@@ -147,7 +147,7 @@ def interrupt_submissions(count: int, seed: int) -> Counter[str]:
             if job["group"] in ("first", "last"):
                 continue
             cases[tags["case"]] += 1
-            is_told = parent in returned or f" {parent}," in told or f" {tags[TAG]}," in told
+            is_told = parent in returned or f" {parent}," in errors or f" {tags[TAG]}," in errors
             assert is_told, f"nobody learned of {job}"
         assert set(cases.values()) <= {1}, "a request was carried out twice"
         figures["jobs"] = len(books.jobs)
@@ -161,7 +161,7 @@ def _is_dropped(error: BaseException, caught: BaseException | None, ignored: lis
 
     If it drops the exception silently, no frame has seen it.
     """
-    is_ignored = any(one.exc_value is error for one in ignored)
+    is_ignored = any(item.exc_value is error for item in ignored)
     return is_ignored or (error is not caught and error.__traceback__ is None)
 
 
@@ -170,7 +170,7 @@ def _request(case: str) -> dict[str, Any]:
     return {"batchSize": 1, "htcJobDefinition": definition}
 
 
-def _chosen(books: Books, chance: random.Random, asked: Asked) -> Step:
+def _chosen(books: Books, chance: random.Random, request: ReceivedRequest) -> Step:
     time.sleep(chance.choice([0.0, 0.001, 0.004]))
     lost = [books.taken(reset), books.taken(hang_up), books.taken(answer(status=503)), reset]
     return chance.choice([books.taken()] * 6 + [answer(status=429)] + lost)

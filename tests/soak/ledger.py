@@ -91,9 +91,9 @@ class Submission:
             mark = request["htcJobDefinition"]["tags"][MARK_TAG]
             self.labels[mark] = order[int(mark.rpartition("-")[2])]
 
-    def returned(self, made: HtcJobBatch | HtcJob) -> None:
+    def returned(self, created: HtcJobBatch | HtcJob) -> None:
         """The call returned."""
-        ids = [[made.json["jobUUID"]]] if "jobUUID" in made.json else _ids(made.batches)  # type: ignore[union-attr]
+        ids = [[created.json["jobUUID"]]] if "jobUUID" in created.json else _ids(created.batches)  # type: ignore[union-attr]
         self.told = dict(zip(self.sizes, ids, strict=True))
 
     def raised(self, error: BaseException) -> None:
@@ -168,31 +168,31 @@ def _ids_of(batch: Mapping[str, Any]) -> list[str]:
 def check(submissions: Iterable[Submission], records: Sequence[dict[str, Any]]) -> list[Finding]:
     """Compare the results of the users with the records of all existing jobs."""
     by_mark: dict[str, int] = {}
-    for one in submissions:
-        assert not {*by_mark} & {*one.labels}, "a mark was used twice"
-        by_mark |= one.labels
+    for item in submissions:
+        assert not {*by_mark} & {*item.labels}, "a mark was used twice"
+        by_mark |= item.labels
     labels = {record["jobUUID"]: _label_of(record, by_mark) for record in records}
     assert len(labels) == len(records), "a job is listed twice"
     existing: dict[int, Counter[str]] = defaultdict(Counter)
     for job_id, label in labels.items():
         existing[label][job_id.rpartition(":")[0]] += 1
     findings: list[Finding] = []
-    for one in submissions:
-        findings += one.findings(labels)
-        for label, size in one.sizes.items():
-            made = existing.get(label, Counter())
-            if len(made) > 1 or sum(made.values()) > size:
+    for item in submissions:
+        findings += item.findings(labels)
+        for label, size in item.sizes.items():
+            created = existing.get(label, Counter())
+            if len(created) > 1 or sum(created.values()) > size:
                 findings.append(
-                    Finding("duplicated", one, f"of {size} jobs of {label} exist {made}")
+                    Finding("duplicated", item, f"of {size} jobs of {label} exist {created}")
                 )
-            if made and label in one.unsent:
-                findings.append(Finding("unreported", one, f"{label} exists, and is named unsent"))
+            if created and label in item.unsent:
+                findings.append(Finding("unreported", item, f"{label} exists, and is named unsent"))
     return findings
 
 
 def _label_of(record: dict[str, Any], by_mark: dict[str, int]) -> int:
     (mark,) = [tag["value"] for tag in record["tags"] if tag["key"] == MARK_TAG]
     label = by_mark[mark]
-    shown = [one["value"] for one in [*record["envs"], *record["tags"]] if LABEL in one.values()]
+    shown = [item["value"] for item in [*record["envs"], *record["tags"]] if LABEL in item.values()]
     assert shown in ([], [str(label)]), f"a job of {label} has the label {shown}"
     return label

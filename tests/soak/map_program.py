@@ -67,7 +67,7 @@ def main() -> None:
                 policy=policy,
             )
             found = {result.index: result for result in results}
-    right = [one for index, one in found.items() if not one.error and one.value == index**2]
+    right = [item for index, item in found.items() if not item.error and item.value == index**2]
     print(f"{len(right)} right", flush=True)
     for result in found.values():
         if result not in right:

@@ -122,8 +122,8 @@ class Round:
         self._patient = self._session(backoff_seconds=0.1, max_retries=8)
         self._hasty = [self._session(is_hasty=True) for _ in range(4)]
         project = self._run(self.modules.htcprojects.get_projects(self._calm))[0]
-        made = self.modules.htctasks.create_task_with_name(self._calm, project, "soak")
-        self._task: htctasks.HtcTask = self._run(made)
+        created = self.modules.htctasks.create_task_with_name(self._calm, project, "soak")
+        self._task: htctasks.HtcTask = self._run(created)
 
     def _session(self, *, is_hasty: bool = False, **settings: Any) -> HtcSession:
         """A session. A hasty session does not sleep, but moves its clock."""
@@ -145,9 +145,9 @@ class Round:
     kind: type[Any] = HtcSession
     modules: Any = rescalehtc
 
-    def _run(self, made: Any) -> Any:
+    def _run(self, created: Any) -> Any:
         """Run a call that takes a session, and return its result."""
-        return made
+        return created
 
     @contextmanager
     def _interrupting(self, seconds: float, count: int) -> Iterator[list[BaseException]]:
@@ -301,13 +301,13 @@ class Round:
     def _carry_out(self, rescale: HtcSession, draft: Draft) -> None:
         try:
             _watched(rescale).submission = draft.submission
-            made = draft.call(rescale, draft)
+            created = draft.call(rescale, draft)
         except BaseException as error:
             if not isinstance(error, HtcException) and not self._is_interrupt(error):
                 raise
             draft.submission.raised(error)
         else:
-            draft.submission.returned(made)
+            draft.submission.returned(created)
 
     # ---- the calls
 
@@ -340,12 +340,12 @@ class Round:
         records = self._records()
         findings = check(self.submissions, records)
         self.figures["jobs"] += len(records)
-        for one in self.submissions:
-            self.figures["uncertain"] += len(one.uncertain)
-            self.figures["not taken"] += bool(one.unsent)
-            for number, error in enumerate(one.uncertain):
-                self._recheck(one, error, is_pickled=number % 2 == 0)
-            one.was_rechecked = True
+        for item in self.submissions:
+            self.figures["uncertain"] += len(item.uncertain)
+            self.figures["not taken"] += bool(item.unsent)
+            for number, error in enumerate(item.uncertain):
+                self._recheck(item, error, is_pickled=number % 2 == 0)
+            item.was_rechecked = True
         for rescale in self._sessions:
             rescale.close()
         return findings or check(self.submissions, records)
@@ -364,18 +364,18 @@ class Round:
                 address = str(httpx.URL(address).join(page["next"])) if "next" in page else ""
         return found
 
-    def _recheck(self, one: Submission, error: SubmissionUncertainError, is_pickled: bool) -> None:
+    def _recheck(self, item: Submission, error: SubmissionUncertainError, is_pickled: bool) -> None:
         """Without faults, all existing jobs are found."""
-        kept = pickle.loads(pickle.dumps(error)) if is_pickled else error
+        copied = pickle.loads(pickle.dumps(error)) if is_pickled else error
         self.figures["rechecks of pickles"] += is_pickled
         try:
-            batch = self._run(self.modules.htcjobs.recheck(self._calm, kept))
+            batch = self._run(self.modules.htcjobs.recheck(self._calm, copied))
         except SubmissionUncertainError as again:
-            assert again is kept
+            assert again is copied
             self.figures["uncertain, and not found by a recheck"] += 1
             return
         self.figures["uncertain, and found by a recheck"] += 1
-        one.rechecked(error, batch)
+        item.rechecked(error, batch)
 
 
 def _arguments(draft: Draft) -> dict[str, Any]:

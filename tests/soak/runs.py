@@ -48,19 +48,19 @@ def interrupt(emulator: Emulator, count: int, seed: int) -> Counter[str]:
             numbers += [signal.SIGINT] * (chance.random() < 0.3)
             with programs.Process(
                 [*PROGRAM, group, "cancel", ""], env=emulator.environment()
-            ) as one:
+            ) as item:
                 time.sleep(
                     chance.uniform(START_SECONDS, chance.choice([SHORT_SECONDS, LONG_SECONDS]))
                 )
                 for signal_number in numbers:
-                    one.send_signal(signal_number)
+                    item.send_signal(signal_number)
                     time.sleep(chance.choice([0, 0.001, 0.05]))
-                output, errors = one.communicate(timeout=HANG_SECONDS)
+                output, errors = item.communicate(timeout=HANG_SECONDS)
             time.sleep(ARRIVAL_SECONDS)
             jobs = htcjobs.get_jobs(rescale, task, group=group)
             # Before the submission, a second signal may reach the interpreter while it exits.
-            is_interrupted = one.returncode in STATUSES or not jobs
-            assert is_interrupted, f"{group}, {numbers}: {one.returncode}, {output!r}\n{errors}"
+            is_interrupted = item.returncode in STATUSES or not jobs
+            assert is_interrupted, f"{group}, {numbers}: {item.returncode}, {output!r}\n{errors}"
             running = [job for job in jobs if job.json["status"] not in FINAL_STATUSES]
             for job in running:
                 job_id = job.json["jobUUID"]
@@ -141,16 +141,16 @@ def _killed_until_it_ends(
 ) -> str:
     """Start a program until it ends before it is killed, and return its output."""
     while True:
-        with programs.Process(command, env=emulator.environment()) as one:
+        with programs.Process(command, env=emulator.environment()) as process:
             try:
-                one.wait(chance.uniform(*SECONDS_BEFORE_KILL))
+                process.wait(chance.uniform(*SECONDS_BEFORE_KILL))
             except TimeoutError:
-                one.kill()
+                process.kill()
                 figures["killed"] += 1
-            output, errors = one.communicate(timeout=HANG_SECONDS)
-        if one.returncode == 0:
+            output, errors = process.communicate(timeout=HANG_SECONDS)
+        if process.returncode == 0:
             return output
-        assert one.returncode == -signal.SIGKILL, errors
+        assert process.returncode == -signal.SIGKILL, errors
 
 
 def _task(rescale: HtcSession) -> htctasks.HtcTask:

@@ -75,11 +75,11 @@ def _serve(pipe: Connection, folder: Path, port: int) -> None:
         faults: list[Fault] = []
         while True:
             try:
-                asked = pipe.recv()
+                command = pipe.recv()
             except (EOFError, ConnectionResetError):
                 return
-            if asked is not None:
-                operation, kind, options = asked
+            if command is not None:
+                operation, kind, options = command
                 faults.append(emulator.fault(operation, kind, **options))
                 continue
             for fault in faults:

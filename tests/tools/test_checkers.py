@@ -70,5 +70,5 @@ def test_a_checker_rejects_the_mistakes_and_nothing_else(checker: str, tmp_path:
         timeout=HANG_SECONDS,
         env={**os.environ, "PYTHONPATH": str(ROOT), "MYPYPATH": str(ROOT)},
     )
-    said = done.stdout + done.stderr
-    assert refused(checker, done.stdout) == marked(checker), said
+    output = done.stdout + done.stderr
+    assert refused(checker, done.stdout) == marked(checker), output

@@ -55,10 +55,10 @@ def call(own_emulator: Emulator) -> Iterator[Callable[[Any], dict[str, Any]]]:
 
         def arguments(case: schemathesis.Case) -> dict[str, Any]:
             needed = OPERATIONS[case.operation.definition.raw["operationId"]].authorization
-            given = token if needed in ("given", "session") else bearer
+            value = token if needed in ("given", "session") else bearer
             return {
                 "base_url": own_emulator.url,
-                "headers": {"Authorization": given},
+                "headers": {"Authorization": value},
                 "session": connections,
             }
 

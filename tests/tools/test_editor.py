@@ -225,7 +225,7 @@ def test_jedi_offers_and_shows_the_same_where_it_can() -> None:
         ("models.JobPriority.ON_DEMAND_ECONOMY", 24, "ON_DEMAND_ECONOMY"),
     ]:
         script, line, column = at(place, offset)
-        assert offered in {one.name for one in script.complete(line, column)}, place
+        assert offered in {item.name for item in script.complete(line, column)}, place
     for place, shown in {
         "settle_seconds": "Seconds, at least 0, without new jobs",
         "unseen": "Jobs with an unknown status",

@@ -147,20 +147,20 @@ def test_both_outputs_may_go_into_one() -> None:
 def test_several_run_at_the_same_time_and_are_read_from_and_signalled() -> None:
     code = "import sys; print('on', flush=True); print(input())"
     with (
-        programs.Process([sys.executable, "-c", code], stdin=programs.PIPE) as one,
+        programs.Process([sys.executable, "-c", code], stdin=programs.PIPE) as item,
         programs.Process([sys.executable, "-c", code], stdin=programs.PIPE) as other,
     ):
-        for process in (one, other):
+        for process in (item, other):
             assert process.stdout
             assert process.stdout.readline() == "on\n"
             assert process.poll() is None
         with pytest.raises(TimeoutError):
-            one.wait(0.01)
-        one.terminate()
-        assert one.wait(HANG_SECONDS) == -signal.SIGTERM
-        one.send_signal(signal.SIGTERM)  # it has ended
+            item.wait(0.01)
+        item.terminate()
+        assert item.wait(HANG_SECONDS) == -signal.SIGTERM
+        item.send_signal(signal.SIGTERM)  # it has ended
         assert other.communicate("x\r\n") == ("x\r\n", "")
-        assert (one.poll(), other.poll()) == (-signal.SIGTERM, 0)
+        assert (item.poll(), other.poll()) == (-signal.SIGTERM, 0)
 
 
 @pytest.mark.parametrize("name", ["PYTHONIOENCODING", "LC_ALL", "LANG"])
@@ -196,8 +196,8 @@ def test_nothing_is_left_when_a_process_is_killed(
         [sys.executable, "-c", WORKER, killed], capture_output=True, text=True, cwd=programs.ROOT
     )
     assert done.returncode == -signal.SIGKILL
-    told = "the process that programs are forked from ended with exit status -9"
-    assert done.stderr.count(told) == (2 if killed == "zygote" else 0), done.stderr
+    errors = "the process that programs are forked from ended with exit status -9"
+    assert done.stderr.count(errors) == (2 if killed == "zygote" else 0), done.stderr
     for pid in done.stdout.split():
         until(lambda pid=pid: not is_running(pid))
 
@@ -214,7 +214,7 @@ def is_running(pid: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
         ([str(BIN / "rescalehtc"), "--help"], "Exit status:"),
         ([str(BIN / "rauthenticate"), "--help"], "exit status:"),
@@ -223,10 +223,10 @@ def is_running(pid: str) -> bool:
         ([sys.executable, "-m", "rescalehtc.emulator", "--help"], "usage:"),
     ],
 )
-def test_the_installed_programs_start(command: list[str], said: str) -> None:
+def test_the_installed_programs_start(command: list[str], message: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert said in done.stdout
+    assert message in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def paragraphs(text: str, line: int) -> Iterator[tuple[int, str]]:
     for part in re.split(r"(\n\s*\n)", text):
         yield (
             line,
-            re.sub(r'`[^`]*`|"[^"]*"|\s+', lambda one: " " if one[0].isspace() else "x", part),
+            re.sub(r'`[^`]*`|"[^"]*"|\s+', lambda item: " " if item[0].isspace() else "x", part),
         )
         line += part.count("\n")
 

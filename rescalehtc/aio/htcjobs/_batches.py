@@ -61,14 +61,14 @@ async def get_batch(
         raise HtcValidationError("get_batch", [problem])
     ids = task_ids(task)
     if parent_job_id is None:
-        found = await rescale.run(groups.find_batches(rescale.client, ids, group))
+        batches = await rescale.run(groups.find_batches(rescale.client, ids, group))
     else:
         require_instance(parent_job_id, str, "parent_job_id", "get_batch")
-        one = await rescale.run(groups.find_batch(rescale.client, ids, parent_job_id))
-        found = [] if one is None else [one]
-    if not found:
+        found = await rescale.run(groups.find_batch(rescale.client, ids, parent_job_id))
+        batches = [] if found is None else [found]
+    if not batches:
         return None
-    batch = HtcJobBatch([one.to_json(ids) for one in found], task)
+    batch = HtcJobBatch([batch.to_json(ids) for batch in batches], task)
     batch.may_have_reruns = True
     return batch
 
@@ -91,8 +91,8 @@ async def get_batches(rescale: AsyncHtcSession, task: AnyTask) -> list[HtcJobBat
     ids = task_ids(task)
     found = await rescale.run(groups.find_batches(rescale.client, ids, None))
     batches: list[HtcJobBatch] = []
-    for together in groups.by_group(found):
-        batch = HtcJobBatch([one.to_json(ids) for one in together], task)
+    for parts in groups.by_group(found):
+        batch = HtcJobBatch([part.to_json(ids) for part in parts], task)
         batch.may_have_reruns = True
         batches.append(batch)
     return batches

@@ -165,13 +165,14 @@ async def _each_result(
                 async for _, ended in opened:
                     for start in range(0, len(ended), PARALLEL_READS):
                         some = {
-                            _index(one, order): one for one in ended[start : start + PARALLEL_READS]
+                            _index(item, order): item
+                            for item in ended[start : start + PARALLEL_READS]
                         }
                         succeeded = [index for index in some if not _has_failed(some[index])]
                         values = await rescale.run(sweep.read_results(io, files.storage, succeeded))
-                        for index, one in some.items():
-                            value, error = values.get(index) or (None, _failure(index, one))
-                            job = HtcJob({**ids, **one[1]}, task)
+                        for index, item in some.items():
+                            value, error = values.get(index) or (None, _failure(index, item))
+                            job = HtcJob({**ids, **item[1]}, task)
                             folder = sweep.results_folder(index)
                             yield MapResult(index, sweep.inputs[index], job, folder, error, value)
         except BaseException as error:

@@ -63,17 +63,17 @@ async def plan(
         from ..._requests import submit_request
 
         prices = None if rates is None else planning.Rates(rates)
-        checked = [one for _, one in submit_request.from_any_number(requests, project.json)]
+        checked = [request for _, request in submit_request.from_any_number(requests, project.json)]
         waits: list[str] = []
         if rescale is not None:
             ids = {"projectId": id_of(project, "projectId")}
             workspace = project.json.get("workspaceId")
             flow = fetch_limits(rescale.client, ids, workspace, fetched)
             waits = planning.waits_of(checked, await rescale.run(flow))
-        made = planning.plan_of(checked, prices, waits)
+        plan_ = planning.plan_of(checked, prices, waits)
         if budget is not None:
-            check_budget(made, budget)
-        return made
+            check_budget(plan_, budget)
+        return plan_
 
 
 async def usage(

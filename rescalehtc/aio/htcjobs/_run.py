@@ -121,9 +121,9 @@ class Run(AnyRun):
     async def _leave(self, rescale: AsyncHtcSession, error: BaseException | None) -> None:
         """Cancel the group, or leave it, and log the jobs that still run."""
         self._signals.is_leaving = True
-        found = f"htcjobs.get_batch(rescale, task, group={self.group!r}) finds them"
+        hint = f"htcjobs.get_batch(rescale, task, group={self.group!r}) finds them"
         if self._on_exit == "leave":
-            said = f"the jobs of group {self.group!r} continue; {found}"
+            message = f"the jobs of group {self.group!r} continue; {hint}"
         else:
             _logger.warning("cancelling the jobs of group %r; Ctrl-C ends the wait", self.group)
             before = len(self._signals.pending)
@@ -138,12 +138,12 @@ class Run(AnyRun):
                 is_over=lambda: len(self._signals.pending) > before,
             )
             try:
-                said = await rescale.run(rescale.client.io.shielded(flow))
+                message = await rescale.run(rescale.client.io.shielded(flow))
             except BaseException as failure:  # of a hook, or of another signal handler
                 failure.add_note(f"rescalehtc: jobs of group {self.group!r} may still run")
                 raise
-        _logger.warning("%s", said)
-        self._note = f"rescalehtc: {said}"
+        _logger.warning("%s", message)
+        self._note = f"rescalehtc: {message}"
         if error is not None:
             error.add_note(self._note)
 

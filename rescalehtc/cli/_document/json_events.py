@@ -32,10 +32,10 @@ def decode_json(text: str) -> object:
 
 
 def _unique_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         raise ValueError("a name is repeated")
-    return made
+    return unique
 
 
 def _integer(digits: str) -> int:
@@ -152,8 +152,8 @@ def _read_scalar(text: str, start: int) -> tuple[object, int]:
 
 
 def _unexpected(text: str, offset: int, expected: str) -> DocumentError:
-    got = repr(text[offset]) if offset < len(text) else "the end of the file"
-    return DocumentError(offset, f"got {got}; expected {_EXPECTED[expected]}")
+    character = repr(text[offset]) if offset < len(text) else "the end of the file"
+    return DocumentError(offset, f"got {character}; expected {_EXPECTED[expected]}")
 
 
 def skip_blanks(text: str, start: int) -> int:

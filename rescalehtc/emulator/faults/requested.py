@@ -161,7 +161,7 @@ class Faults:
     def add(self, fault: Fault) -> None:
         """Add a fault."""
         with self._lock:
-            self._faults = [one for one in self._faults if not one.is_over()] + [fault]
+            self._faults = [old for old in self._faults if not old.is_over()] + [fault]
 
     def strike_before(self, operation: str) -> Fault | None:
         """Return the fault that affects a request before it is carried out, and count it."""
@@ -179,24 +179,24 @@ class Faults:
         )
 
     def _first(self, operation: str, may: Callable[[Fault], bool]) -> Fault | None:
-        found = (fault for fault in self._faults if fault.concerns(operation) and may(fault))
-        return next((fault for fault in found if fault.strikes()), None)
+        faults = (fault for fault in self._faults if fault.concerns(operation) and may(fault))
+        return next((fault for fault in faults if fault.strikes()), None)
 
     def ends_job(
-        self, seconds: float, memory_mib: int, spared: set[Fault]
+        self, seconds: float, memory_mib: int, exempt: set[Fault]
     ) -> Literal["preempted", "out_of_memory"] | None:
         """Decide whether a running job ends now. Each fault decides once per attempt.
 
         Args:
             seconds: The time since the start of the attempt.
             memory_mib: The memory of the job.
-            spared: The faults that have decided about this attempt. More are added.
+            exempt: The faults that have decided about this attempt. More are added.
         """
         for fault in self._of_jobs("preempt", "out_of_memory"):
             is_small = memory_mib < fault.options.get("memory_mib", float("inf"))
-            if fault in spared or fault.seconds > seconds or not is_small:
+            if fault in exempt or fault.seconds > seconds or not is_small:
                 continue
-            spared.add(fault)
+            exempt.add(fault)
             if fault.strikes():
                 return "preempted" if fault.kind == "preempt" else "out_of_memory"
         return None
@@ -215,10 +215,10 @@ def parse_fault(text: str) -> Fault:
     Raises:
         ValueError: The string is invalid.
     """
-    place, *given = re.split(r":(?=\w+=)", text)
+    place, *parameters = re.split(r":(?=\w+=)", text)
     operation, _, kind = place.partition(":")
     options: dict[str, Any] = {}
-    for option in given:
+    for option in parameters:
         name, _, value = option.partition("=")
         if name not in _READERS:
             raise ValueError(_unknown_option(name))
@@ -226,9 +226,9 @@ def parse_fault(text: str) -> Fault:
             options[name] = _READERS[name](value)
         except ValueError:
             raise ValueError(f"{name} must be a number, got {value[:40]!r}") from None
-    for known in KINDS:
-        if known == kind:
-            return Fault(operation, known, **options)
+    for kind_ in KINDS:
+        if kind_ == kind:
+            return Fault(operation, kind_, **options)
     raise ValueError(_unknown_kind(kind))
 
 
@@ -242,8 +242,8 @@ def _check(operation: str, kind: str, options: FaultOptions) -> None:
         raise ValueError(_unknown_kind(kind))
     if operation not in (ANY, *_OTHERS) and operation not in BY_ID:
         near = difflib.get_close_matches(operation, [*BY_ID, *_OTHERS])
-        meant = f"did you mean {' or '.join(near)}?" if near else "docs/operations.md lists them"
-        raise ValueError(f"unknown operation {operation[:80]!r}; {meant}")
+        hint = f"did you mean {' or '.join(near)}?" if near else "docs/operations.md lists them"
+        raise ValueError(f"unknown operation {operation[:80]!r}; {hint}")
     for name in options:
         if name not in _READERS:
             raise ValueError(_unknown_option(name))

@@ -33,8 +33,8 @@ def _authorization(http: Request) -> tuple[str, str]:
     return read_authorization(http.headers.get("Authorization", ""))
 
 
-def _check_api_key(request: ApiRequest, given: str) -> None:
-    if not hmac.compare_digest(given.encode(), request.store.api_key.encode()):
+def _check_api_key(request: ApiRequest, key: str) -> None:
+    if not hmac.compare_digest(key.encode(), request.store.api_key.encode()):
         raise InvalidTokenError
 
 

@@ -42,19 +42,19 @@ def _submit_jobs(request: ApiRequest) -> Response:
         raise bad_request(f"the task is {task['lifecycleStatus']} and does not accept jobs")
     group = request.query.get("group")
     submitted = parse_body(_SUBMISSION, request.body)
-    regions: list[list[str]] = [list(one.regions or project["regions"]) for one in submitted]
+    regions: list[list[str]] = [list(item.regions or project["regions"]) for item in submitted]
     foreign = [
         f"[{index}].regions: the project does not have region {region}"
-        for index, wanted in enumerate(regions)
-        for region in wanted
+        for index, choices in enumerate(regions)
+        for region in choices
         if region not in project["regions"]
     ]
     if foreign:
         raise bad_request("; ".join(foreign[:MAX_PROBLEMS]))
-    for image in {one.htc_job_definition.image_name for one in submitted}:
+    for image in {item.htc_job_definition.image_name for item in submitted}:
         if find_image_status(request, project["projectId"], image) == "PENDING":
             raise api_error(400, "ImagePending", f"image {image} is not ready yet")
-    requests = [one.to_json_dict() for one in submitted]
+    requests = [item.to_json_dict() for item in submitted]
     answer = request.store.submit(task, zip(requests, regions, strict=True), group)
     request.service.executor.wake()
     return JSONResponse(answer)

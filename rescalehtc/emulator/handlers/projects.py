@@ -42,11 +42,11 @@ def _create_project(request: ApiRequest) -> Response:
     storing = [setting.storage_settings.storage_region for setting in settings]
     _check_regions("regionSettings", [*computing, *storing])
     _check_regions("regions", body.regions or [])
-    wanted = body.regions or [region for region in computing if region is not None]
+    regions = body.regions or [region for region in computing if region is not None]
     project = request.store.add_project(
         body.project_name,
         body.project_description,
-        [*dict.fromkeys(wanted)] or [DEFAULT_REGION],
+        [*dict.fromkeys(regions)] or [DEFAULT_REGION],
         [setting.to_json_dict() for setting in settings],
     )
     return JSONResponse(project)
@@ -78,16 +78,16 @@ def _update_project(request: ApiRequest) -> Response:
 
 def _get_dimensions(request: ApiRequest) -> Response:
     environments = request.store.dimensions(find_project(request)["projectId"])
-    return JSONResponse([describe_environment(one) for one in environments])
+    return JSONResponse([describe_environment(environment) for environment in environments])
 
 
 def _set_dimensions(request: ApiRequest) -> Response:
     project_id = find_project(request)["projectId"]
     environments = parse_body(_ENVIRONMENTS, request.body)
-    _check_regions("region", [one.region for one in environments])
-    wanted = [one.to_json_dict() for one in environments]
-    request.store.set_dimensions(project_id, wanted)
-    return JSONResponse([describe_environment(one) for one in wanted], 201)
+    _check_regions("region", [environment.region for environment in environments])
+    dimensions = [environment.to_json_dict() for environment in environments]
+    request.store.set_dimensions(project_id, dimensions)
+    return JSONResponse([describe_environment(environment) for environment in dimensions], 201)
 
 
 # ---- limits

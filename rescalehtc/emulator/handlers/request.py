@@ -124,8 +124,8 @@ def parse_body(adapter: TypeAdapter[T], body: bytes) -> T:
         # 1.1.0 sends a field that the service does not have; the service ignores it.
         return adapter.validate_json(body, extra="ignore", by_alias=True, by_name=False)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-    problems = [f"{_place(problem['loc'])}: {problem['msg']}" for problem in found]
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = [f"{_place(problem['loc'])}: {problem['msg']}" for problem in errors]
     raise bad_request("; ".join(problems[:MAX_PROBLEMS]))
 
 

@@ -85,10 +85,10 @@ class Registry:
 
     def finish(self, upload: Upload, digest: str) -> None:
         """Store an upload as a blob, or forget it if the digest does not match."""
-        found = f"sha256:{upload.hash.hexdigest()}"
-        if found != digest:
+        actual = f"sha256:{upload.hash.hexdigest()}"
+        if actual != digest:
             self.cancel(upload)
-            raise RegistryError(400, "DIGEST_INVALID", f"the content has the digest {found}")
+            raise RegistryError(400, "DIGEST_INVALID", f"the content has the digest {actual}")
         target = self._path(upload.project_id, digest)
         with upload.path.open("rb") as file:
             os.fsync(file.fileno())

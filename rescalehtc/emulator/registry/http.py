@@ -108,10 +108,10 @@ async def _carry_out(registry: Registry, request: Request) -> Response:
 
 def _get_manifest(named: _Named, reference: str) -> Response:
     named.require("GET", "HEAD")
-    found = named.registry.manifest(named.project_id, named.repository, reference)
-    if found is None:
+    stored = named.registry.manifest(named.project_id, named.repository, reference)
+    if stored is None:
         raise RegistryError(404, "MANIFEST_UNKNOWN", "the manifest does not exist")
-    manifest, text = found
+    manifest, text = stored
     headers = {"Docker-Content-Digest": manifest.digest}
     return Response(text, media_type=manifest.media_type, headers=headers)
 
@@ -164,9 +164,9 @@ async def _continue_upload(named: _Named, name: str) -> Response:
 
 async def _append(named: _Named, upload: Upload) -> None:
     """Add the body to an upload. If the connection breaks, the received part counts."""
-    given = named.http.headers.get("Content-Range")
-    match = None if given is None else _RANGE.fullmatch(given)
-    if given is not None and (match is None or int(match[1]) != upload.size):
+    range_ = named.http.headers.get("Content-Range")
+    match = None if range_ is None else _RANGE.fullmatch(range_)
+    if range_ is not None and (match is None or int(match[1]) != upload.size):
         reason = f"the next offset is {upload.size}"
         raise RegistryError(416, "BLOB_UPLOAD_INVALID", reason)
     upload.is_busy = True

@@ -157,9 +157,9 @@ def _variable_options(variables: Mapping[str, str]) -> tuple[list[str], dict[str
     Every user of the machine can list arguments, and values may be secret. The engine therefore
     gets the values in its environment, except those of variables that the engine reads.
     """
-    apart = {name for name in variables if name in os.environ or name.startswith(_OF_ENGINES)}
-    options = [f"--env={name}={variables[name]}" for name in sorted(apart)]
-    inherited = {name: value for name, value in variables.items() if name not in apart}
+    separate = {name for name in variables if name in os.environ or name.startswith(_OF_ENGINES)}
+    options = [f"--env={name}={variables[name]}" for name in sorted(separate)]
+    inherited = {name: value for name, value in variables.items() if name not in separate}
     return [*options, *(f"--env={name}" for name in inherited)], inherited
 
 

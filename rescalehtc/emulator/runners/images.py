@@ -35,7 +35,7 @@ _NAMES: Final[Mapping[str, str]] = {
     Architecture.A100: "amd64",
     Architecture.AARCH64: "arm64",
 }
-_HERE: Final = {"x86_64": "amd64", "aarch64": "arm64"}.get(
+_MACHINE: Final = {"x86_64": "amd64", "aarch64": "arm64"}.get(
     platform.machine().lower(), platform.machine().lower()
 )
 _WAIT_SECONDS: Final = 0.1
@@ -97,7 +97,7 @@ class RegistryImages:
 
     def status(self, project_id: str, image_name: str) -> str:
         """Return READY, PENDING while the engine pulls the image, or UNKNOWN."""
-        image = self._find(project_id, image_name, _HERE)
+        image = self._find(project_id, image_name, _MACHINE)
         if image is None:
             return "UNKNOWN"
         copy = self._copies.get(self._reference(project_id, image_name, image))
@@ -107,11 +107,13 @@ class RegistryImages:
         """Return the name of the engine's copy of a job's image."""
         definition = job.request["htcJobDefinition"]
         image_name: str = definition["imageName"]
-        wanted: str | None = None if self._any_architecture else definition.get("architecture")
-        image = self._find(job.project_id, image_name, _NAMES.get(wanted or "", _HERE))
+        architecture: str | None = (
+            None if self._any_architecture else definition.get("architecture")
+        )
+        image = self._find(job.project_id, image_name, _NAMES.get(architecture or "", _MACHINE))
         if image is None:
             raise StartError(f"the image {image_name} does not exist")
-        _check_architecture(wanted, image.architecture)
+        _check_architecture(architecture, image.architecture)
         reference = self._reference(job.project_id, image_name, image)
         copy = self._copy(reference)
         while not is_stopped():
@@ -133,7 +135,7 @@ class RegistryImages:
                     self.engine.run(*command)
 
     def _copy_pushed(self, project_id: str, image_name: str) -> None:
-        image = self._find(project_id, image_name, _HERE)
+        image = self._find(project_id, image_name, _MACHINE)
         if image is not None:
             self._copy(self._reference(project_id, image_name, image))
 
@@ -156,22 +158,24 @@ class RegistryImages:
     def _find(self, project_id: str, image_name: str, architecture: str) -> _Image | None:
         """Return an image by its name, in an index for an architecture or else the first."""
         repository, _, tag = with_tag(image_name).partition(":")
-        found = self.registry.manifest(project_id, repository, tag)
-        if found is None:
+        manifest = self.registry.manifest(project_id, repository, tag)
+        if manifest is None:
             return None
-        (digest, media_type), text = found
+        (digest, media_type), text = manifest
         contents = parse(text, media_type)
         if contents.config is None:
-            images = [_Image(one.digest, one.platform.architecture) for one in contents.manifests]
+            images = [
+                _Image(item.digest, item.platform.architecture) for item in contents.manifests
+            ]
             fitting = (image for image in images if image.architecture in (architecture, None))
             return next(fitting, images[0] if images else None)
         configuration = self.registry.blob(project_id, contents.config.digest)
         assert configuration is not None
         try:
-            said = Platform.model_validate_json(configuration.read_bytes())
+            stated = Platform.model_validate_json(configuration.read_bytes())
         except ValidationError:  # not an image
             return _Image(digest, None)
-        return _Image(digest, said.architecture)
+        return _Image(digest, stated.architecture)
 
 
 class LocalImages:
@@ -197,10 +201,10 @@ class LocalImages:
         pushed = _PUSHED.search(image_name)
         for name in (with_tag(image_name), *([pushed[1]] if pushed else [])):
             with suppress(EngineError):
-                found = self._engine.run(
+                result = self._engine.run(
                     "image", "inspect", "--format={{.Id}} {{.Architecture}}", name
                 )
-                image_id, _, architecture = found.partition(" ")
+                image_id, _, architecture = result.partition(" ")
                 if not self._any_architecture:
                     _check_architecture(definition.get("architecture"), architecture or None)
                 return image_id

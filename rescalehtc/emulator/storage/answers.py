@@ -27,7 +27,7 @@ def answer(tag: str, *elements: str, **values: object) -> Response:
     return Response(body, media_type="application/xml")
 
 
-def describe(found: Object) -> dict[str, object]:
+def describe(item: Object) -> dict[str, object]:
     """Return the values that describe an object."""
-    modified = found.modified.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {"LastModified": modified, "ETag": found.etag, "Size": found.size}
+    modified = item.modified.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {"LastModified": modified, "ETag": item.etag, "Size": item.size}

@@ -69,21 +69,21 @@ class S3:
                 await objects.receive(request.stream(), body, {**request.headers, **sums})
                 return await _Call(request, body, bucket, self._uploads).answer()
         except StorageError as error:
-            found = error
+            storage_error = error
         except FileNotFoundError:
-            found = StorageError("NoSuchKey", "The object does not exist.")
+            storage_error = StorageError("NoSuchKey", "The object does not exist.")
         except (objects.InvalidNameError, objects.NameConflictError) as error:
-            found = StorageError("InvalidArgument", f"The key is invalid: {error}.")
+            storage_error = StorageError("InvalidArgument", f"The key is invalid: {error}.")
         except objects.ChecksumError as error:
-            found = StorageError("BadDigest", f"The {error} does not match the body.")
+            storage_error = StorageError("BadDigest", f"The {error} does not match the body.")
         except objects.TooLargeError as error:
-            found = StorageError("EntityTooLarge", f"A body has at most {error} bytes.")
+            storage_error = StorageError("EntityTooLarge", f"A body has at most {error} bytes.")
         except (OSError, OperationalError) as error:
             if not is_full(error):
                 raise
-            found = StorageError("QuotaExceeded", "The emulator's disk is full.")
-        response = answer("Error", Code=found.code, Message=found)
-        response.status_code = found.status
+            storage_error = StorageError("QuotaExceeded", "The emulator's disk is full.")
+        response = answer("Error", Code=storage_error.code, Message=storage_error)
+        response.status_code = storage_error.status
         return response
 
 
@@ -113,14 +113,14 @@ class _Call:
 
     async def answer(self) -> Response:
         names = [name for name in sorted(self._query) if not _OPTIONS.fullmatch(name)]
-        wanted = " ".join([self._request.method, "object" if self._key else "bucket", *names])
+        operation = " ".join([self._request.method, "object" if self._key else "bucket", *names])
         refused = [name for name in self._headers if not _HEADERS.fullmatch(name)]
-        if refused or wanted not in self._operations:
-            what = " ".join([wanted, *refused])
-            raise StorageError("NotImplemented", f"The emulator does not implement {what}.")
-        if wanted in _QUICK and not self._is_copy:
-            return self._operations[wanted]()
-        return await run_in_threadpool(self._operations[wanted])
+        if refused or operation not in self._operations:
+            message = " ".join([operation, *refused])
+            raise StorageError("NotImplemented", f"The emulator does not implement {message}.")
+        if operation in _QUICK and not self._is_copy:
+            return self._operations[operation]()
+        return await run_in_threadpool(self._operations[operation])
 
     # ---- reading
 
@@ -135,14 +135,14 @@ class _Call:
         encode = quote if page else str
         entries: list[str] = []
         last = ""
-        for key, found in self._bucket.list(prefix, query.get("delimiter", ""), after):
+        for key, entry in self._bucket.list(prefix, query.get("delimiter", ""), after):
             if len(entries) == min(int(size), _PAGE_SIZE):
                 page["NextContinuationToken"] = quote(last)
                 break
-            if found is None:
+            if entry is None:
                 entries.append(xml("CommonPrefixes", Prefix=encode(key)))
             else:
-                entries.append(xml("Contents", Key=encode(key), **describe(found)))
+                entries.append(xml("Contents", Key=encode(key), **describe(entry)))
             last = key
         return answer(
             "ListBucketResult",
@@ -155,23 +155,23 @@ class _Call:
         )
 
     def _get(self) -> Response:
-        file, found, metadata = self._bucket.open(self._key, self._headers.get("If-Match"))
+        file, stored, metadata = self._bucket.open(self._key, self._headers.get("If-Match"))
         with ExitStack() as stack:
             stack.enter_context(file)
-            part = find_range(self._headers.get("Range", ""), found.size)
-            start, end = part or (0, found.size)
+            part = find_range(self._headers.get("Range", ""), stored.size)
+            start, end = part or (0, stored.size)
             headers = {
                 "content-type": "binary/octet-stream",
                 **metadata,
                 "Content-Length": str(end - start),
-                "ETag": found.etag,
-                "Last-Modified": format_datetime(found.modified, usegmt=True),
+                "ETag": stored.etag,
+                "Last-Modified": format_datetime(stored.modified, usegmt=True),
                 "Accept-Ranges": "bytes",
             }
             status = 200
             if part:
                 status = 206
-                headers["Content-Range"] = f"bytes {start}-{end - 1}/{found.size}"
+                headers["Content-Range"] = f"bytes {start}-{end - 1}/{stored.size}"
             file.seek(start)
             if self._request.method == "HEAD":
                 return Response(None, status, headers)
@@ -190,10 +190,10 @@ class _Call:
         """Write the source of a copy to the body's file, and return the metadata of the copy."""
         _, key = _split(self._headers["x-amz-copy-source"])
         etag = self._headers.get("x-amz-copy-source-if-match")
-        source, found, metadata = self._bucket.open(key, etag)
+        source, stored, metadata = self._bucket.open(key, etag)
         with source:
             range_ = self._headers.get("x-amz-copy-source-range", "")
-            start, end = find_range(range_, found.size) or (0, found.size)
+            start, end = find_range(range_, stored.size) or (0, stored.size)
             source.seek(start)
             self._body.writelines(objects.chunks(source, end - start))
             self._body.flush()

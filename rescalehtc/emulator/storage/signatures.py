@@ -31,16 +31,16 @@ def verify(request: Request, tokens: Tokens) -> tuple[Mapping[str, Any], str]:
         StorageError: The request is not signed with valid credentials.
     """
     try:
-        given, payload = _read(request)
-        key_id, *scope = given["Credential"].split("/")
-        signed = f"{_canonical(request, given['SignedHeaders'])}\n{payload}"
+        parameters, payload = _read(request)
+        key_id, *scope = parameters["Credential"].split("/")
+        signed = f"{_canonical(request, parameters['SignedHeaders'])}\n{payload}"
         digest = hashlib.sha256(signed.encode()).hexdigest()
-        to_sign = "\n".join([_ALGORITHM, given["Date"], "/".join(scope), digest])
-        claims = tokens.read(given["Security-Token"], "storage")
+        to_sign = "\n".join([_ALGORITHM, parameters["Date"], "/".join(scope), digest])
+        claims = tokens.read(parameters["Security-Token"], "storage")
         key = f"AWS4{tokens.storage_secret(key_id)}".encode()
         for step in (*scope, to_sign):
             key = hmac.digest(key, step.encode(), "sha256")
-        is_right = hmac.compare_digest(key.hex().encode(), given["Signature"].encode())
+        is_right = hmac.compare_digest(key.hex().encode(), parameters["Signature"].encode())
     except (KeyError, ValueError, OverflowError):
         reason = f"Sign the request with {_ALGORITHM}; for boto3, set signature_version='s3v4'."
         raise StorageError("AccessDenied", reason) from None
@@ -59,22 +59,22 @@ def _read(request: Request) -> tuple[dict[str, str], str]:
     """Return the parts of a signature by their names in a presigned URL, and the body's SHA-256."""
     headers, query = request.headers, request.query_params
     if "X-Amz-Signature" in query:
-        given = {name.removeprefix("X-Amz-"): value for name, value in query.items()}
-        payload, lifetime = UNSIGNED, timedelta(seconds=int(given["Expires"]))
+        parameters = {name.removeprefix("X-Amz-"): value for name, value in query.items()}
+        payload, lifetime = UNSIGNED, timedelta(seconds=int(parameters["Expires"]))
         expired = StorageError("AccessDenied", "Request has expired")
     else:
         algorithm, _, fields = headers["Authorization"].partition(" ")
-        given = dict(re.findall(r"(\w+)=([^,\s]+)", fields))
-        given |= {"Algorithm": algorithm, "Date": headers["X-Amz-Date"]}
-        given["Security-Token"] = headers["X-Amz-Security-Token"]
+        parameters = dict(re.findall(r"(\w+)=([^,\s]+)", fields))
+        parameters |= {"Algorithm": algorithm, "Date": headers["X-Amz-Date"]}
+        parameters["Security-Token"] = headers["X-Amz-Security-Token"]
         payload, lifetime = headers["X-Amz-Content-Sha256"], _MAX_SKEW
         expired = StorageError("RequestTimeTooSkewed", "The request's time is too far from now.")
-    age = datetime.now(UTC) - datetime.strptime(given["Date"], "%Y%m%dT%H%M%S%z")
-    if given["Algorithm"] != _ALGORITHM:
+    age = datetime.now(UTC) - datetime.strptime(parameters["Date"], "%Y%m%dT%H%M%S%z")
+    if parameters["Algorithm"] != _ALGORITHM:
         raise ValueError
     if not -_MAX_SKEW <= age <= lifetime:
         raise expired
-    return given, payload
+    return parameters, payload
 
 
 def _canonical(request: Request, signed_headers: str) -> str:

@@ -266,9 +266,9 @@ class Database:
             return [Row(*row) for row in self._execute(query, values)]
 
     def _setting(self, name: str, make: Callable[[], str]) -> str:
-        found = self._one("SELECT value FROM settings WHERE name = ?", name)
-        if found:
-            value: str = found[0]
+        row = self._one("SELECT value FROM settings WHERE name = ?", name)
+        if row:
+            value: str = row[0]
             return value
         value = make()
         self._execute("INSERT INTO settings VALUES (?, ?)", (name, value))
@@ -276,8 +276,8 @@ class Database:
 
     def _document(self, owner: str, kind: str) -> Any:
         query = "SELECT record FROM documents WHERE owner = ? AND kind = ?"
-        found = self._one(query, owner, kind)
-        return json.loads(found[0]) if found else None
+        row = self._one(query, owner, kind)
+        return json.loads(row[0]) if row else None
 
     def _set_document(self, owner: str, kind: str, record: object) -> None:
         with self._transaction():

@@ -193,8 +193,8 @@ class Jobs(Projects, Tasks):
             query += f" AND jobs.id IN ({', '.join('?' * len(job_ids))})"
             values += job_ids
         with self._lock:
-            found = self._execute(f"{query} ORDER BY jobs.number LIMIT ?", (*values, limit))
-            return [Row(number, _join_objects(own, common)) for number, own, common in found]
+            rows = self._execute(f"{query} ORDER BY jobs.number LIMIT ?", (*values, limit))
+            return [Row(number, _join_objects(record, common)) for number, record, common in rows]
 
     def job(self, task_id: str, job_id: str) -> Row | None:
         """A job."""
@@ -218,12 +218,12 @@ class Jobs(Projects, Tasks):
     def count_jobs_by_project(self) -> dict[str, dict[str, int]]:
         """The number of jobs of each project per status."""
         counts: dict[str, dict[str, int]] = {}
-        found = self._all(
+        rows = self._all(
             "SELECT project, status, sum(jobs)"
             " FROM (SELECT task, status, count(*) AS jobs FROM jobs GROUP BY task, status)"
             " JOIN tasks ON tasks.id = task GROUP BY project, status"
         )
-        for project_id, status, number in found:
+        for project_id, status, number in rows:
             counts.setdefault(project_id, {})[status] = number
         return counts
 
@@ -369,5 +369,5 @@ class Jobs(Projects, Tasks):
             )
 
 
-def _join_objects(one: str, other: str) -> str:
-    return f"{one[:-1]},{other[1:]}"
+def _join_objects(first: str, second: str) -> str:
+    return f"{first[:-1]},{second[1:]}"

@@ -35,14 +35,14 @@ class Manifests(Database):
         digest = reference
         if ":" not in reference:
             query = "SELECT digest FROM tags WHERE project = ? AND repository = ? AND name = ?"
-            found = self._one(query, project_id, repository, reference)
-            digest = found[0] if found else ""
+            row = self._one(query, project_id, repository, reference)
+            digest = row[0] if row else ""
         query = (
             "SELECT digest, media_type FROM manifests"
             " WHERE project = ? AND repository = ? AND digest = ?"
         )
-        found = self._one(query, project_id, repository, digest)
-        return found and Manifest(*found)
+        row = self._one(query, project_id, repository, digest)
+        return row and Manifest(*row)
 
     def tags(self, project_id: str, repository: str) -> list[str]:
         """The tags of a repository."""

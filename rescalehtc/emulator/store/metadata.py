@@ -20,8 +20,8 @@ class Metadata(Database):
     def metadata(self, path: str, etag: str) -> dict[str, str]:
         """The metadata of an object, by the path of its file."""
         query = "SELECT headers FROM metadata WHERE path = ? AND etag = ?"
-        found = self._one(query, path, etag)
-        return json.loads(found[0]) if found else {}
+        row = self._one(query, path, etag)
+        return json.loads(row[0]) if row else {}
 
     def set_metadata(self, path: str, etag: str, headers: Mapping[str, str]) -> None:
         """Store the metadata of an object."""

@@ -67,8 +67,8 @@ class Projects(Database):
 
     def project(self, project_id: str) -> dict[str, Any] | None:
         """A project's record."""
-        found = self._one("SELECT record FROM projects WHERE id = ?", project_id)
-        return json.loads(found[0]) if found else None
+        row = self._one("SELECT record FROM projects WHERE id = ?", project_id)
+        return json.loads(row[0]) if row else None
 
     def projects(self, after: int, limit: int) -> list[Row]:
         """Projects in the order of their creation."""
@@ -82,9 +82,12 @@ class Projects(Database):
 
         A region that the project had before keeps its storage region.
         """
-        kept: list[Mapping[str, Any]] = project["regionSettings"]
+        old: list[Mapping[str, Any]] = project["regionSettings"]
         settings = [
-            next((one for one in kept if _computes_in(one) == region), _same_region(region))
+            next(
+                (settings for settings in old if _computes_in(settings) == region),
+                _same_region(region),
+            )
             for region in regions
         ]
         return self._change_project(project, regions=list(regions), regionSettings=settings)
@@ -115,11 +118,11 @@ class Projects(Database):
     def image_status(self, name: str) -> str | None:
         """The status that was set; None if none was."""
         query = "SELECT status, ready_at FROM images WHERE name = ?"
-        found = self._one(query, with_tag(name))
-        if not found:
+        row = self._one(query, with_tag(name))
+        if not row:
             return None
         status: str
-        status, ready_at = found
+        status, ready_at = row
         return "READY" if ready_at is not None and ready_at <= now() else status
 
     def set_image_status(self, name: str, status: str, ready_after: float | None = None) -> None:

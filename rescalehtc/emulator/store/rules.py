@@ -18,31 +18,31 @@ class Rules(Database):
 
     def limits(self, owner: str) -> list[dict[str, Any]]:
         """The limits of a project or of the workspace."""
-        found = self._all(f"{_LIMITS} WHERE owner = ? ORDER BY id", owner)
-        return [_limit(*columns) for columns in found]
+        rows = self._all(f"{_LIMITS} WHERE owner = ? ORDER BY id", owner)
+        return [_limit(*columns) for columns in rows]
 
     def limit(self, owner: str, limit_id: int) -> dict[str, Any] | None:
         """One of the limits."""
-        found = self._one(f"{_LIMITS} WHERE owner = ? AND id = ?", owner, limit_id)
-        return _limit(*found) if found else None
+        row = self._one(f"{_LIMITS} WHERE owner = ? AND id = ?", owner, limit_id)
+        return _limit(*row) if row else None
 
     def set_limit(self, owner: str, role: str | None, vcpus: int) -> int:
         """Set or replace the limit of a role, and return its id."""
         with self._transaction():
             query = "SELECT id FROM limits WHERE owner = ? AND role IS ?"
-            found = self._one(query, owner, role)
-            if found:
-                limit_id: int = found[0]
+            row = self._one(query, owner, role)
+            if row:
+                limit_id: int = row[0]
                 self.change_limit(limit_id, vcpus)
                 return limit_id
             set_at = now()
-            made = self._execute(
+            cursor = self._execute(
                 "INSERT INTO limits (owner, role, vcpus, created_at, updated_at)"
                 " VALUES (?, ?, ?, ?, ?)",
                 (owner, role, vcpus, set_at, set_at),
             ).lastrowid
-            assert made is not None
-            return made
+            assert cursor is not None
+            return cursor
 
     def change_limit(self, limit_id: int, vcpus: int) -> None:
         """Change a limit."""
@@ -72,9 +72,9 @@ class Rules(Database):
 
     def set_policy(self, owner: str, archive_after: int, delete_after: int) -> dict[str, Any]:
         """Set the retention policy, and return its record. Hours are emulated hours."""
-        whose = "workspaceId" if owner == WORKSPACE_ID else "projectId"
+        id_field = "workspaceId" if owner == WORKSPACE_ID else "projectId"
         record: dict[str, Any] = {
-            whose: owner,
+            id_field: owner,
             "archiveAfter": archive_after,
             "deleteAfter": delete_after,
             "createdAt": now(),

@@ -49,8 +49,8 @@ class Tasks(Rules):
     def task(self, project_id: str, task_id: str) -> dict[str, Any] | None:
         """A task's record."""
         query = "SELECT record FROM tasks WHERE id = ? AND project = ?"
-        found = self._one(query, task_id, project_id)
-        return json.loads(found[0]) if found else None
+        row = self._one(query, task_id, project_id)
+        return json.loads(row[0]) if row else None
 
     def tasks(self, project_id: str, after: int, limit: int) -> list[Row]:
         """A project's tasks in the order of their creation."""
