@@ -24,7 +24,7 @@ class Cause:
     """A cause of a job's status."""
 
     name: str
-    """A short name, such as `limit-reached`. docs/how-to/runs.md lists all names."""
+    """A short name, such as `limit-reached`. docs/how-to/failures.md lists all names."""
     text: str
     """A description of the cause."""
     evidence: list[str]
