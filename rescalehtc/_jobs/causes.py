@@ -219,7 +219,11 @@ _BY_CODE = {
         f"{_AGAIN}; ON_DEMAND_PRIORITY jobs are not interrupted",
     ),
     "ErrorInfrastructureFault": ("infrastructure", "the cloud's machine or network failed", _AGAIN),
-    "ErrorProviderDown": ("provider-down", "the cloud was down", f"{_AGAIN}, perhaps elsewhere"),
+    "ErrorProviderDown": (
+        "provider-down",
+        "the cloud was down",
+        f"{_AGAIN}, in a region of another provider",
+    ),
     "ErrorProviderRegionDown": (
         "region-down",
         "the cloud's region was down",

@@ -74,7 +74,11 @@ class Plan:
         batches = "1 batch" if self.batches == 1 else f"{self.batches} batches"
         calls = "1 call" if self.calls == 1 else f"{self.calls} calls"
         lines = [f"{jobs} in {batches}, {calls}"]
-        lines.append(f"at most {self.most}" if self.most else "at most: unknown, see Plan.most")
+        lines.append(
+            f"at most {self.most}"
+            if self.most
+            else "at most: unknown, because a request has no maxVCpus, maxMemory or timeout"
+        )
         lines += [f"costs at most {self.cost:,.2f}"] if self.cost is not None else []
         return "\n".join([*lines, *self.waits])
 

@@ -165,8 +165,9 @@ def set_profile(
     given = {"workspace": workspace, "base_url": base_url, "project": project, "task": task}
     settings = {key: value for key, value in given.items() if value is not None}
     if not settings:
-        message = "give at least one of --workspace, --base-url, --project and --task"
-        raise typer.BadParameter(message, param_hint="config set")
+        raise typer.BadParameter(
+            "give at least one of --workspace, --base-url, --project and --task"
+        )
     _profiles.write(name, settings)
     _output.say(f"wrote profile {name} to {_profiles.path()}")
 

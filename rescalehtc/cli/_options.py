@@ -141,7 +141,7 @@ def confirm(question: str, *, is_agreed: bool) -> None:
     if is_agreed:
         return
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-        raise HtcException(f"{question} You can't confirm without a terminal; pass --yes")
+        raise HtcException(f"can't ask '{question}' without a terminal; to agree, pass --yes")
     if not typer.confirm(question, err=True):
         say("nothing was changed")
         raise typer.Exit(2)

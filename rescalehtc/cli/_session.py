@@ -117,4 +117,4 @@ def require_storage() -> None:
         HtcException: They are not installed.
     """
     if not find_spec("obstore"):
-        raise HtcException("files need pip install 'rescalehtc[storage]>=2'")
+        raise HtcException('files need more packages: pip install "rescalehtc[storage]>=2"')
