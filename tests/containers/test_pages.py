@@ -1,4 +1,4 @@
-"""The page about images: its blocks run in containers, and print what stands beneath them."""
+"""The page about images: its blocks run in containers, and print the expected output."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def ended(
 @pytest.mark.parametrize(
     ("scenario", "script", "name", "evidence"),
     [
-        ("exit code 3", "echo out of licences; exit 3", "exit-code", "log: out of licences"),
+        ("exit code 3", "echo out of licenses; exit 3", "exit-code", "log: out of licenses"),
         ("exit code 127", "exec no-such-program", "command-not-found", "exit code: 127"),
         ("exit code 126", "exec ./", "not-executable", "exit code: 126"),
         ("exit code 137", "kill -9 $$", "killed", "exit code: 137"),
