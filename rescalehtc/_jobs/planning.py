@@ -153,7 +153,7 @@ def _read(path: Any) -> object:
     try:
         return read_settings(path)
     except OSError as error:
-        raise HtcFileError(f"can't read the rates: {error}") from None
+        raise HtcFileError(f"the rates in {path!s} can't be read: {error.strerror}") from None
     except (TypeError, ValueError) as error:
         message = f"must be a mapping, or the path of a TOML or JSON file: {error}"
         raise HtcValidationError("the rates", [Problem("rates", message)]) from None
