@@ -135,7 +135,13 @@ def list_profiles(output: _options.Output = _output.Format.TABLE) -> None:
 @config.command("set")
 def set_profile(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", callback=_options.text, show_default=False)
+        str,
+        typer.Argument(
+            metavar="NAME",
+            callback=_options.text,
+            show_default=False,
+            help="Name of the profile.",
+        ),
     ],
     workspace: Annotated[
         str | None,
@@ -181,6 +187,7 @@ def unset_profile(
             callback=_options.text,
             autocompletion=_options.profile_names,
             show_default=False,
+            help="Name of the profile.",
         ),
     ],
     settings: Annotated[

@@ -244,7 +244,7 @@ JobId = Annotated[
         callback=text,
         autocompletion=complete_jobs,
         show_default=False,
-        help="Job id.",
+        help="Job id, as `rescalehtc jobs` prints it.",
     ),
 ]
 Batch = Annotated[
@@ -272,8 +272,7 @@ File = Annotated[
         metavar="FILE",
         autocompletion=complete_files,
         show_default=False,
-        help="JSON or YAML file with one submit request or a list of them; - for the "
-        "standard input.",
+        help="JSON or YAML file with one submit request or a list of them; - for standard input.",
     ),
 ]
 Interval = Annotated[

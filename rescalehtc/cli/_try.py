@@ -30,7 +30,7 @@ def try_job(
             metavar="FILE",
             autocompletion=complete_files,
             show_default=False,
-            help="JSON or YAML file with one submit request; - for the standard input.",
+            help="JSON or YAML file with one submit request; - for standard input.",
         ),
     ],
     index: Annotated[
