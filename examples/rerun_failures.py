@@ -17,7 +17,7 @@ ATTEMPTS = 3
 WORK = """
 part=${PART:-$AWS_BATCH_JOB_ARRAY_INDEX}
 tried=$TASK_SHARED_FOLDER/tried-$part
-case $part in 2|5) [ -e "$tried" ] || { touch "$tried"; echo "no licence is free"; exit 7; };; esac
+case $part in 2|5) [ -e "$tried" ] || { touch "$tried"; echo "no license is free"; exit 7; };; esac
 echo "part $part is done"
 """
 

@@ -25,8 +25,8 @@ class JobCounts:
     running: int
     """Jobs that have not ended, including those in `unseen`."""
     unseen: int = 0
-    """Jobs with an unknown status. The service does not list them yet, because they are new, or not
-    anymore, because they were deleted. Or they were not fetched yet.
+    """Jobs with an unknown status: they were not fetched yet, or the service does not list them,
+    because they are new or were deleted.
     """
 
     @property

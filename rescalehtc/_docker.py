@@ -59,7 +59,7 @@ class ContainerProgram(NamedTuple):
     def image_id(self, image: str) -> str:
         """Return the first digits of an image's id."""
         inspect = ["image", "inspect", "--format", "{{.Id}}", image]
-        printed = self.run(f"looking for the image {image}", inspect, quiet=True)
+        printed = self.run(f"looking for the image {image} on this machine", inspect, quiet=True)
         image_id = next((match for match in map(_IMAGE_ID.fullmatch, printed) if match), None)
         if image_id is None:
             raise HtcException(f"{self.name} did not print the id of the image {image}")
@@ -141,7 +141,7 @@ def find_programs(purpose: str) -> list[ContainerProgram]:
     programs = [ContainerProgram(name, path) for name, path in paths if path]
     if not programs:
         raise HtcException(
-            f"neither {' nor '.join(PROGRAMS)} was found; one of them is needed {purpose}"
+            f"neither {' nor '.join(PROGRAMS)} was found; install one of them {purpose}"
         )
     return programs
 

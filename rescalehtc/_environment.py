@@ -121,7 +121,9 @@ def _checked_proxy(name: str, address: str) -> Proxy:
     if not valid:
         raise proxy.error()
     if proxy.address.startswith("socks5") and find_spec("socksio") is None:
-        raise ValueError(f"{name} is a SOCKS proxy, which needs pip install 'httpx[socks]'")
+        raise ValueError(
+            f'{name} is a SOCKS proxy, which needs more packages: pip install "httpx[socks]"'
+        )
     return proxy
 
 

@@ -79,8 +79,10 @@ SHOWN_FIELDS: Final = frozenset(
         "maxRetries",
         "maxSwap",
         "maxVCpus",
+        "modifierRole",
         "priority",
         "regions",
+        "vCPUs",
     ]
 )
 """Fields whose values messages may show. Other fields may contain secrets."""

@@ -1,4 +1,4 @@
-"""Recognise exceptions that a signal handler raised during a call of this package."""
+"""Recognize exceptions that a signal handler raised during a call of this package."""
 
 from __future__ import annotations
 

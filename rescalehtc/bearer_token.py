@@ -84,7 +84,7 @@ class BearerToken:
             has_crypto = False
         if not has_crypto:
             raise HtcException(
-                "BearerToken.verify needs more packages: pip install 'rescalehtc[verify]>=2'"
+                'BearerToken.verify needs more packages: pip install "rescalehtc[verify]>=2"'
             )
         key_id = self.header.get("kid")
         reason = f"none of the keys of {rescale.base_url} matches its signature"

@@ -37,8 +37,8 @@ class HtcSession(BaseSession):
     A session uses the first credential that it finds, in this order:
 
     1. the argument `api_key`
-    2. the variable RESCALE_HTC_REFRESH_TOKEN, which is set inside running jobs
-    3. the variables RESCALE_API_KEY or RESCALE_API_TOKEN, unless a workspace is named
+    2. the variable RESCALE_HTC_REFRESH_TOKEN, which the service sets inside jobs
+    3. the variables RESCALE_API_KEY and RESCALE_API_TOKEN, unless you name a workspace
     4. the file `<config folder>/<workspace>/rescale_api_token.txt`
 
     You can pickle and copy a session, for example for a process pool. The copy has the same

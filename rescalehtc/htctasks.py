@@ -246,7 +246,7 @@ def iter_tasks(
 ) -> Iterator[HtcTask]:
     """Yield the tasks of a project, holding one page at a time in memory.
 
-    Operation listTasks. The service lists every lifecycle status, and the client filters the list.
+    Operation listTasks. The service lists all tasks, and the session filters them.
 
     Args:
         rescale: The session.

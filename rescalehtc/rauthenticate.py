@@ -49,7 +49,7 @@ or, if that is not set, RESCALE_API_KEY. The key is written to
 the workspace of the key. Bearer tokens in the folder are deleted.
 
 Without a key, the script checks the credential that sessions would use:
-RESCALE_HTC_REFRESH_TOKEN, which is set inside running jobs, or else the stored key.
+RESCALE_HTC_REFRESH_TOKEN, which the service sets inside jobs, or else the stored key.
 """
 EPILOG = f"""\
 RESCALE_API_BASE_URL overrides the service's base URL.

@@ -14,7 +14,7 @@ from .limits import HANG_SECONDS
 ROOT = Path(__file__).resolve().parent.parent
 UV = Path(sys.executable).with_name("uv")
 QUICKSTART = ROOT / "examples" / "quickstart.py"
-NEEDS_CLI = "rescalehtc: error: the command needs pip install 'rescalehtc[cli]>=2'"
+NEEDS_CLI = 'rescalehtc: error: the command needs more packages: pip install "rescalehtc[cli]>=2"'
 NEEDS_EMULATOR = 'pip install "rescalehtc[emulator]>=2"'
 IMPORTS = {
     "verify": "jwt",

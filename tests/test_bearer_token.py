@@ -215,8 +215,8 @@ def test_without_the_extra_it_is_named(
 ) -> None:
     token = signed()
     monkeypatch.setattr("jwt.algorithms.has_crypto", False)
-    with pytest.raises(HtcException, match=r"pip install 'rescalehtc\[verify\]>=2'"):
+    with pytest.raises(HtcException, match=r'pip install "rescalehtc\[verify\]>=2"'):
         token.verify(scripted)
     monkeypatch.setitem(sys.modules, "jwt.algorithms", None)
-    with pytest.raises(HtcException, match=r"pip install 'rescalehtc\[verify\]>=2'"):
+    with pytest.raises(HtcException, match=r'pip install "rescalehtc\[verify\]>=2"'):
         token.verify(scripted)

@@ -338,7 +338,7 @@ def shown(error: BaseException) -> str:
 @pytest.mark.parametrize(
     ("command", "step"),
     [
-        ("image", "looking for the image app:1"),
+        ("image", "looking for the image app:1 on this machine"),
         ("login", "logging in to the registry"),
         ("tag", "tagging the image"),
         ("push", "pushing the image"),
@@ -458,7 +458,7 @@ def test_a_program_that_hangs_is_ended(
     with pytest.raises(HtcException) as info:
         registry.push_docker_image(scripted, "app:1", quiet=True)
     assert str(info.value).splitlines()[0] == (
-        "looking for the image app:1 failed: docker did not end within 0.3 seconds;"
+        "looking for the image app:1 on this machine failed: docker did not end within 0.3 seconds;"
         " run `docker ps` to check it"
     )
 

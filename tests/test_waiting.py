@@ -388,7 +388,9 @@ def test_the_timeout_is_an_error_of_this_package_and_of_python_and_can_be_pickle
     with pytest.raises(TimeoutError) as info:
         batch.wait(scripted, timeout=100)
     assert isinstance(info.value, HtcWaitTimeoutError)
-    assert str(info.value) == "1 of 3 jobs ended: 1 FAILED, 2 RUNNING, within 100 s"
+    assert (
+        str(info.value) == "the wait timed out after 100 s; 1 of 3 jobs ended: 1 FAILED, 2 RUNNING"
+    )
     again = pickle.loads(pickle.dumps(info.value))
     assert (str(again), again.counts) == (str(info.value), info.value.counts)
     assert sum(world.ticks.slept) == pytest.approx(100, abs=1)

@@ -252,7 +252,7 @@ def connection_failure(
         )
     reason = type(error).__name__
     if isinstance(error, httpcore.NetworkError | httpx.NetworkError):
-        reason = str(error) or reason
+        reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or reason
     elif isinstance(error, httpcore.ProtocolError | httpx.ProtocolError):
         reason = str(error).partition(":")[0] or reason  # the rest quotes received bytes
     return HtcConnectionError(f"{request.name}: no response from {host}: {reason}", has_sent)

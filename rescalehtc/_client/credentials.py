@@ -22,7 +22,7 @@ DEFAULT_WORKSPACE = "default"
 KEY_FILE = "rescale_api_token.txt"
 ADVICE = """\
 To store a key, run `rescalehtc login` or `rauthenticate --interactive`. To try your program without
-an account, run it on the emulator: python -m rescalehtc.emulator -- python PROGRAM"""
+an account, run it on the emulator: `python -m rescalehtc.emulator -- python PROGRAM`"""
 
 _logger = logging.getLogger("rescalehtc")
 
@@ -145,7 +145,7 @@ def checked_credential(
     """
     secret = Secret(secret.removeprefix("\ufeff").strip())
     if not secret:
-        raise HtcCredentialsError(f"{found_in} is empty")
+        raise HtcCredentialsError(f"{found_in} is empty; it must be an API key or a refresh token")
     if not is_printable_ascii(secret):
         raise HtcCredentialsError(
             f"{found_in} contains characters that are invalid in a key or token; its value is not "

@@ -24,7 +24,7 @@ class Cause:
     """A cause of a job's status."""
 
     name: str
-    """A short name, such as `limit-reached`. docs/how-to/runs.md lists all names."""
+    """A short name, such as `limit-reached`. docs/how-to/failures.md lists all names."""
     text: str
     """A description of the cause."""
     evidence: list[str]
@@ -219,7 +219,11 @@ _BY_CODE = {
         f"{_AGAIN}; ON_DEMAND_PRIORITY jobs are not interrupted",
     ),
     "ErrorInfrastructureFault": ("infrastructure", "the cloud's machine or network failed", _AGAIN),
-    "ErrorProviderDown": ("provider-down", "the cloud was down", f"{_AGAIN}, perhaps elsewhere"),
+    "ErrorProviderDown": (
+        "provider-down",
+        "the cloud was down",
+        f"{_AGAIN}, in a region of another provider",
+    ),
     "ErrorProviderRegionDown": (
         "region-down",
         "the cloud's region was down",

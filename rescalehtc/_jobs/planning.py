@@ -74,7 +74,11 @@ class Plan:
         batches = "1 batch" if self.batches == 1 else f"{self.batches} batches"
         calls = "1 call" if self.calls == 1 else f"{self.calls} calls"
         lines = [f"{jobs} in {batches}, {calls}"]
-        lines.append(f"at most {self.most}" if self.most else "at most: unknown, see Plan.most")
+        lines.append(
+            f"at most {self.most}"
+            if self.most
+            else "at most: unknown, because a request has no maxVCpus, maxMemory or timeout"
+        )
         lines += [f"costs at most {self.cost:,.2f}"] if self.cost is not None else []
         return "\n".join([*lines, *self.waits])
 
@@ -149,7 +153,7 @@ def _read(path: Any) -> object:
     try:
         return read_settings(path)
     except OSError as error:
-        raise HtcFileError(f"can't read the rates: {error}") from None
+        raise HtcFileError(f"the rates in {path!s} can't be read: {error.strerror}") from None
     except (TypeError, ValueError) as error:
         message = f"must be a mapping, or the path of a TOML or JSON file: {error}"
         raise HtcValidationError("the rates", [Problem("rates", message)]) from None

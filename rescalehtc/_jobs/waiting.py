@@ -88,7 +88,7 @@ class Interval:
         """
         remaining = self._ends_at - self._io.monotonic()
         if remaining <= 0:
-            message = f"{counts}, within {self._timeout:g} s"
+            message = f"the wait timed out after {self._timeout:g} s; {counts}"
             if self._outage is not None:
                 message += f"; the last poll failed: {self._outage}"
             raise HtcWaitTimeoutError(message, counts)

@@ -106,7 +106,7 @@ class HtcContainerRegistry(AnyContainerRegistry):
         rescale: AsyncHtcSession,  # noqa: ARG002 - a documented parameter
         image_name: str,
     ) -> NoReturn:
-        """Raise: the service has no operation that deletes an image.
+        """Raise an error, because the service has no operation that deletes an image.
 
         Args:
             rescale: The session.

@@ -1,4 +1,4 @@
-"""The command `rescalehtc`. It needs what `pip install 'rescalehtc[cli]>=2'` installs."""
+"""The command `rescalehtc`. It needs `pip install "rescalehtc[cli]>=2"`."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from .._console import INTERRUPTED, console
 
-INSTALL = "pip install 'rescalehtc[cli]>=2'"
+INSTALL = 'pip install "rescalehtc[cli]>=2"'
 NEEDED = ("typer", "rich", "yaml", "tomlkit")
 
 
@@ -22,7 +22,7 @@ def main() -> None:
 
 def _run() -> None:
     if not all(find_spec(name) for name in NEEDED):
-        sys.stderr.write(f"rescalehtc: error: the command needs {INSTALL}\n")
+        sys.stderr.write(f"rescalehtc: error: the command needs more packages: {INSTALL}\n")
         sys.exit(2)
     for name in ("COLUMNS", "LINES"):
         # The libraries that read these variables accept 10**12 too, and fail on "²".
@@ -31,6 +31,8 @@ def _run() -> None:
     try:
         from ._app import command
     except ImportError as error:  # a dependency is missing or has a wrong version
-        sys.stderr.write(f"rescalehtc: error: the command needs {INSTALL}: {error}\n")
+        sys.stderr.write(
+            f"rescalehtc: error: the command needs more packages: {INSTALL} ({error})\n"
+        )
         sys.exit(2)
     command().main(prog_name="rescalehtc")

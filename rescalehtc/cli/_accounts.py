@@ -135,7 +135,13 @@ def list_profiles(output: _options.Output = _output.Format.TABLE) -> None:
 @config.command("set")
 def set_profile(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", callback=_options.text, show_default=False)
+        str,
+        typer.Argument(
+            metavar="NAME",
+            callback=_options.text,
+            show_default=False,
+            help="Name of the profile.",
+        ),
     ],
     workspace: Annotated[
         str | None,
@@ -165,8 +171,9 @@ def set_profile(
     changes = {"workspace": workspace, "base_url": base_url, "project": project, "task": task}
     settings = {key: value for key, value in changes.items() if value is not None}
     if not settings:
-        message = "give at least one of --workspace, --base-url, --project and --task"
-        raise typer.BadParameter(message, param_hint="config set")
+        raise typer.BadParameter(
+            "give at least one of --workspace, --base-url, --project and --task"
+        )
     _profiles.write(name, settings)
     _output.say(f"wrote profile {name} to {_profiles.path()}")
 
@@ -180,6 +187,7 @@ def unset_profile(
             callback=_options.text,
             autocompletion=_options.profile_names,
             show_default=False,
+            help="Name of the profile.",
         ),
     ],
     settings: Annotated[

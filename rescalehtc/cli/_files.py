@@ -161,7 +161,7 @@ def copy(
 ) -> None:
     """Upload or download files.
 
-    Copies a file, the files of a folder, or those that match a pattern. Prints the names of the copies. The files of a folder go directly below the target.
+    Copies a file, the files of a folder, or those that match a pattern. Prints the names of the copies. The files of a folder go directly into the target.
 
     Example: rescalehtc files cp cases task:sweep/cases
     """
@@ -281,7 +281,11 @@ def results(
     task: _options.Task = None,
     pattern: Annotated[
         str,
-        typer.Option(metavar="PATTERN", callback=_options.text, help="Files of each job."),
+        typer.Option(
+            metavar="PATTERN",
+            callback=_options.text,
+            help="Pattern of the files to download. {index} is the index of the job.",
+        ),
     ] = "{index}/**",
     project: _options.Project = None,
     interval: _options.Interval = None,

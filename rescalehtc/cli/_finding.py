@@ -53,8 +53,8 @@ def named_task(name: str | None, profile_name: str | None) -> str:
     named = name or variable(os.environ, TASK_VARIABLE) or _profiles.find(profile_name).task
     if named is None:
         message = (
-            f"name a task here, in {TASK_VARIABLE} or with `rescalehtc config set`; "
-            "`rescalehtc tasks` lists them"
+            f"no task is named; pass --task, set {TASK_VARIABLE}, or store a default with "
+            "`rescalehtc config set`; `rescalehtc tasks` lists the tasks"
         )
         raise typer.BadParameter(message, param_hint="--task")
     return named
@@ -92,8 +92,8 @@ def find_job(
     task = find_task(rescale, project, task_given)
     job = htcjobs.get_job_with_id(rescale, task, job_id)
     if job is None:
-        form = "" if ":" in job_id else "; the id of a job is BATCH:INDEX"
-        raise HtcException(f"{_place_of(task)} has no job {job_id!r}{form}")
+        how = "`rescalehtc jobs` lists the ids, BATCH:INDEX"
+        raise HtcException(f"{_place_of(task)} has no job {job_id!r}; {how}")
     return job
 
 
@@ -128,7 +128,8 @@ def find_batch(
     htc_batch = htcjobs.get_batch(rescale, task, parent_job_id=batch, group=group)
     if htc_batch is None:
         find_group(rescale, task, group)
-        raise HtcException(f"{_place_of(task)} has no batch {batch or group!r}")
+        how = "`rescalehtc jobs` lists the ids of jobs, BATCH:INDEX"
+        raise HtcException(f"{_place_of(task)} has no batch {batch or group!r}; {how}")
     return htc_batch
 
 

@@ -145,7 +145,7 @@ def confirm(question: str, *, is_agreed: bool) -> None:
     if is_agreed:
         return
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-        raise HtcException(f"{question} You can't confirm without a terminal; pass --yes")
+        raise HtcException(f"can't ask '{question}' without a terminal; to agree, pass --yes")
     if not typer.confirm(question, err=True):
         say("nothing was changed")
         raise typer.Exit(2)
@@ -248,7 +248,7 @@ JobId = Annotated[
         callback=text,
         autocompletion=complete_jobs,
         show_default=False,
-        help="Job id.",
+        help="Job id, as `rescalehtc jobs` prints it.",
     ),
 ]
 Batch = Annotated[
@@ -276,8 +276,7 @@ File = Annotated[
         metavar="FILE",
         autocompletion=complete_files,
         show_default=False,
-        help="JSON or YAML file with one submit request or a list of them; - for the "
-        "standard input.",
+        help="JSON or YAML file with one submit request or a list of them; - for standard input.",
     ),
 ]
 Interval = Annotated[

@@ -91,6 +91,8 @@ def emulator(ctx: typer.Context) -> None:
     Example: rescalehtc emulator -- python hello.py
     """
     if not all(find_spec(name) for name in ("uvicorn", "starlette", "jwt")):
-        raise HtcException("the emulator needs pip install 'rescalehtc[emulator]>=2'")
+        raise HtcException(
+            'the emulator needs more packages: pip install "rescalehtc[emulator]>=2"'
+        )
     command = [sys.executable, "-m", "rescalehtc.emulator", *ctx.args]
     os.execv(sys.executable, command)  # noqa: S606 - the program gets signals directly

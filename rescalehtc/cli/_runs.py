@@ -40,7 +40,8 @@ def why(
             callback=_options.text,
             autocompletion=_options.complete_jobs,
             show_default=False,
-            help="Job id. Without it, explain one job of each kind in the task.",
+            help="Job id, as `rescalehtc jobs` prints it. Without it, explain one job of each "
+            "kind in the task.",
         ),
     ] = None,
     task: _options.Task = None,

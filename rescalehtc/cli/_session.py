@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from importlib.util import find_spec
@@ -73,7 +72,7 @@ class _Notices:
         self._asked_at = None
         error = info.error
         if isinstance(error, HtcConnectionError) and not isinstance(error, HtcConfigurationError):
-            reason = re.sub(r"\[Errno -?\d+\] ", "", str(error).rpartition(": ")[2])
+            reason = str(error).rpartition(": ")[2]
             minutes = f"{self.deadline_seconds / 60:g} minutes"
             self._say(f"can't reach {self._place}: {reason}; retrying for up to {minutes}")
 
@@ -117,4 +116,4 @@ def require_storage() -> None:
         HtcException: They are not installed.
     """
     if not find_spec("obstore"):
-        raise HtcException("files need pip install 'rescalehtc[storage]>=2'")
+        raise HtcException('files need more packages: pip install "rescalehtc[storage]>=2"')

@@ -84,7 +84,7 @@ def submit(
             metavar="FILE",
             autocompletion=complete_files,
             show_default=False,
-            help="JSON or YAML file with one submit request or a list of them; - for the "
+            help="JSON or YAML file with one submit request or a list of them; - for "
             "standard input. Not needed with --image.",
         ),
     ] = None,

@@ -30,7 +30,7 @@ def try_job(
             metavar="FILE",
             autocompletion=complete_files,
             show_default=False,
-            help="JSON or YAML file with one submit request; - for the standard input.",
+            help="JSON or YAML file with one submit request; - for standard input.",
         ),
     ],
     index: Annotated[
@@ -54,7 +54,7 @@ def try_job(
     Example: rescalehtc try jobs.yaml --index 7
     """
     if not all(find_spec(name) for name in ("uvicorn", "starlette", "jwt")):
-        raise HtcException("trying a job needs pip install 'rescalehtc[emulator]>=2'")
+        raise HtcException('try needs more packages: pip install "rescalehtc[emulator]>=2"')
     from .._requests.submit_request import from_any_number
     from ..emulator.trial import Trial
 

@@ -117,7 +117,7 @@ class Executor:
             self._discarded.update(self._store.deleted_tasks())
             self._stack.enter_context(self._runner)
         except (OSError, sqlite3.OperationalError) as error:
-            raise HtcFileError(f"can't keep data in {self._folders.root}: {error}") from error
+            raise HtcFileError(f"can't store data in {self._folders.root}: {error}") from error
         for number, worker in enumerate(self._workers):
             try:
                 worker.start()

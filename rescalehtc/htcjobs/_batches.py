@@ -44,7 +44,7 @@ def get_batch(
         parent_job_id: The part of the jobs' ids before the colon. Pass either this or `group`.
 
     Raises:
-        HtcValidationError: An argument is invalid, or you passed both names or neither.
+        HtcValidationError: An argument is invalid, or you passed both names or none.
     """
     require_instance(task, HtcTask, "task", "get_batch")
     checked_group(group)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FailedJob:
-    """A failed job, with the reason of its failure."""
+    """A failed job, with the reason for its failure."""
 
     job: HtcJob
     """The job, with its complete record."""

@@ -89,7 +89,7 @@ def refresh(rescale: HtcSession, jobs: Sequence[HtcJob]) -> None:
         jobs: The jobs, of one or several tasks.
 
     Raises:
-        HtcResponseError: Some jobs do not exist anymore. The other jobs are up to date.
+        HtcResponseError: Some jobs no longer exist. The other jobs are up to date.
     """
     with trimmed():
         flow = watching.fetch_records(rescale.client, [job_key(job) for job in jobs])

@@ -231,7 +231,8 @@ def _script_file(program: str | PathLike[str]) -> dict[str, bytes]:
         message = f"must be the path of a Python script, or a function, got {program!r}"
         raise HtcValidationError("map", [Problem("program", message)]) from None
     except (OSError, ValueError) as error:
-        raise HtcFileError(f"the program {program!s} can't be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise HtcFileError(f"the program {program!s} can't be read: {reason}") from None
 
 
 def _function_files(function: Callable[[Any], Any]) -> dict[str, bytes]:

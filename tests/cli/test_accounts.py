@@ -177,14 +177,14 @@ def test_without_the_extra_one_line_says_what_to_install(missing: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
-    assert "pip install 'rescalehtc[cli]>=2'" in done.stderr
+    assert 'pip install "rescalehtc[cli]>=2"' in done.stderr
 
 
 def test_an_extra_of_another_version_is_one_line_too() -> None:
     code = "import typer.core; del typer.core.TyperGroup; from rescalehtc.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "pip install 'rescalehtc[cli]>=2'" in done.stderr
+    assert 'pip install "rescalehtc[cli]>=2"' in done.stderr
 
 
 def test_a_defect_is_not_hidden_and_not_mistaken_for_jobs_that_failed() -> None:

@@ -131,7 +131,7 @@ def test_project_and_task_come_from_variables_the_profile_and_the_last_command(
     size = len(htc("jobs", "-t", name, "-o", "name").output.split())
     assert len(htc("jobs", "-o", "name", RESCALEHTC_TASK=name).output.split()) == size
     assert len(htc("jobs", "-t", "-", "-o", "name").output.split()) == size
-    assert "name a task" in htc.refused("jobs", status=2)
+    assert "no task is named" in htc.refused("jobs", status=2)
     url = htc.variables["RESCALE_API_BASE_URL"]
     set_profile = ("config", "set", "here", "--base-url", url, "--project", "emulator")
     assert htc(*set_profile, "--task", name).status == 0

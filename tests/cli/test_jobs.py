@@ -117,7 +117,7 @@ def test_what_was_waited_for_and_did_not_come_is_status_4(
     task_id = task.json["taskId"]
     done = htc("watch", "-t", task_id, "--timeout", "0.2", *FAST)
     assert (done.status, done.output) == (4, "")
-    assert "rescalehtc: error: 0 of 1 jobs ended" in done.errors
+    assert "rescalehtc: error: the wait timed out after 0.2 s; 0 of 1 jobs ended" in done.errors
 
     assert "--yes" in htc.refused("cancel", "-t", task_id, status=2)
     assert htc("cancel", "-t", task_id, "--yes").status == 0

@@ -499,7 +499,7 @@ def test_without_an_engine_one_sentence_says_so(tmp_path, monkeypatch):
     with pytest.raises(HtcException) as caught, Emulator(runner="container"):
         pass
     assert str(caught.value) == (
-        "neither docker nor podman was found; one of them is needed to run jobs in containers"
+        "neither docker nor podman was found; install one of them to run jobs in containers"
     )
 
 

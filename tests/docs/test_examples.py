@@ -90,7 +90,7 @@ def test_rerun_of_failures_does_the_failed_parts_again_and_no_others(
     done = run(with_emulator, "rerun_failures.py")
     assert done.returncode == 0, done.stderr
     assert "attempt 1: 8 of 8 jobs ended: 2 FAILED, 6 SUCCEEDED" in done.stdout
-    why = "ErrorNonZeroContainerExitCode, exit code 7: no licence is free"
+    why = "ErrorNonZeroContainerExitCode, exit code 7: no license is free"
     assert done.stdout.count(why) == 2
     assert "does part 2 again" in done.stdout
     assert "does part 5 again" in done.stdout

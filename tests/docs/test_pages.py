@@ -42,11 +42,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 # Its blocks need docker or podman: tests/containers runs them.
-OF_CONTAINERS = ROOT / "docs/how-to/containers.md"
+OF_IMAGES = ROOT / "docs/how-to/images.md"
 PAGES = [
     page
     for page in sorted((ROOT / "docs").rglob("*.md"))
-    if page != OF_CONTAINERS
+    if page != OF_IMAGES
     and re.search(r"^```(python|console)$", page.read_text(encoding="utf-8"), re.MULTILINE)
 ]
 NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->\s*")
@@ -243,14 +243,3 @@ def test_what_is_expected_is_compared() -> None:
     ]:
         with pytest.raises(AssertionError):
             page.compare(expected, printed)
-
-
-def test_the_page_about_the_command_line_names_every_command() -> None:
-    from typer.main import get_group
-
-    from rescalehtc.cli._app import app
-
-    text = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
-    names = list(get_group(app).commands)
-    assert "submit" in names
-    assert [name for name in names if f"`{name}`" not in text] == []

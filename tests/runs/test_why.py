@@ -1,6 +1,6 @@
 """Each cause is found from the service's responses, with one scenario per cause.
 
-docs/how-to/runs.md has the table of verdicts; the last test compares.
+docs/how-to/failures.md has the table of verdicts; the last test compares.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from rescalehtc.htcjobs import Cause
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "runs.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "failures.md"
 IDS = {"projectId": "p", "taskId": "t"}
 LONG_AGO = "2026-01-01T00:00:00Z"
 
@@ -77,7 +77,7 @@ def ended(
 @pytest.mark.parametrize(
     ("scenario", "script", "name", "evidence"),
     [
-        ("exit code 3", "echo out of licences; exit 3", "exit-code", "log: out of licences"),
+        ("exit code 3", "echo out of licenses; exit 3", "exit-code", "log: out of licenses"),
         ("exit code 127", "exec no-such-program", "command-not-found", "exit code: 127"),
         ("exit code 126", "exec ./", "not-executable", "exit code: 126"),
         ("exit code 137", "kill -9 $$", "killed", "exit code: 137"),

@@ -216,11 +216,11 @@ class HtcJobBatch(AnyJobBatch):
         *,
         timeout: float | None = None,
     ) -> BatchResults:
-        """Download the files that each job left, as soon as it has ended, failed or not.
+        """Download the files of each job as soon as it has ended, even if it failed.
 
-        Jobs leave them in `$TASK_SHARED_FOLDER/$RESCALEHTC_RESULTS/$AWS_BATCH_JOB_ARRAY_INDEX`.
+        Jobs write them to `$TASK_SHARED_FOLDER/$RESCALEHTC_RESULTS/$AWS_BATCH_JOB_ARRAY_INDEX`.
         `htcjobs.submit(..., inputs=...)` sets the variable RESCALEHTC_RESULTS; otherwise set it
-        yourself. If you call this again, only what is missing or changed is downloaded.
+        yourself. If you call this again, it downloads only missing and changed files.
 
         Operations listJobs, every `rescale.status_refresh_seconds`, and getTaskStorageToken or
         getTaskStorageTokenForRegion.
