@@ -33,7 +33,7 @@ def generate(spec_path: Path, root: Path) -> str:
             check=True,
             cwd=root,
         )
-        text = output.read_text(encoding="utf-8")
+        text = _without_root_models(output.read_text(encoding="utf-8"))
     enumerations, objects = re.split(r"(?=class \w+\((?:Request|Record)\))", text, maxsplit=1)
     text = _with_member_docstrings(spec, enumerations) + _open(spec, objects)
     text = text.replace("import EnvName,", "import EnvName, OrStr,")
@@ -41,6 +41,14 @@ def generate(spec_path: Path, root: Path) -> str:
     header, classes = re.split(r"(?=\n\n\nclass )", text, maxsplit=1)
     text = f"{header}\n\n__all__ = {sorted(spec.schemas)!r}\n{DIR}{classes}"
     return formatted(text, root)
+
+
+def _without_root_models(text: str) -> str:
+    """Replace the classes of constrained items with their annotated types."""
+    pattern = re.compile(r"class (\w+)\(RootModel\[str\]\):\n    root: (Annotated\[.*\])\n+")
+    for name, kind in pattern.findall(text):
+        text = text.replace(f"[{name}]", f"[{kind}]")
+    return pattern.sub("", text).replace("import Field, RootModel", "import Field")
 
 
 def _open(spec: Spec, objects: str) -> str:

@@ -116,7 +116,7 @@ def _pairs(
 ) -> dict[str, Any]:
     """A list of pairs or a dictionary."""
     properties = spec.schemas[item]["properties"]
-    names = _value(spec, properties[first], definitions)
+    names, values = (_value(spec, properties[name], definitions) for name in (first, "value"))
     described = {"description": pairs.pop("description")}
     mapping = {
         "type": "object",
@@ -124,8 +124,7 @@ def _pairs(
             key: names[key] for key in ("minLength", "pattern", "not") if key in names
         },
         "additionalProperties": {
-            "type": "string",
-            "description": properties["value"]["description"],
+            key: values[key] for key in ("type", "description", "pattern") if key in values
         },
         "not": {"required": [first, "value"], "maxProperties": 2},  # a single pair
     }

@@ -16,6 +16,28 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import BinaryIO
 
+MAX_SETTINGS_BYTES = 16 << 20
+
+
+def open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for a writer, if it is a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_settings(path: str | PathLike[str]) -> bytes:
+    """Read a file of this package, such as a key. Never waits, unlike reading a pipe.
+
+    Raises:
+        OSError: The file can't be read, is not a regular file, or is too large.
+    """
+    with open(path, "rb", opener=open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+        content = file.read(MAX_SETTINGS_BYTES + 1)
+    if len(content) > MAX_SETTINGS_BYTES:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fspath(path))
+    return content
+
 
 @contextlib.contextmanager
 def replaced_whole(destination: str | bytes | PathLike[str]) -> Generator[BinaryIO]:

@@ -115,6 +115,8 @@ def _described(
         return location, f"is missing; must be {expected(model, location)}"
     if kind == "env_name_reserved":
         return location, fault["msg"]
+    if kind == "string_pattern_mismatch" and "\0" in fault["input"]:
+        return location, "must not contain the character NUL"
     if kind in ("env_name", "unique", "utf8"):
         return location, f"must be {fault['msg']}"
     return location, f"must be {expected(model, location)}, got {shown(location, fault['input'])}"

@@ -376,7 +376,14 @@ class SubmissionIncompleteError(HtcException):
 
 
 class HtcFileError(HtcException, OSError):
-    """A file can't be read or written."""
+    """A file can't be read or written.
+
+    Attributes:
+        is_transient: Whether the storage did not respond or failed, so that a later retry may
+            succeed.
+    """
+
+    is_transient: bool = False
 
 
 class NotFetchedError(HtcException, AttributeError):

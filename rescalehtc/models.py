@@ -387,7 +387,7 @@ class EnvPair(Request):
     """
     The variable's name. Names that the service reserves are invalid.
     """
-    value: Annotated[str, Field(examples=["4"])]
+    value: Annotated[str, Field(examples=["4"], pattern="^[^\\u0000]*$")]
     """
     The variable's value.
     """
@@ -1488,7 +1488,10 @@ class HTCJobDefinition(Request):
     """
     The labels of each job, as names and values.
     """
-    commands: Annotated[list[str] | None, Field(examples=[["python", "solve.py"]])] = None
+    commands: Annotated[
+        list[Annotated[str, Field(pattern="^[^\\u0000]*$")]] | None,
+        Field(examples=[["python", "solve.py"]]),
+    ] = None
     """
     The program and its arguments, one string per argument. No shell interprets them.
     """
@@ -1514,7 +1517,7 @@ class HTCJobDefinition(Request):
     """
     The price class of a job. ON_DEMAND_ECONOMY costs less, but the cloud provider may interrupt the job.
     """
-    working_dir: Annotated[str | None, Field(alias="workingDir")] = None
+    working_dir: Annotated[str | None, Field(alias="workingDir", pattern="^[^\\u0000]*$")] = None
     """
     The working directory of the command, in the container.
     """

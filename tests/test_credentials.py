@@ -339,6 +339,16 @@ def test_an_impossible_workspace_is_an_htc_exception(workspace: str) -> None:
         HtcSession(workspace)
 
 
+def test_pipes_do_not_hang(service: Service, folder: Path) -> None:
+    os.mkfifo(folder / "rescale_bearer_token.json")
+    with HtcSession(base_url=service.url) as rescale:
+        assert rescale.run(rescale.client.tokens.get()) == TOKEN["tokenValue"]
+    (folder / "rescale_api_token.txt").unlink()
+    os.mkfifo(folder / "rescale_api_token.txt")
+    with pytest.raises(HtcCredentialsError, match="can't be read: it is not a regular file"):
+        HtcSession(base_url=service.url)
+
+
 # ---- lifetimes
 
 

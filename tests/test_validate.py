@@ -62,6 +62,21 @@ def test_keys_and_sizes_without_sense_are_problems(value: Any, where: str, messa
 
 
 @pytest.mark.parametrize(
+    ("definition", "where"),
+    [
+        ({"commands": ["true", "a\0b"]}, "commands[1]"),
+        ({"envs": [{"name": "A", "value": "a\0b"}]}, "envs[0].value"),
+        ({"envs": {"A": "a\0b"}}, "envs.A"),
+        ({"workingDir": "a\0b"}, "workingDir"),
+        ({"imageName": "a\0b"}, "imageName"),
+    ],
+)
+def test_text_for_the_operating_system_has_no_nul(definition: dict[str, Any], where: str) -> None:
+    [problem] = htcjobs.validate([request(definition)])
+    assert str(problem) == f"[0].htcJobDefinition.{where}: must not contain the character NUL"
+
+
+@pytest.mark.parametrize(
     "payload",
     [
         [request(jobName=5)] * 1500,

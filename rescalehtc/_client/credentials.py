@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from .._environment import API_KEY_VARIABLES, REFRESH_TOKEN_VARIABLE, variable
+from .._files import read_settings
 from .._interrupts import is_from_signal_handler, suppressed
 from .._secret import Secret
 from ..exceptions import HtcCredentialsError
@@ -109,7 +110,7 @@ def find_credential(
         key_file = expand_home(str(key_file))
         # Resolve the link `default` once, so that the token stays next to its key.
         folder = Path(os.path.realpath(key_file.parent))
-        text = Secret((folder / KEY_FILE).read_text(encoding="utf-8"))
+        text = Secret(read_settings(folder / KEY_FILE).decode())
     except HtcCredentialsError as error:  # no home folder
         key_file, is_missing, reason = Path(str(error)), True, ""
     except (OSError, ValueError) as error:

@@ -7,7 +7,13 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from .._interrupts import suppressed
-from ..exceptions import HtcConfigurationError, HtcConnectionError, HtcResponseError, HtcStatusError
+from ..exceptions import (
+    HtcConfigurationError,
+    HtcConnectionError,
+    HtcFileError,
+    HtcResponseError,
+    HtcStatusError,
+)
 
 if TYPE_CHECKING:
     from .._wire.operation import Operation
@@ -90,7 +96,11 @@ def is_transient(error: HtcException) -> bool:
     match error:
         case HtcConfigurationError():
             return False
-        case HtcConnectionError() | HtcResponseError(is_garbled=True):
+        case (
+            HtcConnectionError()
+            | HtcResponseError(is_garbled=True)
+            | HtcFileError(is_transient=True)
+        ):
             return True
         case HtcStatusError(status_code=int(status)):
             return status in TRANSIENT_STATUSES

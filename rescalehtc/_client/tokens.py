@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from .._files import read_settings
 from .._interrupts import is_from_signal_handler, suppressed
 from .._secret import Secret
 from ..exceptions import (
@@ -189,7 +190,7 @@ class TokenSource:
             return None
         content: Any = None
         with suppressed(OSError, ValueError, RecursionError):
-            content = json.loads((self._credential.folder / TOKEN_FILE).read_bytes())
+            content = json.loads(read_settings(self._credential.folder / TOKEN_FILE))
         match content:
             case {
                 "tokenValue": str(value),

@@ -80,6 +80,15 @@ class Interval:
             _logger.warning("%s: %s; polling continues", self._subject, error)
         self._outage = error
 
+    async def wait_out(self, error: HtcException, counts: JobCounts) -> None:
+        """Sleep until the next poll after a failed one, or raise the error if it is not transient.
+
+        Raises:
+            HtcWaitTimeoutError: The timeout has passed.
+        """
+        self.note_outage(error)
+        await self.pause(counts)
+
     async def pause(self, counts: JobCounts) -> None:
         """Sleep until the next poll.
 

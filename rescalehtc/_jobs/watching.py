@@ -166,14 +166,14 @@ def _listing(keys: Mapping[str, JobKey]) -> Call:
 
 async def fetch_ended(
     client: Client, jobs: Sequence[JobKey], interval: Interval
-) -> AsyncGenerator[list[EndedJob]]:
-    """Yield pages of ended jobs, with their records. Sends one listing per interval."""
+) -> AsyncGenerator[tuple[JobCounts, list[EndedJob]]]:
+    """Yield the counts, and a page of ended jobs with their records. One listing per interval."""
     tracker = JobTracker(client, jobs, interval)
     while tracker.counts().running:
         try:
             async with aclosing(tracker.list_once()) as pages:
                 async for ended in pages:
-                    yield ended
+                    yield tracker.counts(), ended
         except HtcException as error:
             interval.note_outage(error)
         else:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._client.content import Content
+from .._files import open_at_once
 from .._interrupts import is_from_signal_handler
 from .._wire import operations
 from ..exceptions import HtcFileError, HtcResponseError
@@ -171,14 +171,9 @@ def _opened(path: str | PathLike[str]) -> Generator[BinaryIO]:
 
 def _open(path: str | PathLike[str]) -> BinaryIO:
     try:
-        return open(path, "rb", opener=_open_at_once)
+        return open(path, "rb", opener=open_at_once)
     except (OSError, ValueError, TypeError) as error:  # the latter two: an invalid path
         if is_from_signal_handler(error):
             raise
         reason = getattr(error, "strerror", None) or error
         raise HtcFileError(f"{path!r} can't be read: {reason}") from None
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open a file without waiting for a writer, if it is a pipe."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -14,6 +14,7 @@ from ..exceptions import (
     HtcConnectionError,
     HtcCredentialsError,
     HtcException,
+    HtcFileError,
     HtcResponseError,
     HtcStatusError,
     RunStoppedError,
@@ -144,5 +145,7 @@ def _status(error: HtcException) -> int:
         refused = error.status_code in _REFUSALS or (error.status_code or 0) >= 500
         return NO_SERVICE if refused else BAD_INPUT
     if isinstance(error, HtcConnectionError | HtcCredentialsError | HtcResponseError):
+        return NO_SERVICE
+    if isinstance(error, HtcFileError) and error.is_transient:
         return NO_SERVICE
     return NOT_IN_TIME if isinstance(error, TimeoutError) else BAD_INPUT

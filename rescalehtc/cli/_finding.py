@@ -13,6 +13,7 @@ import typer
 from .. import htcjobs, htcprojects, htctasks
 from .._client.credentials import expand_home, write_private
 from .._environment import TASK_VARIABLE, variable
+from .._files import read_settings
 from .._problems import suggestion
 from .._session import CONFIG_FOLDER
 from ..exceptions import HtcException
@@ -160,7 +161,7 @@ def _last_task(rescale: CommandSession) -> tuple[str, str]:
 
 def _last_tasks() -> dict[str, Any]:
     try:
-        tasks: object = json.loads((expand_home(CONFIG_FOLDER) / LAST_TASKS_FILE).read_bytes())
+        tasks: object = json.loads(read_settings(expand_home(CONFIG_FOLDER) / LAST_TASKS_FILE))
     except (OSError, ValueError, RecursionError, HtcException):
         return {}
     return cast("dict[str, Any]", tasks) if isinstance(tasks, dict) else {}

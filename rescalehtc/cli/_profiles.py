@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .._client.credentials import SERVICE_URL, expand_home, write_private
 from .._environment import BASE_URL_VARIABLE, PROFILE_VARIABLE, variable
+from .._files import read_settings
 from .._session import CONFIG_FOLDER
 from ..exceptions import HtcCredentialsError, HtcException, HtcFileError
 from ..htcsession import HtcSession
@@ -161,7 +162,7 @@ def _change(change: Callable[[tomlkit.TOMLDocument], object]) -> None:
 
 def _text() -> str:
     try:
-        return path().read_text(encoding="utf-8-sig")
+        return read_settings(path()).decode("utf-8-sig")
     except FileNotFoundError:
         return ""
 

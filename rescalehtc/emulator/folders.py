@@ -177,8 +177,11 @@ def _lock_file(file: IO[str]) -> IO[str]:
 
 def _check_own(folder: Path) -> None:
     """Reject a folder with other files, because the emulator could confuse them with its own."""
+    for own in (folder / _LOCK_FILE, folder / STATE_FILE):  # opening a pipe would wait
+        if own.exists() and not own.is_file():
+            raise HtcFileError(f"{own} is not a regular file; choose a new folder")
     names = {
-        path.name for path in folder.iterdir() if path.stat().st_size or path.name != _LOCK_FILE
+        path.name for path in folder.iterdir() if path.lstat().st_size or path.name != _LOCK_FILE
     }
     if names and STATE_FILE not in names:
         raise HtcFileError(
@@ -206,7 +209,7 @@ def remove(folder: Path) -> None:
         OSError: There is no free file descriptor.
     """
     try:
-        if folder.is_symlink() or folder.is_file():
+        if not stat.S_ISDIR(folder.lstat().st_mode):
             folder.unlink()
             return
         try:
@@ -239,7 +242,7 @@ def make_shared_folder(folder: Path) -> None:
 
 
 def _make_folder(folder: Path) -> Path:
-    if folder.is_symlink() or folder.is_file():  # a job has replaced its shared folder
+    if folder.is_symlink() or not folder.is_dir():  # a job may have replaced its shared folder
         remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -9,9 +9,11 @@ import json
 import secrets
 import time
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import (
     RSAPrivateKey,
     RSAPublicKey,
@@ -23,6 +25,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+
+from ..exceptions import HtcFileError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,14 +72,20 @@ class Tokens:
     Args:
         signing_key: A private key from `new_signing_key`.
         clock_rate: Emulated seconds per real second.
+
+    Raises:
+        HtcFileError: The key is invalid.
     """
 
     def __init__(self, signing_key: str, clock_rate: float) -> None:
         # The emulator created the key itself. Validating it would take most of the start time.
-        key = load_pem_private_key(
-            signing_key.encode(), password=None, unsafe_skip_rsa_key_validation=True
-        )
-        assert isinstance(key, RSAPrivateKey)
+        key: object = None
+        with suppress(ValueError, TypeError, UnsupportedAlgorithm):
+            key = load_pem_private_key(
+                signing_key.encode(), password=None, unsafe_skip_rsa_key_validation=True
+            )
+        if not isinstance(key, RSAPrivateKey):
+            raise HtcFileError("the stored signing key is invalid; choose a new data folder")
         self._private = key
         self._secret = hashlib.sha256(signing_key.encode()).digest()
         self._public = key.public_key()

@@ -9,6 +9,8 @@ import re
 from ..exceptions import HtcException
 
 _CODE = re.compile(r"<Code>([^<]*)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
+# obstore retries these, and then raises its error.
+_TRANSIENT = re.compile(r" - (HTTP error: |Server returned non-2xx status code: (408|429|5\d\d) )")
 _SIGNATURE = re.compile(r"(?<=Signature=)[^\s,&<]+", re.IGNORECASE)
 
 
@@ -40,6 +42,11 @@ def reason_of(error: Exception) -> str:
         )
     first = text.partition("\n")[0].partition("Debug source")[0]
     return re.sub(r"https?://\S+", "the storage", first.rpartition(" - ")[2]).strip()
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether the storage did not respond or failed, according to obstore's error."""
+    return type(error).__name__ == "GenericError" and _TRANSIENT.search(str(error)) is not None
 
 
 def errno_of(error: Exception) -> int:

@@ -16,7 +16,7 @@ from .._interrupts import is_from_signal_handler
 from .._wire.answer import DESCRIPTION_CHARACTERS, shown
 from ..exceptions import HtcException, HtcFileError, HtcValidationError, Problem
 from ._credentials import StorageCredentials
-from ._errors import TransientError, errno_of, reason_of
+from ._errors import TransientError, errno_of, is_outage, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -260,7 +260,9 @@ class Storage:
             if not isinstance(failure, TransientError):
                 raise failure
             if retries >= max(1, policy.max_retries):
-                raise HtcFileError(f"{action} failed: {failure}")
+                failed = HtcFileError(f"{action} failed: {failure}")
+                failed.is_transient = not failure.has_expired
+                raise failed
             if failure.has_expired:
                 with self._credentials.lock:
                     self._renew()
@@ -293,6 +295,7 @@ class Storage:
             return TransientError(reason)
         failed = HtcFileError(f"{action} failed: {reason}")
         failed.errno = errno_of(error)
+        failed.is_transient = is_outage(error)
         return failed
 
 

@@ -16,7 +16,7 @@ from .._objects.json_object import JsonObject, Listing, require_instance, task_i
 from .._objects.session_methods import SessionMethods
 from .._tracebacks import trimmed
 from .._wire.operations import SUBMIT_JOBS
-from ..exceptions import HtcValidationError, Problem
+from ..exceptions import HtcException, HtcValidationError, Problem
 from ..htctasks import HtcTask
 from ._failed_job import FailedJob, describe_failed
 from ._job import HtcJob, JobTemplate, check_last_n_lines, checked_group, job_key
@@ -284,14 +284,19 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
         interval = Interval(rescale, timeout, "results")
         stores: dict[str | None, Files] = {}
         results = BatchResults({})
-        for page in rescale.iterate(fetch_ended(rescale.client, keys, interval)):
+        for counts, page in rescale.iterate(fetch_ended(rescale.client, keys, interval)):
             for key, record in page:
                 region = record.get("region")
-                if region not in stores:
-                    stores[region] = self.task.files(rescale, region)
-                io, storage = rescale.client.io, stores[region].storage
-                flow = fetch_results(io, storage, folders, key.job_id, pattern, target)
-                results.files[key.job_id] = rescale.run(flow)
+                while key.job_id not in results.files:
+                    try:
+                        if region not in stores:
+                            stores[region] = self.task.files(rescale, region)
+                        io, storage = rescale.client.io, stores[region].storage
+                        flow = fetch_results(io, storage, folders, key.job_id, pattern, target)
+                        results.files[key.job_id] = rescale.run(flow)
+                    except HtcException as error:
+                        rescale.run(interval.wait_out(error, counts))
+                interval.note_answer()
         return results
 
     @without_collections

@@ -168,7 +168,7 @@ def _ended(
 ) -> Iterator[HtcJob]:
     keys = [job_key(job) for job in by_key.values()]
     with trimmed():
-        for page in rescale.iterate(watching.fetch_ended(rescale.client, keys, interval)):
+        for _, page in rescale.iterate(watching.fetch_ended(rescale.client, keys, interval)):
             for key, record in page:
                 job = by_key[key[:3]]
                 store_record(job, record, rescale)

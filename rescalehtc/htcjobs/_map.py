@@ -17,7 +17,7 @@ from ..htctasks import HtcTask
 from ._batch import rerunner_of
 from ._batches import get_or_submit, require_group
 from ._job import HtcJob
-from ._sweep import PARALLEL_READS, Sweep
+from ._sweep import PARALLEL_READS, Results, Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -96,8 +96,8 @@ def map(
     submitted again, and all results are yielded, including the earlier ones.
 
     The call validates the arguments. The iterator submits the jobs when you request the first
-    result. If you leave the loop, the jobs continue. An outage of the service does not end the
-    iterator.
+    result. If you leave the loop, the jobs continue. An outage of the service or its storage does
+    not end the iterator.
 
     Operations getTaskStorageTokenForRegion, getImageStatus and submitJobs. Also listJobs, every
     `rescale.status_refresh_seconds` (30 by default).
@@ -192,13 +192,19 @@ def _each_result(
             waiter = rerunner_of(rescale, batch, policy, interval)
             order = {part["parentJobId"]: number for number, part in enumerate(parts)}
             ids = task_ids(task)
-            for _, ended in rescale.iterate(waiter.iterate()):
+            for counts, ended in rescale.iterate(waiter.iterate()):
                 for start in range(0, len(ended), PARALLEL_READS):
                     some = {
                         _index(item, order): item for item in ended[start : start + PARALLEL_READS]
                     }
                     succeeded = [index for index in some if not _has_failed(some[index])]
-                    values = rescale.run(sweep.read_results(io, files.storage, succeeded))
+                    values: Results | None = None
+                    while values is None:
+                        try:
+                            values = rescale.run(sweep.read_results(io, files.storage, succeeded))
+                        except HtcException as error:
+                            rescale.run(interval.wait_out(error, counts))
+                    interval.note_answer()
                     for index, item in some.items():
                         value, error = values.get(index) or (None, _failure(index, item))
                         job = HtcJob({**ids, **item[1]}, task)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     Program = str | PathLike[str] | Callable[[Any], Any]
 
+# By the index of the input, the result or an error.
+Results = dict[int, tuple[Any, HtcException | None]]
+
 PARALLEL_READS = 16
 
 # The command of a job. The shell sets $0 to the program's name below the shared folder.
@@ -150,13 +153,11 @@ class Sweep:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(_to_json(value), encoding="utf-8")
 
-    async def read_results(
-        self, io: Io, storage: Storage, indices: Sequence[int]
-    ) -> dict[int, tuple[Any, HtcException | None]]:
+    async def read_results(self, io: Io, storage: Storage, indices: Sequence[int]) -> Results:
         """Read the results of jobs that have succeeded: by index, the result or an error."""
         from ..files import _flows
 
-        results: dict[int, tuple[Any, HtcException | None]] = {}
+        results: Results = {}
         queue = deque(indices)
 
         async def read() -> None:

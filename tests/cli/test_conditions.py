@@ -521,6 +521,17 @@ def test_a_file_of_profiles_that_cannot_be_read_is_reported(
         assert (status, "profiles.toml: " in errors) == (2, True), errors
 
 
+def test_pipes_in_the_config_folder_do_not_hang(
+    account: Service, run: Callable[..., tuple[int, str]], config: Path
+) -> None:
+    os.mkfifo(config / "profiles.toml")
+    status, told = run("config", "list")
+    assert (status, "it is not a regular file" in told) == (2, True)
+    os.mkfifo(config / "last_tasks.json")
+    status, told = run("jobs", "--task", "-")
+    assert (status, "no task was used" in told) == (2, True)
+
+
 def test_a_config_folder_that_is_a_file_is_reported(
     run: Callable[..., tuple[int, str]], empty_home: Path
 ) -> None:

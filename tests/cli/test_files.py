@@ -115,7 +115,7 @@ PROBLEMS = [
     ("a.json", '{"htcJobDefinition": {"imageName": "a", "maxVCpus": ' + "9" * 5000 + "}}", ["1:53: htcJobDefinition.maxVCpus: must have at most 100 digits"]),
     ("a.json", '{"htcJobDefinition": {"imageName": "a", "maxVCpus": NaN, "maxMemory": -Infinity}}', ["1:53: htcJobDefinition.maxVCpus: NaN is not JSON", "1:71: htcJobDefinition.maxMemory: -Infinity is not JSON"]),
     ("a.json", '{"htcJobDefinition": {"imageName": "a", "maxVCpus": 1e999}}', ["1:41: htcJobDefinition.maxVCpus: must be an integer"]),
-    ("a.json", '{"htcJobDefinition": {"imageName": "a", "commands": ["\\ud800"]}}', ["1:41: htcJobDefinition.commands: must be text that UTF-8 can encode"]),
+    ("a.json", '{"htcJobDefinition": {"imageName": "a", "commands": ["\\ud800"]}}', ["1:54: htcJobDefinition.commands[0]: must not contain text that UTF-8 can't encode"]),
     ("a.json", '{"htcJobDefinition": {"imageName": "a"}, "batchSize": 100000000000000}', ["1:42: batchSize: must be an integer"]),
     # anchors, merges and tags
     ("a.yaml", in_commands("*a"), ["3:14: htcJobDefinition.commands[0]: *a needs an anchor, &a, before it"]),

@@ -247,7 +247,11 @@ def test_a_query_for_logs_out_of_bounds_is_400(user, query):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"null", b"[]", b"[{}]", b'"\xff"', b"[" * 100_000, b"1e999", b"{}"]
+    "body",
+    [
+        *(b"", b"{", b"null", b"[]", b"[{}]", b'"\xff"', b"[" * 100_000, b"1e999", b"{}"),
+        b'[{"htcJobDefinition": {"imageName": "image", "commands": ["true", "\\u0000"]}}]',
+    ],
 )
 def test_a_body_that_is_no_submission_is_400(user, body):
     answer = user.http.post(f"{user.new_task()}/jobs/batch", content=body)

@@ -19,7 +19,8 @@ import pytest
 import uvicorn
 
 from rescalehtc.emulator import Emulator
-from rescalehtc.exceptions import HtcException
+from rescalehtc.emulator.store import Store
+from rescalehtc.exceptions import HtcException, HtcFileError
 
 from .. import programs
 from ..limits import HANG_SECONDS
@@ -332,6 +333,37 @@ def test_what_could_not_be_freed_before_a_kill_is_freed_after_it(tmp_path, make_
         emulator._store.delete_task(user.get(task))
     with Emulator(data=tmp_path, slots=1) as emulator:
         until(lambda: not emulator._store._one("SELECT count(*) FROM lines")[0], "it was freed")
+
+
+# ---- the folder
+
+
+@pytest.mark.parametrize("name", ["lock", "state.sqlite3"])
+def test_a_folder_with_a_pipe_is_refused(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with (
+        pytest.raises(HtcFileError, match=f"{name} is not a regular file"),
+        Emulator(data=tmp_path),
+    ):
+        pass
+
+
+def test_an_invalid_signing_key_is_refused(tmp_path):
+    with Store(tmp_path / "state.sqlite3") as store:
+        store._execute("UPDATE settings SET value = 'x' WHERE name = 'signing_key'")
+    with pytest.raises(HtcFileError, match="signing key is invalid"), Emulator(data=tmp_path):
+        pass
+
+
+def test_pipes_in_place_of_its_folders_are_replaced(tmp_path, make_user):
+    with Store(tmp_path / "state.sqlite3"):
+        os.mkfifo(tmp_path / "jobs")
+    with Emulator(data=tmp_path, slots=1) as emulator:
+        user = make_user(emulator.url, emulator.api_key)
+        task = user.new_task()
+        for script in ('rmdir "$TASK_SHARED_FOLDER"; mkfifo "$TASK_SHARED_FOLDER"', "true"):
+            (job,) = user.submit(task, ["sh", "-c", script])
+            assert user.wait(task, job)["status"] == "SUCCEEDED"
 
 
 # ---- file descriptors

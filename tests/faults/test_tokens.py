@@ -265,7 +265,7 @@ def test_a_kept_token_from_the_future(wire: Wire, folder: Path, seconds: float) 
 @row("other users can read the key file", "HtcSession", "a warning in the log")
 def test_a_key_for_all_eyes(wire: Wire, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     HtcSession(base_url=wire.url)
-    assert "others can read" not in caplog.text
+    assert "other users can read" not in caplog.text
     (folder / "rescale_api_token.txt").chmod(0o644)
     HtcSession(base_url=wire.url)
     assert "other users can read the key in" in caplog.text

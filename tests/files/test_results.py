@@ -59,6 +59,21 @@ def test_jobs_find_their_inputs_and_each_ones_results_come_down(rescale, task, i
     assert {*tree(tmp_path / "some")} == {"0/sub/i", "2/sub/i"}
 
 
+def test_an_outage_only_delays_the_results(emulator, rescale, task, inputs, tmp_path, caplog):
+    batch = htcjobs.submit(rescale, task, [request_for(1)], inputs=inputs)
+    batch.wait(rescale)
+    with (
+        rescale.with_options(max_retries=0) as impatient,
+        emulator.fault("getTaskStorageTokenForRegion", "status_before", times=1),
+        emulator.fault("storage", "status_before", times=4) as fault,
+    ):
+        impatient.status_refresh_seconds = 0.05
+        batch.download_results(impatient, tmp_path / "out")
+    assert fault.count == 4
+    assert {*tree(tmp_path / "out")} == {"0/n", "0/sub/i"}
+    assert sum(line.endswith("polling continues") for line in caplog.messages) == 1
+
+
 def test_batches_of_one_submission_do_not_share_results(rescale, task, inputs, tmp_path):
     batch = htcjobs.submit(rescale, task, [request_for(1), request_for(1)], inputs=inputs)
     batch.download_results(rescale, tmp_path / "out", "{index}/n")

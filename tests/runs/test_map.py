@@ -31,7 +31,7 @@ from rescalehtc.htcjobs import RetryPolicy, _call_function, _sweep
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rescalehtc.emulator import Emulator
+    from rescalehtc.emulator import Emulator, Fault
     from rescalehtc.hooks import ResponseInfo
 
     from ..service import Service
@@ -218,6 +218,39 @@ def test_an_upload_that_fails_is_repeated_by_the_next_call(
     files.write("map-g/inputs/0/0.json", "an old one")
     assert values(htcjobs.map(fast, task, solve, points(3), image="image", group="g")) == {0: 9}
     assert json.loads(files.read("map-g/inputs/0/0.json")) == {"x": 3}
+
+
+def test_an_outage_of_the_storage_only_delays_the_results(
+    emulator: Emulator, task: htctasks.HtcTask, solve: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(response: ResponseInfo) -> None:
+        if response.operation == "submitJobs":
+            emulator.fault("storage", "status_before", times=3)
+
+    with hooked(emulator, on_response=fail, max_retries=0) as rescale:
+        results = htcjobs.map(rescale, task, solve, points(3), image="image", group="g")
+        assert values(results) == {0: 9}
+    warnings = [line for line in caplog.messages if line.endswith("polling continues")]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("map: read of map-g/results/0/0/result.json failed: ")
+
+
+def test_the_timeout_also_ends_the_wait_for_the_storage(
+    emulator: Emulator, fast: HtcSession, task: htctasks.HtcTask, solve: Path
+) -> None:
+    assert values(htcjobs.map(fast, task, solve, points(3), image="image", group="g")) == {0: 9}
+    faults: list[Fault] = []
+
+    def fail(response: ResponseInfo) -> None:
+        if response.operation == "listJobs" and not faults:
+            faults.append(emulator.fault("storage", "status_before"))
+
+    with hooked(emulator, on_response=fail, max_retries=0) as rescale:
+        again = htcjobs.map(rescale, task, solve, points(3), image="image", group="g", timeout=0)
+        with pytest.raises(HtcWaitTimeoutError, match="the last poll failed: read of"):
+            next(again)
+    with faults[0]:  # removes it
+        pass
 
 
 def test_leaving_the_loop_leaves_the_jobs_to_the_next_call(

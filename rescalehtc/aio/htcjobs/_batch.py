@@ -22,6 +22,7 @@ from ..._jobs.waiting import Interval
 from ..._jobs.watching import BatchCounter, fetch_ended
 from ..._objects.json_object import Listing, task_ids
 from ..._tracebacks import trimmed
+from ...exceptions import HtcException
 from ...htcjobs._batch import HtcJobBatch as AnyJobBatch
 from ...htcjobs._batch import Resubmission as AnyResubmission
 from ...htcjobs._batch import rerunner_of
@@ -248,14 +249,19 @@ class HtcJobBatch(AnyJobBatch):
         stores: dict[str | None, Files] = {}
         results = BatchResults({})
         async with aclosing(rescale.iterate(fetch_ended(rescale.client, keys, interval))) as opened:
-            async for page in opened:
+            async for counts, page in opened:
                 for key, record in page:
                     region = record.get("region")
-                    if region not in stores:
-                        stores[region] = await self.task.files(rescale, region)
-                    io, storage = rescale.client.io, stores[region].storage
-                    flow = fetch_results(io, storage, folders, key.job_id, pattern, target)
-                    results.files[key.job_id] = await rescale.run(flow)
+                    while key.job_id not in results.files:
+                        try:
+                            if region not in stores:
+                                stores[region] = await self.task.files(rescale, region)
+                            io, storage = rescale.client.io, stores[region].storage
+                            flow = fetch_results(io, storage, folders, key.job_id, pattern, target)
+                            results.files[key.job_id] = await rescale.run(flow)
+                        except HtcException as error:
+                            await rescale.run(interval.wait_out(error, counts))
+                    interval.note_answer()
         return results
 
     @without_collections

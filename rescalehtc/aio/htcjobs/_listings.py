@@ -181,7 +181,7 @@ async def _ended(
         async with aclosing(
             rescale.iterate(watching.fetch_ended(rescale.client, keys, interval))
         ) as opened:
-            async for page in opened:
+            async for _, page in opened:
                 for key, record in page:
                     job = by_key[key[:3]]
                     store_record(job, record, rescale)

@@ -18,12 +18,12 @@ from ..._jobs.policy import RetryPolicy
 from ..._jobs.waiting import Interval
 from ..._objects.json_object import require_instance, task_ids
 from ..._tracebacks import trimmed
-from ...exceptions import RunStoppedError
+from ...exceptions import HtcException, RunStoppedError
 from ...htcjobs._batch import rerunner_of
 from ...htcjobs._batches import require_group
 from ...htcjobs._map import MapResult as AnyMapResult
 from ...htcjobs._map import _failure, _has_failed, _index, _model_of
-from ...htcjobs._sweep import PARALLEL_READS, Sweep
+from ...htcjobs._sweep import PARALLEL_READS, Results, Sweep
 from ...htctasks import HtcTask as AnyTask
 from ..htcjobs._batches import get_or_submit
 from ..htcjobs._job import HtcJob
@@ -82,8 +82,8 @@ def map(
     submitted again, and all results are yielded, including the earlier ones.
 
     The call validates the arguments. The iterator submits the jobs when you request the first
-    result. If you leave the loop, the jobs continue. An outage of the service does not end the
-    iterator.
+    result. If you leave the loop, the jobs continue. An outage of the service or its storage does
+    not end the iterator.
 
     Operations getTaskStorageTokenForRegion, getImageStatus and submitJobs. Also listJobs, every
     `rescale.status_refresh_seconds` (30 by default).
@@ -162,14 +162,22 @@ async def _each_result(
             order = {part["parentJobId"]: number for number, part in enumerate(parts)}
             ids = task_ids(task)
             async with aclosing(rescale.iterate(waiter.iterate())) as opened:
-                async for _, ended in opened:
+                async for counts, ended in opened:
                     for start in range(0, len(ended), PARALLEL_READS):
                         some = {
                             _index(item, order): item
                             for item in ended[start : start + PARALLEL_READS]
                         }
                         succeeded = [index for index in some if not _has_failed(some[index])]
-                        values = await rescale.run(sweep.read_results(io, files.storage, succeeded))
+                        values: Results | None = None
+                        while values is None:
+                            try:
+                                values = await rescale.run(
+                                    sweep.read_results(io, files.storage, succeeded)
+                                )
+                            except HtcException as error:
+                                await rescale.run(interval.wait_out(error, counts))
+                        interval.note_answer()
                         for index, item in some.items():
                             value, error = values.get(index) or (None, _failure(index, item))
                             job = HtcJob({**ids, **item[1]}, task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .nodes import (
     MERGE_KEY,
@@ -69,16 +69,19 @@ class Composer:
         self._aliased = 0
         self._stack: list[_Open] = []
         for event in events:
-            if event.kind == "{":
+            if event.kind == "scalar":
+                self._add(self._scalar(event), event.text)
+            elif event.kind == "{":
                 self._open(Node(event.offset, {}, {}, size=0), event.anchor)
             elif event.kind == "[":
                 self._open(Node(event.offset, [], [], size=0), event.anchor)
             elif event.kind == "end":
                 self._add(_close(self._stack.pop()), "")
-            elif event.kind == "alias":
-                self._add(self._resolve_alias(event), event.text)
             else:
-                self._add(self._scalar(event), event.text)
+                self._add(self._resolve_alias(event), event.text)
+            if len(self.findings) > MAX_PROBLEMS:
+                self.root = Node(event.offset, UNREADABLE)
+                return
 
     def _open(self, node: Node, anchor: str | None) -> None:
         if anchor:
@@ -135,8 +138,9 @@ class Composer:
         if top is None:
             self.root = node
         elif isinstance(top.node.children, list):
+            values: Any = top.node.value
+            values.append(node.value)
             top.node.children.append(node)
-            cast("list[object]", top.node.value).append(node.value)
         elif top.key is None:
             self._set_key(top, node, text)
         else:
@@ -155,11 +159,12 @@ class Composer:
         if key.value is MERGE_KEY:
             self._merge(top, key, node)
         elif isinstance(key.value, str):
-            children = cast("dict[str, Entry]", top.node.children)
+            children: Any = top.node.children
+            values: Any = top.node.value
             if key.value in children:
                 self._report_repeated(key.offset, key.value)
             children[key.value] = Entry(key.offset, node)
-            cast("dict[str, object]", top.node.value)[key.value] = node.value
+            values[key.value] = node.value
 
     def _merge(self, top: _Open, key: Node, node: Node) -> None:
         if top.merged:
@@ -182,7 +187,7 @@ class Composer:
     def _add_finding(self, finding: Finding) -> None:
         if len(self.findings) < MAX_PROBLEMS:
             self.findings.append(finding)
-        elif len(self.findings) == MAX_PROBLEMS:
+        else:
             message = f"has more problems than the first {MAX_PROBLEMS:,}"
             self.findings.append(Finding(finding.offset, "text", message))
 

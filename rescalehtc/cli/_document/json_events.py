@@ -20,32 +20,36 @@ def decode_json(text: str) -> object:
     """Decode JSON whose names are unique and whose numbers are not too long.
 
     Raises:
-        ValueError: The text is not such JSON. read_json_events finds the reason.
+        json.JSONDecodeError: The text is not JSON. read_json_events finds the reason.
+        ValueError: The text has a problem. read_json_events finds all problems.
         RecursionError: The text is nested too deeply.
     """
-    return json.loads(
+    has_problem = False
+
+    def unique_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        nonlocal has_problem
+        unique = dict(pairs)
+        has_problem = has_problem or len(unique) < len(pairs)
+        return unique
+
+    def integer(digits: str) -> object:
+        nonlocal has_problem
+        has_problem = has_problem or len(digits) > MAX_DIGITS
+        return _integer_or_problem(digits)
+
+    def refuse_constant(_: str) -> None:
+        nonlocal has_problem
+        has_problem = True
+
+    value = json.loads(
         text,
-        object_pairs_hook=_unique_names,
-        parse_int=_integer,
-        parse_constant=_refuse_constant,
+        object_pairs_hook=unique_names,
+        parse_int=integer,
+        parse_constant=refuse_constant,
     )
-
-
-def _unique_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    unique = dict(pairs)
-    if len(unique) < len(pairs):
-        raise ValueError("a name is repeated")
-    return unique
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise ValueError(TOO_MANY_DIGITS)
-    return int(digits)
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
+    if has_problem:
+        raise ValueError("a name is repeated, a number is too long, or a constant is not JSON")
+    return value
 
 
 def _integer_or_problem(digits: str) -> object:

@@ -28,7 +28,7 @@ _NOT_YAML = re.compile(
 )
 _YAML_TAG = "tag:yaml.org,2002:"
 _TAG_DIRECTIVE = re.compile(r"^%TAG", re.MULTILINE)
-_VALUE_STARTS = ("", *"~nNtTfFyYoO0123456789+-.")
+_VALUE_STARTS = frozenset(("", *"~nNtTfFyYoO0123456789+-."))
 _YAML_VALUE = re.compile(
     r"""(?P<null> ~ | null | Null | NULL | )
     | (?P<true> true | True | TRUE | yes | Yes | YES | on | On | ON )
@@ -61,24 +61,26 @@ def read_yaml_events(text: str) -> Iterator[Event]:
     try:
         for event in yaml.parse(text, Loader=_Loader):
             offset: int = cast("yaml.Mark", event.start_mark).index
-            if isinstance(event, yaml.DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    message = "a file holds one document; write a list, each item after '- '"
-                    raise DocumentError(offset, message)
-            elif isinstance(event, yaml.ScalarEvent):
+            if isinstance(event, yaml.ScalarEvent):  # the most frequent kind
                 value = _yaml_value(event, offset)
                 yield Event("scalar", offset, value, event.value, event.anchor)
             elif isinstance(event, yaml.MappingStartEvent):
-                _check_tag(event.tag, "map", offset)
+                if event.tag is not None:
+                    _check_tag(event.tag, "map", offset)
                 yield Event("{", offset, anchor=event.anchor)
             elif isinstance(event, yaml.SequenceStartEvent):
-                _check_tag(event.tag, "seq", offset)
+                if event.tag is not None:
+                    _check_tag(event.tag, "seq", offset)
                 yield Event("[", offset, anchor=event.anchor)
             elif isinstance(event, yaml.CollectionEndEvent):
                 yield Event("end", offset)
             elif isinstance(event, yaml.AliasEvent):
                 yield Event("alias", offset, text=cast("str", event.anchor))
+            elif isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    message = "a file holds one document; write a list, each item after '- '"
+                    raise DocumentError(offset, message)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: from PyYAML without its C parser
         raise _yaml_error(text, error) from None
     if not documents:
@@ -107,9 +109,9 @@ def _yaml_error(text: str, error: yaml.YAMLError | ValueError) -> DocumentError:
     return DocumentError(offset, f"{one_line(message, 300)}; {hint}")
 
 
-def _check_tag(tag: str | None, supported: str, offset: int) -> None:
-    if tag not in (None, "!", _YAML_TAG + supported):
-        shown = one_line((tag or "").replace(_YAML_TAG, "!!"))
+def _check_tag(tag: str, supported: str, offset: int) -> None:
+    if tag not in ("!", _YAML_TAG + supported):
+        shown = one_line(tag.replace(_YAML_TAG, "!!"))
         raise DocumentError(offset, f"the tag {shown} is not supported here; remove it")
 
 
