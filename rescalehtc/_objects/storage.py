@@ -171,7 +171,7 @@ def _opened(path: str | PathLike[str]) -> Generator[BinaryIO]:
 
 def _open(path: str | PathLike[str]) -> BinaryIO:
     try:
-        return open(path, "rb", opener=_open_at_once)
+        return open(os.fspath(path), "rb", opener=_open_at_once)  # not a descriptor
     except (OSError, ValueError, TypeError) as error:  # the latter two: an invalid path
         if is_from_signal_handler(error):
             raise
