@@ -47,7 +47,7 @@ class BaseSession(ABC):
     def __init__(
         self,
         workspace: str = DEFAULT_WORKSPACE,
-        config_folder_override: str | None = None,
+        config_folder_override: str | os.PathLike[str] | None = None,
         api_key: str | None = None,
         *,
         base_url: str | None = None,
@@ -67,7 +67,8 @@ class BaseSession(ABC):
 
         Args:
             workspace: The workspace whose key file to use. Ignored if you pass `api_key`.
-            config_folder_override: The config folder. The default is `~/.config/rescalehtc`.
+            config_folder_override: The config folder. The default is `~/.config/rescalehtc`. Ignored
+                if you pass `api_key`.
             api_key: An API key of the workspace.
             base_url: The service's base URL. The default is the variable RESCALE_API_BASE_URL, or
                 else `https://htc.rescale.com/api/v1`.
@@ -108,7 +109,13 @@ class BaseSession(ABC):
         """
         with trimmed():
             api_key = None if api_key is None else _checked_text(api_key, "api_key")
-            self.workspace: str = _checked_text(workspace, "workspace")
+            folder = config_folder_override or CONFIG_FOLDER
+            if isinstance(folder, os.PathLike):
+                folder = os.fspath(folder)
+            if api_key is None:  # otherwise both are ignored, as in 1.1.0
+                workspace = _checked_text(workspace, "workspace")
+                folder = _checked_text(folder, "config_folder_override")
+            self.workspace: str = workspace
             """The workspace's name that you passed."""
             source = "base_url" if base_url else BASE_URL_VARIABLE
             base_url = base_url or variable(os.environ, BASE_URL_VARIABLE) or SERVICE_URL
@@ -143,7 +150,7 @@ class BaseSession(ABC):
             self._observers = Observers(on_request, on_response)
             self._transport = transport
             self._api_key = api_key
-            self._config_folder = os.fspath(config_folder_override or CONFIG_FOLDER)
+            self._config_folder = folder
             self._timeout_seconds = timeout_seconds
             self._max_retries = max_retries
             self._backoff_seconds = backoff_seconds

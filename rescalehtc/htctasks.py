@@ -44,6 +44,7 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"], Explained):
     _operation = api.GET_TASK
     _not_pickled = ("_validated", "_summary")
     _storage = TASK_STORAGE
+    _summary: tuple[float, JobStatusSummaryRecord] | None = None
 
     def __init__(self, json: types.HTCTaskDict | dict[str, Any], project: HtcProject) -> None:
         """Create a task from its dictionary.
@@ -59,7 +60,6 @@ class HtcTask(StoredObject["types.HTCTaskDict", "models.HTCTask"], Explained):
         super().__init__(json)
         self.project: HtcProject = project
         """The project of the task."""
-        self._summary: tuple[float, JobStatusSummaryRecord] | None = None
 
     def __repr__(self) -> str:
         name, task_id = self.json.get("taskName"), self.json.get("taskId")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rescalehtc import HtcSession, api, htcjobs, htctasks, models
+from rescalehtc import HtcSession, api, htcjobs, htcprojects, htctasks, models
 from rescalehtc.exceptions import (
     HtcBadRequestError,
     HtcImagePendingError,
@@ -363,6 +363,42 @@ def test_a_job_survives_pickle(job: htcjobs.HtcJob) -> None:
     assert again.json == job.json
     assert again.record == job.record
     assert again.task.json == job.task.json
+
+
+def test_pickles_of_1_1_0_can_be_read(rescale: HtcSession, task: htctasks.HtcTask) -> None:
+    class Old:
+        def __init__(self, kind: type, **state: object) -> None:
+            self.reduced = object.__new__, (kind,), state
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return self.reduced
+
+    submitted = submit(rescale, task, "true")
+    fetched = submitted.to_jobs()[0].get_update(rescale)
+    project = Old(htcprojects.HtcProject, json=task.project.json)
+    owner = Old(htctasks.HtcTask, json=task.json, project=project, task_summary=None)
+    objects = (
+        Old(htcjobs.HtcJob, json=fetched, task=owner, log_lines_raw_inverted=None),
+        Old(htcjobs.HtcJobBatch, json=submitted.json, task=owner),
+    )
+    job, batch = pickle.loads(pickle.dumps(objects))
+    assert (job.json, job.record.job_uuid) == (fetched, fetched["jobUUID"])
+    assert batch.wait(rescale).succeeded == 1
+    assert job.task.get_task_summary(rescale).still_running is False
+    again = pickle.loads(pickle.dumps(batch))
+    assert again.to_jobs()[0].json["status"] == "SUCCEEDED"
+
+
+def test_any_task_can_be_given(service: Service, scripted: HtcSession) -> None:
+    """In tests of user programs, it often is None or a mock."""
+    ids = {"projectId": "p", "taskId": "t"}
+    job = htcjobs.HtcJob({**ids, "jobUUID": "j"}, None)  # type: ignore[arg-type]
+    service.on(JOB, Answer({**ids, "jobUUID": "j", "status": "FAILED"}))
+    assert not job.is_still_running(scripted)
+    batch = htcjobs.HtcJobBatch({**ids, "parentJobId": "a", "batchSize": 1}, None)  # type: ignore[arg-type]
+    assert batch.to_jobs()[0].json == {**ids, "jobUUID": "a:0"}
+    with pytest.raises(HtcValidationError, match="projectId"):
+        batch.failed(scripted)
 
 
 def test_a_job_from_a_pickle_fetches_its_record(

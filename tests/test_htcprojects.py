@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -327,9 +328,11 @@ def test_a_file_that_can_not_be_read_is_named(
 ) -> None:
     with pytest.raises(HtcFileError, match=r"nowhere.* can't be read"):
         htcprojects.HtcProject({"projectId": "p"}).upload_file(scripted, tmp_path / "nowhere", "x")
-    for name in ("a\0b", None):
-        with pytest.raises(HtcFileError, match="can't be read"):
-            htcprojects.HtcProject({"projectId": "p"}).upload_file(scripted, name, "x")  # type: ignore[arg-type]
+    with open(os.devnull, "rb") as other:  # noqa: PTH123
+        for name in ("a\0b", None, other.fileno()):
+            with pytest.raises(HtcFileError, match="can't be read"):
+                htcprojects.HtcProject({"projectId": "p"}).upload_file(scripted, name, "x")  # type: ignore[arg-type]
+        os.fstat(other.fileno())  # still open
     assert not service.requests
 
 

@@ -184,12 +184,20 @@ def test_an_invalid_address_is_rejected(url: str) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [{"timeout_seconds": value} for value in (None, "5", 0, -1, float("nan"), float("inf"), True)]
-    + [{"status_refresh_seconds": -1.0}, {"image_wait_seconds": "x"}, {"workspace": None}]
-    + [{"api_key": 5}, {"api_key": b"k"}, {"base_url": 5}],
+    + [{"status_refresh_seconds": -1.0}, {"image_wait_seconds": "x"}]
+    + [{"api_key": 5}, {"api_key": b"k"}, {"base_url": 5}]
+    + [{"workspace": None, "api_key": None}]
+    + [{"config_folder_override": folder, "api_key": None} for folder in (5, b"folder")],
 )
 def test_an_argument_that_is_invalid_is_rejected(arguments: dict[str, Any]) -> None:
     with pytest.raises(HtcValidationError, match=next(iter(arguments))):
         HtcSession(**{"api_key": "k", **arguments})
+
+
+def test_with_a_key_the_workspace_and_the_folder_are_ignored() -> None:
+    """In scripts for 1.1.0, they often are options that default to None."""
+    HtcSession(None, None, "k")  # type: ignore[arg-type]
+    HtcSession(workspace=None, config_folder_override=5, api_key="k")  # type: ignore[arg-type]
 
 
 def test_a_home_that_is_not_known_matters_only_if_it_is_needed(

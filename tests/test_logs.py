@@ -189,8 +189,9 @@ def test_a_file_that_can_not_be_written_is_named(
 ) -> None:
     service.on(LOGS, paged(["a"], 5))
     (tmp_path / "folder").mkdir()
-    for path in (tmp_path / "missing" / "log", tmp_path / "folder"):
-        with pytest.raises(HtcFileError, match=path.name) as info:
+    paths: list[Any] = [tmp_path / "missing" / "log", tmp_path / "folder", None, 5]
+    for path in paths:
+        with pytest.raises(HtcFileError, match=getattr(path, "name", str(path))) as info:
             job.get_logs_to_file(scripted, path)
         assert isinstance(info.value, OSError)
         assert info.value.errno

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
+from .._raw import is_mapping
 from ..exceptions import HtcValidationError, Problem
 from .session_methods import SessionMethods
 
@@ -71,7 +72,8 @@ def id_of(json_object: JsonObject[Any, Any], name: str) -> str:
     Raises:
         HtcValidationError: The dictionary does not contain the id.
     """
-    value: object = json_object.json.get(name)
+    json: object = getattr(json_object, "json", None)  # a job's task may be any object
+    value = json.get(name) if is_mapping(json) else None
     if not isinstance(value, str):
         problem = Problem(f"json[{name!r}]", "must be the id, a string")
         raise HtcValidationError(type(json_object).__name__, [problem])

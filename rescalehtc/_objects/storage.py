@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -171,7 +172,7 @@ def _opened(path: str | PathLike[str]) -> Generator[BinaryIO]:
 
 def _open(path: str | PathLike[str]) -> BinaryIO:
     try:
-        return open(path, "rb", opener=open_at_once)
+        return open(os.fspath(path), "rb", opener=open_at_once)  # not a descriptor
     except (OSError, ValueError, TypeError) as error:  # the latter two: an invalid path
         if is_from_signal_handler(error):
             raise

@@ -75,14 +75,15 @@ def create_app(service: Service, host: str, faults: Faults) -> Starlette:
 
         return faulty
 
+    by_path: dict[str, dict[str, Answer]] = {}
+    for operation, handler in HANDLERS.items():
+        # The handler parses numbers, because the router's converter fails for long numbers.
+        answers = by_path.setdefault(operation.path.replace(":int}", "}"), {})
+        answer = _answer_operation(service, operation, handler)
+        answers[operation.method] = endpoint(operation.id, answer)
+    # One route per path: a 405 lists the methods of the route.
     operations = [
-        Route(
-            # The handler parses numbers, because the router's converter fails for long numbers.
-            operation.path.replace(":int}", "}"),
-            endpoint(operation.id, _answer_operation(service, operation, handler)),
-            methods=[operation.method],
-        )
-        for operation, handler in HANDLERS.items()
+        Route(path, _by_method(found), methods=[*found]) for path, found in by_path.items()
     ]
 
     async def upload(request: Request) -> Response:
@@ -118,6 +119,13 @@ def create_app(service: Service, host: str, faults: Faults) -> Starlette:
         ],
         exception_handlers={HTTPException: _answer_no_operation},
     )
+
+
+def _by_method(answers: Mapping[str, Answer]) -> Answer:
+    async def answer(request: Request) -> Response:
+        return await answers["GET" if request.method == "HEAD" else request.method](request)
+
+    return answer
 
 
 def _is_loopback(host: str) -> bool:

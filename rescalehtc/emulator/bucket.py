@@ -113,7 +113,7 @@ class Bucket:
         file, stored = objects.open_object(folder, name)
         with ExitStack() as stack:
             stack.enter_context(file)
-            if etag not in (None, "*", stored.etag):
+            if etag not in (None, "*") and _quoted(etag) != stored.etag:
                 raise StorageError("PreconditionFailed", "The object has another ETag.")
             metadata = self._store.metadata(self._path(folder, name), stored.etag)
             stack.pop_all()
@@ -183,7 +183,7 @@ class Upload(NamedTuple):
 
     def join(self, parts: Sequence[Sequence[str]], file: IO[bytes]) -> None:
         """Write parts, each given by its number and ETag, to a file."""
-        numbers = [int(number) for number, etag in parts if self.etags.get(number) == etag]
+        numbers = [int(number) for number, etag in parts if self.etags.get(number) == _quoted(etag)]
         if len(numbers) < len(parts):
             raise StorageError("InvalidPart", "A part was not uploaded, or has another ETag.")
         if not parts or numbers != sorted({*numbers}):
@@ -192,6 +192,11 @@ class Upload(NamedTuple):
             with (self.folder / str(number)).open("rb") as part:
                 shutil.copyfileobj(part, file, CHUNK_BYTES)
         file.flush()
+
+
+def _quoted(etag: str) -> str:
+    """Add the quotation marks that some clients omit."""
+    return '"' + etag.strip('"') + '"'
 
 
 class Uploads:

@@ -228,7 +228,7 @@ async def _delete(io: Io, storage: Storage, names: Sequence[str]) -> None:
 
 
 def _is_folder(target: str) -> bool:
-    return target in ("", ".") or target.endswith("/")
+    return require_name(target) in ("", ".") or target.endswith("/")
 
 
 def _all_of(folder: str) -> str:

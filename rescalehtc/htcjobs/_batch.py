@@ -17,7 +17,6 @@ from .._objects.session_methods import SessionMethods
 from .._tracebacks import trimmed
 from .._wire.operations import SUBMIT_JOBS
 from ..exceptions import HtcException, HtcValidationError, Problem
-from ..htctasks import HtcTask
 from ._failed_job import FailedJob, describe_failed
 from ._job import HtcJob, JobTemplate, check_last_n_lines, checked_group, job_key
 from ._results import (
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from .._session import BaseSession
     from ..files._files import Files
     from ..htcsession import HtcSession
+    from ..htctasks import HtcTask
     from ..records import JobStatusSummaryRecord
 
 
@@ -64,9 +64,8 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
             task: The task of the batch.
 
         Raises:
-            HtcValidationError: `task` is not an HtcTask, or the list is empty.
+            HtcValidationError: The list is empty.
         """
-        require_instance(task, HtcTask, "task", "HtcJobBatch")
         parts: Sequence[Any] = json if isinstance(json, list) else [json]
         if not parts:
             problem = Problem("json", "must contain at least one dictionary")
@@ -79,6 +78,11 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
         """Whether an earlier wait may have retried jobs of the batch."""
         self.batches: list[HtcJobBatch] = [self, *(type(self)(part, task) for part in parts[1:])]
         """One batch per submit request. The first one is this batch itself."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Pickles of 1.1.0 have only the dictionary and the task.
+        added = {"_seen": SeenStatuses(), "may_have_reruns": False, "batches": [self]}
+        vars(self).update(added | state)
 
     def __repr__(self) -> str:
         described = [

@@ -12,11 +12,10 @@ from .._jobs.records import is_running
 from .._jobs.waiting import Interval
 from .._jobs.watching import JobKey
 from .._objects.explained import Explained
-from .._objects.json_object import JsonObject, id_of, require_instance, task_ids
+from .._objects.json_object import JsonObject, id_of, task_ids
 from .._tracebacks import trimmed
 from .._wire.operations import GET_JOB, LIST_JOB_EVENTS
 from ..exceptions import HtcResponseError, HtcValidationError, Problem
-from ..htctasks import HtcTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from .._jobs.watching import SeenStatuses
     from .._session import BaseSession
     from ..htcsession import HtcSession
+    from ..htctasks import HtcTask
 
 
 _INDICES = tuple(range(MAX_BATCH_SIZE))
@@ -53,11 +53,7 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"], Explained):
         Args:
             json: The dictionary, an `HTCJob` object with the service's names.
             task: The task of the job.
-
-        Raises:
-            HtcValidationError: `task` is not an HtcTask.
         """
-        require_instance(task, HtcTask, "task", "HtcJob")
         self._json = cast("types.HTCJobDict", json)
         self.task: HtcTask = task
         """The task of the job."""
@@ -85,6 +81,10 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"], Explained):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_json": self.json, "_template": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        json = state.pop("json", None)  # in pickles of 1.1.0
+        vars(self).update({"_json": json} | state)
 
     def __repr__(self) -> str:
         status = f", status={self.json['status']!r}" if "status" in self.json else ""

@@ -97,8 +97,9 @@ def check_inputs(inputs: str | PathLike[str]) -> None:
     Raises:
         HtcFileError: They are not.
     """
-    if not Path(inputs).is_dir():
-        raise HtcFileError(f"inputs must be a folder; {os.fspath(inputs)!a} is not")
+    path = os.fspath(inputs) if isinstance(inputs, os.PathLike) else inputs
+    if not isinstance(path, str) or not Path(path).is_dir():
+        raise HtcFileError(f"inputs must be a folder; {path!a} is not")
 
 
 def results_folders(batches: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -128,7 +129,7 @@ def check_pattern(pattern: str) -> None:
     Raises:
         HtcValidationError: The pattern does not contain `{index}`.
     """
-    if _INDEX not in pattern:
+    if not isinstance(pattern, str) or _INDEX not in pattern:
         problem = Problem("pattern", f"must have {_INDEX}, such as {_INDEX}/*.csv")
         raise HtcValidationError("download_results", [problem])
 

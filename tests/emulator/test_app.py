@@ -122,7 +122,9 @@ def test_a_foreign_host_name_is_rejected(user):
 def test_an_unknown_path_is_404_and_a_wrong_method_405(user):
     assert user.http.get("/htc/nothing").status_code == 404
     assert user.http.get("/htc/projects/").status_code == 404
-    assert user.http.delete("/htc/projects").status_code == 405
+    wrong = user.http.delete("/htc/projects")
+    assert wrong.status_code == 405
+    assert {*wrong.headers["Allow"].split(", ")} == {"GET", "HEAD", "POST"}
     assert user.http.get("/htc/nothing").json()["errorType"]
 
 

@@ -106,12 +106,14 @@ def test_a_submission_without_inputs_is_as_before(rescale, task, tmp_path):
 
 
 def test_wrong_arguments_are_refused_before_anything_is_submitted(rescale, task, inputs, tmp_path):
-    with pytest.raises(HtcFileError, match="inputs must be a folder"):
-        htcjobs.submit(rescale, task, [request_for()], inputs=tmp_path / "none")
+    for wrong in (tmp_path / "none", 0, b"folder"):
+        with pytest.raises(HtcFileError, match="inputs must be a folder"):
+            htcjobs.submit(rescale, task, [request_for()], inputs=wrong)
     assert htcjobs.get_jobs(rescale, task) == []
     batch = htcjobs.submit(rescale, task, [request_for()], inputs=inputs)
-    with pytest.raises(HtcValidationError, match=r"must have \{index\}"):
-        batch.download_results(rescale, tmp_path, "*")
+    for pattern in ("*", None, 5):
+        with pytest.raises(HtcValidationError, match=r"must have \{index\}"):
+            batch.download_results(rescale, tmp_path, pattern)
 
 
 def test_an_event_loop_has_the_same(emulator, task, inputs, tmp_path):

@@ -31,7 +31,6 @@ from ...htcjobs._results import BatchResults, check_pattern, fetch_results, prep
 from ...htctasks import HtcTask as AnyTask
 from ..htcjobs._failed_job import FailedJob, describe_failed
 from ..htcjobs._job import HtcJob
-from ..htctasks import HtcTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from ...records import JobStatusSummaryRecord
     from .._session import AsyncHtcSession
     from ..files._files import Files
+    from ..htctasks import HtcTask
 
 
 class HtcJobBatch(AnyJobBatch):

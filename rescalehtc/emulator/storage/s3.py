@@ -1,4 +1,4 @@
-"""The operations of S3 that boto3, s3fs, the AWS CLI and obstore use, on the shared folders."""
+"""The operations of S3 that boto3, s3fs, the AWS CLI, rclone and obstore use, on the shared folders."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 _PAGE_SIZE: Final = 1000
 # The other parameters choose the operation.
 _OPTIONS: Final = re.compile(
-    "x-id|X-Amz-.+|prefix|delimiter|max-keys|continuation-token|start-after|encoding-type"
+    "x-id|X-Amz-.+|prefix|delimiter|max-keys|marker|continuation-token|start-after|encoding-type"
 )
+_DEFAULTS: Final = {("x-amz-acl", "private"), ("x-amz-storage-class", "STANDARD")}
 # The emulator rejects requests with other headers of S3.
 _HEADERS: Final = re.compile(
     "(?!x-amz-).+|x-amz-(date|content-sha256|security-token|user-agent|meta-.+|mp-object-size"
@@ -63,10 +64,12 @@ class S3:
         try:
             claims, sha256 = verify(request, self._tokens)
             bucket = Bucket(self._folders, self._store, claims)
-            sums = {} if sha256 == UNSIGNED else {objects.SHA256: sha256}
+            sums = {**request.headers, objects.SHA256: sha256}
+            if sha256 == UNSIGNED:
+                del sums[objects.SHA256]
             is_put = request.method == "PUT"
             with objects.partial_file(self._folders.uploads) if is_put else BytesIO() as body:
-                await objects.receive(request.stream(), body, {**request.headers, **sums})
+                await objects.receive(request.stream(), body, sums)
                 return await _Call(request, body, bucket, self._uploads).answer()
         except StorageError as error:
             storage_error = error
@@ -99,6 +102,7 @@ class _Call:
         self._bucket_name, self._key = _split(path.decode("latin-1"))
         self._is_copy = "x-amz-copy-source" in self._headers
         self._operations: Mapping[str, Callable[[], Response]] = {
+            "GET bucket": self._list,  # version 1, as in boto3's resources
             "GET bucket list-type": self._list,
             "POST bucket delete": self._delete_many,
             "GET object": self._get,
@@ -114,7 +118,8 @@ class _Call:
     async def answer(self) -> Response:
         names = [name for name in sorted(self._query) if not _OPTIONS.fullmatch(name)]
         operation = " ".join([self._request.method, "object" if self._key else "bucket", *names])
-        refused = [name for name in self._headers if not _HEADERS.fullmatch(name)]
+        others = {*self._headers.items()} - _DEFAULTS
+        refused = sorted(name for name, _ in others if not _HEADERS.fullmatch(name))
         if refused or operation not in self._operations:
             message = " ".join([operation, *refused])
             raise StorageError("NotImplemented", f"The emulator does not implement {message}.")
@@ -126,10 +131,10 @@ class _Call:
 
     def _list(self) -> Response:
         query = self._query
-        prefix, after = query.get("prefix", ""), query.get("start-after", "")
+        prefix, after = query.get("prefix", ""), query.get("marker") or query.get("start-after", "")
         after = unquote(query.get("continuation-token", "")) or after
         size = query.get("max-keys", str(_PAGE_SIZE))
-        if query["list-type"] != "2" or not re.fullmatch("[1-9][0-9]{0,8}", size):
+        if query.get("list-type", "2") != "2" or not re.fullmatch("[1-9][0-9]{0,8}", size):
             raise StorageError("InvalidArgument", "list-type must be 2, max-keys at least 1.")
         page = {"EncodingType": "url"} if query.get("encoding-type") == "url" else {}
         encode = quote if page else str
@@ -137,7 +142,7 @@ class _Call:
         last = ""
         for key, entry in self._bucket.list(prefix, query.get("delimiter", ""), after):
             if len(entries) == min(int(size), _PAGE_SIZE):
-                page["NextContinuationToken"] = quote(last)
+                page |= {"NextContinuationToken": quote(last), "NextMarker": encode(last)}
                 break
             if entry is None:
                 entries.append(xml("CommonPrefixes", Prefix=encode(key)))
