@@ -71,7 +71,8 @@ async def sync_up(
     folder = checked_folder(target)
     stored = {file.path: file for file, _ in await io.call(find, storage, _all_of(folder))}
     named = [(path, joined(folder, name)) for path, name in files]
-    outdated = [(path, name) for path, name in named if not _is_stored(path, stored.get(name))]
+    with storage.translated("upload"):
+        outdated = [(path, name) for path, name in named if not _is_stored(path, stored.get(name))]
     await _send(io, storage, outdated, progress)
     if delete:
         local = {name for _, name in named}
@@ -90,7 +91,8 @@ def _is_stored(path: str, file: StoredFile | None) -> bool:
 
 
 async def _send(io: Io, storage: Storage, named: Sequence[tuple[str, str]], progress: Show) -> None:
-    ups = [Up(path, checked(name), os.path.getsize(path)) for path, name in named]
+    with storage.translated("upload"):
+        ups = [Up(path, checked(name), os.path.getsize(path)) for path, name in named]
     with Progress(progress) as show, Counter([up.size for up in ups], show) as counter:
         await send(io, storage, ups, counter)
 
@@ -128,7 +130,8 @@ async def sync_down(
         _, local = await io.call(local_files, local_folder)
         for path, _ in local:
             if os.path.normpath(path) not in paths:
-                os.unlink(path)
+                with storage.translated(f"delete of {path}"):
+                    Path(path).unlink(missing_ok=True)
     return [Path(down.path) for down in outdated]
 
 

@@ -64,30 +64,45 @@ def base_of(pattern: str) -> str:
 def matcher(pattern: str) -> re.Pattern[str]:
     """Return a regular expression for the names that match a pattern.
 
+    The atomic groups, `(?>...)`, prevent exponential time. They are correct because the first match
+    after a wildcard leaves the most text to the rest of the pattern.
+
     Raises:
         HtcFileError: A range of characters in it is invalid.
     """
     parts = pattern.split("/")
-    regex = "".join(
-        (".+" if i == len(parts) - 1 else "(?:.+/)?")
-        if part == "**"
-        else _TOKEN.sub(_translated, part) + "/" * (i < len(parts) - 1)
-        for i, part in enumerate(parts)
-    )
+    groups = [""]  # between `**`
+    for i, part in enumerate(parts):
+        if part == "**":
+            groups.append("")
+        else:
+            groups[-1] += _part(part) + "/" * (i < len(parts) - 1)
+    regex = groups[0] + "".join(f"(?>(?:[^/]+/)*?{group})" for group in groups[1:-1])
+    if len(groups) > 1:
+        regex += f"(?:[^/]+/)*{groups[-1] or '[^/]+'}"
     try:
         return re.compile(regex, re.DOTALL)
     except re.error:
         raise HtcFileError(f"{pattern!a} is not a pattern: a range in it is invalid") from None
 
 
-def _translated(token: re.Match[str]) -> str:
-    text = token[0]
-    if text.startswith("*"):
-        return "[^/]*"
+def _part(part: str) -> str:
+    """Return a regular expression for a part of a pattern."""
+    groups = [""]  # between `*`
+    for token in _TOKEN.findall(part):
+        if token.startswith("*"):
+            groups.append("")
+        else:
+            groups[-1] += _translated(token)
+    regex = groups[0] + "".join(f"(?>[^/]*?{group})" for group in groups[1:-1])
+    return regex + f"[^/]*{groups[-1]}" if len(groups) > 1 else regex
+
+
+def _translated(text: str) -> str:
     if text == "?":
         return "[^/]"
     if len(text) > 1:
-        inner = text[1:-1].replace("\\", r"\\").replace("[", r"\[")
+        inner = re.sub(r"[\\\[&~|]|(?<=-)-", r"\\\g<0>", text[1:-1])  # `--` is not for sets
         return f"[^/{inner[1:]}]" if inner.startswith("!") else f"[{inner}]"
     return re.escape(text)
 

@@ -376,7 +376,7 @@ def test_dripping_on_every_attempt(wire: Wire) -> None:
         with caught(HtcTimeoutError):
             get(rescale)
     assert time.monotonic() - started >= 2 * SHORT_SECONDS
-    assert 2 <= len(wire.requests_to(PROJECT)) <= 3
+    assert len(wire.requests_to(PROJECT)) <= 3
 
 
 @row("a TLS handshake that never ends", "every request", "HtcTimeoutError; nothing was sent")

@@ -74,6 +74,12 @@ def test_patterns_choose_files_here_and_there(files, source, tmp_path):
         ("a.?", ["a.b"], ["axb", "a./"]),
         ("**", ["a", "a/b/c"], []),
         ("**/c", ["c", "a/b/c"], ["ac", "a/bc"]),
+        ("**/*b/**/c*", ["b/c", "a/ab/b/b/cd"], ["b", "c", "a/c", "b/a/b"]),
+        ("a*b*c", ["abc", "abbcc", "abcbc"], ["ab/c", "acb"]),
+        ("[a&&b]", ["a", "&", "b"], ["c"]),
+        # Backtracking would take longer than the universe exists.
+        ("*a" * 30 + "b", ["a" * 60 + "b"], ["a" * 200]),
+        ("**/a/" * 30 + "b", ["a/" * 60 + "b"], ["a/" * 200 + "a"]),
         ("a/**/c", ["a/c", "a/b/b/c"], ["a/b", "ac"]),
         ("[ab]", ["a", "b"], ["c", "/"]),
         ("[!ab]", ["c"], ["a", "/"]),
@@ -199,6 +205,21 @@ def test_a_file_that_changes_during_its_upload_is_an_error(files, source):
     with pytest.raises(HtcFileError, match="large' changed during the upload"):
         files.upload(source / "large", progress=grow)
     assert files.list() == []
+
+
+def test_a_file_that_vanishes_during_a_sync_is_an_error(files, source, monkeypatch):
+    files.sync_up(source, "s")
+    large, stat = source / "large", os.stat
+
+    def stat_and_remove(path, **options):
+        found = stat(path, **options)
+        if path == str(large):
+            large.unlink()
+        return found
+
+    monkeypatch.setattr(os, "stat", stat_and_remove)
+    with pytest.raises(HtcFileError, match=r"upload failed: No such file or directory: .*large"):
+        files.sync_up(source, "s")
 
 
 @pytest.mark.parametrize("size", [10, 9 << 20])
