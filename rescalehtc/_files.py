@@ -49,7 +49,7 @@ def replaced_whole(destination: str | bytes | PathLike[str]) -> Generator[Binary
         HtcFileError: The file can't be written.
     """
     try:
-        if not isinstance(destination, str | bytes | os.PathLike):
+        if not isinstance(destination, str | bytes | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise OSError(errno.EINVAL, "it is not a path")  # noqa: TRY301 - described below
         path = os.fsdecode(destination)
         before = os.stat(path) if os.path.exists(path) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
@@ -389,13 +390,16 @@ def test_pickles_of_1_1_0_can_be_read(rescale: HtcSession, task: htctasks.HtcTas
     assert again.to_jobs()[0].json["status"] == "SUCCEEDED"
 
 
-def test_any_task_can_be_given(service: Service, scripted: HtcSession) -> None:
-    """In tests of user programs, it often is None or a mock."""
+@pytest.mark.parametrize("no_task", [None, mock.Mock()])
+def test_tests_of_programs_may_omit_the_task(
+    service: Service, scripted: HtcSession, no_task: Any
+) -> None:
+    """1.1.0 accepts any task."""
     ids = {"projectId": "p", "taskId": "t"}
-    job = htcjobs.HtcJob({**ids, "jobUUID": "j"}, None)  # type: ignore[arg-type]
+    job = htcjobs.HtcJob({**ids, "jobUUID": "j"}, no_task)
     service.on(JOB, Answer({**ids, "jobUUID": "j", "status": "FAILED"}))
     assert not job.is_still_running(scripted)
-    batch = htcjobs.HtcJobBatch({**ids, "parentJobId": "a", "batchSize": 1}, None)  # type: ignore[arg-type]
+    batch = htcjobs.HtcJobBatch({**ids, "parentJobId": "a", "batchSize": 1}, no_task)
     assert batch.to_jobs()[0].json == {**ids, "jobUUID": "a:0"}
     with pytest.raises(HtcValidationError, match="projectId"):
         batch.failed(scripted)

@@ -18,7 +18,7 @@ from .._tracebacks import trimmed
 from .._wire.operations import SUBMIT_JOBS
 from ..exceptions import HtcException, HtcValidationError, Problem
 from ._failed_job import FailedJob, describe_failed
-from ._job import HtcJob, JobTemplate, check_last_n_lines, checked_group, job_key
+from ._job import HtcJob, JobTemplate, check_last_n_lines, checked_group, job_key, require_task
 from ._results import (
     BatchResults,
     check_pattern,
@@ -64,8 +64,9 @@ class HtcJobBatch(JsonObject["types.HTCJobBatchDict", "models.HTCJobBatch"]):
             task: The task of the batch.
 
         Raises:
-            HtcValidationError: The list is empty.
+            HtcValidationError: `task` is not an HtcTask, or the list is empty.
         """
+        require_task(task, "HtcJobBatch")
         parts: Sequence[Any] = json if isinstance(json, list) else [json]
         if not parts:
             problem = Problem("json", "must contain at least one dictionary")

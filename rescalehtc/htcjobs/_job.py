@@ -12,10 +12,11 @@ from .._jobs.records import is_running
 from .._jobs.waiting import Interval
 from .._jobs.watching import JobKey
 from .._objects.explained import Explained
-from .._objects.json_object import JsonObject, id_of, task_ids
+from .._objects.json_object import JsonObject, id_of, require_instance, task_ids
 from .._tracebacks import trimmed
 from .._wire.operations import GET_JOB, LIST_JOB_EVENTS
 from ..exceptions import HtcResponseError, HtcValidationError, Problem
+from ..htctasks import HtcTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from .._jobs.watching import SeenStatuses
     from .._session import BaseSession
     from ..htcsession import HtcSession
-    from ..htctasks import HtcTask
 
 
 _INDICES = tuple(range(MAX_BATCH_SIZE))
@@ -53,7 +53,11 @@ class HtcJob(JsonObject["types.HTCJobDict", "models.HTCJob"], Explained):
         Args:
             json: The dictionary, an `HTCJob` object with the service's names.
             task: The task of the job.
+
+        Raises:
+            HtcValidationError: `task` is not an HtcTask.
         """
+        require_task(task, "HtcJob")
         self._json = cast("types.HTCJobDict", json)
         self.task: HtcTask = task
         """The task of the job."""
@@ -336,6 +340,12 @@ class JobTemplate(NamedTuple):
             job.task = task
             job._template, job._index = self, index  # pyright: ignore[reportPrivateUsage] - ours
             yield job
+
+
+def require_task(task: object, subject: str) -> None:
+    """Raise an error unless the task is an HtcTask or, in tests of users, None or a mock."""
+    if task is not None and not hasattr(task, "json"):
+        require_instance(task, HtcTask, "task", subject)
 
 
 def job_key(job: HtcJob) -> JobKey:

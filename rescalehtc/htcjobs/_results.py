@@ -98,7 +98,7 @@ def check_inputs(inputs: str | PathLike[str]) -> None:
         HtcFileError: They are not.
     """
     path = os.fspath(inputs) if isinstance(inputs, os.PathLike) else inputs
-    if not isinstance(path, str) or not Path(path).is_dir():
+    if not isinstance(path, str) or not Path(path).is_dir():  # pyright: ignore[reportUnnecessaryIsInstance]
         raise HtcFileError(f"inputs must be a folder; {path!a} is not")
 
 
@@ -123,7 +123,7 @@ def results_folders(batches: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return folders
 
 
-def check_pattern(pattern: str) -> None:
+def check_pattern(pattern: object) -> None:
     """Check that a pattern matches different files for each job.
 
     Raises:

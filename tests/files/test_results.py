@@ -1,6 +1,7 @@
 """Inputs that go up with a submission, and what each job left."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -106,12 +107,14 @@ def test_a_submission_without_inputs_is_as_before(rescale, task, tmp_path):
 
 
 def test_wrong_arguments_are_refused_before_anything_is_submitted(rescale, task, inputs, tmp_path):
-    for wrong in (tmp_path / "none", 0, b"folder"):
+    folders: list[Any] = [tmp_path / "none", 0, b"folder"]
+    for wrong in folders:
         with pytest.raises(HtcFileError, match="inputs must be a folder"):
             htcjobs.submit(rescale, task, [request_for()], inputs=wrong)
     assert htcjobs.get_jobs(rescale, task) == []
     batch = htcjobs.submit(rescale, task, [request_for()], inputs=inputs)
-    for pattern in ("*", None, 5):
+    patterns: list[Any] = ["*", None, 5]
+    for pattern in patterns:
         with pytest.raises(HtcValidationError, match=r"must have \{index\}"):
             batch.download_results(rescale, tmp_path, pattern)
 

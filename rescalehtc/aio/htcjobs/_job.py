@@ -24,6 +24,7 @@ from ...exceptions import HtcResponseError
 from ...htcjobs._job import HtcJob as AnyJob
 from ...htcjobs._job import check_last_n_lines, store_record
 from .._objects.explained import Explained
+from ..htctasks import HtcTask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from ... import models, types
     from .._session import AsyncHtcSession
-    from ..htctasks import HtcTask
 
 
 class HtcJob(Explained, AnyJob):
