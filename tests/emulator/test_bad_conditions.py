@@ -345,7 +345,7 @@ def test_without_file_descriptors_it_closes_idle_connections_says_so_once_and_co
         address = (user.http.base_url.host, user.http.base_url.port)
         for _ in range(2):
             with contextlib.ExitStack() as stack:
-                for _ in range(80):
+                for _ in range(120):
                     stack.enter_context(socket.create_connection(address))
                 job, path = user.run(["echo", "served"])
                 assert (job["status"], user.log(path)) == ("SUCCEEDED", ["served"])
