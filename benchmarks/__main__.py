@@ -25,7 +25,7 @@ class Line(NamedTuple):
 
     row: str
     about: str
-    what: str
+    label: str
     bar: str
     figure: str
     verdict: str
@@ -97,7 +97,7 @@ def _progress(text: str) -> None:
 
 
 def _line(row: Row, bar: Bar, measured: dict[Run, list[Taken]], failed: dict[Run, str]) -> Line:
-    start = (row.name, row.about, bar.what, f"≤ {bar.limit:.2f}")
+    start = (row.name, row.about, bar.label, f"≤ {bar.limit:.2f}")
     if any(run in failed for run in _runs(bar)):
         return Line(*start, "none", "NOT MET")
     if _differ(bar, measured):

@@ -110,7 +110,7 @@ class Bench:
             environment["RESCALE_API_BASE_URL"] = f"{origin}/{run.latency_ms}"
             for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
                 environment[name] = str(self._certificate)
-        self._asked()  # forget the requests of an earlier run that failed
+        self._request_counts()  # forget the requests of an earlier run that failed
         started = time.perf_counter()
         try:
             done = subprocess.run(
@@ -126,15 +126,17 @@ class Bench:
         if done.returncode:
             reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
             raise RunError(reason)
-        twice = [name for name, times in self._asked().items() if "batch" in name and times > 1]
+        twice = [
+            name for name, times in self._request_counts().items() if "batch" in name and times > 1
+        ]
         if twice:
             raise RunError(f"sent more than once: {', '.join(twice)}")
         seconds, peak_kib, outcome = done.stdout.strip().split(" ", 2)
         return Taken(float(seconds), process_seconds, int(peak_kib), outcome)
 
-    def _asked(self) -> dict[str, int]:
+    def _request_counts(self) -> dict[str, int]:
         """The number of requests per operation since the last call."""
-        with urllib.request.urlopen(f"{self._origin}/0/asked") as answer:
+        with urllib.request.urlopen(f"{self._origin}/0/counts") as answer:
             counts: dict[str, int] = from_json(answer.read())
         return counts
 

@@ -18,7 +18,7 @@ class Bar:
     """A ratio that must not be exceeded.
 
     Attributes:
-        what: The name of the quantity in the table.
+        label: The name of the quantity in the table.
         limit: The maximum ratio.
         run: The measured work.
         against: The divisor: another run, or a number of seconds.
@@ -26,7 +26,7 @@ class Bar:
         beyond: A run that is subtracted from both.
     """
 
-    what: str
+    label: str
     limit: float
     run: Run
     against: Run | float

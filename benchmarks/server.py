@@ -111,7 +111,7 @@ class Answers:
         self.records = [_json(job(index)) for index in range(KINDS)]
         self.lines = [_json(line(index)) for index in range(KINDS)]
         self.newest_first = self.lines[::-1]
-        self.asked: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
         self.lock = threading.Lock()
 
     def answer(self, method: str, target: str, body: bytes, origin: str) -> bytes:
@@ -136,16 +136,16 @@ class Answers:
                 oldest_first = query.get("sort") == ["asc"]
                 lines = self.lines if oldest_first else self.newest_first
                 return self._page("listJobLogs", origin + target, query, lines, int(size))
-            case "GET", ["asked"]:
+            case "GET", ["counts"]:
                 with self.lock:
-                    counts, self.asked = self.asked, Counter()
+                    counts, self.counts = self.counts, Counter()
                 return _json(counts)
             case _:
                 raise ValueError(f"no response for {method} {target}")
 
     def _counted(self, operation: str, answer: bytes) -> bytes:
         with self.lock:
-            self.asked[operation] += 1
+            self.counts[operation] += 1
         return answer
 
     def _page(
@@ -177,9 +177,9 @@ class Answers:
             "rescaleTimeReceived": "2026-03-14T08:00:00.000Z",
         }
         with self.lock:
-            self.asked["submitJobs"] += 1
+            self.counts["submitJobs"] += 1
             for request in requests:
-                self.asked[f"batch {request['jobName']}"] += 1
+                self.counts[f"batch {request['jobName']}"] += 1
         return _json(
             [{**item, **received, "parentJobId": f"p-{item['jobName']}"} for item in requests]
         )

@@ -446,20 +446,20 @@ class Edits:
 
     def __init__(self, module: Module) -> None:
         self.module = module
-        self.made: list[tuple[int, int, str]] = []
+        self.replacements: list[tuple[int, int, str]] = []
 
     def insert(self, at: int, text: str) -> None:
         """Insert text."""
-        self.made.append((at, at, text))
+        self.replacements.append((at, at, text))
 
     def replace(self, start: int, end: int, text: str) -> None:
         """Replace a range."""
-        self.made.append((start, end, text))
+        self.replacements.append((start, end, text))
 
     def apply(self, start: int, end: int) -> str:
         """Return the edited text of a range."""
         text, at = b"", start
-        for first, last, new in sorted(self.made, key=lambda edit: edit[:2]):
+        for first, last, new in sorted(self.replacements, key=lambda edit: edit[:2]):
             text += self.module.source[at:first] + new.encode()
             at = last
         return (text + self.module.source[at:end]).decode()

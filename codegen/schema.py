@@ -15,7 +15,7 @@ from .spec import Spec, reference_name
 NAME = "submit.schema.json"
 PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 REQUEST = "HTCJobSubmitRequest"
-KEPT = (
+COPIED_KEYWORDS = (
     *("type", "description", "minimum", "maximum", "minLength", "maxLength", "pattern"),
     *("uniqueItems", "deprecated", "examples"),
 )
@@ -63,7 +63,7 @@ def _reference(spec: Spec, name: str, definitions: dict[str, Any]) -> dict[str, 
 
 
 def _described(schema: dict[str, Any]) -> dict[str, Any]:
-    return {keyword: schema[keyword] for keyword in KEPT if keyword in schema}
+    return {keyword: schema[keyword] for keyword in COPIED_KEYWORDS if keyword in schema}
 
 
 def _enumeration(schema: dict[str, Any]) -> dict[str, Any]:

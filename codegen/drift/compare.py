@@ -24,14 +24,14 @@ class Place:
 
     base: str
     way: str = ""
-    ours: str = ""
+    local_name: str = ""
 
     def below(self, step: str) -> Place:
         """The place after one more step."""
         return replace(self, way=self.way + step)
 
     def __str__(self) -> str:
-        return f"{self.base}{self.way}{self.ours and f' ({self.ours})'}"
+        return f"{self.base}{self.way}{self.local_name and f' ({self.local_name})'}"
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Difference:
     """A difference and its place."""
 
     place: str
-    what: str
+    text: str
 
     def __str__(self) -> str:
-        line = f"{self.place}: {self.what}"
+        line = f"{self.place}: {self.text}"
         return line if line.isprintable() else line.encode("unicode_escape").decode()
 
     @property
@@ -51,8 +51,8 @@ class Difference:
         operation, _, rest = self.place.partition(": ")
         method, _, path = operation.partition(" ")
         if path.startswith("/"):
-            return (path, method, rest, self.what)
-        return ("~", self.place, self.what)
+            return (path, method, rest, self.text)
+        return ("~", self.place, self.text)
 
 
 class Comparison:
@@ -77,8 +77,8 @@ class Comparison:
         self._other_components()
         return sorted(self._differences, key=lambda difference: difference.order)
 
-    def _add(self, place: Place | str, what: str) -> None:
-        self._differences.add(Difference(str(place), what))
+    def _add(self, place: Place | str, text: str) -> None:
+        self._differences.add(Difference(str(place), text))
 
     def _either(self, place: Place | str, name: str, published: object, local: object) -> None:
         if published != local:
@@ -190,7 +190,9 @@ class Comparison:
             if (pair := (published.name, local.name, is_sent)) in self._paired:
                 return
             self._paired.add(pair)
-            place = Place(published.name, ours=local.name if local.name != published.name else "")
+            place = Place(
+                published.name, local_name=local.name if local.name != published.name else ""
+            )
         elif published.name and published.name not in components(self._local):
             self._add(published.name, "not a component here")
         elif local.name and local.name not in components(self._published):

@@ -23,7 +23,7 @@ class Explanation:
 
     def explains(self, difference: Difference) -> bool:
         """Whether the line matches the difference."""
-        place = self.line.removesuffix(f": {difference.what}")
+        place = self.line.removesuffix(f": {difference.text}")
         if place == self.line:
             return False
         pattern = ".*".join(re.escape(part) for part in place.split("*"))

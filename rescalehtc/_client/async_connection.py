@@ -42,7 +42,7 @@ class AsyncConnection(Connection):
         self._connection: httpcore.AsyncConnectionInterface | None = None
 
     async def _exchange(self, request: HttpRequest, max_body_bytes: int) -> Response:
-        with self._network.kept():
+        with self._network.limited():
             return await self._exchange_in_time(request, max_body_bytes)
 
     async def _exchange_in_time(self, request: HttpRequest, max_body_bytes: int) -> Response:

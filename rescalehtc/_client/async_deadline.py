@@ -208,7 +208,7 @@ class AsyncDeadlineNetwork(Deadline, httpcore.AsyncNetworkBackend):
     _scope: anyio.CancelScope
 
     @contextmanager
-    def kept(self) -> Generator[None]:
+    def limited(self) -> Generator[None]:
         """Raise the library's timeout exception if the block exceeds the deadline.
 
         There is one scope per exchange, because one per read and write would cost a third of the

@@ -47,7 +47,7 @@ class Amount:
         return f"{self.vcpu_hours:,.2f} vCPU-hours, {self.gib_hours:,.2f} GiB-hours"
 
 
-NOTHING = Amount(0.0, 0.0)
+NO_AMOUNT = Amount(0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ def plan_of(
     requests: Sequence[models.HTCJobSubmitRequest], rates: Rates | None, waits: list[str]
 ) -> Plan:
     """Compute the maximum usage of requests. Each request is one batch."""
-    most: Amount | None = NOTHING
+    most: Amount | None = NO_AMOUNT
     cost: float | None = 0.0 if rates else None
     for request in requests:
         amount = _most(request)
@@ -257,7 +257,7 @@ def usage_of(records: Iterable[Json], rates: Rates | None) -> Usage:
         HtcValidationError: The rates do not have a job's priority.
     """
     jobs = running = 0
-    used = wasted = NOTHING
+    used = wasted = NO_AMOUNT
     idle = 0.0
     cost: float | None = 0.0 if rates else None
     for record in records:

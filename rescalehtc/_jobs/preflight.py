@@ -91,13 +91,8 @@ def environment_problem(
     environments: Sequence[models.HTCComputeEnvironment], job: Mapping[str, Any]
 ) -> str | None:
     """Why none of the environments that the project is restricted to fits a job's record."""
-    requirements = (
-        job.get("region"),
-        None,
-        job.get("architecture"),
-        integer_in(job.get("maxVCpus")),
-    )
-    if not environments or any(_has(environment, *requirements) for environment in environments):
+    needed = (job.get("region"), None, job.get("architecture"), integer_in(job.get("maxVCpus")))
+    if not environments or any(_has(environment, *needed) for environment in environments):
         return None
     return (
         f"none of the project's {len(environments)} computing environments is in region "

@@ -178,14 +178,14 @@ class Submission:
         if not lost:
             return
         errors = [self._uncertain(call) for call in lost]
-        jobs = await find_lost(
+        found_parents = await find_lost(
             self._rescale.client,
             errors,
             settle_seconds=self._rescale.settle_seconds,
             is_alone_in_group=is_alone_in_group,
             interval=self._interval,
         )
-        for call, error, parents in zip(lost, errors, jobs, strict=True):
+        for call, error, parents in zip(lost, errors, found_parents, strict=True):
             # The service may also repeat the submission's secrets in a listing of jobs.
             error.reason = redact(
                 error.reason, values_in([request.json for request in call.requests])

@@ -305,13 +305,11 @@ def results(
     with open_session(profile, interval) as rescale:
         htc_batch = find_batch(rescale, find_task(rescale, project, named), batch, None)
         with noting_that_jobs_go_on():
-            downloads = htc_batch.download_results(rescale, target, pattern)
-        items = [
-            {"job": job, "files": [*map(str, paths)]} for job, paths in downloads.files.items()
-        ]
+            outcome = htc_batch.download_results(rescale, target, pattern)
+        items = [{"job": job, "files": [*map(str, paths)]} for job, paths in outcome.files.items()]
         _output.show_items(items, RESULTS, _output.Form(output))
-    if missing := downloads.without_files:
-        _output.say(f"{len(missing)} of {len(downloads.files)} jobs left no files")
+    if missing := outcome.without_files:
+        _output.say(f"{len(missing)} of {len(outcome.files)} jobs left no files")
         raise typer.Exit(_errors.JOBS_FAILED)
 
 

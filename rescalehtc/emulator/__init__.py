@@ -188,13 +188,9 @@ class Emulator:
         get their numbers, and the emulator's objects would close these files.
         """
         self._stack.pop_all()
-        descriptors = (self._lock.fileno(), self._listener.fileno())
+        own = (self._lock.fileno(), self._listener.fileno())
         null = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (
-            *descriptors,
-            *self._server.descriptors(),
-            *self._executor.descriptors(),
-        ):
+        for descriptor in (*own, *self._server.descriptors(), *self._executor.descriptors()):
             if descriptor >= 0:
                 os.dup2(null, descriptor, inheritable=False)
         os.close(null)

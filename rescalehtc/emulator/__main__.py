@@ -104,41 +104,37 @@ def _run(command: list[str], emulator: Emulator, signals: SimpleQueue[int]) -> i
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the emulator's options."""
-    argument_parser = argparse.ArgumentParser(
+    options = argparse.ArgumentParser(
         prog="python -m rescalehtc.emulator",
         description="Emulate the service: jobs run on this machine, as processes or in containers."
         " Not a sandbox.",
     )
-    argument_parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (%(default)s)"
-    )
-    argument_parser.add_argument(
-        "--port", type=_port, default=0, help="port to listen on (any free one)"
-    )
-    argument_parser.add_argument("--data", help="folder for persistent state (a temporary one)")
-    argument_parser.add_argument(
+    options.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    options.add_argument("--port", type=_port, default=0, help="port to listen on (any free one)")
+    options.add_argument("--data", help="folder for persistent state (a temporary one)")
+    options.add_argument(
         "--slots", type=_count, help="maximum number of running jobs (one per processor)"
     )
-    argument_parser.add_argument(
+    options.add_argument(
         "--max-log-bytes",
         type=_count,
         default=DEFAULT_MAX_LOG_BYTES,
         metavar="BYTES",
         help="maximum size of a job's log (1 GiB)",
     )
-    argument_parser.add_argument(
+    options.add_argument(
         "--runner",
         choices=RUNNERS,
         default="process",
         help="run jobs as processes (%(default)s), or in containers of their images with docker or"
         " podman; push the images to the emulator",
     )
-    argument_parser.add_argument(
+    options.add_argument(
         "--any-architecture",
         action="store_true",
         help="also run images for another architecture than the job's",
     )
-    argument_parser.add_argument(
+    options.add_argument(
         "--fault",
         type=_fault,
         action="append",
@@ -147,13 +143,13 @@ def parser() -> argparse.ArgumentParser:
         help="inject a fault, such as submitJobs:reset_after:times=2 or '*:delay:seconds=0.5'; "
         f"repeatable. Kinds: {', '.join(KINDS)}. See Emulator.fault for the kinds and options",
     )
-    argument_parser.add_argument(
+    options.add_argument(
         "command",
         nargs="*",
         metavar="-- COMMAND",
         help="run this command with the emulator's variables in its environment, then stop",
     )
-    return argument_parser
+    return options
 
 
 def _port(text: str) -> int:

@@ -22,6 +22,7 @@ from rescalehtc.exceptions import (
     HtcResponseError,
 )
 
+from .. import programs
 from ..clock import inject_clock
 from ..limits import HANG_SECONDS
 from .books import JOBS
@@ -202,11 +203,11 @@ def test_fifty_processes(wire: Wire, folder: Path) -> None:
         "print('started', flush=True)\n"
         "print([os.waitpid(child, 0)[1] for child in children])\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "started\n"
-    gate.set()
-    assert process.communicate(timeout=HANG_SECONDS)[0] == f"{[0] * CHILDREN}\n"
+    with programs.Process([sys.executable, "-c", program]) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        gate.set()
+        assert process.stdout.read() == f"{[0] * CHILDREN}\n"
     assert renewals(wire) == 1
 
 
