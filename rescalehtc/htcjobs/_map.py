@@ -201,8 +201,8 @@ def _each_result(
                     while values is None:
                         try:
                             values = rescale.run(sweep.read_results(io, files.storage, succeeded))
-                        except HtcException as error:
-                            rescale.run(interval.wait_out(error, counts))
+                        except HtcException as failure:
+                            rescale.run(interval.wait_out(failure, counts))
                     interval.note_answer()
                     for index, one in some.items():
                         value, error = values.get(index) or (None, _failure(index, one))

@@ -174,8 +174,8 @@ async def _each_result(
                                 values = await rescale.run(
                                     sweep.read_results(io, files.storage, succeeded)
                                 )
-                            except HtcException as error:
-                                await rescale.run(interval.wait_out(error, counts))
+                            except HtcException as failure:
+                                await rescale.run(interval.wait_out(failure, counts))
                         interval.note_answer()
                         for index, one in some.items():
                             value, error = values.get(index) or (None, _failure(index, one))
