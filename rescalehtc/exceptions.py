@@ -376,12 +376,7 @@ class SubmissionIncompleteError(HtcException):
 
 
 class HtcFileError(HtcException, OSError):
-    """A file can't be read or written.
-
-    Attributes:
-        is_transient: Whether the storage did not respond or failed, so that a later retry may
-            succeed.
-    """
+    """A file can't be read or written. If `is_transient`, the storage did not respond or failed."""
 
     is_transient: bool = False
 
