@@ -49,9 +49,10 @@ def replaced_whole(destination: str | bytes | PathLike[str]) -> Generator[Binary
         HtcFileError: The file can't be written.
     """
     try:
-        if not isinstance(destination, str | bytes | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise OSError(errno.EINVAL, "it is not a path")  # noqa: TRY301 - described below
         path = os.fsdecode(destination)
+    except TypeError:
+        raise HtcFileError(f"{destination!a} can't be written: it is not a path") from None
+    try:
         before = os.stat(path) if os.path.exists(path) else None
         if before and not stat.S_ISREG(before.st_mode):
             with open(path, "wb") as file:

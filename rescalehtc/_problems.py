@@ -105,7 +105,10 @@ def _described(
         return location[:-1], "must have strings as its keys"
     if location[-1:] == ("[key]",) and _has_any_names(model, location[:-2]):  # pydantic's mark
         return location[:-2], "must have strings as its keys"
-    if kind == "string_unicode":  # of a value or, with its dictionary's location, of a key
+    if kind in (
+        "string_unicode",
+        "utf8",
+    ):  # of a value or, with its dictionary's location, of a key
         return location, "must not contain text that UTF-8 can't encode"
     if kind in ("frozen_instance", "frozen_field"):
         return location, "can't be changed: the service's records are read-only"
@@ -117,7 +120,7 @@ def _described(
         return location, fault["msg"]
     if kind == "string_pattern_mismatch" and "\0" in fault["input"]:
         return location, "must not contain the character NUL"
-    if kind in ("env_name", "unique", "utf8"):
+    if kind in ("env_name", "unique"):
         return location, f"must be {fault['msg']}"
     return location, f"must be {expected(model, location)}, got {shown(location, fault['input'])}"
 

@@ -102,7 +102,7 @@ ARGUMENT_PROBLEMS = [
     ({"envs": {"FINE": "", "RDF_X": SECRET}}, "envs.RDF_X", "RDF_X is reserved"),
     ({"envs": {"A=B": SECRET}}, "envs.A=B", "without '='"),
     ({"envs": {"": SECRET}}, "envs[0].name", "must be"),
-    ({"envs": {"\ud800": SECRET}}, "envs[0].name", "text that UTF-8 can encode"),
+    ({"envs": {"\ud800": SECRET}}, "envs[0].name", "text that UTF-8 can't encode"),
     ({"envs": {1: SECRET}}, "envs", "must have strings as its keys"),
     ({"envs": {"name": "A", "value": SECRET}}, "envs", "a list of such dictionaries with 'name'"),
     ({"claims": {"A": None}}, "claims.A", "a string, got None"),
@@ -127,9 +127,9 @@ ARGUMENT_PROBLEMS = [
     ({"region": b"AWS_US_EAST_1"}, "region", "got 'AWS_US_EAST_1'"),
     ({"batch_size": 10**5000}, "batch_size", "got a number far out of range"),
     ({"job_tags": {1: "a"}}, "job_tags", "must have strings as its keys"),
-    ({"job_tags": {"\ud800": "1"}}, "job_tags", "text that UTF-8 can encode"),
-    ({"commands": ["\ud800"]}, "commands", "text that UTF-8 can encode"),
-    ({"envs": [{"name": "A", "value": "\ud800"}]}, "envs[0].value", "text that UTF-8 can encode"),
+    ({"job_tags": {"\ud800": "1"}}, "job_tags", "text that UTF-8 can't encode"),
+    ({"commands": ["\ud800"]}, "commands[0]", "text that UTF-8 can't encode"),
+    ({"envs": [{"name": "A", "value": "\ud800"}]}, "envs[0].value", "text that UTF-8 can't encode"),
 ]
 
 

@@ -19,13 +19,7 @@ from .._wire.operations import SUBMIT_JOBS
 from ..exceptions import HtcException, HtcValidationError, Problem
 from ._failed_job import FailedJob, describe_failed
 from ._job import HtcJob, JobTemplate, check_last_n_lines, checked_group, job_key, require_task
-from ._results import (
-    BatchResults,
-    check_pattern,
-    fetch_results,
-    prepare,
-    results_folders,
-)
+from ._results import BatchResults, check_pattern, fetch_results, prepare, results_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

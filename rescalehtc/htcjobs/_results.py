@@ -91,14 +91,14 @@ def regions_of(requests: Sequence[Positioned]) -> list[str | None]:
     return [*sorted(named)] or [None]
 
 
-def check_inputs(inputs: str | PathLike[str]) -> None:
+def check_inputs(inputs: object) -> None:
     """Check that the inputs are a folder.
 
     Raises:
         HtcFileError: They are not.
     """
     path = os.fspath(inputs) if isinstance(inputs, os.PathLike) else inputs
-    if not isinstance(path, str) or not Path(path).is_dir():  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(path, str) or not Path(path).is_dir():
         raise HtcFileError(f"inputs must be a folder; {path!a} is not")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -166,31 +165,6 @@ def test_downloads_cancelled_at_any_moment(
     until(lambda: not [path for path in tmp_path.iterdir() if path.name.startswith(".")])
     until(lambda: open_descriptors() <= before)
     assert {path.read_text() for path in tmp_path.iterdir()} <= {"line\n"}
-
-
-def test_a_token_file_that_is_a_pipe(wire: Wire, on_loop: Run, tmp_path: Path) -> None:
-    """Reading it waits for a writer."""
-    folder = tmp_path / "default"
-    folder.mkdir()
-    (folder / "rescale_api_token.txt").write_text("key-1")
-    (folder / "rescale_api_token.txt").chmod(0o600)
-    pipe = folder / "rescale_bearer_token.json"
-    os.mkfifo(pipe)
-
-    async def main() -> None:
-        async with async_session(
-            wire.url, api_key=None, config_folder_override=str(tmp_path)
-        ) as rescale:
-            await beats_while(
-                lambda: api.get_htc_projects(rescale, "p"),
-                is_stuck=lambda: is_in_a_thread("_read_file"),
-            )
-            pipe.write_text("{}")  # releases the thread
-            pipe.unlink()
-            assert await api.get_htc_projects(rescale, "p") == {"projectId": "p"}
-            assert json.loads(pipe.read_bytes())["tokenValue"]
-
-    on_loop(main)
 
 
 def test_renewals_cancelled_at_any_moment_leave_no_descriptor(

@@ -180,22 +180,6 @@ def for_another_process(wire: Wire, folder: Path, task: HtcTask) -> Iterator[Cal
 
 
 @contextmanager
-def for_a_key_file(wire: Wire, folder: Path, task: HtcTask) -> Iterator[Callable[[], object]]:
-    (folder / "rescale_api_token.txt").unlink()
-    os.mkfifo(folder / "rescale_api_token.txt")
-    yield lambda: HtcSession(base_url=wire.url)
-
-
-@contextmanager
-def for_a_token_file(wire: Wire, folder: Path, task: HtcTask) -> Iterator[Callable[[], object]]:
-    os.mkfifo(folder / "rescale_bearer_token.json")
-    with HtcSession(base_url=wire.url) as rescale:
-        yield rescale.reauthenticate_if_needed
-        (folder / "rescale_bearer_token.json").unlink()
-        rescale.reauthenticate_if_needed()
-
-
-@contextmanager
 def for_a_log_s_destination(
     wire: Wire, folder: Path, task: HtcTask
 ) -> Iterator[Callable[[], object]]:
@@ -211,8 +195,6 @@ PLACES = [
     for_a_retry,
     for_another_thread,
     for_another_process,
-    for_a_key_file,
-    for_a_token_file,
     for_a_log_s_destination,
 ]
 
