@@ -51,7 +51,9 @@ def replaced_whole(destination: str | bytes | PathLike[str]) -> Generator[Binary
     try:
         path = os.fsdecode(destination)
     except TypeError:
-        raise HtcFileError(f"{destination!a} can't be written: it is not a path") from None
+        failure = HtcFileError(f"{destination!a} can't be written: it is not a path")
+        failure.errno = errno.EINVAL
+        raise failure from None
     try:
         before = os.stat(path) if os.path.exists(path) else None
         if before and not stat.S_ISREG(before.st_mode):
