@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._interrupts import suppressed
 from ..exceptions import HtcFileError, HtcValidationError, Problem
 
 if TYPE_CHECKING:
@@ -91,15 +92,16 @@ def regions_of(requests: Sequence[Positioned]) -> list[str | None]:
     return [*sorted(named)] or [None]
 
 
-def check_inputs(inputs: object) -> None:
+def check_inputs(inputs: str | PathLike[str]) -> None:
     """Check that the inputs are a folder.
 
     Raises:
         HtcFileError: They are not.
     """
-    path = os.fspath(inputs) if isinstance(inputs, os.PathLike) else inputs
-    if not isinstance(path, str) or not Path(path).is_dir():
-        raise HtcFileError(f"inputs must be a folder; {path!a} is not")
+    with suppressed(TypeError):  # not a path
+        if Path(inputs).is_dir():
+            return
+    raise HtcFileError(f"inputs must be a folder; {str(inputs)!a} is not")
 
 
 def results_folders(batches: Sequence[Mapping[str, Any]]) -> dict[str, str]:
