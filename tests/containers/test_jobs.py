@@ -150,11 +150,6 @@ def test_a_command_that_is_not_there_fails_to_start(finish, engine):
     assert log == []
 
 
-def test_a_variable_that_no_process_can_have_fails_the_start(finish):
-    job, _ = finish([], envs=[{"name": "A", "value": "\0"}])
-    assert job["failureCode"] == "ErrorStartingContainer"
-
-
 def test_a_job_is_retried_in_a_new_container(finish):
     code = "ls /tmp; touch /tmp/left; echo $AWS_BATCH_JOB_ATTEMPT; [ $AWS_BATCH_JOB_ATTEMPT = 3 ]"
     job, log = finish(["sh", "-c", code], retries=3)
