@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import httpcore
 
-from .._interrupts import is_from_signal_handler
+from .._interrupts import is_from_signal_handler, suppressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -86,7 +86,8 @@ class Deadline:
     def close(self) -> None:
         """Close the stream without the library's locks: an interrupt can leave them held."""
         if self.stream is not None:
-            self.stream.close_now()
+            with suppressed(OSError):  # a failure of a connection that is no longer needed
+                self.stream.close_now()
 
 
 class DeadlineStream(httpcore.NetworkStream):

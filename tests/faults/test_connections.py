@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gc
 import gzip
+import os
 import socket
 import ssl
 import threading
@@ -433,3 +435,23 @@ def test_through_a_socks_proxy(
             htcjobs.create_job_batch(rescale, task, **BATCH)
     assert books.submissions == 1
     assert len(proxy.at_connect) == 9 - 3  # the token shares one with the leftovers
+
+
+def test_a_connection_that_fails_when_it_is_closed(server: Wire) -> None:
+    """Nobody needs the connection any more, so its failure is not the caller's."""
+    with session(server.url) as rescale:
+        get(rescale, "p")
+        (connection,) = [
+            item
+            for item in gc.get_objects()
+            if isinstance(item, socket.socket) and peer_port(item) == server.port
+        ]
+        os.close(connection.fileno())
+        rescale.close()
+        assert connection.fileno() < 0
+
+
+def peer_port(connection: socket.socket) -> int | None:
+    with contextlib.suppress(OSError):
+        return int(connection.getpeername()[1])
+    return None
