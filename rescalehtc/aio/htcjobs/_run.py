@@ -84,9 +84,10 @@ class Run(AnyRun):
         try:
             self._signals.install()
             with self._signals.held():  # pydantic may lose an exception while it builds a model
-                from ...models import HTCJobSubmitRequest
+                from ...models import HTCJob, HTCJobBatch, HTCJobSubmitRequest, JobStatusSummary
 
-                HTCJobSubmitRequest.model_rebuild()
+                for model in (HTCJobSubmitRequest, HTCJobBatch, HTCJob, JobStatusSummary):
+                    model.model_rebuild()
             if self._is_new:
                 batch = await submit(rescale, self._task, self._requests, group=self.group)
             else:
