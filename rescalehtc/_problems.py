@@ -105,10 +105,8 @@ def _described(
         return location[:-1], "must have strings as its keys"
     if location[-1:] == ("[key]",) and _has_any_names(model, location[:-2]):  # pydantic's mark
         return location[:-2], "must have strings as its keys"
-    if kind in (
-        "string_unicode",
-        "utf8",
-    ):  # of a value or, with its dictionary's location, of a key
+    # "string_unicode" has the location of a value or, for a key, of its dictionary.
+    if kind in ("string_unicode", "utf8"):
         return location, "must not contain text that UTF-8 can't encode"
     if kind in ("frozen_instance", "frozen_field"):
         return location, "can't be changed: the service's records are read-only"

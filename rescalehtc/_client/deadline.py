@@ -86,7 +86,7 @@ class Deadline:
     def close(self) -> None:
         """Close the stream without the library's locks: an interrupt can leave them held."""
         if self.stream is not None:
-            with suppressed(OSError):  # a failure of a connection that is no longer needed
+            with suppressed(OSError):  # a broken connection needs no closing
                 self.stream.close_now()
 
 

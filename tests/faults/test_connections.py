@@ -439,7 +439,7 @@ def test_through_a_socks_proxy(
 
 @row("a connection that fails when it is closed", "every request", "not an error of the caller")
 def test_a_connection_that_fails_when_it_is_closed(server: Wire) -> None:
-    """The connection is no longer needed, so its failure is not the caller's."""
+    """Closing a connection raises no error, even if the connection is broken."""
     with session(server.url) as rescale:
         get(rescale, "p")
         (connection,) = [

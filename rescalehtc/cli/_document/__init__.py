@@ -8,10 +8,10 @@ memory. YAML is read with the core schema of YAML 1.2. `yes`, `on` and the other
 
 from __future__ import annotations
 
-import gc
 import json
 from typing import TYPE_CHECKING
 
+from ..._collector import without_collections
 from .composer import MAX_DEPTH, Composer
 from .json_events import decode_json, read_json_children, read_json_events, skip_blanks
 from .nodes import (
@@ -116,13 +116,7 @@ def read_either(text: str) -> Document:
         raise (json_error if is_like_json else yaml_error) from None
 
 
+@without_collections
 def _compose(text: str, events: Iterator[Event]) -> Document:
-    # There are no cycles in the nodes, and looking for them would take a fifth of the time.
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        composer = Composer(events)
-    finally:
-        if collects:
-            gc.enable()
+    composer = Composer(events)
     return Document(text, composer.root, composer.findings)
