@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import stat
 import tempfile
+import threading
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -54,6 +55,7 @@ class Folders:
         self.jobs: Path = root / _JOBS
         self.tasks: Path = root / "tasks"
         self.uploads: Path = root / "uploads"
+        self._making = threading.Lock()
 
     def clear(self) -> None:
         """Remove the leftovers of an emulator that was killed."""
@@ -80,11 +82,19 @@ class Folders:
 
     def project(self, project_id: str) -> Path:
         """The folder that a project's jobs share. Created if it does not exist."""
-        return _make_folder(self.root / "projects" / project_id)
+        return self._make(self.root / "projects" / project_id)
 
     def task(self, task_id: str) -> Path:
         """The folder that a task's jobs share. Created if it does not exist."""
-        return _make_folder(self.tasks / task_id)
+        return self._make(self.tasks / task_id)
+
+    def _make(self, folder: Path) -> Path:
+        # Otherwise a thread could remove the folder that another one has just created.
+        with self._making:
+            if folder.is_symlink() or not folder.is_dir():  # a job may have replaced it
+                remove(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def remove_task(self, task_id: str) -> None:
         """Remove the folder that a task's jobs share."""
@@ -239,10 +249,3 @@ def make_shared_folder(folder: Path) -> None:
         make_shared_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         folder.chmod(0o777)
-
-
-def _make_folder(folder: Path) -> Path:
-    if folder.is_symlink() or not folder.is_dir():  # a job may have replaced its shared folder
-        remove(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

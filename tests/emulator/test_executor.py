@@ -4,14 +4,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from rescalehtc import models
 from rescalehtc.emulator import Emulator, executor
 from rescalehtc.emulator.executor import GRACE_SECONDS
+from rescalehtc.emulator.folders import Folders
 from rescalehtc.emulator.job_log import MAX_LINE_BYTES
 
 from ..clock import Clock
@@ -405,6 +408,23 @@ def test_jobs_share_the_folder_of_their_task_and_of_their_project(user):
         (job_id,) = user.submit(task, ["sh", "-c", read])
         user.wait(task, job_id)
         assert user.log(f"{task}/jobs/{job_id}") == expected
+
+
+def test_jobs_that_start_at_once_lose_no_file_of_a_new_shared_folder(tmp_path):
+    jobs = 8
+    folders = Folders(tmp_path)
+    start = Barrier(jobs)
+
+    def write(job, task):
+        start.wait()
+        file = folders.task(task) / job
+        file.touch()
+        return file
+
+    with ThreadPoolExecutor(jobs) as threads:
+        for task in map(str, range(50)):
+            files = list(threads.map(write, map(str, range(jobs)), [task] * jobs))
+            assert all(file.exists() for file in files)
 
 
 def test_a_job_reads_nothing(user):
