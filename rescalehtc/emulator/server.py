@@ -27,6 +27,8 @@ _log = logging.getLogger("rescalehtc.emulator")
 KEEP_ALIVE_SECONDS: Final = 60
 # A connection that has been idle for this time may be closed if few descriptors are free.
 IDLE_SECONDS: Final = 1.0
+# When the server stops, responses may be completed during this time.
+GRACE_SECONDS: Final = 1.0
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -73,7 +75,6 @@ class Server(uvicorn.Server):
                 log_level="error",
                 access_log=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=1,
             )
         )
         self._listener = listener
@@ -128,6 +129,15 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._ready.set_result(None)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop. Connections that are still open after the grace period are closed."""
+        asyncio.get_running_loop().call_later(GRACE_SECONDS, self._abort_connections)
+        await super().shutdown(sockets)
+
+    def _abort_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     async def on_tick(self, counter: int) -> bool:
         """Close idle connections while few descriptors are free. Called every 0.1 s."""

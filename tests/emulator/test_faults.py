@@ -160,6 +160,21 @@ def test_a_delayed_answer_is_late_and_its_request_was_carried_out(emulator, user
         assert user.http.get("/htc/projects").status_code == 200
 
 
+def test_an_emulator_stops_without_a_message_during_a_delay(make_user, until, caplog):
+    with (
+        Emulator(slots=1) as emulator,
+        emulator.fault("listProjects", "delay", seconds=2 * HANG_SECONDS) as fault,
+    ):
+        user = make_user(emulator.url, emulator.api_key)
+        connection = connected(user)
+        head = request_head(user, "GET", "/htc/projects")
+        connection.sendall(f"{head}\r\n".encode())
+        until(lambda: fault.count == 1, "the answer was delayed")
+    with connection:
+        assert not connection.recv(1)
+    assert not caplog.records
+
+
 def test_an_expired_token_is_rejected_until_it_is_renewed(emulator, user):
     with emulator.fault("listProjects", "expire_token", times=1) as fault:
         for path in ("/htc/projects", "/htc/projects", "/auth/token/whoami"):

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import s3fs
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from rescalehtc import htcprojects, htctasks
 from rescalehtc.emulator import Emulator
@@ -228,6 +228,20 @@ def test_an_object_can_be_stored_only_if_it_is_new(storage):
     assert refused(lambda: storage.put("a", b"second", IfNoneMatch="*")) == "PreconditionFailed"
     assert storage.get("a") == b"first"
     assert refused(lambda: storage.get("a", IfMatch='"other"')) == "PreconditionFailed"
+
+
+def test_an_emulator_stops_without_a_message_during_a_download_that_nobody_reads(caplog):
+    with Emulator(slots=1) as emulator, emulator.session() as rescale:
+        project = htcprojects.get_projects(rescale)[0]
+        task = htctasks.create_task_with_name(rescale, project, "files")
+        token = task.get_storage_token(rescale)
+        storage = Storage(token, {**emulator.environment(), **token.credentials})
+        with (emulator._folders.task(task.json["taskId"]) / "large").open("wb") as file:
+            file.truncate(1 << 28)
+        response = storage.client.get_object(**storage.at("large"))
+    assert not caplog.records
+    with pytest.raises(BotoCoreError):
+        response["Body"].read()
 
 
 # ---- refused

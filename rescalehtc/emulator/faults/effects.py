@@ -85,7 +85,9 @@ def _is_json(response: Response) -> bool:
 async def _apply(fault: Fault, request: Request, response: Response) -> Response:
     match fault.kind:
         case "delay":
-            await asyncio.sleep(fault.seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(fault.seconds):
+                    await _wait_for_disconnect(request.receive)
             return response
         case "status_after":
             return _error_response(fault)
