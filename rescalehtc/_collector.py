@@ -21,12 +21,12 @@ def without_collections(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        is_enabled = gc.isenabled()
+        if not gc.isenabled():  # possibly paused by another thread, which will enable it
+            return function(*args, **kwargs)
         try:
             gc.disable()
             return function(*args, **kwargs)
         finally:
-            if is_enabled:
-                gc.enable()
+            gc.enable()
 
     return call

@@ -58,9 +58,12 @@ def variables_for(base_url: str, api_key: str) -> dict[str, str | None]:
     }
 
 
-def applied(variables: Mapping[str, str | None], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with the variables set, or removed if they are None."""
-    merged = {**environ, **variables}
+def process_environment(variables: Mapping[str, str | None] = {}) -> dict[str, str]:
+    """Return the environment of this process, with the variables set, or removed if they are None.
+
+    Unlike `dict(os.environ)`, this does not fail if another thread removes a variable.
+    """
+    merged = {**{name: os.environ.get(name) for name in os.environ}, **variables}
     return {name: value for name, value in merged.items() if value is not None}
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rescalehtc import HtcSession, api, htcjobs, htctasks
+from rescalehtc._collector import without_collections
 from rescalehtc._wire.answer import SMALL_BODY_BYTES, Response, read_answer, read_page
 from rescalehtc._wire.operation import Operation
 from rescalehtc._wire.operations import LIST_JOB_LOGS
@@ -216,6 +218,32 @@ def test_the_garbage_collector_is_left_as_it_was(is_enabled: bool) -> None:
         assert gc.isenabled() == is_enabled
     finally:
         gc.enable()
+
+
+def test_pauses_that_overlap_in_two_threads_leave_the_garbage_collector_enabled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, ends = threading.Event(), threading.Event()
+
+    @without_collections
+    def wait() -> None:
+        begun.set()
+        ends.wait()
+
+    thread = threading.Thread(target=wait)
+    look = gc.isenabled
+
+    def look_before_the_other_pause_ends() -> bool:
+        is_enabled = look()
+        ends.set()
+        thread.join()
+        return is_enabled
+
+    thread.start()
+    begun.wait()
+    monkeypatch.setattr(gc, "isenabled", look_before_the_other_pause_ends)
+    without_collections(int)()
+    assert look()
 
 
 def test_a_first_page_imports_neither_models_nor_pydantic_and_makes_no_tls_context(

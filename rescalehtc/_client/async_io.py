@@ -130,8 +130,11 @@ class AsyncIo(Clock):
         raise first
 
     def close(self) -> None:
-        for loop in [*self._loops.values()]:
-            loop.transport.close()
+        for reference in self._loops.keyrefs():  # a copy: threads with other loops may add theirs
+            loop = reference()
+            state = None if loop is None else self._loops.get(loop)
+            if state is not None:
+                state.transport.close()
 
     def after_fork(self) -> None:
         self.close()

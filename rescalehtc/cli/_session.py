@@ -60,13 +60,15 @@ class _Notices:
         self._place = f"{profile.address} ({profile.address_origin})"
         self._asked_at: float | None = None
         self._is_over = threading.Event()
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def on_request(self, _info: RequestInfo) -> None:
         self._asked_at = time.monotonic()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._look, daemon=True)
-            self._thread.start()
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look, daemon=True)
+                self._thread.start()
 
     def on_response(self, info: ResponseInfo) -> None:
         self._asked_at = None
@@ -86,8 +88,10 @@ class _Notices:
                 self._say(f"waiting for {self._place}")
 
     def _say(self, text: str) -> None:
-        if not self._is_over.is_set():
+        with self._lock:
+            is_first = not self._is_over.is_set()
             self._is_over.set()
+        if is_first:
             _output.say(f"rescalehtc: {text}")
 
 

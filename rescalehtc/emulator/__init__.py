@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar, Unpack, get_args
 
-from .._environment import EMULATOR_REFRESH_SECONDS, applied, variables_for
+from .._environment import EMULATOR_REFRESH_SECONDS, process_environment, variables_for
 
 try:
     from .app import BASE_PATH, create_app
@@ -24,7 +24,14 @@ try:
     from .engine import Engine
     from .executor import Executor
     from .faults import Fault, FaultKind, FaultOptions, Faults
-    from .folders import STATE_FILE, Folders, open_data, open_temporary, remove, remove_abandoned
+    from .folders import (
+        STATE_FILE,
+        Folders,
+        open_data,
+        open_temporary,
+        remove_abandoned,
+        remove_temporary,
+    )
     from .handlers.request import Service
     from .job_log import DEFAULT_MAX_LOG_BYTES
     from .registry.http import NAMESPACE
@@ -132,7 +139,7 @@ class Emulator:
             folder, self._lock = open_temporary() if self._data is None else open_data(self._data)
             stack.callback(self._lock.close)
             if self._data is None:
-                stack.callback(retry_if_out_of_descriptors, partial(remove, folder))
+                stack.callback(retry_if_out_of_descriptors, partial(remove_temporary, folder))
             listener = stack.enter_context(listen(self._host, self._port))
             self._listener = listener
             self.url = f"{origin(listener)}{BASE_PATH}"
@@ -159,9 +166,9 @@ class Emulator:
             )
             self._server = Server(create_app(service, self._host, self._faults), listener)
             stack.enter_context(self._server)
-            _running.add(self)
             stack.callback(_running.discard, self)
             self._stack = stack.pop_all()
+            _running.add(self)
         return self
 
     def _make_runner(
@@ -224,7 +231,7 @@ class Emulator:
         interval. Variables for another service, such as a profile or a refresh token, are removed.
         Pass the result as the complete environment.
         """
-        return applied(variables_for(self.url, self.api_key), os.environ)
+        return process_environment(variables_for(self.url, self.api_key))
 
     def set_image_status(
         self,

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from .._docker import find_programs
+from .._environment import process_environment
 from ..exceptions import HtcException
 from .descriptors import retry_if_out_of_descriptors
 
@@ -95,7 +96,7 @@ class Engine:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
-                    env={**(variables or {}), **os.environ},
+                    env={**(variables or {}), **process_environment()},
                     start_new_session=True,  # Ctrl-C ends the emulator, which then cleans up
                 )
             ) as process:

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, Self
 
@@ -153,12 +153,8 @@ class Executor:
             self._changed.notify_all()  # jobs that waited for cancelled ones may start
 
     def discard(self, task_id: str) -> None:
-        """Remove the folder of a deleted task, and its logs when its jobs have ended.
-
-        Files that jobs write until then are removed with the logs.
-        """
-        with suppress(OSError):  # no file descriptor is left
-            self._folders.remove_task(task_id)
+        """Hide the folder of a deleted task, and free its space when its jobs have ended."""
+        self._folders.hide_task(task_id)
         with self._changed:
             self._discarded.add(task_id)
             self._changed.notify_all()
@@ -237,27 +233,32 @@ class Executor:
 
     def _run(self, run: _Run) -> None:
         try:
-            self._end(run, self._attempt_and_retry(run))
+            ending = self._attempt_and_retry(run)
         except Exception as error:
             cause = "its disk is full" if is_full(error) else type(error).__name__
             self._end(run, lifecycle.interrupted(f"the emulator failed: {cause}"))
             raise
-        finally:
-            with self._changed:
-                del self._runs[run.job.number]
-                self._changed.notify_all()  # other jobs may start now
+        self._end(run, ending)
 
     def _end(self, run: _Run, ending: Ending) -> None:
         """Store the ending of a job. If the disk is full, wait until it is not."""
-        while True:
+        with self._changed:
             try:
-                return self._store.end_job(run.job.number, ending)
-            except sqlite3.OperationalError as error:
-                _log.warning("the end of job %s can't be written: %s", run.job.id, error)
-                with self._changed:
-                    if self._closing:
-                        raise  # the next emulator with this folder ends the job
+                while not self._try_to_end(run.job, ending):
                     self._changed.wait(FAULT_PAUSE_SECONDS)
+            finally:
+                del self._runs[run.job.number]
+                self._changed.notify_all()  # other jobs may start now
+
+    def _try_to_end(self, job: Job, ending: Ending) -> bool:
+        try:
+            self._store.end_job(job.number, ending)
+        except sqlite3.OperationalError as error:
+            _log.warning("the end of job %s can't be written: %s", job.id, error)
+            if self._closing:
+                raise  # the next emulator with this folder ends the job
+            return False
+        return True
 
     def _attempt_and_retry(self, run: _Run) -> Ending:
         retries: int = run.job.request.get("retryStrategy", {}).get("maxRetries", 0)
@@ -280,8 +281,12 @@ class Executor:
             started = self._runner.start(
                 job, number, self._variables(job, number), lambda: run.stop is not None
             )
-        except StartError as error:
-            return _stop_ending(run.stop, job) if run.stop else lifecycle.not_started(str(error))
+        except (StartError, OSError) as error:  # OSError: the task may have been deleted
+            if run.stop:
+                return _stop_ending(run.stop, job)
+            if isinstance(error, StartError):
+                return lifecycle.not_started(str(error))
+            raise
         with started:
             run.output = started.output
             log.attach(started.output)

@@ -55,7 +55,7 @@ class Folders:
         self.jobs: Path = root / _JOBS
         self.tasks: Path = root / "tasks"
         self.uploads: Path = root / "uploads"
-        self._making = threading.Lock()
+        self._changing = threading.Lock()
 
     def clear(self) -> None:
         """Remove the leftovers of an emulator that was killed."""
@@ -88,17 +88,26 @@ class Folders:
         """The folder that a task's jobs share. Created if it does not exist."""
         return self._make(self.tasks / task_id)
 
+    def hide_task(self, task_id: str) -> None:
+        """Rename the folder of a deleted task, whose jobs may still run."""
+        with self._changing, suppress(OSError):  # `remove_task` removes it if this fails
+            (self.tasks / task_id).rename(self._hidden(task_id))
+
+    def remove_task(self, task_id: str) -> None:
+        """Remove the folder of a deleted task, whose jobs have ended."""
+        remove(self._hidden(task_id))
+        remove(self.tasks / task_id)
+
+    def _hidden(self, task_id: str) -> Path:
+        return self.tasks / f"{task_id}-deleted"
+
     def _make(self, folder: Path) -> Path:
         # Otherwise a thread could remove the folder that another one has just created.
-        with self._making:
+        with self._changing:
             if folder.is_symlink() or not folder.is_dir():  # a job may have replaced it
                 remove(folder)
             folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-    def remove_task(self, task_id: str) -> None:
-        """Remove the folder that a task's jobs share."""
-        remove(self.tasks / task_id)
 
 
 # ---- the emulator's folder: locking and removing it
@@ -163,7 +172,21 @@ def remove_abandoned() -> None:
             with _lock_file((folder / _LOCK_FILE).open("r+")):
                 _check_own(folder)
                 end_leftovers(folder)
-                remove(folder)
+                remove_temporary(folder)
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove the temporary folder of an emulator.
+
+    The files by which the next emulator recognizes it are the last ones.
+    """
+    marks = (folder / STATE_FILE, folder / _LOCK_FILE)
+    with suppress(FileNotFoundError):
+        for path in {*folder.iterdir()} - {*marks}:
+            remove(path)
+    for mark in marks:
+        remove(mark)
+    remove(folder)
 
 
 def end_leftovers(folder: Path) -> None:

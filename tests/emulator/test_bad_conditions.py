@@ -18,7 +18,7 @@ import httpx
 import pytest
 import uvicorn
 
-from rescalehtc.emulator import Emulator
+from rescalehtc.emulator import Emulator, folders
 from rescalehtc.emulator.store import Store
 from rescalehtc.exceptions import HtcException, HtcFileError
 
@@ -268,6 +268,23 @@ def test_only_folders_that_a_killed_emulator_of_the_same_user_left_are_removed(
             assert not abandoned.exists()
         with first.session() as rescale:
             assert rescale.get_bearer_token()
+
+
+@pytest.mark.parametrize("removed", range(5))
+def test_a_removal_that_was_interrupted_is_continued_by_the_next_emulator(
+    temporary, monkeypatch, removed
+):
+    folder, lock = folders.open_temporary()
+    with lock:
+        (folder / folders.STATE_FILE).touch()
+        for name in ("jobs", "tasks"):
+            (folder / name).mkdir()
+        remaining = iter([folders.remove] * removed)
+        with monkeypatch.context() as patch, pytest.raises(StopIteration):
+            patch.setattr(folders, "remove", lambda path: next(remaining)(path))
+            folders.remove_temporary(folder)
+    folders.remove_abandoned()
+    assert not folder.exists() or not [*folder.iterdir()]
 
 
 # ---- logs and deleted tasks

@@ -427,6 +427,20 @@ def test_jobs_that_start_at_once_lose_no_file_of_a_new_shared_folder(tmp_path):
             assert all(file.exists() for file in files)
 
 
+def test_a_job_whose_task_is_deleted_while_it_starts_is_cancelled(make_user, monkeypatch):
+    with Emulator(slots=1) as emulator:
+        user = make_user(emulator.url, emulator.api_key)
+        task = user.new_task()
+
+        def delete_task(_):
+            assert user.http.delete(task).status_code == 200
+            raise FileNotFoundError
+
+        monkeypatch.setattr(emulator._folders, "task", delete_task)
+        (job_id,) = user.submit(task, ["true"])
+        assert user.wait(task, job_id)["statusReason"] == "cancelled by user"
+
+
 def test_a_job_reads_nothing(user):
     assert user.output("wc -c")[0].strip() == "0"
 

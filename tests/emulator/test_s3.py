@@ -235,6 +235,7 @@ def test_an_emulator_stops_without_a_message_during_a_download_that_nobody_reads
         project = htcprojects.get_projects(rescale)[0]
         task = htctasks.create_task_with_name(rescale, project, "files")
         token = task.get_storage_token(rescale)
+        assert token.credentials
         storage = Storage(token, {**emulator.environment(), **token.credentials})
         with (emulator._folders.task(task.json["taskId"]) / "large").open("wb") as file:
             file.truncate(1 << 28)

@@ -454,5 +454,6 @@ def test_a_connection_that_fails_when_it_is_closed(server: Wire) -> None:
 
 def peer_port(connection: socket.socket) -> int | None:
     with contextlib.suppress(OSError):
-        return int(connection.getpeername()[1])
+        if connection.family == socket.AF_INET:
+            return int(connection.getpeername()[1])
     return None

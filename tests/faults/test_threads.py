@@ -148,6 +148,37 @@ def test_a_fork_in_the_middle_of_an_answer(echoing: Wire, tmp_path: Path) -> Non
     assert sorted(output.split()) == ["child", "child", "slow"]
 
 
+@row(
+    "two threads of a forked child use its session at once",
+    "every request",
+    "neither uses a connection of the parent",
+)
+def test_a_fork_with_two_threads_in_the_child(echoing: Wire) -> None:
+    parent = """
+ask('p')
+inside, continues = threading.Event(), threading.Event()
+drop = rescale.client.io.after_fork
+def drop_late():
+    inside.set()
+    continues.wait()
+    drop()
+rescale.client.io.after_fork = drop_late
+def ask_at_once():
+    threads = [threading.Thread(target=ask, args=[name]) for name in 'pq']
+    threads[0].start()
+    inside.wait()
+    threads[1].start()
+    threads[1].join(0.1)  # it would end if it used the parent's connection
+    continues.set()
+    for thread in threads:
+        thread.join()
+"""
+    in_child(echoing, parent, "child == 0 and ask_at_once()")
+    in_parent, *of_child = (request.connection for request in echoing.requests[1:])
+    assert len(of_child) == 2
+    assert in_parent not in of_child
+
+
 @row("a process forks while a thread requests a token", "every request", "the child does not hang")
 def test_a_fork_while_the_token_s_lock_is_held(echoing: Wire, tmp_path: Path) -> None:
     gate = threading.Event()

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import IO, TYPE_CHECKING, Final, Self
 
+from ..._environment import process_environment
 from .. import lifecycle
 from ..descriptors import retry_if_out_of_descriptors
 from ..folders import remove
@@ -69,9 +70,8 @@ class ProcessRunner:
     def _variables(self, job: Job, folder: Path) -> dict[str, str]:
         host = {
             name: value
-            for name in os.environ
+            for name, value in process_environment().items()
             if name in _INHERITED or name.startswith("LC_")
-            if (value := os.environ.get(name)) is not None  # another thread may remove it
         }
         return {
             "PATH": os.defpath,
