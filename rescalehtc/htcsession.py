@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._client import io
 from ._client.attempt import leaving
+from ._client.transport import Transport
 from ._session import BaseSession
 from .bearer_token import BearerToken, token_from_str
 from .exceptions import HtcException
@@ -51,14 +52,11 @@ class HtcSession(BaseSession):
     is_async = False
 
     def _new_io(self) -> io.Io:
-        # The HTTP library takes longer to import than all of this package.
-        from ._client.custom_transport import CustomTransport
-        from ._client.transport import Transport
+        if self._transport is None:
+            return io.BlockingIo(Transport())
+        from ._client.custom_transport import CustomTransport  # imports the HTTP library
 
-        custom = self._transport
-        return io.BlockingIo(
-            Transport() if custom is None else CustomTransport(custom, is_async=False)
-        )
+        return io.BlockingIo(CustomTransport(self._transport, is_async=False))
 
     def __enter__(self) -> Self:
         return self
