@@ -238,7 +238,8 @@ def test_an_emulator_stops_without_a_message_during_a_download_that_nobody_reads
         project = htcprojects.get_projects(rescale)[0]
         task = htctasks.create_task_with_name(rescale, project, "files")
         token = task.get_storage_token(rescale)
-        storage = Storage(token, {**emulator.environment(), **(token.credentials or {})})
+        assert token.credentials
+        storage = Storage(token, {**emulator.environment(), **token.credentials})
         with (emulator._folders.task(task.json["taskId"]) / "large").open("wb") as file:
             file.truncate(1 << 28)
         response = storage.client.get_object(**storage.at("large"))
