@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import uuid
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from sqlite3 import OperationalError
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -15,7 +15,8 @@ from .folders import remove
 from .objects import CHUNK_BYTES, Object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from threading import Lock
     from typing import IO, BinaryIO
 
     from .folders import Folders
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _STATUSES: Final[Mapping[str, int]] = {
     "AccessDenied": 403,
+    "InternalError": 500,
     "InvalidAccessKeyId": 403,
     "InvalidRange": 416,
     "NoSuchBucket": 404,
@@ -57,15 +59,19 @@ class Bucket:
     Args:
         folders: The emulator's folders.
         store: The emulator's state, which has the metadata of objects.
+        lock: Held while an object and its metadata are read or changed.
         claims: The claims of a storage token.
 
     Raises:
         StorageError: A request to the storage is invalid or not allowed.
     """
 
-    def __init__(self, folders: Folders, store: Store, claims: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folders: Folders, store: Store, lock: Lock, claims: Mapping[str, Any]
+    ) -> None:
         self._folders = folders
         self._store = store
+        self._lock = lock
         project_id, task_id = claims["projectId"], claims["taskId"]
         self._found = {key_prefix(project_id, None): folders.root / "projects" / project_id}
         if task_id:
@@ -110,8 +116,8 @@ class Bucket:
             etag: The ETag that the object must have, or None for any.
         """
         folder, name = self.find(key)
-        file, stored = objects.open_object(folder, name)
-        with ExitStack() as stack:
+        with ExitStack() as stack, self._lock:
+            file, stored = objects.open_object(folder, name)
             stack.enter_context(file)
             if etag not in (None, "*") and _quoted(etag) != stored.etag:
                 raise StorageError("PreconditionFailed", "The object has another ETag.")
@@ -124,21 +130,24 @@ class Bucket:
     ) -> Object:
         """Make a received file an object."""
         folder, name = self.find(key)
-        try:
-            stored = objects.place(Path(file.name), folder, name, replace=replace)
-        except FileExistsError:
-            raise StorageError("PreconditionFailed", "The object exists.") from None
-        except FileNotFoundError:
-            raise StorageError("NoSuchBucket", "The storage was deleted.") from None
-        self._store.set_metadata(self._path(folder, name), stored.etag, metadata)
+        with self._lock:
+            try:
+                stored = objects.place(Path(file.name), folder, name, replace=replace)
+            except FileExistsError:
+                raise StorageError("PreconditionFailed", "The object exists.") from None
+            except FileNotFoundError:
+                raise StorageError("NoSuchBucket", "The storage was deleted.") from None
+            self._store.set_metadata(self._path(folder, name), stored.etag, metadata)
         return stored
 
     def delete(self, key: str) -> None:
         """Delete an object if it exists."""
         folder, name = self.find(key)
-        objects.delete(folder, name)
-        with suppress(OperationalError):  # the disk is full; the metadata of no object is harmless
-            self._store.delete_metadata(self._path(folder, name))
+        with self._lock:
+            objects.delete(folder, name)
+            # If the disk is full, the metadata remains, which is harmless.
+            with suppress(OperationalError):
+                self._store.delete_metadata(self._path(folder, name))
 
     def _path(self, folder: Path, name: str) -> str:
         """Return the path of an object, by which the store has its metadata."""
@@ -168,28 +177,35 @@ class Upload(NamedTuple):
     """A multipart upload: its parts are files of a folder."""
 
     folder: Path
-    key: str
     metadata: Mapping[str, str]
-    etags: dict[str, str]
-    """The ETags of the parts by number."""
+    parts: dict[tuple[str, str], Path]
+    """The files by the part's number and ETag.
+
+    A client may retry a part while the emulator still stores the first attempt.
+    """
 
     def add(self, number: str, file: IO[bytes]) -> Object:
         """Make a received file a part."""
         if not re.fullmatch("[1-9][0-9]{0,3}|10000", number):
             raise StorageError("InvalidArgument", "partNumber must be 1 to 10000.")
-        part = objects.place(Path(file.name), self.folder, number)
-        self.etags[number] = part.etag
+        path = Path(file.name)
+        try:
+            part = objects.place(path, self.folder, path.name)
+        except FileNotFoundError:
+            raise _no_such_upload() from None
+        self.parts[number, part.etag] = self.folder / path.name
         return part
 
     def join(self, parts: Sequence[Sequence[str]], file: IO[bytes]) -> None:
         """Write parts, each given by its number and ETag, to a file."""
-        numbers = [int(number) for number, etag in parts if self.etags.get(number) == _quoted(etag)]
-        if len(numbers) < len(parts):
+        keys = [(number, _quoted(etag)) for number, etag in parts]
+        if not self.parts.keys() >= {*keys}:
             raise StorageError("InvalidPart", "A part was not uploaded, or has another ETag.")
+        numbers = [int(number) for number, _ in keys]
         if not parts or numbers != sorted({*numbers}):
             raise StorageError("InvalidPartOrder", "The parts are not in ascending order.")
-        for number in numbers:
-            with (self.folder / str(number)).open("rb") as part:
+        for key in keys:
+            with self.parts[key].open("rb") as part:
                 shutil.copyfileobj(part, file, CHUNK_BYTES)
         file.flush()
 
@@ -199,28 +215,41 @@ def _quoted(etag: str) -> str:
     return '"' + etag.strip('"') + '"'
 
 
+def _no_such_upload() -> StorageError:
+    return StorageError("NoSuchUpload", "The upload does not exist or has ended.")
+
+
 class Uploads:
     """The multipart uploads that have not ended."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._uploads: dict[str, Upload] = {}
+        self._uploads: dict[tuple[str, str], Upload] = {}
 
     def create(self, key: str, metadata: Mapping[str, str]) -> str:
         """Create an upload and return its id."""
         folder = self._folder / uuid.uuid4().hex
         folder.mkdir(parents=True)
-        self._uploads[folder.name] = Upload(folder, key, metadata, {})
+        self._uploads[folder.name, key] = Upload(folder, metadata, {})
         return folder.name
 
     def find(self, upload_id: str, key: str) -> Upload:
         """Return the upload of a key by its id."""
-        upload = self._uploads.get(upload_id)
-        if upload is None or upload.key != key:
-            raise StorageError("NoSuchUpload", "The upload does not exist or has ended.")
+        upload = self._uploads.get((upload_id, key))
+        if upload is None:
+            raise _no_such_upload()
         return upload
 
-    def remove(self, upload: Upload) -> None:
-        """End an upload and remove its parts."""
-        del self._uploads[upload.folder.name]
-        remove(upload.folder)
+    @contextmanager
+    def end(self, upload_id: str, key: str) -> Generator[Upload]:
+        """End an upload and, after the block, remove its parts. If the block fails, undo the end."""
+        upload = self._uploads.pop((upload_id, key), None)
+        if upload is None:
+            raise _no_such_upload()
+        try:
+            yield upload
+        except BaseException:
+            self._uploads[upload_id, key] = upload
+            raise
+        # Otherwise a part could arrive while the folder is being removed.
+        remove(upload.folder.rename(f"{upload.folder}-ended"))

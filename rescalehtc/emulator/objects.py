@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .folders import make_shared_folder
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Generator, Iterator, Mapping
     from typing import IO, BinaryIO
@@ -236,7 +234,7 @@ def place(partial: Path, folder: Path, name: str, *, replace: bool = True) -> Ob
     for _ in range(10):  # an emptied folder may be removed between the two steps
         target = find_target(folder, name)
         try:
-            make_shared_folder(target.parent)
+            _make_parents(folder, target)
             status = partial.stat()
             if replace:
                 partial.replace(target)
@@ -254,6 +252,18 @@ def place(partial: Path, folder: Path, name: str, *, replace: bool = True) -> Ob
             ) from None
         return Object(name, status.st_size, status.st_mtime_ns)
     raise FileNotFoundError
+
+
+def _make_parents(folder: Path, target: Path) -> None:
+    """Create the folders between a folder and a file, but not the folder: it may be deleted.
+
+    Every user can write to them, because jobs in containers may run as other users.
+    """
+    for part in reversed(target.relative_to(folder).parents[:-1]):
+        parent = folder / part
+        if not parent.is_dir():
+            parent.mkdir(exist_ok=True)
+            parent.chmod(0o777)
 
 
 def delete(folder: Path, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # Credentials are renewed this long before they expire, or after half their lifetime.
 RENEW_SECONDS = 300.0
+# More than the requests that a transfer sends at the same time.
+_MAX_FAILURES = 32
 _AWS_NAMES = {
     "access_key_id": "AWS_ACCESS_KEY_ID",
     "secret_access_key": "AWS_SECRET_ACCESS_KEY",
@@ -34,7 +37,7 @@ class StorageCredentials:
 
     Attributes:
         lock: A lock for renewals. It is reentrant, because a signal handler may use the files.
-        failure: The exception that ended a renewal by obstore.
+        failures: The exceptions that ended renewals by obstore, in any thread.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class StorageCredentials:
         token: models.StorageAccessToken,
     ) -> None:
         self.lock = threading.RLock()
-        self.failure: HtcException | None = None
+        self.failures: deque[HtcException] = deque(maxlen=_MAX_FAILURES)
         self._rescale = rescale
         self._call = call
         self._take(token)
@@ -100,7 +103,7 @@ class StorageCredentials:
                     self.renew()
                 return self.for_aws()
             except HtcException as error:
-                self.failure = error
+                self.failures.append(error)
                 raise
 
     def for_aws(self) -> dict[str, object]:

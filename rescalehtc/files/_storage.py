@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from importlib import import_module
@@ -285,10 +285,12 @@ class Storage:
         """Return this package's exception for another one. Raises that of a signal handler."""
         if is_from_signal_handler(error):
             raise error
-        credentials = self._credentials
-        if credentials.failure is not None:
-            failure, credentials.failure = credentials.failure, None
-            return failure
+        credentials, text = self._credentials, str(error)
+        for failure in credentials.failures.copy():
+            if str(failure) in text:  # obstore quotes the exception of this thread's renewal
+                with suppress(ValueError):  # another thread raises an equal one
+                    credentials.failures.remove(failure)
+                    return failure
         secrets = [str(value) for value in credentials.variables.values()]
         reason = shown(reason_of(error), lambda: secrets, DESCRIPTION_CHARACTERS)
         if "ExpiredToken" in reason or "body error" in reason:

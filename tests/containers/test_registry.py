@@ -1,6 +1,7 @@
 """The emulator's registry, without an engine: a script stands for podman and follows the test's instructions."""
 
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -411,6 +412,58 @@ def test_two_requests_do_not_write_to_one_upload(registry):
         slowly.join()
     until(lambda: registry.http.delete(where).status_code == 204, "the upload is cancelled")
     assert list(uploads.iterdir()) == []
+
+
+@pytest.fixture
+def full_once(monkeypatch):
+    """Make the disk full when a file is stored, once."""
+
+    def fill():
+        def fsync(_):
+            monkeypatch.undo()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    return fill
+
+
+@pytest.mark.parametrize("in_put", [True, False])
+def test_an_upload_that_finds_the_disk_full_can_be_sent_again(registry, full_once, in_put):
+    content = os.urandom(5000)
+    where = registry.begin()
+    if not in_put:
+        assert registry.http.patch(where, content=content).status_code == 202
+    body = content if in_put else b""
+    put = partial(registry.http.put, where, params={"digest": digest_of(content)}, content=body)
+    full_once()
+    assert put().status_code == 507
+    answer = put()
+    assert answer.status_code == 201
+    assert registry.http.get(answer.headers["Location"]).content == content
+
+
+def test_a_manifest_that_finds_the_disk_full_leaves_nothing(registry, full_once):
+    part = registry.put_blob(b"{}")
+    full_once()
+    manifest = {"schemaVersion": 2, "config": part}
+    assert registry.put_manifest("full", manifest).status_code == 507
+    assert list(registry.emulator._folders.uploads.iterdir()) == []
+    assert registry.put_manifest("full", manifest).status_code == 201
+
+
+def test_an_image_is_never_ready_before_it_is_pending(start, monkeypatch):
+    registry = start()
+    run, seen = registry_http.run_in_threadpool, []
+
+    async def run_and_look(*arguments):
+        result = await run(*arguments)
+        seen.append(await run(registry.status, "app:1"))
+        return result
+
+    monkeypatch.setattr(registry_http, "run_in_threadpool", run_and_look)
+    registry.push("1")
+    assert seen == [404, 404, "PENDING"]
 
 
 def test_what_is_not_a_manifest_is_refused(registry):

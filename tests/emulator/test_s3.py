@@ -2,9 +2,12 @@
 
 import html
 import os
+import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +246,181 @@ def test_an_emulator_stops_without_a_message_during_a_download_that_nobody_reads
     assert not caplog.records
     with pytest.raises(BotoCoreError):
         response["Body"].read()
+
+
+# ---- requests and jobs that interfere
+
+
+# Without a lock, a request ends in this time. With a lock, it ends later, which no test measures.
+WAIT_SECONDS = 0.1
+
+
+@pytest.fixture
+def during(monkeypatch):
+    """Call a function once, in the middle of a request: before or after a function of Python."""
+
+    def insert(owner, name, call, is_wanted=lambda *_: True, *, before=False):
+        real, calls = getattr(owner, name), [call]
+
+        def wrapper(*arguments, **options):
+            found = calls.pop() if calls and is_wanted(*arguments) else None
+            if found and before:
+                found()
+            result = real(*arguments, **options)
+            if found and not before:
+                found()
+            return result
+
+        monkeypatch.setattr(owner, name, wrapper)
+
+    return insert
+
+
+@pytest.fixture
+def truncating(during, folder):
+    """Truncate the file `a` after a request has opened it, as a job does."""
+
+    def insert(size):
+        def is_wanted(descriptor, *_):
+            return os.path.realpath(f"/dev/fd/{descriptor}") == str(folder / "a")
+
+        during(os, "fdopen", lambda: os.truncate(folder / "a", size), is_wanted)
+
+    return insert
+
+
+def begin(storage):
+    """Begin an upload in parts."""
+    upload_id = storage.client.create_multipart_upload(**storage.at("f"))["UploadId"]
+    return {**storage.at("f"), "UploadId": upload_id}
+
+
+def add_part(storage, upload, content):
+    return storage.client.upload_part(**upload, PartNumber=1, Body=content)["ETag"]
+
+
+def complete(storage, upload, etag):
+    parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
+    storage.client.complete_multipart_upload(**upload, MultipartUpload=parts)
+
+
+@pytest.mark.parametrize("completed", [b"first", b"second"])
+def test_a_part_that_is_sent_twice_at_once_has_the_content_of_its_etag(
+    storage, folder, during, completed
+):
+    upload = begin(storage)
+    etags = {}
+
+    def add(content):
+        etags[content] = add_part(storage, upload, content)
+
+    during(Path, "replace", lambda: add(b"second"))
+    add(b"first")
+    complete(storage, upload, etags[completed])
+    assert (folder / "f").read_bytes() == completed
+    assert list((folder.parent.parent / "uploads").iterdir()) == []
+
+
+def test_an_upload_ends_once(storage, folder, during):
+    upload = begin(storage)
+    etag = add_part(storage, upload, b"content")
+    codes = []
+    calls = (
+        lambda: complete(storage, upload, etag),
+        lambda: storage.client.abort_multipart_upload(**upload),
+        lambda: add_part(storage, upload, b"late"),
+    )
+
+    def interfere():
+        codes.extend(refused(call) for call in calls)
+
+    during(shutil, "copyfileobj", interfere)
+    complete(storage, upload, etag)
+    assert codes == ["NoSuchUpload"] * 3
+    assert (folder / "f").read_bytes() == b"content"
+
+
+def test_a_part_of_an_upload_that_is_aborted_meanwhile_is_refused(storage, folder, during):
+    upload = begin(storage)
+    during(Path, "replace", lambda: storage.client.abort_multipart_upload(**upload), before=True)
+    assert refused(lambda: add_part(storage, upload, b"late")) == "NoSuchUpload"
+    assert list((folder.parent.parent / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("copy", "head"), ("copy", "put"), ("delete", "put")]
+)
+def test_an_object_always_has_its_own_metadata(storage, during, first, second):
+    for name in ("a", "b"):
+        storage.put(name, Metadata={"kind": "old"})
+    calls = {
+        "copy": lambda: storage.client.copy_object(
+            **storage.at("a"),
+            CopySource=storage.at("b"),
+            Metadata={"kind": "first"},
+            MetadataDirective="REPLACE",
+        ),
+        "delete": lambda: storage.client.delete_objects(
+            Bucket=storage.bucket, Delete={"Objects": [{"Key": storage.at("a")["Key"]}]}
+        ),
+        "head": lambda: storage.client.head_object(**storage.at("a"))["Metadata"],
+        "put": lambda: storage.put("a", b"second", Metadata={"kind": "second"}),
+    }
+    seen = []
+    with ThreadPoolExecutor(1) as pool:
+
+        def interfere():
+            seen.append(pool.submit(calls[second]))
+            wait(seen, WAIT_SECONDS)
+
+        function = "replace" if first == "copy" else "unlink"
+        during(Path, function, interfere, lambda *paths: paths[-1].name == "a")
+        calls[first]()
+    found = seen[0].result() if second == "head" else calls["head"]()
+    assert found == {"kind": "first" if second == "head" else "second"}
+
+
+def test_a_file_for_a_task_that_is_deleted_meanwhile_is_refused(
+    emulator, task, storage, folder, during
+):
+    storage.put("a")
+
+    def delete():
+        with emulator.session() as rescale:
+            htctasks.delete_task_with_id(rescale, task.project, task.json["taskId"])
+
+    during(os.path, "realpath", delete, lambda path, *_: path == folder / "new")
+    copy = partial(storage.client.copy_object, CopySource=storage.at("a"))
+    assert refused(lambda: copy(**storage.at("new/a"))) == "NoSuchBucket"
+    assert not folder.exists()
+
+
+def test_an_object_that_is_truncated_while_it_is_read_is_read_again(storage, truncating, caplog):
+    storage.put("a", b"content")
+    truncating(3)
+    assert storage.get("a") == b"con"
+    assert not caplog.records
+
+
+def test_a_large_object_that_is_truncated_while_it_is_read_is_incomplete(
+    storage, truncating, caplog
+):
+    storage.put("a", bytes(2 << 20))
+    truncating(3 << 19)
+    with pytest.raises(BotoCoreError):
+        storage.get("a")
+    assert storage.get("a") == bytes(3 << 19)
+    assert not caplog.records
+
+
+def test_an_object_that_is_truncated_while_it_is_copied_is_not_copied(storage, truncating):
+    storage.put("a", b"content")
+    truncating(3)
+    copy = partial(storage.client.copy_object, CopySource=storage.at("a"), **storage.at("b"))
+    assert refused(copy) == "InternalError"
+    assert storage.names() == ["a"]
+    copy()
+    assert storage.get("b") == b"con"
 
 
 # ---- refused

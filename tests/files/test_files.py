@@ -17,12 +17,18 @@ import httpx
 import pandas as pd
 import pytest
 import trio
+from obstore.exceptions import UnauthenticatedError
 
 from rescalehtc import api, htcprojects, htctasks
 from rescalehtc import files as files_module
 from rescalehtc.aio import htcprojects as aio_projects
 from rescalehtc.emulator import Emulator
-from rescalehtc.exceptions import HtcConnectionError, HtcFileError, HtcValidationError
+from rescalehtc.exceptions import (
+    HtcConnectionError,
+    HtcFileError,
+    HtcForbiddenError,
+    HtcValidationError,
+)
 from rescalehtc.files import _partial
 from rescalehtc.files._names import matcher
 
@@ -207,17 +213,27 @@ def test_a_file_that_changes_during_its_upload_is_an_error(files, source):
     assert files.list() == []
 
 
-def test_a_file_that_vanishes_during_a_sync_is_an_error(files, source, monkeypatch):
+@pytest.fixture
+def vanishing(monkeypatch):
+    """Remove a local file after it was found."""
+
+    def remove(file):
+        stat = os.stat
+
+        def stat_and_remove(path, **options):
+            found = stat(path, **options)
+            if path == str(file):
+                file.unlink()
+            return found
+
+        monkeypatch.setattr(os, "stat", stat_and_remove)
+
+    return remove
+
+
+def test_a_file_that_vanishes_during_a_sync_is_an_error(files, source, vanishing):
     files.sync_up(source, "s")
-    large, stat = source / "large", os.stat
-
-    def stat_and_remove(path, **options):
-        found = stat(path, **options)
-        if path == str(large):
-            large.unlink()
-        return found
-
-    monkeypatch.setattr(os, "stat", stat_and_remove)
+    vanishing(source / "large")
     with pytest.raises(HtcFileError, match=r"upload failed: No such file or directory: .*large"):
         files.sync_up(source, "s")
 
@@ -361,6 +377,27 @@ def test_an_error_of_the_service_is_the_error_of_the_transfer(emulator, rescale,
         emulator.fault("getTaskStorageToken", "reset_before"),
         pytest.raises(HtcConnectionError),
     ):
+        files.read("a")
+
+
+def test_an_error_of_the_service_is_not_the_error_of_another_transfer(
+    service, scripted, tmp_path, vanishing
+):
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    token = {
+        "projectSharedStoragePath": "s3://b/p",
+        "expiration": "2026-01-01T00:00:00Z",
+        "credentials": dict.fromkeys(names, "x"),
+    }
+    service.on("GET /htc/projects/p/storage/token", Answer(token), Answer({}, 403))
+    files = htcprojects.HtcProject({"projectId": "p"}).files(scripted)
+    (tmp_path / "local").touch()
+    with pytest.raises(UnauthenticatedError, match="HtcForbiddenError"):
+        files.store.get("a")
+    vanishing(tmp_path / "local")
+    with pytest.raises(HtcFileError, match="upload failed: No such file or directory"):
+        files.upload(tmp_path)
+    with pytest.raises(HtcForbiddenError):
         files.read("a")
 
 

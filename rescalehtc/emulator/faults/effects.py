@@ -87,7 +87,7 @@ async def _apply(fault: Fault, request: Request, response: Response) -> Response
         case "delay":
             with suppress(TimeoutError):
                 async with asyncio.timeout(fault.seconds):
-                    await _wait_for_disconnect(request.receive)
+                    await wait_for_disconnect(request.receive)
             return response
         case "status_after":
             return _error_response(fault)
@@ -125,7 +125,7 @@ class _Reset(Response):
         with suppress(OSError):  # the client has disconnected
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         transport.abort()
-        await _wait_for_disconnect(receive)
+        await wait_for_disconnect(receive)
 
 
 class _Truncated(Response):
@@ -147,10 +147,10 @@ class _Truncated(Response):
         await send({"type": "http.response.body", "body": self._half, "more_body": True})
         transport: asyncio.Transport = scope["state"][TRANSPORT]
         transport.close()
-        await _wait_for_disconnect(receive)
+        await wait_for_disconnect(receive)
 
 
-async def _wait_for_disconnect(receive: Receive) -> None:
+async def wait_for_disconnect(receive: Receive) -> None:
     """Wait until the server has noticed that the connection was closed, and expects no response."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -29,7 +29,7 @@ class Upload:
         self.path = path
         self.size = 0
         self.is_busy = False
-        self.hash: Final = hashlib.sha256()
+        self.hash = hashlib.sha256()
 
 
 class Registry:
@@ -38,7 +38,8 @@ class Registry:
     Args:
         store: The emulator's state.
         folders: The emulator's folders.
-        pushed: A function that is called with the project and name of each pushed image.
+        pushed: A function that is called before a tag is stored, with the project and
+            `[path/]name:digest` of the image.
     """
 
     def __init__(self, store: Store, folders: Folders, pushed: Callable[[str, str], None]) -> None:
@@ -80,7 +81,7 @@ class Registry:
 
     def cancel(self, upload: Upload) -> None:
         """Forget an upload."""
-        del self._uploads[upload.path.name]
+        self._uploads.pop(upload.path.name, None)
         upload.path.unlink(missing_ok=True)
 
     def finish(self, upload: Upload, digest: str) -> None:
@@ -115,10 +116,17 @@ class Registry:
                 reason = f"there is no blob with the digest {part.digest} and {part.size} bytes"
                 raise RegistryError(400, "MANIFEST_BLOB_UNKNOWN", reason)
         upload = self.begin(project_id)
-        upload.path.write_bytes(text)
-        upload.hash.update(text)
-        digest = f"sha256:{upload.hash.hexdigest()}"
-        tag = None if ":" in reference else reference
-        self.finish(upload, digest if tag else reference)
-        self.store.add_manifest(project_id, repository, Manifest(digest, media_type), tag)
+        try:
+            upload.path.write_bytes(text)
+            upload.hash.update(text)
+            digest = f"sha256:{upload.hash.hexdigest()}"
+            self.finish(upload, reference if ":" in reference else digest)
+        finally:
+            self.cancel(upload)
+        manifest = Manifest(digest, media_type)
+        self.store.add_manifest(project_id, repository, manifest, None)
+        if ":" not in reference:
+            # The image must be pending before it can be found by its tag.
+            self.pushed(project_id, f"{repository}:{digest}")
+            self.store.add_manifest(project_id, repository, manifest, reference)
         return digest

@@ -130,8 +130,6 @@ async def _put_manifest(named: _Named, reference: str) -> Response:
     digest = await run_in_threadpool(
         registry.add_manifest, project_id, repository, reference, media_type, bytes(text)
     )
-    if ":" not in reference:
-        registry.pushed(project_id, f"{repository}:{reference}")
     return _created(f"{named.path}manifests/{reference}", digest)
 
 
@@ -153,12 +151,19 @@ async def _continue_upload(named: _Named, name: str) -> Response:
     if named.http.method == "DELETE":
         named.registry.cancel(upload)
         return Response(status_code=204)
-    await _append(named, upload)
-    if named.http.method == "PATCH":
-        return _progress(named, upload)
-    upload.is_busy = True  # no request may follow
     digest = named.http.query_params.get("digest", "")
-    await run_in_threadpool(named.registry.finish, upload, digest)
+    before = upload.size, upload.hash.copy()
+    upload.is_busy = True
+    try:
+        await _append(named, upload)
+        if named.http.method == "PATCH":
+            return _progress(named, upload)
+        await run_in_threadpool(named.registry.finish, upload, digest)
+    except OSError:  # after this error, such as a full disk, the client may retry the request
+        upload.size, upload.hash = before
+        raise
+    finally:
+        upload.is_busy = False
     return _created(f"{named.path}blobs/{digest}", digest)
 
 
@@ -169,16 +174,13 @@ async def _append(named: _Named, upload: Upload) -> None:
     if range_ is not None and (match is None or int(match[1]) != upload.size):
         reason = f"the next offset is {upload.size}"
         raise RegistryError(416, "BLOB_UPLOAD_INVALID", reason)
-    upload.is_busy = True
-    try:
-        with upload.path.open("r+b") as file:
-            file.seek(upload.size)
-            async for chunk in named.http.stream():
-                file.write(chunk)
-                upload.hash.update(chunk)
-                upload.size += len(chunk)
-    finally:
-        upload.is_busy = False
+    with upload.path.open("r+b") as file:
+        file.seek(upload.size)
+        file.truncate()
+        async for chunk in named.http.stream():
+            file.write(chunk)
+            upload.hash.update(chunk)
+            upload.size += len(chunk)
 
 
 def _progress(named: _Named, upload: Upload) -> Response:

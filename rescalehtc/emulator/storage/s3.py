@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import weakref
 from contextlib import ExitStack
 from email.utils import format_datetime
@@ -12,17 +13,20 @@ from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 from xml.etree import ElementTree as ET
 
-from starlette.concurrency import run_in_threadpool
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from .. import objects
-from ..bucket import Bucket, StorageError, Upload, Uploads, find_range
+from ..bucket import Bucket, StorageError, Uploads, find_range
+from ..faults.effects import TRANSPORT, wait_for_disconnect
 from ..folders import is_full
 from .answers import answer, describe, xml
 from .signatures import UNSIGNED, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from asyncio import Transport
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from typing import BinaryIO
 
     from starlette.requests import Request
 
@@ -58,12 +62,13 @@ class S3:
         self._folders = folders
         self._store = store
         self._uploads = Uploads(folders.uploads)
+        self._lock = threading.Lock()
 
     async def answer(self, request: Request) -> Response:
         """Answer a request."""
         try:
             claims, sha256 = verify(request, self._tokens)
-            bucket = Bucket(self._folders, self._store, claims)
+            bucket = Bucket(self._folders, self._store, self._lock, claims)
             sums = {**request.headers, objects.SHA256: sha256}
             if sha256 == UNSIGNED:
                 del sums[objects.SHA256]
@@ -181,11 +186,23 @@ class _Call:
             if self._request.method == "HEAD":
                 return Response(None, status, headers)
             if end - start <= objects.CHUNK_BYTES:
-                return Response(file.read(end - start), status, headers)
+                body = file.read(end - start)
+                # A job may have truncated the file since it was opened.
+                return Response(body, status, headers) if len(body) == end - start else self._get()
             stack.pop_all()
-            response = StreamingResponse(objects.chunks(file, end - start), status, headers)
+            response = StreamingResponse(self._stream(file, end - start), status, headers)
             weakref.finalize(response, file.close)  # a fault may discard it before it is sent
             return response
+
+    async def _stream(self, file: BinaryIO, size: int) -> AsyncIterator[bytes]:
+        """Yield a number of bytes of a file. If a job truncates it, close the connection."""
+        async for chunk in iterate_in_threadpool(objects.chunks(file, size)):
+            size -= len(chunk)
+            yield chunk
+        if size:
+            transport: Transport = self._request.scope["state"][TRANSPORT]
+            transport.close()
+            await wait_for_disconnect(self._request.receive)
 
     def _put(self) -> Response:
         metadata = self._copy_source() if self._is_copy else self._sent_metadata()
@@ -200,8 +217,10 @@ class _Call:
             range_ = self._headers.get("x-amz-copy-source-range", "")
             start, end = find_range(range_, stored.size) or (0, stored.size)
             source.seek(start)
-            self._body.writelines(objects.chunks(source, end - start))
+            copied = sum(map(self._body.write, objects.chunks(source, end - start)))
             self._body.flush()
+            if copied < end - start:
+                raise StorageError("InternalError", "A job truncated the source; try again.")
         is_replaced = self._headers.get("x-amz-metadata-directive") == "REPLACE"
         return self._sent_metadata() if is_replaced else metadata
 
@@ -250,28 +269,27 @@ class _Call:
     def _describe_upload(self, tag: str, **values: str) -> Response:
         return answer(tag, Bucket=self._bucket_name, Key=self._key, **values)
 
-    def _upload(self) -> Upload:
-        return self._uploads.find(self._query["uploadId"], self._key)
-
     def _put_part(self) -> Response:
-        upload = self._upload()
+        upload = self._uploads.find(self._query["uploadId"], self._key)
         if self._is_copy:
             self._copy_source()
         part = upload.add(self._query["partNumber"], self._body)
         return self._describe("CopyPartResult", part)
 
     def _complete_upload(self) -> Response:
-        upload, names = self._upload(), ("{*}PartNumber", "{*}ETag")
+        names = ("{*}PartNumber", "{*}ETag")
         parts = [[part.findtext(name, "") for name in names] for part in self._read_xml("Part")]
-        with objects.partial_file(upload.folder.parent) as self._body:
+        with (
+            self._uploads.end(self._query["uploadId"], self._key) as upload,
+            objects.partial_file(upload.folder.parent) as self._body,
+        ):
             upload.join(parts, self._body)
             stored = self._place(upload.metadata)
-        self._uploads.remove(upload)
         return self._describe_upload("CompleteMultipartUploadResult", ETag=stored.etag)
 
     def _abort_upload(self) -> Response:
-        self._uploads.remove(self._upload())
-        return Response(status_code=204)
+        with self._uploads.end(self._query["uploadId"], self._key):
+            return Response(status_code=204)
 
 
 def _split(path: str) -> tuple[str, str]:
