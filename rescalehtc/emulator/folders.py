@@ -264,11 +264,3 @@ def _make_writable(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             _make_writable(path)
-
-
-def make_shared_folder(folder: Path) -> None:
-    """Create a folder that every user can write to. Jobs in containers may run as other users."""
-    if not folder.is_dir():
-        make_shared_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        folder.chmod(0o777)
