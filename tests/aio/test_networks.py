@@ -17,6 +17,7 @@ from rescalehtc.exceptions import HtcConnectionError, HtcTimeoutError
 from ..faults.books import BATCH, SUBMIT, Books
 from ..faults.conftest import IMAGE
 from ..faults.wire import Wire, answer, followed, tunnel
+from ..limits import SHORT_SECONDS
 from .conftest import async_session
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def test_a_silent_service(wire: Wire, on_loop: Run) -> None:
     async def main() -> None:
         async with async_session(wire.url, max_retries=0) as rescale:
             await rescale.do_authenticate()
-            quick = rescale.with_options(timeout_seconds=0.2)
+            quick = rescale.with_options(timeout_seconds=SHORT_SECONDS)
             with pytest.raises(HtcTimeoutError) as info:
                 await api.get_htc_projects(quick, "p")
             assert info.value.request_sent
