@@ -188,7 +188,7 @@ def test_a_full_disk_takes_no_submission_and_keeps_what_was_taken(tmp_path, make
         assert full == Counter(j["jobUUID"].partition(":")[0] for j in user.items(f"{task}/jobs"))
 
 
-def test_when_a_full_disk_has_room_again_jobs_end_and_are_taken_again(make_user, until):
+def test_when_a_full_disk_has_room_again_jobs_end_and_are_taken_again(make_user, until, caplog):
     with Emulator(slots=1) as emulator:
         user = make_user(emulator.url, emulator.api_key)
         task = user.new_task()
@@ -211,6 +211,8 @@ def test_when_a_full_disk_has_room_again_jobs_end_and_are_taken_again(make_user,
         assert counts["SUCCEEDED"] == len(taken) - 1
         assert {job["jobUUID"] for job in user.items(f"{task}/jobs")} == taken
         assert user.run(["true"])[0]["status"] == "SUCCEEDED"
+    assert "a job could not be run" in caplog.text
+    caplog.clear()
 
 
 def test_the_end_of_a_job_is_written_as_soon_as_it_can_be(make_user, until, caplog):
