@@ -24,7 +24,7 @@ from rescalehtc.exceptions import (
     SubmissionUncertainError,
 )
 
-from ..limits import SHORT_SECONDS
+from ..limits import NOBODY, SHORT_SECONDS
 from .books import BATCH, SUBMIT, Books
 from .canary import MARK, caught
 from .conftest import IMAGE, session
@@ -326,8 +326,7 @@ def test_a_silent_proxy(proxy: Wire) -> None:
 
 @row("nothing listens at the proxy's address", "change", "HtcConnectionError; it was not sent")
 def test_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Wire() as gone:
-        monkeypatch.setenv("https_proxy", gone.origin)
+    monkeypatch.setenv("https_proxy", NOBODY)
     with session(SERVICE, max_retries=1) as rescale, caught(HtcConnectionError) as info:
         api.post_oauth_token(rescale)
     assert not info.value.request_sent
