@@ -96,6 +96,15 @@ def empty_home(
         unused_homes.append(home)
 
 
+@pytest.fixture(autouse=True)
+def no_emulator_failed(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No emulator of this process logs an exception. Tests that cause one clear `caplog`."""
+    yield
+    for record in (*caplog.get_records("setup"), *caplog.get_records("call")):
+        is_failure = record.name == "rescalehtc.emulator" and record.exc_info
+        assert not is_failure, f"{record.getMessage()}: {record.exc_text or record.exc_info}"
+
+
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
     from rescalehtc.emulator import Emulator

@@ -4,6 +4,10 @@
 # far longer than any operation takes on a busy machine.
 HANG_SECONDS = 600
 
+# The execTimeoutSeconds of jobs that must not reach it, even if an emulator's clock is 200 times
+# faster.
+EXEC_SECONDS = 200 * HANG_SECONDS
+
 # The timeout of a request without a response, long enough to send it on a busy machine.
 SHORT_SECONDS = 1.0
 

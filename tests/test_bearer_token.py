@@ -82,7 +82,7 @@ def in_an_hour() -> int:
 def signed(
     key: Any = None, algorithm: str = "RS256", headers: dict[str, Any] | None = None, **claims: Any
 ) -> BearerToken:
-    payload = {"exp": int(time.time()) + 60, "userEmail": "a@b", **claims}
+    payload = {"exp": in_an_hour(), "userEmail": "a@b", **claims}
     present = {name: value for name, value in payload.items() if value is not None}
     return token_from_str(jwt.encode(present, key or private_key(), algorithm, headers))
 

@@ -9,6 +9,7 @@ import pytest
 from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks, models
 from rescalehtc.exceptions import HtcValidationError
 
+from .limits import EXEC_SECONDS
 from .service import Answer, ReceivedRequest, Service
 
 JOBS = "GET /htc/projects/p/tasks/t/jobs"
@@ -20,7 +21,7 @@ def submit(
     rescale: HtcSession, task: htctasks.HtcTask, script: str, batch_size: int, **more: Any
 ) -> htcjobs.HtcJobBatch:
     return htcjobs.create_job_batch(
-        *(rescale, task, batch_size, "ON_DEMAND_ECONOMY", "image", 60),
+        *(rescale, task, batch_size, "ON_DEMAND_ECONOMY", "image", EXEC_SECONDS),
         **{"commands": ["sh", "-c", script], **more},
     )
 
@@ -95,7 +96,7 @@ def test_without_a_variable_the_jobs_are_as_many_and_the_map_tells_which(
             "htcJobDefinition": {
                 "imageName": "image",
                 "commands": ["sh", "-c", f"[ $AWS_BATCH_JOB_ARRAY_INDEX != {bad} ]"],
-                "execTimeoutSeconds": 60,
+                "execTimeoutSeconds": EXEC_SECONDS,
             },
             "regions": ["AWS_US_EAST_1"],
         }

@@ -12,6 +12,7 @@ from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
 from rescalehtc.exceptions import HtcNotFoundError, HtcResponseError
 
 from .clock import inject_clock
+from .limits import EXEC_SECONDS
 from .service import Answer, ReceivedRequest, Service
 
 JOB = "GET /htc/projects/p/tasks/t/jobs/j"
@@ -149,7 +150,7 @@ def test_a_running_job_is_followed_to_its_end(rescale: HtcSession, task: htctask
     rescale.status_refresh_seconds = 0.05
     wait = "until [ -e $TASK_SHARED_FOLDER/seen ]; do sleep 0.02; done"
     script = f"echo first; {wait}; for i in $(seq 12000); do echo; echo same; done; exit 3"
-    arguments: Any = ("ON_DEMAND_ECONOMY", "image", 60)
+    arguments: Any = ("ON_DEMAND_ECONOMY", "image", EXEC_SECONDS)
     job = htcjobs.create_single_job(rescale, task, *arguments, commands=["sh", "-c", script])
     lines = job.follow_logs(rescale)
     assert next(lines) == "first"
@@ -164,7 +165,7 @@ def test_a_running_job_is_followed_to_its_end(rescale: HtcSession, task: htctask
 def test_a_job_that_has_ended_can_be_followed(rescale: HtcSession, task: htctasks.HtcTask) -> None:
     rescale.status_refresh_seconds = 0.05
     job = htcjobs.create_single_job(
-        rescale, task, "ON_DEMAND_ECONOMY", "image", 60, commands=["echo", "a"]
+        rescale, task, "ON_DEMAND_ECONOMY", "image", EXEC_SECONDS, commands=["echo", "a"]
     )
     job.wait(rescale)
     assert list(job.follow_logs(rescale)) == ["a"]

@@ -21,6 +21,7 @@ from rescalehtc.exceptions import (
 )
 
 from .clock import inject_clock
+from .limits import EXEC_SECONDS
 from .service import Answer, Service
 
 if TYPE_CHECKING:
@@ -41,7 +42,14 @@ def submit(
     rescale: HtcSession, task: htctasks.HtcTask, *command: str, batch_size: int = 1, **more: Any
 ) -> htcjobs.HtcJobBatch:
     return htcjobs.create_job_batch(
-        rescale, task, batch_size, "ON_DEMAND_ECONOMY", "image", 60, commands=list(command), **more
+        rescale,
+        task,
+        batch_size,
+        "ON_DEMAND_ECONOMY",
+        "image",
+        EXEC_SECONDS,
+        commands=list(command),
+        **more,
     )
 
 

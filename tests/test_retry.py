@@ -312,7 +312,7 @@ def test_a_cancellation_can_be_repeated(service: Service, waiting: HtcSession) -
 def test_nothing_is_retried_that_would_come_after_the_deadline(service: Service) -> None:
     service.on(PROJECTS, Answer(status=503))
     with HtcSession(
-        api_key="k", base_url=service.url, max_retries=100, deadline_seconds=8
+        api_key="k", base_url=service.url, max_retries=100, deadline_seconds=14
     ) as rescale:
         clock = inject_clock(rescale)
         clock.chance = 1.0

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks, models, records
 from rescalehtc.exceptions import HtcException, HtcResponseError, HtcValidationError
 
+from .limits import EXEC_SECONDS
 from .service import Answer, Service
 
 IDS = {"projectId": "p", "taskId": "t"}
@@ -147,7 +148,8 @@ def test_failures_are_shown_with_their_last_lines(
     rescale.status_refresh_seconds = 0.05
     script = "echo '<b>first</b>'; echo second; exit 3"
     batch = htcjobs.create_job_batch(
-        *(rescale, task, 1, "ON_DEMAND_ECONOMY", "image", 60), commands=["sh", "-c", script]
+        *(rescale, task, 1, "ON_DEMAND_ECONOMY", "image", EXEC_SECONDS),
+        commands=["sh", "-c", script],
     )
     batch.wait(rescale)
     shown = html(batch.failed(rescale, last_n_lines=2))
@@ -204,7 +206,8 @@ def test_jobs_of_the_emulator_make_a_data_frame(
     rescale.status_refresh_seconds = 0.05
     script = "exit $AWS_BATCH_JOB_ARRAY_INDEX"
     batch = htcjobs.create_job_batch(
-        *(rescale, task, 3, "ON_DEMAND_ECONOMY", "image", 60), commands=["sh", "-c", script]
+        *(rescale, task, 3, "ON_DEMAND_ECONOMY", "image", EXEC_SECONDS),
+        commands=["sh", "-c", script],
     )
     batch.wait(rescale)
     frame = htcjobs.to_dataframe(htcjobs.get_jobs(rescale, task))

@@ -23,6 +23,7 @@ from rescalehtc.exceptions import (
 )
 
 from .clock import TestIo, inject_clock
+from .limits import EXEC_SECONDS
 from .service import Answer, ReceivedRequest, Service
 
 if TYPE_CHECKING:
@@ -144,7 +145,13 @@ def submit(
     rescale: HtcSession, task: htctasks.HtcTask, *command: str, batch_size: int = 1
 ) -> htcjobs.HtcJobBatch:
     return htcjobs.create_job_batch(
-        rescale, task, batch_size, "ON_DEMAND_ECONOMY", "image", 60, commands=list(command)
+        rescale,
+        task,
+        batch_size,
+        "ON_DEMAND_ECONOMY",
+        "image",
+        EXEC_SECONDS,
+        commands=list(command),
     )
 
 

@@ -17,6 +17,7 @@ from rescalehtc.exceptions import HtcConnectionError, HtcTimeoutError
 from ..faults.books import BATCH, SUBMIT, Books
 from ..faults.conftest import IMAGE
 from ..faults.wire import Wire, answer, followed, tunnel
+from ..limits import HANG_SECONDS, SHORT_SECONDS
 from .conftest import async_session
 
 if TYPE_CHECKING:
@@ -131,11 +132,16 @@ def test_the_next_address_is_tried(
     wire: Wire, on_loop: Run, silent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If a host has several addresses, an unresponsive address uses only its share of the time."""
-    monkeypatch.setattr(async_deadline, "CONNECT_TIMEOUT_SECONDS", 0.05)
+    kind = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
 
-    async def addresses(*_: Any, **__: Any) -> list[Any]:
-        kind = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
-        return [(*kind, ("127.0.0.2", silent)), (*kind, ("127.0.0.1", wire.port))]
+    def each() -> Iterator[Any]:
+        monkeypatch.setattr(async_deadline, "CONNECT_TIMEOUT_SECONDS", 0.05)
+        yield (*kind, ("127.0.0.2", silent))
+        monkeypatch.setattr(async_deadline, "CONNECT_TIMEOUT_SECONDS", HANG_SECONDS)
+        yield (*kind, ("127.0.0.1", wire.port))
+
+    async def addresses(*_: Any, **__: Any) -> Iterator[Any]:
+        return each()
 
     monkeypatch.setattr(async_deadline.anyio, "getaddrinfo", addresses)
 
@@ -160,7 +166,7 @@ def test_a_silent_service(wire: Wire, on_loop: Run) -> None:
     async def main() -> None:
         async with async_session(wire.url, max_retries=0) as rescale:
             await rescale.do_authenticate()
-            quick = rescale.with_options(timeout_seconds=0.2)
+            quick = rescale.with_options(timeout_seconds=SHORT_SECONDS)
             with pytest.raises(HtcTimeoutError) as info:
                 await api.get_htc_projects(quick, "p")
             assert info.value.request_sent

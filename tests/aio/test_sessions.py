@@ -25,6 +25,7 @@ from rescalehtc.aio import htctasks as aio_htctasks
 from rescalehtc.exceptions import HtcNotFoundError, HtcTimeoutError, HtcValidationError
 
 from ..faults.wire import Step, Wire, answer, held
+from ..limits import EXEC_SECONDS
 from .conftest import API_KEY, async_session, open_descriptors, until_on_loop
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from .conftest import Run
 
-ARGUMENTS = ("ON_DEMAND_ECONOMY", "image", 60)
+ARGUMENTS = ("ON_DEMAND_ECONOMY", "image", EXEC_SECONDS)
 COMMANDS = ["sh", "-c", "echo one; echo two"]
 
 

@@ -66,6 +66,11 @@ def until(condition: Callable[[], Any], what: str) -> Any:
     pytest.fail(f"waited in vain until {what}")
 
 
+def wait_for_end(*pids: int | str) -> None:
+    """Wait until processes have ended. A killed process needs a moment to exit."""
+    until(lambda: not any(map(alive, pids)), f"the processes {pids} ended")
+
+
 def plain_client(**options: Any) -> httpx.Client:
     """A client for http URLs that does not load certificates, which would take 30 ms."""
     return httpx.Client(verify=False, timeout=HANG_SECONDS, **options)

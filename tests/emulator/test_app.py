@@ -378,7 +378,7 @@ def test_deleting_a_task_cancels_its_jobs_and_removes_its_folder(user, until):
     user.http.delete(task)
     for job_id in jobs:
         assert user.wait(task, job_id)["statusReason"] == "cancelled by user"
-    assert not Path(folder).exists()
+    until(lambda: not Path(folder).exists(), "the folder was removed")
 
 
 def test_images_are_ready_by_default(emulator, user):

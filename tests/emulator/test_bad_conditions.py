@@ -24,9 +24,11 @@ from rescalehtc.exceptions import HtcException, HtcFileError
 
 from .. import programs
 from ..limits import HANG_SECONDS
-from .conftest import COMMAND, alive, running
+from .conftest import COMMAND, alive, running, wait_for_end
 
 ROOT = Path(__file__).parents[2]
+# A loopback address of this process. On 127.0.0.1, other processes may take a port that is free.
+OWN_HOST = f"127.1.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def test_a_server_that_does_not_start_is_an_error_and_leaves_nothing(
 ):
     for name, replacement in what.items():
         monkeypatch.setattr(where, name, replacement)
-    emulator = Emulator(slots=1)
+    emulator = Emulator(host=OWN_HOST, slots=1)
     before = {*threading.enumerate()}  # other tests may share an emulator
     with pytest.raises(HtcException, match=f"server did not start: .*{message}"), emulator:
         pass
@@ -116,7 +118,7 @@ def test_an_emulator_can_be_made_and_left_in_a_running_event_loop():
 @contextlib.contextmanager
 def forked_after_an_answer(client):
     """A child process that runs until the end of the block."""
-    client.settimeout(60)
+    client.settimeout(HANG_SECONDS)
     client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert client.recv(1000).startswith(b"HTTP/1.1 404")
     reading, writing = os.pipe()
@@ -138,7 +140,7 @@ def forked_after_an_answer(client):
 
 def test_a_forked_child_holds_neither_folder_nor_port_nor_connections(tmp_path):
     with contextlib.ExitStack() as stack:
-        emulator = stack.enter_context(Emulator(data=tmp_path, slots=1))
+        emulator = stack.enter_context(Emulator(host=OWN_HOST, data=tmp_path, slots=1))
         address = httpx.URL(emulator.url)
         client = socket.create_connection((address.host, address.port))
         with client, forked_after_an_answer(client):
@@ -147,7 +149,7 @@ def test_a_forked_child_holds_neither_folder_nor_port_nor_connections(tmp_path):
                 pass  # the rest of the response, until the emulator has closed
             with socket.socket() as again:
                 assert again.connect_ex((address.host, address.port)) != 0
-            with Emulator(data=tmp_path, port=address.port or 0, slots=1):
+            with Emulator(host=OWN_HOST, data=tmp_path, port=address.port or 0, slots=1):
                 pass
 
 
@@ -226,7 +228,7 @@ def test_what_a_killed_emulator_left_is_ended_and_removed_by_the_next_one(
 ):
     with running("--slots", 1, make_user=make_user) as (process, user, _):
         task = user.new_task()
-        code = "mkdir locked; touch locked/file; chmod 500 locked; echo $$; pwd; exec sleep 600"
+        code = "mkdir locked; touch locked/file; chmod 500 locked; echo $$; pwd; exec sleep 3600"
         (job_id,) = user.submit(task, ["sh", "-c", code])
         pid, folder = until(
             lambda: len(log := user.log(f"{task}/jobs/{job_id}")) == 2 and log, "the job ran"
@@ -236,7 +238,7 @@ def test_what_a_killed_emulator_left_is_ended_and_removed_by_the_next_one(
         process.wait()
     assert alive(pid)
     with Emulator(slots=1) as emulator:
-        assert not alive(pid)
+        wait_for_end(pid)
         assert list(temporary.iterdir()) == [emulator._folders.root]
 
 

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ import pytest
 from rescalehtc.emulator import Emulator
 
 from .. import programs
-from .conftest import COMMAND, alive, plain_client, put, running
+from .conftest import COMMAND, plain_client, put, running, wait_for_end
 
 ROOM = 1 << 20
 REQUEST = {"htcJobDefinition": {"imageName": "image", "commands": ["true"]}}
@@ -66,7 +67,7 @@ def test_kills_during_submissions_lose_nothing_acknowledged_and_repeat_nothing(
 ):
     chosen = random.Random(seed)
     acknowledged, unanswered, task, slots, rounds = {}, 0, "", 3, 2
-    daemon = MARK + "setsid sh -c 'echo $$; exec sleep 600' & echo $$; sleep 600"
+    daemon = MARK + "setsid sh -c 'echo $$; exec sleep 3600' & echo $$; sleep 3600"
     left_running = {}
     for _ in range(rounds):
         with running("--data", tmp_path, "--slots", slots, make_user=make_user) as (
@@ -75,7 +76,7 @@ def test_kills_during_submissions_lose_nothing_acknowledged_and_repeat_nothing(
             _,
         ):
             task = task or user.new_task()
-            assert not any(alive(pid) for pids in left_running.values() for pid in pids)
+            wait_for_end(*chain(*left_running.values()))
             waiting = user.http.post(f"{task}/jobs/cancel")  # what the last round left is too much
             assert waiting.status_code == 200
             (stays,) = user.submit(task, ["sh", "-c", daemon])
@@ -95,7 +96,7 @@ def test_kills_during_submissions_lose_nothing_acknowledged_and_repeat_nothing(
                 unanswered += thread.unanswered
 
     with running("--data", tmp_path, "--slots", slots, make_user=make_user) as (_, user, _):
-        assert not any(alive(pid) for pids in left_running.values() for pid in pids)
+        wait_for_end(*chain(*left_running.values()))
         user.wait_for_all(task)
         jobs = user.items(f"{task}/jobs")
     listed = [job["jobUUID"] for job in jobs]
@@ -187,7 +188,7 @@ def test_a_full_disk_takes_no_submission_and_keeps_what_was_taken(tmp_path, make
         assert full == Counter(j["jobUUID"].partition(":")[0] for j in user.items(f"{task}/jobs"))
 
 
-def test_when_a_full_disk_has_room_again_jobs_end_and_are_taken_again(make_user, until):
+def test_when_a_full_disk_has_room_again_jobs_end_and_are_taken_again(make_user, until, caplog):
     with Emulator(slots=1) as emulator:
         user = make_user(emulator.url, emulator.api_key)
         task = user.new_task()
@@ -210,6 +211,8 @@ def test_when_a_full_disk_has_room_again_jobs_end_and_are_taken_again(make_user,
         assert counts["SUCCEEDED"] == len(taken) - 1
         assert {job["jobUUID"] for job in user.items(f"{task}/jobs")} == taken
         assert user.run(["true"])[0]["status"] == "SUCCEEDED"
+    assert "a job could not be run" in caplog.text
+    caplog.clear()
 
 
 def test_the_end_of_a_job_is_written_as_soon_as_it_can_be(make_user, until, caplog):

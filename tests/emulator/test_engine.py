@@ -38,13 +38,15 @@ def podman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
         path.write_text(f'#!/bin/sh\nPATH=/usr/bin:/bin\ncase "$1" in {commands} esac\n')
         path.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path))
-        monkeypatch.setattr(engine, "COMMAND_SECONDS", 0.3)
 
     return install
 
 
-def test_an_engine_that_hangs_is_an_error(podman: Callable[[str], None]) -> None:
+def test_an_engine_that_hangs_is_an_error(
+    podman: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     podman(f"ps) {HANG};;")
+    monkeypatch.setattr(engine, "COMMAND_SECONDS", 0.3)
     with (
         pytest.raises(
             HtcException, match=r"podman ps did not end within 0\.3 seconds; run `podman"
@@ -55,11 +57,13 @@ def test_an_engine_that_hangs_is_an_error(podman: Callable[[str], None]) -> None
 
 
 def test_a_job_ends_even_if_its_container_does_not(
-    podman: Callable[[str], None], until: Callable[..., None]
+    podman: Callable[[str], None], until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     podman(f"start) {HANG};; inspect) echo running;; kill) {HANG};; image) echo 1;;")
     with Trial() as emulator, emulator.session() as rescale:
         job = emulator.start(rescale, REQUEST, 0)
         until(lambda: job.get_update(rescale)["status"] == "RUNNING", "the job runs")
-        job.task.cancel_jobs_in_task(rescale)
-        until(lambda: job.get_update(rescale)["status"] == "FAILED", "the job has ended")
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "COMMAND_SECONDS", 0.3)
+            job.task.cancel_jobs_in_task(rescale)
+            until(lambda: job.get_update(rescale)["status"] == "FAILED", "the job has ended")

@@ -11,6 +11,7 @@ from rescalehtc._environment import variables_for
 from rescalehtc.emulator import Emulator
 
 from .. import programs
+from ..limits import EXEC_SECONDS
 from .conftest import COMMAND, running
 
 # All sources of settings, each with a value that selects the real service.
@@ -97,7 +98,8 @@ def test_a_job_is_led_to_it(elsewhere):
     with Emulator() as emulator, emulator.session() as rescale:
         task = htctasks.create_task_with_name(rescale, htcprojects.get_projects(rescale)[0], "t")
         job = htcjobs.create_single_job(
-            *(rescale, task, "ON_DEMAND_ECONOMY", "image", 60), commands=["sh", "-c", SHOW]
+            *(rescale, task, "ON_DEMAND_ECONOMY", "image", EXEC_SECONDS),
+            commands=["sh", "-c", SHOW],
         )
         assert job.wait(rescale).succeeded == 1
         url, key, endpoint, token, refresh, *others = job.get_logs(rescale)

@@ -13,13 +13,12 @@ import pytest
 
 from rescalehtc import models
 from rescalehtc.emulator import Emulator, executor
-from rescalehtc.emulator.executor import GRACE_SECONDS
 from rescalehtc.emulator.folders import Folders
 from rescalehtc.emulator.job_log import MAX_LINE_BYTES
 
 from ..clock import Clock
 from ..limits import HANG_SECONDS
-from .conftest import alive, running
+from .conftest import alive, running, wait_for_end
 
 PATH_OF_A_JOB = [
     *("SUBMITTED_TO_RESCALE", "SUBMITTED_TO_PROVIDER", "RUNNABLE", "STARTING", "RUNNING")
@@ -28,17 +27,22 @@ PATH_OF_A_JOB = [
 
 @pytest.fixture
 def time_out(user, until, monkeypatch):
-    """Run a job, and trigger its timeout when it has written some lines."""
+    """Run a job, and trigger its timeout when it has written some lines.
+
+    By default, the emulator waits for the end of the job after SIGTERM as long as it takes.
+    """
     clock = Clock()
     monkeypatch.setattr(executor, "time", clock)
 
-    def run(commands, lines):
-        limit = 2 * HANG_SECONDS
+    def run(commands, lines, *, user=user, clock_rate=1, grace=HANG_SECONDS, **arguments):
+        monkeypatch.setattr(executor, "GRACE_SECONDS", grace)
+        seconds = 2 * HANG_SECONDS
         task = user.new_task()
-        (job_id,) = user.submit(task, commands, execTimeoutSeconds=limit)
+        limit = seconds * clock_rate
+        (job_id,) = user.submit(task, commands, execTimeoutSeconds=limit, **arguments)
         path = f"{task}/jobs/{job_id}"
         until(lambda: len(user.log(path)) == lines, "the job has written its lines")
-        clock.ahead["monotonic"] += limit
+        clock.ahead["monotonic"] += seconds
         return user.wait(task, job_id), path
 
     return run
@@ -91,8 +95,13 @@ def test_many_jobs_end_without_a_lost_status_log_or_event(user):
 
 
 def test_no_more_jobs_run_at_once_than_there_are_slots(user):
+    """The first jobs wait until both slots have started one."""
     task = user.new_task()
-    jobs = user.submit(task, ["sh", "-c", "date +%s%N; sleep 0.1; date +%s%N"], size=8)
+    code = (
+        'date +%s%N; cd "$TASK_SHARED_FOLDER"; touch "$AWS_BATCH_JOB_ARRAY_INDEX"; '
+        "until [ $(ls | wc -l) -ge 2 ]; do sleep 0.02; done; sleep 0.1; date +%s%N"
+    )
+    jobs = user.submit(task, ["sh", "-c", code], size=8)
     user.wait_for_all(task)
     spans = [tuple(map(int, user.log(f"{task}/jobs/{job_id}"))) for job_id in jobs]
     assert all(sum(a <= begin < b for a, b in spans) <= 2 for begin, _ in spans)
@@ -179,14 +188,13 @@ def test_a_job_is_run_again_so_often_and_no_more(user):
 # ---- timeouts and cancelling
 
 
-def test_a_job_that_runs_too_long_is_ended(make_user):
-    """Here, an emulated second is a millisecond."""
-    limit = 2 * HANG_SECONDS
-    with Emulator(slots=1, clock_rate=1000) as emulator:
+def test_a_job_that_runs_too_long_is_ended(make_user, time_out):
+    with Emulator(slots=1, clock_rate=4) as emulator:
         user = make_user(emulator.url, emulator.api_key)
-        job, path = user.run(["sleep", "100000"], execTimeoutSeconds=limit, retries=3)
+        code = "echo on; exec sleep 100000"
+        job, path = time_out(["sh", "-c", code], 1, user=user, clock_rate=4, retries=3)
         assert (job["status"], job["failureCode"]) == ("FAILED", "ErrorTimeout")
-        assert f"{limit} s" in job["statusReason"]
+        assert f"{8 * HANG_SECONDS} s" in job["statusReason"]
         assert job["container"]["exitCode"] == 128 + 15
         assert len(user.items(f"{path}/events")) == 6
 
@@ -199,12 +207,13 @@ def test_a_job_may_tidy_up_at_term_and_is_still_timed_out(user, time_out):
 
 
 def test_a_job_that_ignores_term_is_killed_with_its_group(user, time_out):
-    code = "trap '' TERM; sleep 600 & echo $!; echo $$; wait; sleep 600"
+    code = "trap '' TERM; sleep 3600 & echo $!; echo $$; wait; sleep 3600"
+    grace = executor.GRACE_SECONDS
     started = time.monotonic()
-    job, path = time_out(["sh", "-c", code], 2)
-    assert time.monotonic() - started >= GRACE_SECONDS
+    job, path = time_out(["sh", "-c", code], 2, grace=grace)
+    assert time.monotonic() - started >= grace
     assert (job["failureCode"], job["container"]["exitCode"]) == ("ErrorTimeout", 128 + 9)
-    assert not any(alive(int(pid)) for pid in user.log(path))
+    wait_for_end(*user.log(path))
 
 
 def test_cancelling_ends_waiting_and_running_jobs(user, until):
@@ -244,14 +253,14 @@ def test_cancelling_a_group_leaves_the_others(user):
 
 
 def test_what_a_job_leaves_in_its_group_is_killed(user):
-    job, path = user.run(["sh", "-c", "trap '' TERM; sleep 600 & echo $!"])
+    job, path = user.run(["sh", "-c", "trap '' TERM; sleep 3600 & echo $!"])
     assert job["status"] == "SUCCEEDED"
-    assert not alive(int(user.log(path)[0]))
+    wait_for_end(*user.log(path))
 
 
 DAEMON = (
     "import os, time; os.setsid(); print(os.getpid(), flush=True); {}"
-    'open("ready", "w").close(); time.sleep(600)'
+    'open("ready", "w").close(); time.sleep(3600)'
 )
 
 
@@ -266,7 +275,7 @@ def test_a_process_that_left_the_group_ends_with_its_job(user, closes):
             assert job["status"] == "SUCCEEDED"
             pid, done = user.log(path)
             assert done == "done"
-            assert not alive(int(pid))
+            wait_for_end(pid)
             assert other.poll() is None
         finally:
             other.kill()
@@ -278,13 +287,13 @@ def test_a_daemon_that_ignores_term_ends_with_its_job_however_that_ends(
 ):
     code = (
         "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-        "print(os.getpid(), flush=True); os.fork() and time.sleep(600); os.setsid();"
+        "print(os.getpid(), flush=True); os.fork() and time.sleep(3600); os.setsid();"
         "os.fork() and os._exit(0); print(os.getpid(), flush=True);"
-        "os.close(1); os.close(2); time.sleep(600)"
+        "os.close(1); os.close(2); time.sleep(3600)"
     )
     command = [sys.executable, "-c", code]
     if ends == "timeout":
-        job, path = time_out(command, 2)
+        job, path = time_out(command, 2, grace=executor.GRACE_SECONDS)
     else:
         task = user.new_task()
         (job_id,) = user.submit(task, command)
@@ -293,7 +302,7 @@ def test_a_daemon_that_ignores_term_ends_with_its_job_however_that_ends(
         user.http.post(f"{task}/jobs/cancel")
         job = user.wait(task, job_id)
     assert job["status"] == "FAILED"
-    assert not any(alive(int(pid)) for pid in user.log(path))
+    wait_for_end(*user.log(path))
 
 
 def test_a_job_that_closes_its_output_continues(user):
@@ -306,12 +315,12 @@ def test_closing_the_emulator_ends_its_jobs(make_user, until):
     with Emulator(slots=1) as emulator:
         user = make_user(emulator.url, emulator.api_key)
         task = user.new_task()
-        (job_id,) = user.submit(task, ["sh", "-c", "sleep 600 & echo $!; echo $$; pwd; wait"])
+        (job_id,) = user.submit(task, ["sh", "-c", "sleep 3600 & echo $!; echo $$; pwd; wait"])
         *ids, folder = until(
             lambda: len(log := user.log(f"{task}/jobs/{job_id}")) == 3 and log, "the job ran"
         )
         assert all(alive(pid) for pid in ids)
-    assert not any(alive(pid) for pid in ids)
+    wait_for_end(*ids)
     assert not Path(folder).parent.parent.exists()
 
 

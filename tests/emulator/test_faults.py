@@ -25,7 +25,11 @@ REQUEST = {"htcJobDefinition": {"imageName": "image", "commands": ["true"]}}
 
 @pytest.fixture
 def task(user):
-    return user.new_task()
+    """A new task. Its jobs end with the test, because a fault affects any job."""
+    task = user.new_task()
+    yield task
+    user.http.post(f"{task}/jobs/cancel")
+    user.wait_for_all(task)
 
 
 def connected(user):

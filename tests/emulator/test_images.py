@@ -8,7 +8,9 @@ import pytest
 
 from rescalehtc import models
 from rescalehtc.emulator import Emulator
+from rescalehtc.emulator.store import projects
 
+from ..clock import Clock
 from ..limits import HANG_SECONDS
 
 
@@ -43,14 +45,16 @@ def test_images_that_were_used_or_set_are_listed(emulator, user, project):
     user.wait_for_all(task)
 
 
-def test_a_pending_image_becomes_ready_after_a_while(make_user, until):
-    with Emulator(slots=1, clock_rate=10_000) as emulator:
+def test_a_pending_image_becomes_ready_after_a_while(make_user, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(projects, "time", clock)
+    with Emulator(slots=1, clock_rate=10) as emulator:
         user = make_user(emulator.url, emulator.api_key)
         path = f"/htc/projects/{user.project()['projectId']}/container-registry/images/slow"
-        emulator.set_image_status("slow", "PENDING", ready_after_seconds=1e9)
-        assert user.get(path) == {"status": "PENDING"}
-        emulator.set_image_status("slow", "PENDING", ready_after_seconds=2 * HANG_SECONDS)
-        until(lambda: user.get(path) == {"status": "READY"}, "the image was ready")
+        for ago, status in ((0, "PENDING"), (11 * HANG_SECONDS, "READY")):
+            clock.ahead["time"] = -ago
+            emulator.set_image_status("slow", "PENDING", ready_after_seconds=100 * HANG_SECONDS)
+            assert user.get(path) == {"status": status}
         task = user.new_task()
         request = {"htcJobDefinition": {"imageName": "slow", "commands": ["true"]}}
         assert user.send_batch(task, request).status_code == 200

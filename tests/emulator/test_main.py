@@ -11,7 +11,7 @@ import pytest
 
 from .. import programs
 from ..limits import HANG_SECONDS
-from .conftest import COMMAND, alive, running
+from .conftest import COMMAND, alive, running, wait_for_end
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -19,14 +19,14 @@ def test_a_signal_ends_it_cleanly_with_its_jobs(make_user, until, number):
     with running("--slots", 1, make_user=make_user) as (process, user, shown):
         assert "Ctrl-C" in shown
         task = user.new_task()
-        (job_id,) = user.submit(task, ["sh", "-c", "sleep 600 & echo $!; echo $$; pwd; wait"])
+        (job_id,) = user.submit(task, ["sh", "-c", "sleep 3600 & echo $!; echo $$; pwd; wait"])
         *pids, folder = until(
             lambda: len(log := user.log(f"{task}/jobs/{job_id}")) == 3 and log, "the job ran"
         )
         process.send_signal(number)
         assert process.communicate(timeout=HANG_SECONDS) == ("", "")
         assert process.returncode == 0
-        assert not any(alive(pid) for pid in pids)
+        wait_for_end(*pids)
         assert not Path(folder).parent.parent.exists()
 
 
@@ -51,7 +51,7 @@ def test_a_killed_emulator_loses_nothing_acknowledged_and_repeats_nothing(
         mark = ["sh", "-c", 'echo "$AWS_BATCH_JOB_ARRAY_INDEX" >> "$TASK_SHARED_FOLDER/ran"']
         first = user.submit(task, mark, size=3)
         user.wait_for_all(task)
-        (active,) = user.submit(task, ["sh", "-c", "echo $$; sleep 600"])
+        (active,) = user.submit(task, ["sh", "-c", "echo $$; sleep 3600"])
         (pid,) = until(lambda: user.log(f"{task}/jobs/{active}"), "the job ran")
         waiting = user.submit(task, mark, size=4)
         os.kill(process.pid, signal.SIGKILL)
@@ -60,7 +60,7 @@ def test_a_killed_emulator_loses_nothing_acknowledged_and_repeats_nothing(
 
     with running("--data", tmp_path, "--slots", 1, make_user=make_user) as (process, again, _):
         assert again.api_key == user.api_key
-        assert not alive(pid)
+        wait_for_end(pid)
         failed = again.job(task, active)
         assert (failed["status"], failed["failureCode"]) == ("FAILED", "ErrorInfrastructureFault")
         assert failed["statusReason"]
@@ -198,11 +198,11 @@ def test_a_wrong_option_is_reported_in_words(option, message):
 def test_closing_the_terminal_ends_it_with_its_jobs(make_user, until):
     with running("--slots", 1, make_user=make_user) as (process, user, _):
         task = user.new_task()
-        (job_id,) = user.submit(task, ["sh", "-c", "echo $$; pwd; exec sleep 600"])
+        (job_id,) = user.submit(task, ["sh", "-c", "echo $$; pwd; exec sleep 3600"])
         pid, folder = until(
             lambda: len(log := user.log(f"{task}/jobs/{job_id}")) == 2 and log, "the job ran"
         )
         process.send_signal(signal.SIGHUP)
         assert process.wait(HANG_SECONDS) == 0
-        assert not alive(pid)
+        wait_for_end(pid)
         assert not Path(folder).parent.parent.exists()

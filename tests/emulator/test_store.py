@@ -74,7 +74,7 @@ def test_a_folder_that_cannot_be_used_is_reported(tmp_path):
         Emulator(data=tmp_path / "broken").__enter__()
 
 
-def test_a_submission_that_cannot_be_written_is_not_acknowledged(tmp_path, make_user):
+def test_a_submission_that_cannot_be_written_is_not_acknowledged(tmp_path, make_user, caplog):
     """A partial submission is discarded, and the emulator continues."""
     with Emulator(data=tmp_path, slots=1) as emulator:
         user = make_user(emulator.url, emulator.api_key)
@@ -91,6 +91,8 @@ def test_a_submission_that_cannot_be_written_is_not_acknowledged(tmp_path, make_
         assert user.get(f"{task}/jobs") == {"items": []}
         (job_id,) = user.submit(task)
         assert user.wait(task, job_id)["status"] == "SUCCEEDED"
+    assert "submitJobs failed" in caplog.text
+    caplog.clear()
 
 
 # Records of an emulator that sent null for every missing value.

@@ -18,6 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 import pytest
 
+from ..limits import EXEC_SECONDS, HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -213,7 +215,7 @@ JOBS = [
             "envs": [],
             "maxVCpus": 1,
             "maxMemory": 4,
-            "execTimeoutSeconds": 60,
+            "execTimeoutSeconds": EXEC_SECONDS,
             "priority": "ON_DEMAND_ECONOMY",
         },
     }
@@ -310,7 +312,7 @@ def test_every_request_of_it_is_answered_as_it_reads_it(
 ) -> None:
     """The recorded bytes, one request after the other on one connection."""
     address = urlsplit(emulator.url)
-    with closing(HTTPConnection(address.netloc, timeout=60)) as connection:
+    with closing(HTTPConnection(address.netloc, timeout=HANG_SECONDS)) as connection:
         for method, target, body, status, shape in REQUESTS:
             where = f"{method} {target}"
             credential = f"Bearer {user.token}"

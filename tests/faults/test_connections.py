@@ -24,6 +24,7 @@ from rescalehtc.exceptions import (
     SubmissionUncertainError,
 )
 
+from ..limits import NOBODY, SHORT_SECONDS
 from .books import BATCH, SUBMIT, Books
 from .canary import MARK, caught
 from .conftest import IMAGE, session
@@ -314,7 +315,7 @@ def test_a_proxy_that_rejects_at_first(
 def test_a_silent_proxy(proxy: Wire) -> None:
     gate = threading.Event()
     proxy.on(CONNECT, held(gate, hang_up))
-    with session(SERVICE, max_retries=1, timeout_seconds=0.2) as rescale:
+    with session(SERVICE, max_retries=1, timeout_seconds=SHORT_SECONDS) as rescale:
         with caught(HtcTimeoutError) as info:
             api.post_oauth_token(rescale)
         gate.set()
@@ -325,8 +326,7 @@ def test_a_silent_proxy(proxy: Wire) -> None:
 
 @row("nothing listens at the proxy's address", "change", "HtcConnectionError; it was not sent")
 def test_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Wire() as gone:
-        monkeypatch.setenv("https_proxy", gone.origin)
+    monkeypatch.setenv("https_proxy", NOBODY)
     with session(SERVICE, max_retries=1) as rescale, caught(HtcConnectionError) as info:
         api.post_oauth_token(rescale)
     assert not info.value.request_sent

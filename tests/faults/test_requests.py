@@ -336,10 +336,10 @@ def test_no_retries(wire: Wire) -> None:
 def test_no_answer(wire: Wire) -> None:
     gate = threading.Event()
     wire.on(PROJECT, lambda connection, request: gate.wait(HANG_SECONDS))
-    with session(wire.url, timeout_seconds=SHORT_SECONDS, max_retries=1) as hasty:
-        get_token(hasty)
+    with session(wire.url) as rescale:
+        get_token(rescale)
         with caught(HtcTimeoutError, r"within [\d.]+ s") as info:
-            get(hasty)
+            get(rescale.with_options(timeout_seconds=SHORT_SECONDS, max_retries=1))
         gate.set()
     assert info.value.request_sent
     assert len(wire.requests_to(PROJECT)) == 2
@@ -360,21 +360,23 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 )
 def test_dripping(wire: Wire, step: Step) -> None:
     wire.on(PROJECT, step)
-    with session(wire.url, timeout_seconds=SHORT_SECONDS, max_retries=0) as rescale:
+    with session(wire.url) as rescale:
         get_token(rescale)
         with caught(HtcTimeoutError):
-            get(rescale)
+            get(rescale.with_options(timeout_seconds=SHORT_SECONDS, max_retries=0))
 
 
 @row("one byte at a time in every attempt", "every request", "the call ends after deadline_seconds")
 def test_dripping_on_every_attempt(wire: Wire) -> None:
     wire.on(PROJECT, drip(HEAD, b"X-Filler: y\r\n"))
-    settings = {"timeout_seconds": SHORT_SECONDS, "deadline_seconds": 2.5 * SHORT_SECONDS}
-    with session(wire.url, **settings, max_retries=100) as rescale:
+    with session(wire.url) as rescale:
         get_token(rescale)
+        hasty = rescale.with_options(
+            timeout_seconds=SHORT_SECONDS, deadline_seconds=2.5 * SHORT_SECONDS, max_retries=100
+        )
         started = time.monotonic()
         with caught(HtcTimeoutError):
-            get(rescale)
+            get(hasty)
     assert time.monotonic() - started >= 2 * SHORT_SECONDS
     assert len(wire.requests_to(PROJECT)) <= 3
 

@@ -25,7 +25,7 @@ from rescalehtc.exceptions import (
     SubmissionUncertainError,
 )
 
-from ..limits import SHORT_SECONDS
+from ..limits import HANG_SECONDS, SHORT_SECONDS
 from . import canary
 from .books import BATCH, REQUEST, SUBMIT, Books
 from .canary import CLAIM, ENV, MARK, REGISTRY_TOKEN, SIGNATURE, TOKEN, caught
@@ -102,7 +102,8 @@ def test_an_upload_fails(
     storage: Wire, task: HtcTask, source: Path, step: Step, kind: type[HtcException]
 ) -> None:
     storage.on(STORE, step)
-    with session(storage.url, timeout_seconds=SHORT_SECONDS) as rescale, caught(kind):
+    timeout = SHORT_SECONDS if kind is HtcTimeoutError else HANG_SECONDS
+    with session(storage.url, timeout_seconds=timeout) as rescale, caught(kind):
         task.upload_file(rescale, source, "file")
 
 

@@ -62,10 +62,11 @@ def test_64_threads(wire: Wire, rescale: HtcSession) -> None:
 def test_many_requests_at_once(wire: Wire) -> None:
     gate = threading.Event()
     wire.on(PROJECT, held(gate, answer({"projectId": "p"})))
-    with session(wire.url, timeout_seconds=SHORT_SECONDS, max_retries=0) as rescale:
+    with session(wire.url) as rescale:
         rescale.do_authenticate()
+        hasty = rescale.with_options(timeout_seconds=SHORT_SECONDS, max_retries=0)
         with ThreadPoolExecutor(30) as threads:
-            calls = [threads.submit(api.get_htc_projects, rescale, "p") for _ in range(30)]
+            calls = [threads.submit(api.get_htc_projects, hasty, "p") for _ in range(30)]
             for call in calls:
                 with caught(HtcTimeoutError):
                     call.result()

@@ -284,12 +284,16 @@ def drip(sent: bytes, then: bytes = b"") -> Step:
 def interrupt_main_thread(number: signal.Signals = signal.SIGINT) -> None:
     """Send a signal to the main thread while it waits for a socket.
 
-    If a signal arrives right before a wait, Python handles it only after the wait. If
-    the system does not show that a thread is waiting, allow it a second to start.
+    If a signal arrives right before a wait, Python handles it only after the wait. Some
+    systems show that a thread sleeps, but not in which function: then, it must sleep for a second.
     """
-    waits_for = Path(f"/proc/self/task/{threading.main_thread().native_id}/wchan")
-    latest = time.monotonic() + 1.0
-    while time.monotonic() < latest and "poll" not in waits_for.read_text():
+    thread = Path(f"/proc/self/task/{threading.main_thread().native_id}")
+    latest = time.monotonic() + HANG_SECONDS
+    unnamed = 0
+    while "poll" not in (function := (thread / "wchan").read_text()) and unnamed < 1000:
+        assert time.monotonic() < latest, f"the main thread did not wait, but was in {function}"
+        sleeps = (thread / "stat").read_text().rpartition(") ")[2].startswith("S")
+        unnamed = unnamed + 1 if sleeps and function in ("", "0") else 0
         time.sleep(0.001)
     os.kill(os.getpid(), number)
 

@@ -22,7 +22,8 @@ from obstore.exceptions import UnauthenticatedError
 from rescalehtc import api, htcprojects, htctasks
 from rescalehtc import files as files_module
 from rescalehtc.aio import htcprojects as aio_projects
-from rescalehtc.emulator import Emulator
+from rescalehtc.emulator import Emulator, tokens
+from rescalehtc.emulator.tokens import STORAGE_SECONDS
 from rescalehtc.exceptions import (
     HtcConnectionError,
     HtcFileError,
@@ -33,6 +34,7 @@ from rescalehtc.files import _partial
 from rescalehtc.files._names import matcher
 
 from .. import programs
+from ..clock import Clock
 from ..limits import HANG_SECONDS
 from ..service import Answer
 from .conftest import tree
@@ -346,20 +348,23 @@ def test_what_is_not_there_is_an_error(files, tmp_path):
 # ---- credentials
 
 
-def test_credentials_are_renewed_in_the_middle_of_a_transfer(tmp_path):
-    with Emulator(clock_rate=1800) as hurried, hurried.session() as rescale:  # they live for 2 s
-        files = htcprojects.get_projects(rescale)[0].files(rescale)
+def test_credentials_are_renewed_in_the_middle_of_a_transfer(rescale, task, tmp_path, monkeypatch):
+    clock = Clock()
+    with monkeypatch.context() as patch:
+        patch.setattr(tokens, "time", clock)
+        clock.ahead["time"] = 2 - STORAGE_SECONDS  # the first ones live for 2 s
+        files = task.files(rescale)
         expires_at = files.expires_at
-        (tmp_path / "a").write_bytes(b"x" * (20 << 20))
+    (tmp_path / "a").write_bytes(b"x" * (20 << 20))
 
-        def wait(counts):
-            deadline = time.monotonic() + HANG_SECONDS
-            while datetime.now(UTC) <= expires_at and time.monotonic() < deadline:
-                time.sleep(0.05)
+    def wait(counts):
+        deadline = time.monotonic() + HANG_SECONDS
+        while datetime.now(UTC) <= expires_at and time.monotonic() < deadline:
+            time.sleep(0.05)
 
-        files.upload(tmp_path / "a", progress=wait)
-        assert files.list()[0].size == 20 << 20
-        assert files.expires_at > expires_at
+    files.upload(tmp_path / "a", progress=wait)
+    assert files.list()[0].size == 20 << 20
+    assert files.expires_at > expires_at
 
 
 def test_credentials_that_expire_early_are_fetched_again(emulator, files):
@@ -463,7 +468,7 @@ def test_addresses_lead_to_a_file(files):
     files.write("a b", b"x")
     assert files.url("a b").startswith("s3://emulator-aws-us-east-1/projects/")
     assert files.url("a b").endswith("/shared/a b")
-    assert httpx.get(files.url("a b", signed_seconds=60)).content == b"x"
+    assert httpx.get(files.url("a b", signed_seconds=HANG_SECONDS)).content == b"x"
 
 
 def test_pandas_reads_through_fsspec_and_obstore_through_the_store(files):

@@ -9,6 +9,7 @@ from rescalehtc import htcjobs
 from rescalehtc.aio import htcjobs as aio_jobs
 from rescalehtc.exceptions import HtcFileError, HtcValidationError
 
+from ..limits import EXEC_SECONDS
 from .conftest import tree
 
 LEAVE = """
@@ -27,7 +28,7 @@ def request_for(size=3, code=LEAVE, **definition):
             "imageName": "image",
             "commands": ["sh", "-c", code],
             "priority": "ON_DEMAND_ECONOMY",
-            "execTimeoutSeconds": 60,
+            "execTimeoutSeconds": EXEC_SECONDS,
             "maxVCpus": 1,
             "maxMemory": 100,
             **definition,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..limits import EXEC_SECONDS
+
 if TYPE_CHECKING:
     from rescalehtc import HtcSession
 
@@ -23,7 +25,7 @@ def request(size: int = 1, script: str = "true", **more: Any) -> dict[str, Any]:
     definition = {
         "imageName": "image",
         "commands": ["sh", "-c", script],
-        "execTimeoutSeconds": 60,
+        "execTimeoutSeconds": EXEC_SECONDS,
         **more,
     }
     return {"batchSize": size, "htcJobDefinition": definition}

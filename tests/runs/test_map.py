@@ -347,7 +347,7 @@ def test_the_timeout_ends_the_wait_and_the_jobs_continue(
     fast: HtcSession, task: htctasks.HtcTask, tmp_path: Path
 ) -> None:
     program = tmp_path / "sleep.py"
-    program.write_text("import time; time.sleep(60)")
+    program.write_text("import time; time.sleep(600)")
     with pytest.raises(HtcWaitTimeoutError, match="0 of 1 jobs ended") as caught:
         next(htcjobs.map(fast, task, program, [0], image="image", timeout=0))
     (job,) = htcjobs.get_jobs(fast, task)

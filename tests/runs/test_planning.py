@@ -40,7 +40,13 @@ def emulator() -> Iterator[Emulator]:
 payloads = st.lists(
     st.builds(
         lambda size, script, vcpus, memory, priority, retries: {
-            **request(size, script, maxVCpus=vcpus, maxMemory=memory, priority=priority),
+            **request(
+                *(size, script),
+                execTimeoutSeconds=60,
+                maxVCpus=vcpus,
+                maxMemory=memory,
+                priority=priority,
+            ),
             "retryStrategy": {"maxRetries": retries},
         },
         st.integers(1, 3),

@@ -16,6 +16,7 @@ from rescalehtc.exceptions import (
     SubmissionIncompleteError,
 )
 
+from ..limits import EXEC_SECONDS
 from ..service import Answer, ReceivedRequest, Service
 from .conftest import request
 
@@ -46,7 +47,7 @@ def test_a_batch_is_rebuilt_from_its_group(fast: HtcSession, task: htctasks.HtcT
         "imageName": "image",
         "commands": ["sh", "-c", "exit $CASE"],
         "envs": [{"name": "CASE", "value": "0"}],
-        "execTimeoutSeconds": 60,
+        "execTimeoutSeconds": EXEC_SECONDS,
     }
     assert second["tags"] == {"study": "wing"}, "the tags of this package are not the user's"
     assert found.wait(fast).succeeded == 5
@@ -140,7 +141,7 @@ def test_whoever_asks_again_gets_the_same_batch(fast: HtcSession, task: htctasks
     assert ids(again) == ids(batch)
     assert ids(htcjobs.get_batch(fast, task, group="nightly")) == ids(batch)
     assert len(htcjobs.get_jobs(fast, task)) == 3
-    assert again.json["htcJobDefinition"]["execTimeoutSeconds"] == 60
+    assert again.json["htcJobDefinition"]["execTimeoutSeconds"] == EXEC_SECONDS
     assert batch.wait(fast) == again.wait(fast)
 
 

@@ -149,11 +149,11 @@ def test_a_timeout_becomes_longer() -> None:
         own = htctasks.create_task_with_name(rescale, project, "timeouts")
         rescale.status_refresh_seconds = 0.05
         script = "[ ${RESCALEHTC_INDEX:-none} = none ] && sleep 600; true"
-        batch = htcjobs.submit(rescale, own, [request(1, script)])
-        policy = RetryPolicy(timeout_factor=1000, **AT_ONCE)
+        batch = htcjobs.submit(rescale, own, [request(1, script, execTimeoutSeconds=60)])
+        policy = RetryPolicy(timeout_factor=20_000, **AT_ONCE)
         assert batch.wait(rescale, policy=policy).succeeded == 1
         timeouts = [job.record.exec_timeout_seconds for job in htcjobs.get_jobs(rescale, own)]
-    assert timeouts == [60, 60_000]
+    assert timeouts == [60, 1_200_000]
 
 
 def test_what_is_not_run_again_is_reported_with_its_reason(
@@ -182,7 +182,7 @@ def test_what_is_not_run_again_is_reported_with_its_reason(
 def test_too_many_failures_cancel_the_group_and_raise_with_the_causes(
     fast: HtcSession, task: htctasks.HtcTask
 ) -> None:
-    script = INDEX + "[ $i -lt 3 ] && exit 9; [ $i -lt 10 ] || sleep 100"
+    script = INDEX + "[ $i -lt 3 ] && exit 9; [ $i -lt 10 ] || sleep 600"
     batch = htcjobs.submit(fast, task, [request(14, script)])
     with pytest.raises(RunStoppedError, match="3 with ErrorNonZeroContainerExitCode") as caught:
         batch.wait(fast, policy=RetryPolicy(stop_if_failed=0.2))

@@ -47,7 +47,7 @@ if "handler" in sys.argv:
 with HtcSession(status_refresh_seconds=0.05) as rescale:
     (project,) = htcprojects.get_projects(rescale)
     task = htctasks.get_task_with_id(rescale, project, sys.argv[1])
-    definition = {"imageName": "image", "commands": ["sleep", "100"], "execTimeoutSeconds": 200}
+    definition = {"imageName": "image", "commands": ["sleep", "600"], "execTimeoutSeconds": 1200}
     requests = [{"batchSize": 3, "htcJobDefinition": definition}]
     with htcjobs.run(rescale, task, requests, group="g", on_exit=sys.argv[2],
                      cancel_seconds=600) as run:
@@ -72,7 +72,7 @@ def test_an_exception_in_the_block_cancels_the_jobs(
 ) -> None:
     with (
         pytest.raises(ZeroDivisionError) as caught,
-        htcjobs.run(fast, task, [request(3, "sleep 100")]) as run,
+        htcjobs.run(fast, task, [request(3, "sleep 600")]) as run,
     ):
         _ = 1 / 0
     assert statuses(fast, task) == ["FAILED"] * 3
@@ -87,7 +87,7 @@ def test_the_end_of_the_time_to_wait_cancels_the_jobs(
 ) -> None:
     with (
         pytest.raises(HtcWaitTimeoutError),
-        htcjobs.run(fast, task, [request(2, "sleep 100")]) as run,
+        htcjobs.run(fast, task, [request(2, "sleep 600")]) as run,
     ):
         run.wait(timeout=0.1)
     assert statuses(fast, task) == ["FAILED"] * 2
@@ -286,7 +286,7 @@ def test_a_signal_where_the_block_ends_is_not_lost(
             sys.setprofile(None)
             signal.raise_signal(signal.SIGTERM)
 
-    with pytest.raises(SystemExit) as caught, htcjobs.run(fast, task, [request(2, "sleep 100")]):
+    with pytest.raises(SystemExit) as caught, htcjobs.run(fast, task, [request(2, "sleep 600")]):
         sys.setprofile(strike)
     assert "all jobs of group" in caught.value.__notes__[0]
     assert statuses(fast, task) == ["FAILED"] * 2
@@ -316,7 +316,7 @@ def test_a_cancelled_task_cancels_its_jobs(
     async def main() -> None:
         async with (
             emulator.async_session() as rescale,
-            twins.htcjobs.run(rescale, cast("Any", task), [request(2, "sleep 100")]) as run,
+            twins.htcjobs.run(rescale, cast("Any", task), [request(2, "sleep 600")]) as run,
         ):
             current = asyncio.current_task()
             assert current
