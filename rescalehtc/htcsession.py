@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from ._client import io
 from ._client.attempt import leaving
-from ._client.transport import Transport
 from ._session import BaseSession
 from .bearer_token import BearerToken, token_from_str
 from .exceptions import HtcException
@@ -52,11 +51,14 @@ class HtcSession(BaseSession):
     is_async = False
 
     def _new_io(self) -> io.Io:
-        if self._transport is None:
-            return io.BlockingIo(Transport())
-        from ._client.custom_transport import CustomTransport  # imports the HTTP library
+        # The HTTP library takes longer to import than all of this package.
+        from ._client.custom_transport import CustomTransport
+        from ._client.transport import Transport
 
-        return io.BlockingIo(CustomTransport(self._transport, is_async=False))
+        custom = self._transport
+        return io.BlockingIo(
+            Transport() if custom is None else CustomTransport(custom, is_async=False)
+        )
 
     def __enter__(self) -> Self:
         return self

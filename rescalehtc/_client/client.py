@@ -35,7 +35,6 @@ from .retry import (
     parse_retry_after,
 )
 from .tokens import TokenSource
-from .transport import proxy_secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -320,6 +319,8 @@ class Client:
 
     def _secrets(self, call: Call, authorization: str | None) -> list[str]:
         """The secrets of a request, which the service may repeat, but messages must not show."""
+        from .transport import proxy_secrets  # imports the HTTP library
+
         secrets = [self._credential.secret, (authorization or "").partition(" ")[2]]
         secrets += proxy_secrets(self.base_url)
         if call.body is not None:

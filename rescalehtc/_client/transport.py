@@ -1,24 +1,21 @@
-"""Send requests over a pool of connections.
-
-This imports the HTTP library when it is used, because that takes longer than to import all of this
-package.
-"""
+"""Send requests over a pool of connections."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
+import httpx
+
 from .._environment import proxy_for, tls_context
 from .._interrupts import is_from_signal_handler, suppressed
 from .._url import origin
 from ..exceptions import HtcConfigurationError
+from .connection import BlockingConnection
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
-
-    import httpx
 
     from .._wire.answer import Response
     from .connection import Connection
@@ -38,8 +35,9 @@ class Transport:
         self,
         max_body_bytes: int = MAX_BODY_BYTES,
         max_idle: int = 10,
-        connect: Callable[[str, ssl.SSLContext | None, httpx.Proxy | None], Connection]
-        | None = None,
+        connect: Callable[
+            [str, ssl.SSLContext | None, httpx.Proxy | None], Connection
+        ] = BlockingConnection,
     ) -> None:
         """Initialize it.
 
@@ -47,7 +45,6 @@ class Transport:
             max_body_bytes: The maximum size of a response body after decompression.
             max_idle: The maximum number of idle connections.
             connect: A function that makes a connection, given a URL, TLS settings and a proxy.
-                By default, it makes a BlockingConnection.
         """
         self._max_body_bytes = max_body_bytes
         self._max_idle = max_idle
@@ -100,10 +97,6 @@ class Transport:
 
     def _new_connection(self, request: HttpRequest) -> Connection:
         try:
-            import httpx
-
-            from .connection import BlockingConnection
-
             proxy = _proxy(request.url)
             context = None
             # Creating a context takes longer than a request without TLS.
@@ -112,8 +105,7 @@ class Transport:
                     certificates = tls_context(os.environ)
                     self._ssl_context = certificates or httpx.create_ssl_context(trust_env=False)
                 context = self._ssl_context
-            connect = self._connect or BlockingConnection
-            return connect(request.url, context, proxy)
+            return self._connect(request.url, context, proxy)
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             if is_from_signal_handler(error):
                 raise
@@ -126,8 +118,6 @@ def _proxy(url: str) -> httpx.Proxy | None:
     proxy = proxy_for(url, os.environ)
     if proxy is None:
         return None
-    import httpx
-
     with suppressed(httpx.InvalidURL, ValueError):
         return httpx.Proxy(proxy.address)
     raise proxy.error()
@@ -135,7 +125,7 @@ def _proxy(url: str) -> httpx.Proxy | None:
 
 def proxy_secrets(url: str) -> list[str]:
     """The credentials sent to the proxy for a URL, which the proxy may repeat."""
-    with suppressed(ImportError, ValueError):
+    with suppressed(ImportError, ValueError, httpx.InvalidURL):
         proxy = _proxy(url)
         if proxy is not None and proxy.auth is not None:
             return [":".join(proxy.auth), proxy.auth[1]]

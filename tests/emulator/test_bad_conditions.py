@@ -282,10 +282,9 @@ def test_a_removal_that_was_interrupted_is_continued_by_the_next_emulator(
         for name in ("jobs", "tasks"):
             (folder / name).mkdir()
         remaining = iter([folders.remove] * removed)
-        with monkeypatch.context() as patch:
+        with monkeypatch.context() as patch, pytest.raises(StopIteration):
             patch.setattr(folders, "remove", lambda path: next(remaining)(path))
-            with pytest.raises(StopIteration):
-                folders.remove_temporary(folder)
+            folders.remove_temporary(folder)
     folders.remove_abandoned()
     assert not folder.exists() or not [*folder.iterdir()]
 
