@@ -243,7 +243,10 @@ def test_pauses_that_overlap_in_two_threads_leave_the_garbage_collector_enabled(
     begun.wait()
     monkeypatch.setattr(gc, "isenabled", look_before_the_other_pause_ends)
     without_collections(int)()
-    assert look()
+    try:
+        assert look()
+    finally:
+        gc.enable()
 
 
 def test_a_first_page_imports_neither_models_nor_pydantic_and_makes_no_tls_context(

@@ -6,7 +6,6 @@ import copy
 import json
 import math
 import os
-import threading
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -55,13 +54,11 @@ class _Shared:
         answered: The number of requests that the service has answered.
         page_sizes: The maximum page size of each operation that rejected a larger one.
         process: The id of the process that owns the connections.
-        forking: Held while the connections of a parent process are dropped.
     """
 
     answered: int = 0
     page_sizes: dict[Operation[Any], int] = field(default_factory=dict["Operation[Any]", int])
     process: int = field(default_factory=os.getpid)
-    forking: threading.RLock = field(default_factory=threading.RLock)
 
 
 class Client:
@@ -329,7 +326,5 @@ class Client:
 
     def _notice_fork(self) -> None:
         if self._shared.process != os.getpid():
-            with self._shared.forking:
-                if self._shared.process != os.getpid():
-                    self.io.after_fork()
-                    self._shared.process = os.getpid()
+            self.io.after_fork()  # first, because other threads must not use the connections
+            self._shared.process = os.getpid()

@@ -60,7 +60,7 @@ class _Notices:
         self._place = f"{profile.address} ({profile.address_origin})"
         self._asked_at: float | None = None
         self._is_over = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may send requests
         self._thread: threading.Thread | None = None
 
     def on_request(self, _info: RequestInfo) -> None:

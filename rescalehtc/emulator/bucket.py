@@ -242,7 +242,7 @@ class Uploads:
 
     @contextmanager
     def end(self, upload_id: str, key: str) -> Generator[Upload]:
-        """End an upload and, after the block, remove its parts. If the block fails, undo the end."""
+        """End an upload and remove its parts after the block. If that fails, the upload continues."""
         upload = self._uploads.pop((upload_id, key), None)
         if upload is None:
             raise _no_such_upload()
@@ -251,5 +251,6 @@ class Uploads:
         except BaseException:
             self._uploads[upload_id, key] = upload
             raise
-        # Otherwise a part could arrive while the folder is being removed.
-        remove(upload.folder.rename(f"{upload.folder}-ended"))
+        # Rename it first, because a part may arrive while the folder is being removed.
+        with suppress(OSError):  # the next emulator with this folder removes it
+            remove(upload.folder.rename(f"{upload.folder}-ended"))

@@ -284,9 +284,9 @@ class Executor:
         except (StartError, OSError) as error:  # OSError: the task may have been deleted
             if run.stop:
                 return _stop_ending(run.stop, job)
-            if isinstance(error, StartError):
-                return lifecycle.not_started(str(error))
-            raise
+            if isinstance(error, OSError):
+                raise
+            return lifecycle.not_started(str(error))
         with started:
             run.output = started.output
             log.attach(started.output)

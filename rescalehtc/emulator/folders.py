@@ -102,7 +102,7 @@ class Folders:
         return self.tasks / f"{task_id}-deleted"
 
     def _make(self, folder: Path) -> Path:
-        # Otherwise a thread could remove the folder that another one has just created.
+        # Without the lock, a thread could remove the folder that another one has just created.
         with self._changing:
             if folder.is_symlink() or not folder.is_dir():  # a job may have replaced it
                 remove(folder)

@@ -29,7 +29,7 @@ PATH_OF_A_JOB = [
 def time_out(user, until, monkeypatch):
     """Run a job, and trigger its timeout when it has written some lines.
 
-    By default, the emulator waits for the end of the job after SIGTERM as long as it takes.
+    By default, it does not kill the job after SIGTERM.
     """
     clock = Clock()
     monkeypatch.setattr(executor, "time", clock)

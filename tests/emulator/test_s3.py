@@ -1,6 +1,7 @@
 """The S3 interface of the shared folders, with independent clients."""
 
 import html
+import logging
 import os
 import shutil
 import subprocess
@@ -243,7 +244,7 @@ def test_an_emulator_stops_without_a_message_during_a_download_that_nobody_reads
         with (emulator._folders.task(task.json["taskId"]) / "large").open("wb") as file:
             file.truncate(1 << 28)
         response = storage.client.get_object(**storage.at("large"))
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
     with pytest.raises(BotoCoreError):
         response["Body"].read()
 
@@ -251,7 +252,7 @@ def test_an_emulator_stops_without_a_message_during_a_download_that_nobody_reads
 # ---- requests and jobs that interfere
 
 
-# Without a lock, a request ends in this time. With a lock, it ends later, which no test measures.
+# Long enough for a request that no lock delays. On a slower machine, the tests prove less.
 WAIT_SECONDS = 0.1
 
 
@@ -395,22 +396,18 @@ def test_a_file_for_a_task_that_is_deleted_meanwhile_is_refused(
     assert not folder.exists()
 
 
-def test_an_object_that_is_truncated_while_it_is_read_is_read_again(storage, truncating, caplog):
+def test_an_object_that_is_truncated_while_it_is_read_is_read_again(storage, truncating):
     storage.put("a", b"content")
     truncating(3)
     assert storage.get("a") == b"con"
-    assert not caplog.records
 
 
-def test_a_large_object_that_is_truncated_while_it_is_read_is_incomplete(
-    storage, truncating, caplog
-):
+def test_a_large_object_that_is_truncated_while_it_is_read_is_incomplete(storage, truncating):
     storage.put("a", bytes(2 << 20))
     truncating(3 << 19)
     with pytest.raises(BotoCoreError):
         storage.get("a")
     assert storage.get("a") == bytes(3 << 19)
-    assert not caplog.records
 
 
 def test_an_object_that_is_truncated_while_it_is_copied_is_not_copied(storage, truncating):

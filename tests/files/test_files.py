@@ -391,7 +391,7 @@ def test_an_error_of_the_service_is_not_the_error_of_another_transfer(
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
     token = {
         "projectSharedStoragePath": "s3://b/p",
-        "expiration": "2026-01-01T00:00:00Z",
+        "expiration": "2000-01-01T00:00:00Z",
         "credentials": dict.fromkeys(names, "x"),
     }
     service.on("GET /htc/projects/p/storage/token", Answer(token), Answer({}, 403))

@@ -230,7 +230,7 @@ def test_an_image_that_is_not_ready_any_more(
 def test_a_job_that_was_just_submitted(
     emulator: Emulator, fast: HtcSession, task: htctasks.HtcTask
 ) -> None:
-    inject_clock(fast)  # which stays at this moment
+    inject_clock(fast)  # the clock stands still
     with emulator.fault("*", "slow_start", seconds=HANG_SECONDS):
         job = htcjobs.submit(fast, task, [request(1)]).to_jobs()[0]
         note("submitted a moment ago", job.why(fast), "fresh", "status S")

@@ -38,8 +38,8 @@ class Registry:
     Args:
         store: The emulator's state.
         folders: The emulator's folders.
-        pushed: A function that is called before a tag is stored, with the project and
-            `[path/]name:digest` of the image.
+        pushed: A function that is called before a tag is stored, so that an image is PENDING when
+            it can be found, with the project and `[path/]name:digest` of the image.
     """
 
     def __init__(self, store: Store, folders: Folders, pushed: Callable[[str, str], None]) -> None:

@@ -187,8 +187,10 @@ class _Call:
                 return Response(None, status, headers)
             if end - start <= objects.CHUNK_BYTES:
                 body = file.read(end - start)
-                # A job may have truncated the file since it was opened.
-                return Response(body, status, headers) if len(body) == end - start else self._get()
+                if len(body) == end - start:
+                    return Response(body, status, headers)
+                stack.close()
+                return self._get()  # a job has truncated the file since it was opened
             stack.pop_all()
             response = StreamingResponse(self._stream(file, end - start), status, headers)
             weakref.finalize(response, file.close)  # a fault may discard it before it is sent
