@@ -12,6 +12,7 @@ from ..store import Manifest
 from .manifests import RegistryError, parse
 
 if TYPE_CHECKING:
+    from _hashlib import HASH
     from collections.abc import Callable
     from pathlib import Path
 
@@ -29,7 +30,7 @@ class Upload:
         self.path = path
         self.size = 0
         self.is_busy = False
-        self.hash = hashlib.sha256()
+        self.hash: HASH = hashlib.sha256()
 
 
 class Registry:
