@@ -9,18 +9,18 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import codegen
 import rescalehtc
-from rescalehtc import HtcSession, htcprojects, htctasks
+from rescalehtc import HtcSession, htcjobs, htcprojects, htctasks
 from rescalehtc._environment import CERTIFICATE_VARIABLES
 
 from .certificates import make_certificate, server_context
-from .limits import HANG_SECONDS
+from .limits import EXEC_SECONDS, HANG_SECONDS
 from .service import Service
 
 if TYPE_CHECKING:
@@ -195,3 +195,19 @@ def shared() -> Iterator[tuple[Service, HtcSession]]:
         HtcSession(api_key="k", base_url=service.url, status_refresh_seconds=0.0) as rescale,
     ):
         yield service, rescale
+
+
+def submit(
+    rescale: HtcSession, task: htctasks.HtcTask, *command: str, batch_size: int = 1, **more: Any
+) -> htcjobs.HtcJobBatch:
+    """Submit jobs with a command."""
+    return htcjobs.create_job_batch(
+        rescale,
+        task,
+        batch_size,
+        "ON_DEMAND_ECONOMY",
+        "image",
+        EXEC_SECONDS,
+        commands=list(command),
+        **more,
+    )

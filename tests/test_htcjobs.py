@@ -21,7 +21,7 @@ from rescalehtc.exceptions import (
 )
 
 from .clock import inject_clock
-from .limits import EXEC_SECONDS
+from .conftest import submit
 from .service import Answer, Service
 
 if TYPE_CHECKING:
@@ -36,21 +36,6 @@ JOB = "GET /htc/projects/p/tasks/t/jobs/j"
 JOBS = "GET /htc/projects/p/tasks/t/jobs"
 IMAGE = "GET /htc/projects/p/container-registry/images/image"
 SUBMIT = "POST /htc/projects/p/tasks/t/jobs/batch"
-
-
-def submit(
-    rescale: HtcSession, task: htctasks.HtcTask, *command: str, batch_size: int = 1, **more: Any
-) -> htcjobs.HtcJobBatch:
-    return htcjobs.create_job_batch(
-        rescale,
-        task,
-        batch_size,
-        "ON_DEMAND_ECONOMY",
-        "image",
-        EXEC_SECONDS,
-        commands=list(command),
-        **more,
-    )
 
 
 @pytest.fixture

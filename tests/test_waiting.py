@@ -23,7 +23,7 @@ from rescalehtc.exceptions import (
 )
 
 from .clock import TestIo, inject_clock
-from .limits import EXEC_SECONDS
+from .conftest import submit
 from .service import Answer, ReceivedRequest, Service
 
 if TYPE_CHECKING:
@@ -139,20 +139,6 @@ def fast(rescale: HtcSession) -> HtcSession:
     """A session connected to the emulator, with a short polling interval."""
     rescale.status_refresh_seconds = 0.05
     return rescale
-
-
-def submit(
-    rescale: HtcSession, task: htctasks.HtcTask, *command: str, batch_size: int = 1
-) -> htcjobs.HtcJobBatch:
-    return htcjobs.create_job_batch(
-        rescale,
-        task,
-        batch_size,
-        "ON_DEMAND_ECONOMY",
-        "image",
-        EXEC_SECONDS,
-        commands=list(command),
-    )
 
 
 # ---- on the emulator
